@@ -1,0 +1,211 @@
+//! What can go wrong at each port, in words that name the cause and the cure.
+
+use std::{io, time::Duration};
+
+use thiserror::Error;
+
+use crate::{IdentityError, PeerIdentity, RelayReason, Route};
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// Nothing was given.
+    #[error("the address is empty")]
+    Empty,
+    /// Longer than any address.
+    #[error("the address is longer than {limit} characters")]
+    TooLong {
+        /// The limit, in bytes of text.
+        limit: usize,
+    },
+    /// Neither a multiaddr nor host:port.
+    #[error("{0:?} is neither a multiaddr such as /ip4/203.0.113.7/tcp/4001 nor host:port")]
+    NotAnAddress(String),
+    /// A part that must follow is not there.
+    #[error("{text:?} lacks {what}")]
+    Missing {
+        /// The address as given.
+        text: String,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// A protocol that Kaspath does not speak.
+    #[error("{text:?} uses /{protocol}, but only ip4, ip6, dns, tcp, udp with quic-v1, p2p and p2p-circuit are spoken here")]
+    UnknownProtocol {
+        /// The address as given.
+        text: String,
+        /// The unknown part.
+        protocol: String,
+    },
+    /// Not an IP address of that kind.
+    #[error("{value:?} is no {kind} address")]
+    BadIp {
+        /// `IPv4` or `IPv6`.
+        kind: &'static str,
+        /// The value as given.
+        value: String,
+    },
+    /// Not a host name.
+    #[error("{0:?} is no host name")]
+    BadHost(String),
+    /// Not a port.
+    #[error("{0:?} is no port: it must be a number from 0 to 65535")]
+    BadPort(String),
+    /// Not a peer id.
+    #[error(transparent)]
+    BadPeerId(#[from] IdentityError),
+    /// A circuit whose relay is not named.
+    #[error("{0:?} goes through a relay without saying which: put /p2p/<relay peer id> before /p2p-circuit")]
+    RelayWithoutPeerId(String),
+    /// A circuit within a circuit.
+    #[error("{0:?} goes through two relays; one is the most that works")]
+    NestedRelay(String),
+    /// Something after the end.
+    #[error("{text:?} has {extra:?} after its end")]
+    Trailing {
+        /// The address as given.
+        text: String,
+        /// The first part too many.
+        extra: String,
+    },
+}
+
+/// Why a dial gave no stream.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DialError {
+    /// No dialer here serves such a route.
+    #[error("nothing here can dial {0}")]
+    Unsupported(Box<Route>),
+    /// A peer id is needed for this route and none was given.
+    #[error("{0} needs the peer's id: append /p2p/<peer id>")]
+    MissingPeerId(Box<Route>),
+    /// A name did not resolve.
+    #[error("{host} did not resolve: {cause}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's word.
+        cause: String,
+    },
+    /// The deadline passed.
+    #[error("no answer within {after:?} while {doing}")]
+    Timeout {
+        /// The deadline that passed.
+        after: Duration,
+        /// What was being waited for.
+        doing: &'static str,
+    },
+    /// Nobody is there, or somebody said no.
+    #[error("{address} cannot be reached: {cause}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// The system's or the transport's word.
+        cause: String,
+    },
+    /// Another peer answered.
+    #[error("expected peer {expected} but {found} answered: check the peer id, or the address is stale")]
+    WrongPeer {
+        /// Who was expected.
+        expected: PeerIdentity,
+        /// Who answered.
+        found: PeerIdentity,
+    },
+    /// The relay itself cannot be reached.
+    #[error("relay {relay} cannot be reached: {cause}")]
+    RelayUnreachable {
+        /// The relay.
+        relay: PeerIdentity,
+        /// Why.
+        cause: String,
+    },
+    /// The relay is there but opens no circuit.
+    #[error("relay {relay} opens no circuit to the peer: {cause}")]
+    RelayRefused {
+        /// The relay.
+        relay: PeerIdentity,
+        /// Its reason.
+        cause: String,
+    },
+    /// The peer does not speak our stream protocol.
+    #[error("peer {peer} does not speak {protocol}: it is no Kaspath peer, or its version is too old")]
+    ProtocolUnsupported {
+        /// The peer.
+        peer: PeerIdentity,
+        /// The stream protocol asked for.
+        protocol: String,
+    },
+    /// The relay works but no direct path came up.
+    #[error("no direct path to peer {peer}: {reason}")]
+    NoDirectPath {
+        /// The peer.
+        peer: PeerIdentity,
+        /// Why it is still on the relay.
+        reason: RelayReason,
+    },
+    /// A limit of this node.
+    #[error("this node's limit of {limit} {what} is reached")]
+    LimitReached {
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// The connection broke under the dial.
+    #[error("the connection broke while {doing}: {cause}")]
+    Broken {
+        /// What was going on.
+        doing: &'static str,
+        /// The transport's word.
+        cause: String,
+    },
+    /// The transport is going down.
+    #[error("the transport is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a listener gives no more streams.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Bind {
+        /// Where.
+        address: String,
+        /// The system's word.
+        cause: io::Error,
+    },
+    /// The listener was closed.
+    #[error("the listener is closed")]
+    Closed,
+}
+
+/// Why the peer book failed.
+#[derive(Debug, Error)]
+pub enum PeerBookError {
+    /// The book is full and nothing may be evicted.
+    #[error("the peer book is full at {limit} peers")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The store failed.
+    #[error("the peer book's store failed: {0}")]
+    Store(String),
+}
+
+/// Why a policy makes no plan.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PolicyError {
+    /// No address is known that the strategy may use.
+    #[error("the {policy} policy finds no usable address among {known} known ones")]
+    NoUsableAddress {
+        /// The policy's name.
+        policy: String,
+        /// How many addresses it was given.
+        known: usize,
+    },
+    /// The peer is resting after failures.
+    #[error("the peer is not dialled again for {0:?}, after failures")]
+    CoolingDown(Duration),
+}

@@ -1,0 +1,47 @@
+//! The ports of Kaspath and the types they speak.
+//!
+//! A Kaspa session needs one thing from the network: a duplex byte stream to a
+//! peer, and to know how that stream travels. Everything here describes that
+//! and nothing here does it: adapters implement the [`ports`], strategies
+//! decide with the [`plan`] types, and the Kaspa side consumes a
+//! [`DuplexStream`] without knowing what carries it.
+//!
+//! ```
+//! use kaspath_domain::{PeerLocator, PeerAddress, Transport};
+//!
+//! let locator: PeerLocator = "/ip4/203.0.113.7/tcp/16111".parse().unwrap();
+//! let PeerAddress::Direct(direct) = &locator.address else { unreachable!() };
+//! assert_eq!(direct.transport, Transport::Tcp);
+//! ```
+//!
+//! # Features
+//! - `mocks`: mockall mocks of the ports (`MockStreamDialer` and so on).
+
+pub mod address;
+pub mod admission;
+pub mod cadence;
+pub mod connect_info;
+pub mod errors;
+pub mod identity;
+pub mod memory;
+pub mod path;
+pub mod plan;
+pub mod ports;
+pub mod record;
+pub mod stream;
+pub mod synthetic;
+pub mod time;
+
+pub use address::{Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
+pub use admission::{Admission, AdmissionRequest, PeerClass, RefuseReason};
+pub use cadence::RetryCadence;
+pub use connect_info::{ConnectInfo, Direction};
+pub use errors::{AddressError, DialError, ListenError, PeerBookError, PolicyError};
+pub use identity::{IdentityError, PeerIdentity};
+pub use path::{Path, PathWatch, RelayReason};
+pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Route, Stage};
+pub use ports::{PeerBook, PlanRequest, StreamDialer, StreamListener, TransportPolicy};
+pub use record::{AddressSource, ObservedAddress, PeerRecord};
+pub use stream::{ByteCounters, DuplexStream};
+pub use synthetic::synthetic_address;
+pub use time::Timestamp;
