@@ -1,0 +1,119 @@
+//! The TCP adapter over loopback, by behaviour.
+
+use std::{net::SocketAddr, time::Duration};
+
+use kaspath_domain::{
+    DialError, DialRequest, Direction, DuplexStream, ListenError, Path, PeerLocator, Route, StreamDialer, StreamListener, Transport,
+    TransportAddress,
+};
+use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+async fn listen(config: TcpConfig) -> TcpTransportListener {
+    TcpTransportListener::bind("127.0.0.1:0".parse().unwrap(), config).await.unwrap()
+}
+
+async fn dial(to: SocketAddr) -> Result<DuplexStream, DialError> {
+    let request = DialRequest { peer: None, route: Route::Direct(TransportAddress::tcp(to)), deadline: DEADLINE };
+    TcpDialer::new(TcpConfig::default()).dial(request).await
+}
+
+#[tokio::test]
+async fn a_dialled_stream_carries_bytes_both_ways_and_says_how() {
+    let listener = listen(TcpConfig::default()).await;
+    let mut ours = dial(listener.local_addr()).await.unwrap();
+    let mut theirs = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+
+    ours.write_all(b"over").await.unwrap();
+    theirs.write_all(b"and back").await.unwrap();
+    let (mut there, mut back) = ([0; 4], [0; 8]);
+    theirs.read_exact(&mut there).await.unwrap();
+    ours.read_exact(&mut back).await.unwrap();
+
+    assert_eq!((&there, &back), (b"over", b"and back"));
+    assert_eq!((ours.counters().sent(), ours.counters().received()), (4, 8));
+    assert_eq!(ours.path(), Path::Direct { transport: Transport::Tcp });
+    assert_eq!((ours.info().direction, theirs.info().direction), (Direction::Outbound, Direction::Inbound));
+    assert_eq!(ours.info().synthetic, listener.local_addr());
+}
+
+#[tokio::test]
+async fn closing_one_end_is_seen_at_the_other() {
+    let listener = listen(TcpConfig::default()).await;
+    let ours = dial(listener.local_addr()).await.unwrap();
+    let mut theirs = listener.accept().await.unwrap();
+    drop(ours);
+    assert_eq!(timeout(DEADLINE, theirs.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_and_names_the_address() {
+    let listener = listen(TcpConfig::default()).await;
+    let gone = listener.local_addr();
+    listener.shutdown().await;
+    let error = dial(gone).await.unwrap_err();
+    assert!(matches!(&error, DialError::Unreachable { address, .. } if *address == gone.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn routes_of_other_transports_are_refused() {
+    let route = Route::Direct(TransportAddress::quic("127.0.0.1:1".parse().unwrap()));
+    let dialer = TcpDialer::new(TcpConfig::default());
+    assert!(!dialer.supports(&route));
+    let request = DialRequest { peer: None, route, deadline: DEADLINE };
+    assert!(matches!(dialer.dial(request).await, Err(DialError::Unsupported(_))));
+}
+
+#[tokio::test]
+async fn connections_over_the_per_ip_limit_are_closed_and_counted_and_places_come_back() {
+    let listener = listen(TcpConfig { max_inbound_per_ip: 1, ..TcpConfig::default() }).await;
+    let _first = dial(listener.local_addr()).await.unwrap();
+    let held = listener.accept().await.unwrap();
+    let mut second = dial(listener.local_addr()).await.unwrap();
+    assert_eq!(timeout(DEADLINE, second.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0, "the second is closed");
+    assert_eq!(listener.refusals().over_per_ip(), 1);
+
+    drop(held);
+    let _third = dial(listener.local_addr()).await.unwrap();
+    timeout(DEADLINE, listener.accept()).await.expect("the place came back").unwrap();
+}
+
+#[tokio::test]
+async fn a_full_dialer_says_so() {
+    let listener = listen(TcpConfig::default()).await;
+    let dialer = TcpDialer::new(TcpConfig { max_outbound: 1, ..TcpConfig::default() });
+    let route = Route::Direct(TransportAddress::tcp(listener.local_addr()));
+    let request = DialRequest { peer: None, route, deadline: DEADLINE };
+    let _held = dialer.dial(request.clone()).await.unwrap();
+    assert!(matches!(dialer.dial(request).await, Err(DialError::LimitReached { limit: 1, .. })));
+}
+
+#[tokio::test]
+async fn shutdown_frees_the_port_and_ends_accept() {
+    let listener = listen(TcpConfig::default()).await;
+    let address = listener.local_addr();
+    listener.shutdown().await;
+    assert!(matches!(listener.accept().await, Err(ListenError::Closed)));
+    TcpTransportListener::bind(address, TcpConfig::default()).await.expect("the port is free again");
+}
+
+#[tokio::test]
+async fn a_taken_port_names_the_address() {
+    let listener = listen(TcpConfig::default()).await;
+    let error = TcpTransportListener::bind(listener.local_addr(), TcpConfig::default()).await.unwrap_err();
+    assert!(error.to_string().contains(&listener.local_addr().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn names_resolve() {
+    let listener = listen(TcpConfig::default()).await;
+    let locator: PeerLocator = format!("localhost:{}", listener.local_addr().port()).parse().unwrap();
+    let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
+    let request = DialRequest { peer: None, route: Route::Direct(address), deadline: DEADLINE };
+    TcpDialer::new(TcpConfig::default()).dial(request).await.unwrap();
+}
