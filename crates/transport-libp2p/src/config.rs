@@ -1,0 +1,172 @@
+//! What can be set.
+
+use std::time::Duration;
+
+use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
+use thiserror::Error;
+
+/// Settings of a [`crate::Network`]. The defaults fit a private node.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// Addresses to listen on: direct ones, or a relay's circuit (which is a
+    /// reservation there, as if it stood in `relays`).
+    pub listen: Vec<PeerLocator>,
+    /// Relays to hold reservations at; several addresses of one relay are one relay.
+    pub relays: Vec<PeerLocator>,
+    /// How many reservations to hold, pending ones included.
+    pub wanted_reservations: usize,
+    /// Addresses at which we are known to be reachable, beside what is observed.
+    pub external: Vec<TransportAddress>,
+    /// How peers are punched.
+    pub punch: PunchConfig,
+    /// Serve as a relay; `None` does not.
+    pub relay_server: Option<RelayServerConfig>,
+    /// Connection limits.
+    pub limits: ConnectionLimits,
+    /// Inbound streams that may wait to be accepted. When they do, connections wait.
+    pub inbound_queue: usize,
+    /// How TCP connections are secured.
+    pub security: Security,
+    /// When a reservation that failed or was lost is asked for again.
+    pub reservation_cadence: RetryCadence,
+    /// A connection that nothing uses is closed after this time.
+    pub idle_timeout: Duration,
+    /// Time between pings, which find dead connections and keep NAT mappings.
+    pub ping_interval: Duration,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            relays: Vec::new(),
+            wanted_reservations: 3,
+            external: Vec::new(),
+            punch: PunchConfig::default(),
+            relay_server: None,
+            limits: ConnectionLimits::default(),
+            inbound_queue: 64,
+            security: Security::default(),
+            reservation_cadence: RetryCadence::persistent(),
+            idle_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How peers that meet us on a relay are punched.
+#[derive(Clone, Debug)]
+pub struct PunchConfig {
+    /// What is punched; the empty set turns punching off.
+    pub transports: TransportSet,
+    /// When a failed punch is tried again.
+    pub cadence: RetryCadence,
+    /// Also dial loopback and private candidates that a peer offers. Off, because
+    /// a hostile peer could make us knock at doors of our own network.
+    pub allow_local_candidates: bool,
+}
+
+impl Default for PunchConfig {
+    fn default() -> Self {
+        Self { transports: TransportSet::ALL, cadence: RetryCadence::punch(), allow_local_candidates: false }
+    }
+}
+
+/// How TCP connections are secured. Both are offered to peers that dial us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// TLS 1.3 first (hardware AES), Noise for peers without it.
+    #[default]
+    PreferTls,
+    /// Noise alone.
+    NoiseOnly,
+}
+
+/// Connection limits, in connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Established, peers and relays dialling us.
+    pub inbound: u32,
+    /// Established, dialled by us.
+    pub outbound: u32,
+    /// Established with one peer: a circuit and both transports, twice over.
+    pub per_peer: u32,
+    /// Inbound, not yet through their handshake.
+    pub pending_inbound: u32,
+    /// Outbound, not yet through their handshake.
+    pub pending_outbound: u32,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { inbound: 256, outbound: 256, per_peer: 6, pending_inbound: 64, pending_outbound: 64 }
+    }
+}
+
+/// Limits of our relay server. libp2p's defaults end a circuit after 128 KiB or
+/// two minutes; these let a Kaspa session live.
+#[derive(Clone, Debug)]
+pub struct RelayServerConfig {
+    /// Reservations in all. Renewals count too, so leave room.
+    pub max_reservations: usize,
+    /// Reservations of one peer.
+    pub max_reservations_per_peer: usize,
+    /// Lifetime of a reservation; clients renew at three quarters of it.
+    pub reservation_duration: Duration,
+    /// Circuits in all.
+    pub max_circuits: usize,
+    /// Circuits of one peer.
+    pub max_circuits_per_peer: usize,
+    /// Lifetime of a circuit.
+    pub max_circuit_duration: Duration,
+    /// Bytes of a circuit, both ways together; 0 is unlimited.
+    pub max_circuit_bytes: u64,
+    /// Reservations that one peer may ask for at once.
+    pub reservations_per_peer_burst: u32,
+    /// Reservations that one IP address may ask for at once.
+    pub reservations_per_ip_burst: u32,
+    /// Circuits that one peer may ask for at once.
+    pub circuits_per_peer_burst: u32,
+    /// Circuits that one IP address may ask for at once.
+    pub circuits_per_ip_burst: u32,
+    /// Time until one of each burst comes back.
+    pub refill: Duration,
+}
+
+impl Default for RelayServerConfig {
+    fn default() -> Self {
+        Self {
+            max_reservations: 512,
+            max_reservations_per_peer: 2,
+            reservation_duration: Duration::from_secs(3600),
+            max_circuits: 256,
+            max_circuits_per_peer: 16,
+            max_circuit_duration: Duration::from_secs(24 * 3600),
+            max_circuit_bytes: 0,
+            reservations_per_peer_burst: 30,
+            reservations_per_ip_burst: 60,
+            circuits_per_peer_burst: 60,
+            circuits_per_ip_burst: 120,
+            refill: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why a network did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A relay was given without its peer id.
+    #[error("relay {0} lacks its peer id: append /p2p/<relay peer id>")]
+    RelayWithoutPeerId(PeerLocator),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: PeerLocator,
+        /// The transport's word.
+        cause: String,
+    },
+    /// A transport could not be set up.
+    #[error("cannot set up the transports: {0}")]
+    Transport(String),
+}

@@ -1,0 +1,135 @@
+//! Between the domain's types and libp2p's.
+
+use std::{error::Error, net::IpAddr};
+
+use kaspath_domain::{DialError, Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use tokio::net::lookup_host;
+
+/// Addresses of one name that are dialled.
+const MAX_RESOLVED: usize = 8;
+
+pub(crate) fn identity(peer: &PeerId) -> PeerIdentity {
+    PeerIdentity::from_bytes(&peer.to_bytes()).expect("libp2p and the domain accept the same peer ids")
+}
+
+pub(crate) fn peer_id(identity: &PeerIdentity) -> PeerId {
+    PeerId::from_bytes(identity.as_bytes()).expect("the domain and libp2p accept the same peer ids")
+}
+
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// The transport that a dialable multiaddr starts with.
+pub(crate) fn transport(address: &Multiaddr) -> Option<Transport> {
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(_) => Some(Transport::Tcp),
+        Protocol::QuicV1 => Some(Transport::Quic),
+        _ => None,
+    })
+}
+
+/// The multiaddr of a literal address; names must be resolved first.
+pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiaddr {
+    let base = Multiaddr::from(ip);
+    match transport {
+        Transport::Tcp => base.with(Protocol::Tcp(port)),
+        Transport::Quic => base.with(Protocol::Udp(port)).with(Protocol::QuicV1),
+    }
+}
+
+/// The multiaddrs of an address, its name resolved by the system (so that
+/// /etc/hosts and the user's resolver count). Dropping the future is safe.
+pub(crate) async fn resolve(address: &TransportAddress) -> Result<Vec<Multiaddr>, DialError> {
+    match &address.host {
+        Host::Ip(ip) => Ok(vec![multiaddr(*ip, address.port, address.transport)]),
+        Host::Dns(name) => {
+            let failed = |cause: String| DialError::Resolve { host: name.clone(), cause };
+            let found = lookup_host((name.as_str(), address.port)).await.map_err(|error| failed(error.to_string()))?;
+            let found: Vec<_> = found.take(MAX_RESOLVED).map(|socket| multiaddr(socket.ip(), socket.port(), address.transport)).collect();
+            if found.is_empty() { Err(failed("it has no address".into())) } else { Ok(found) }
+        }
+    }
+}
+
+/// The domain's view of a multiaddr, as far as it has one.
+pub(crate) fn transport_address(address: &Multiaddr) -> Option<TransportAddress> {
+    let mut parts = address.iter();
+    let host = match parts.next()? {
+        Protocol::Ip4(ip) => Host::Ip(ip.into()),
+        Protocol::Ip6(ip) => Host::Ip(ip.into()),
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => Host::Dns(name.into_owned()),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(TransportAddress { transport: Transport::Tcp, host, port }),
+        Protocol::Udp(port) if parts.next() == Some(Protocol::QuicV1) => {
+            Some(TransportAddress { transport: Transport::Quic, host, port })
+        }
+        _ => None,
+    }
+}
+
+/// The relay of a circuit address.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<RelayAddress> {
+    let via = transport_address(address)?;
+    let mut relay = None;
+    for part in address.iter() {
+        match part {
+            Protocol::P2p(peer) if relay.is_none() => relay = Some(peer),
+            Protocol::P2pCircuit => return relay.map(|peer| RelayAddress { relay: identity(&peer), via }),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The domain's view of where a peer was met.
+pub(crate) fn locator(address: &Multiaddr, peer: &PeerId) -> Option<PeerLocator> {
+    let address = match relay_of(address) {
+        Some(relay) => PeerAddress::Relayed(relay),
+        None => PeerAddress::Direct(transport_address(address)?),
+    };
+    Some(PeerLocator { peer: Some(identity(peer)), address })
+}
+
+/// An error with all its causes on one line; libp2p hides the telling part deep.
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_and_locators_round_trip() {
+        let peer = PeerId::random();
+        assert_eq!(peer_id(&identity(&peer)), peer);
+        let relay = PeerId::random();
+        let address: Multiaddr = format!("/ip4/203.0.113.1/tcp/4001/p2p/{relay}/p2p-circuit").parse().unwrap();
+        let locator = locator(&address, &peer).unwrap();
+        assert_eq!(locator.to_string(), format!("{address}/p2p/{peer}"));
+        assert!(is_relayed(&address));
+        assert_eq!(transport(&address), Some(Transport::Tcp));
+    }
+
+    #[test]
+    fn quic_and_tcp_are_told_apart() {
+        let quic: Multiaddr = "/ip6/2001:db8::1/udp/1/quic-v1".parse().unwrap();
+        assert_eq!(transport_address(&quic).unwrap().to_string(), quic.to_string());
+        assert_eq!(transport(&quic), Some(Transport::Quic));
+        assert!(transport_address(&"/ip4/1.2.3.4/udp/1".parse().unwrap()).is_none());
+    }
+}

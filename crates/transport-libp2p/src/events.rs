@@ -1,0 +1,166 @@
+//! What happens in the network, for logs, metrics and labs.
+
+use std::time::Duration;
+
+use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
+use serde::Serialize;
+
+/// Where a reservation stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum ReservationState {
+    /// Asked for.
+    Requested,
+    /// Granted: peers can reach us through the relay.
+    Confirmed,
+    /// Granted once more.
+    Renewed,
+    /// Refused, timed out or gone; asked for again after `retry_in`.
+    Lost {
+        /// Why.
+        cause: String,
+        /// When it is asked for again.
+        retry_in: Option<Duration>,
+    },
+}
+
+/// Something that happened. The serialized form is stable: a field `event` and
+/// the event's own fields.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum NetworkEvent {
+    /// We listen there, directly or through a relay.
+    Listening {
+        /// The address, ready to be given to others.
+        address: PeerLocator,
+    },
+    /// A reservation moved.
+    Reservation {
+        /// The relay.
+        relay: PeerIdentity,
+        /// Where it stands.
+        #[serde(flatten)]
+        state: ReservationState,
+    },
+    /// A relay or peer told us the address it sees us at.
+    CandidateObserved {
+        /// The address: a candidate for punches.
+        address: PeerLocator,
+        /// Who saw it.
+        by: PeerIdentity,
+    },
+    /// A connection came up.
+    Connected {
+        /// With whom.
+        peer: PeerIdentity,
+        /// Who dialled.
+        direction: Direction,
+        /// How it travels.
+        path: Path,
+        /// The remote address.
+        remote: PeerLocator,
+    },
+    /// A connection went down.
+    Disconnected {
+        /// With whom.
+        peer: PeerIdentity,
+        /// How it travelled.
+        path: Path,
+        /// Why, if it was not closed in order.
+        cause: Option<String>,
+    },
+    /// A punch begins: candidates are being exchanged.
+    PunchStarted {
+        /// With whom.
+        peer: PeerIdentity,
+        /// 1 for the first.
+        attempt: u32,
+    },
+    /// Candidates are exchanged and both sides dial now.
+    PunchDialing {
+        /// With whom.
+        peer: PeerIdentity,
+        /// Round trip over the relay, if this side measured it.
+        rtt: Option<Duration>,
+        /// What we offered.
+        ours: Vec<PeerLocator>,
+        /// What the peer offered and we may dial.
+        theirs: Vec<PeerLocator>,
+    },
+    /// A direct connection stands.
+    PunchSucceeded {
+        /// With whom.
+        peer: PeerIdentity,
+        /// Over what.
+        transport: Transport,
+        /// Since the relayed connection came up.
+        elapsed: Duration,
+        /// Which attempt it was, as far as this side counted.
+        attempts: u32,
+    },
+    /// A punch gave no direct connection.
+    PunchFailed {
+        /// With whom.
+        peer: PeerIdentity,
+        /// Attempts so far.
+        attempts: u32,
+        /// Why.
+        reason: kaspath_domain::RelayReason,
+        /// When it is tried again.
+        retry_in: Option<Duration>,
+    },
+    /// An inbound stream was refused: the queue and the connection's share were full.
+    StreamsRefused {
+        /// Refused in all so far.
+        total: u64,
+    },
+    /// Relay server: a peer has a reservation here.
+    RelayReservationAccepted {
+        /// The peer.
+        peer: PeerIdentity,
+        /// It is not its first.
+        renewed: bool,
+    },
+    /// Relay server: a reservation was refused.
+    RelayReservationDenied {
+        /// The peer.
+        peer: PeerIdentity,
+        /// The status of circuit relay v2.
+        status: String,
+    },
+    /// Relay server: a reservation ended.
+    RelayReservationEnded {
+        /// The peer.
+        peer: PeerIdentity,
+    },
+    /// Relay server: a circuit joins two peers.
+    RelayCircuitOpened {
+        /// Who asked for it.
+        source: PeerIdentity,
+        /// Who was asked for.
+        destination: PeerIdentity,
+    },
+    /// Relay server: a circuit was refused.
+    RelayCircuitDenied {
+        /// Who asked for it.
+        source: PeerIdentity,
+        /// Who was asked for.
+        destination: PeerIdentity,
+        /// The status of circuit relay v2.
+        status: String,
+    },
+    /// Relay server: a circuit ended.
+    RelayCircuitClosed {
+        /// Who asked for it.
+        source: PeerIdentity,
+        /// Who was asked for.
+        destination: PeerIdentity,
+    },
+    /// AutoNAT v2 tried one of our addresses.
+    ReachabilityTested {
+        /// The address.
+        address: PeerLocator,
+        /// Whether a dial-back came through.
+        reachable: bool,
+    },
+}

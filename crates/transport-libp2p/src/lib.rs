@@ -1,0 +1,54 @@
+//! libp2p as a [`StreamDialer`](kaspath_domain::StreamDialer) and a
+//! [`StreamListener`](kaspath_domain::StreamListener): TCP and QUIC, circuit
+//! relay v2 as client and server, and hole punching by DCUtR.
+//!
+//! [`Network::start`] runs one swarm in one task, the actor. Everything else is
+//! a handle to it. No libp2p type appears in this crate's public API.
+//!
+//! | folder | what it knows |
+//! |---|---|
+//! | `streams` | which connection a stream is on, and how that connection travels |
+//! | `punch` | the DCUtR exchange, our candidates, when to punch again |
+//! | `reservations` | which relays we hold a place at, as a pure state machine |
+//! | `swarm` | the actor that joins these to libp2p |
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! use kaspath_domain::StreamListener;
+//! use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey};
+//!
+//! let config = NetworkConfig {
+//!     listen: vec!["/ip4/0.0.0.0/tcp/0".parse()?],
+//!     relays: vec!["/dns/relay.example/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".parse()?],
+//!     ..NetworkConfig::default()
+//! };
+//! let network = Network::start(NodeKey::generate(), config).await?;
+//! let stream = network.listener().accept().await?;
+//! println!("{} {}", stream.info(), stream.path());
+//! network.shutdown().await;
+//! # Ok(()) }
+//! ```
+
+mod config;
+mod convert;
+mod dialer;
+mod events;
+mod keys;
+mod listener;
+mod network;
+mod punch;
+mod reservations;
+mod streams;
+mod swarm;
+
+pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, Security, StartError};
+pub use dialer::Libp2pDialer;
+pub use events::{NetworkEvent, ReservationState};
+pub use keys::{KeyError, NodeKey};
+pub use listener::Libp2pListener;
+pub use network::Network;
+
+/// The stream protocol that our peers speak: raw bytes after multistream-select.
+pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";
+/// The stream protocol of the earlier Kaspa libp2p proof of concept, spoken too.
+pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";

@@ -1,0 +1,136 @@
+//! When to punch, as a pure state machine: time and chance are parameters.
+
+use kaspath_domain::{RelayReason, RetryCadence, Timestamp};
+
+use super::ATTEMPT_TIMEOUT;
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    /// Punch when the time has come.
+    Due(Timestamp),
+    /// Under way; failed if nothing has come of it by then.
+    Running { until: Timestamp },
+    /// Never again.
+    Exhausted,
+}
+
+/// The punches over one relayed connection.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    cadence: RetryCadence,
+    state: State,
+    attempts: u32,
+    failures: u32,
+    /// When the relayed connection came up.
+    since: Timestamp,
+}
+
+/// What is to be done now.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    Start { attempt: u32 },
+    TimedOut,
+    Nothing,
+}
+
+impl Schedule {
+    pub(crate) fn new(cadence: RetryCadence, now: Timestamp) -> Self {
+        Self { cadence, state: State::Due(now), attempts: 0, failures: 0, since: now }
+    }
+
+    /// One that only waits for the peer to punch.
+    pub(crate) fn passive(now: Timestamp) -> Self {
+        Self { cadence: RetryCadence::never(), state: State::Exhausted, attempts: 0, failures: 0, since: now }
+    }
+
+    pub(crate) fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// When to call [`Schedule::step`] next.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Due(at) | State::Running { until: at } => Some(at),
+            State::Exhausted => None,
+        }
+    }
+
+    pub(crate) fn step(&mut self, now: Timestamp) -> Step {
+        match self.state {
+            State::Due(at) if at <= now => {
+                self.attempts += 1;
+                self.state = State::Running { until: now + ATTEMPT_TIMEOUT };
+                Step::Start { attempt: self.attempts }
+            }
+            State::Running { until } if until <= now => Step::TimedOut,
+            _ => Step::Nothing,
+        }
+    }
+
+    /// Punch now, unless a punch is under way.
+    pub(crate) fn hurry(&mut self, now: Timestamp) {
+        if !matches!(self.state, State::Running { .. }) {
+            self.state = State::Due(now);
+        }
+    }
+
+    /// Both sides dial now: from here an attempt's time runs.
+    pub(crate) fn dialing(&mut self, now: Timestamp) {
+        if let State::Running { until } = &mut self.state {
+            *until = now + ATTEMPT_TIMEOUT;
+        }
+    }
+
+    /// An attempt has failed; when the next one is due, if ever.
+    pub(crate) fn failed(&mut self, now: Timestamp, random: f64) -> Option<Timestamp> {
+        self.failures += 1;
+        let next = self.cadence.delay(self.failures, random).map(|delay| now + delay);
+        self.state = next.map_or(State::Exhausted, State::Due);
+        next
+    }
+
+    /// The reason to state after a failure without a better one.
+    pub(crate) fn reason(&self) -> RelayReason {
+        RelayReason::PunchFailed { attempts: self.failures }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_epoch(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn failures_follow_the_cadence() {
+        let cadence = RetryCadence { delays: vec![Duration::from_secs(2)], then: None, jitter: 0.0 };
+        let mut schedule = Schedule::new(cadence, at(0));
+        assert_eq!(schedule.step(at(0)), Step::Start { attempt: 1 });
+        assert_eq!(schedule.step(at(5_000)), Step::Nothing);
+        schedule.dialing(at(1_000));
+        assert_eq!(schedule.step(at(11_499)), Step::Nothing);
+        assert_eq!(schedule.step(at(11_500)), Step::TimedOut);
+        assert_eq!(schedule.failed(at(11_500), 0.5), Some(at(13_500)));
+        assert_eq!(schedule.reason(), RelayReason::PunchFailed { attempts: 1 });
+        assert_eq!(schedule.step(at(13_500)), Step::Start { attempt: 2 });
+        assert_eq!(schedule.failed(at(20_000), 0.5), None);
+        assert_eq!((schedule.step(at(99_999)), schedule.deadline()), (Step::Nothing, None));
+    }
+
+    #[test]
+    fn hurry_does_not_disturb_a_running_punch() {
+        let mut schedule = Schedule::passive(at(0));
+        schedule.hurry(at(10));
+        assert_eq!(schedule.step(at(10)), Step::Start { attempt: 1 });
+        schedule.hurry(at(20));
+        assert_eq!(schedule.step(at(20)), Step::Nothing);
+    }
+}

@@ -1,0 +1,217 @@
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use kaspath_domain::{Direction, Path, PathWatch, RelayReason, Transport};
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    },
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::PollSender;
+
+use super::{
+    ConnectionMeta, OpenError, OpenRequest, OpenStream,
+    handler::{FromBehaviour, Handler, ToBehaviour},
+};
+use crate::convert;
+
+/// What the behaviour reports.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The remote of this relayed connection wants to punch.
+    Punch { connection: ConnectionId, peer: PeerId, stream: Stream },
+    /// Inbound streams were refused for want of room, that many in all.
+    Refused { total: u64 },
+}
+
+struct Known {
+    meta: Arc<ConnectionMeta>,
+    path: watch::Sender<Path>,
+}
+
+/// The table of connections, and the way to open and accept streams on them.
+pub(crate) struct Behaviour {
+    data_protocols: Vec<StreamProtocol>,
+    punch_protocol: Option<StreamProtocol>,
+    first_reason: RelayReason,
+    connections: HashMap<ConnectionId, Known>,
+    held: HashSet<PeerId>,
+    queue: VecDeque<ToSwarm<Event, FromBehaviour>>,
+    accepted: mpsc::Sender<OpenStream>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Behaviour {
+    /// Inbound data streams go to `accepted`, whose bound is the backpressure.
+    /// `first_reason` is why a relayed connection is relayed until something else is set.
+    pub(crate) fn new(
+        data_protocols: Vec<StreamProtocol>,
+        punch_protocol: Option<StreamProtocol>,
+        first_reason: RelayReason,
+        accepted: mpsc::Sender<OpenStream>,
+    ) -> Self {
+        Self {
+            data_protocols,
+            punch_protocol,
+            first_reason,
+            connections: HashMap::new(),
+            held: HashSet::new(),
+            queue: VecDeque::new(),
+            accepted,
+            refused: Arc::default(),
+        }
+    }
+
+    /// Asks for a stream on that very connection; the answer goes to the request's reply.
+    pub(crate) fn open(&mut self, connection: ConnectionId, request: OpenRequest) {
+        match self.connections.get(&connection) {
+            Some(known) => self.queue.push_back(ToSwarm::NotifyHandler {
+                peer_id: known.meta.peer,
+                handler: NotifyHandler::One(connection),
+                event: FromBehaviour::Open(request),
+            }),
+            None => drop(request.reply.send(Err(OpenError::ConnectionGone))),
+        }
+    }
+
+    /// Keeps direct connections to `peer` open though nothing uses them.
+    pub(crate) fn hold(&mut self, peer: PeerId) {
+        if !self.held.insert(peer) {
+            return;
+        }
+        for known in self.connections.values().filter(|known| known.meta.peer == peer && !known.meta.path().is_relayed()) {
+            self.queue.push_back(ToSwarm::NotifyHandler {
+                peer_id: peer,
+                handler: NotifyHandler::One(known.meta.id),
+                event: FromBehaviour::Hold(true),
+            });
+        }
+    }
+
+    /// A connection by its id.
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Arc<ConnectionMeta>> {
+        self.connections.get(&id).map(|known| &known.meta)
+    }
+
+    /// Every connection.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.connections.keys().copied()
+    }
+
+    /// The connections with a peer.
+    pub(crate) fn with_peer(&self, peer: PeerId) -> impl Iterator<Item = &Arc<ConnectionMeta>> {
+        self.connections.values().map(|known| &known.meta).filter(move |meta| meta.peer == peer)
+    }
+
+    /// States why a relayed connection is still relayed; its streams' watchers see it.
+    pub(crate) fn set_relay_reason(&mut self, connection: ConnectionId, new: RelayReason) {
+        if let Some(known) = self.connections.get(&connection) {
+            known.path.send_if_modified(|path| match path {
+                Path::Relayed { reason, .. } if *reason != new => {
+                    *reason = new;
+                    true
+                }
+                _ => false,
+            });
+        }
+    }
+
+    fn add(&mut self, id: ConnectionId, peer: PeerId, direction: Direction, remote: &Multiaddr, local: &Multiaddr) -> Handler {
+        // On an inbound circuit only the local address names the relay.
+        let relay = convert::relay_of(remote).or_else(|| convert::relay_of(local));
+        let path = match &relay {
+            Some(relay) => Path::Relayed { relay: relay.relay.clone(), reason: self.first_reason.clone() },
+            None => Path::Direct { transport: convert::transport(remote).unwrap_or(Transport::Tcp) },
+        };
+        let relayed = path.is_relayed();
+        let named = if relayed && convert::relay_of(remote).is_none() { local } else { remote };
+        let (sender, watch) = PathWatch::channel(path);
+        let meta = Arc::new(ConnectionMeta {
+            id,
+            peer,
+            direction,
+            remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
+            path: watch,
+            users: Default::default(),
+        });
+        self.connections.insert(id, Known { meta: meta.clone(), path: sender });
+        Handler::new(
+            meta,
+            self.data_protocols.clone(),
+            self.punch_protocol.clone().filter(|_| relayed),
+            !relayed && self.held.contains(&peer),
+            PollSender::new(self.accepted.clone()),
+            self.refused.clone(),
+        )
+    }
+}
+
+/// For transports whose addresses the domain cannot express; none is configured.
+fn unnamed(peer: &PeerId) -> kaspath_domain::PeerLocator {
+    let nowhere = kaspath_domain::TransportAddress::tcp(std::net::SocketAddr::from(([0, 0, 0, 0], 0)));
+    kaspath_domain::PeerLocator { peer: Some(convert::identity(peer)), address: kaspath_domain::PeerAddress::Direct(nowhere) }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.add(id, peer, Direction::Inbound, remote, local))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        remote: &Multiaddr,
+        _role: Endpoint,
+        _port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.add(id, peer, Direction::Outbound, remote, &Multiaddr::empty()))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => {
+                self.connections.remove(&closed.connection_id);
+            }
+            // A later behaviour may deny a connection that `add` has entered already.
+            FromSwarm::DialFailure(failure) => {
+                self.connections.remove(&failure.connection_id);
+            }
+            FromSwarm::ListenFailure(failure) => {
+                self.connections.remove(&failure.connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        let event = match event {
+            ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream },
+            ToBehaviour::Refused => Event::Refused { total: self.refused.load(Ordering::Relaxed) },
+        };
+        self.queue.push_back(ToSwarm::GenerateEvent(event));
+    }
+
+    fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        // Everything is queued from within the swarm's own task, which polls again after it.
+        self.queue.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}

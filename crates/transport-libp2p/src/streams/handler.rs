@@ -1,0 +1,171 @@
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use libp2p::{
+    Stream, StreamProtocol,
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+use tokio_util::sync::PollSender;
+
+use super::{ConnectionMeta, ConnectionUse, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+
+/// Time for the remote to agree on a protocol.
+const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams of one connection that may wait for a place in the queue.
+const MAX_WAITING: usize = 64;
+
+#[derive(Debug)]
+pub(crate) enum FromBehaviour {
+    Open(OpenRequest),
+    Hold(bool),
+}
+
+#[derive(Debug)]
+pub(crate) enum ToBehaviour {
+    /// The remote wants to punch.
+    Punch(Stream),
+    /// An inbound stream was dropped for want of room.
+    Refused,
+}
+
+pub(crate) struct Handler {
+    meta: Arc<ConnectionMeta>,
+    data_protocols: Vec<StreamProtocol>,
+    punch_protocol: Option<StreamProtocol>,
+    hold: bool,
+    /// Asked of the muxer, not yet answered.
+    opening: usize,
+    to_open: VecDeque<OpenRequest>,
+    waiting: VecDeque<OpenStream>,
+    accepted: PollSender<OpenStream>,
+    to_behaviour: VecDeque<ToBehaviour>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Handler {
+    pub(super) fn new(
+        meta: Arc<ConnectionMeta>,
+        data_protocols: Vec<StreamProtocol>,
+        punch_protocol: Option<StreamProtocol>,
+        hold: bool,
+        accepted: PollSender<OpenStream>,
+        refused: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            meta,
+            data_protocols,
+            punch_protocol,
+            hold,
+            opening: 0,
+            to_open: VecDeque::new(),
+            waiting: VecDeque::new(),
+            accepted,
+            to_behaviour: VecDeque::new(),
+            refused,
+        }
+    }
+
+    fn wrap(&self, stream: Stream) -> OpenStream {
+        OpenStream { stream, connection_use: ConnectionUse::new(&self.meta), meta: self.meta.clone() }
+    }
+
+    fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {
+        if self.punch_protocol.as_ref() == Some(protocol) {
+            // One at a time: a remote that opens more gets the newest served.
+            self.to_behaviour.retain(|event| !matches!(event, ToBehaviour::Punch(_)));
+            self.to_behaviour.push_back(ToBehaviour::Punch(stream));
+        } else if self.waiting.len() < MAX_WAITING {
+            let stream = self.wrap(stream);
+            self.waiting.push_back(stream);
+        } else {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            if !self.to_behaviour.iter().any(|event| matches!(event, ToBehaviour::Refused)) {
+                self.to_behaviour.push_back(ToBehaviour::Refused);
+            }
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = FromBehaviour;
+    type ToBehaviour = ToBehaviour;
+    type InboundProtocol = AnyOf;
+    type OutboundProtocol = AnyOf;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = OpenReply;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<AnyOf, ()> {
+        let protocols = self.data_protocols.iter().chain(&self.punch_protocol).cloned().collect();
+        SubstreamProtocol::new(AnyOf(protocols), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        // Live streams keep a connection by themselves; these cases have none yet.
+        self.hold || self.opening > 0 || !self.to_open.is_empty()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<AnyOf, OpenReply, ToBehaviour>> {
+        while !self.waiting.is_empty() {
+            match self.accepted.poll_reserve(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {
+                    if let Some(stream) = self.waiting.pop_front() {
+                        let _ = self.accepted.send_item(stream);
+                    }
+                }
+                // Nobody accepts streams any more.
+                Poll::Ready(Err(_)) => self.waiting.clear(),
+            }
+        }
+        if let Some(OpenRequest { protocols, reply }) = self.to_open.pop_front() {
+            self.opening += 1;
+            let protocol = SubstreamProtocol::new(AnyOf(protocols), reply).with_timeout(NEGOTIATION_TIMEOUT);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        if let Some(event) = self.to_behaviour.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
+        }
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, event: FromBehaviour) {
+        match event {
+            FromBehaviour::Open(request) => self.to_open.push_back(request),
+            FromBehaviour::Hold(hold) => self.hold = hold,
+        }
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyOf, AnyOf, (), OpenReply>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, protocol), .. }) => {
+                self.accept(stream, &protocol);
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, _), info: reply }) => {
+                self.opening = self.opening.saturating_sub(1);
+                // Whoever asked may have gone; then the stream is reset here.
+                let _ = reply.send(Ok(self.wrap(stream)));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: reply }) => {
+                self.opening = self.opening.saturating_sub(1);
+                let error = match error {
+                    StreamUpgradeError::Timeout => OpenError::Timeout,
+                    StreamUpgradeError::NegotiationFailed => OpenError::Unsupported,
+                    StreamUpgradeError::Io(error) => OpenError::Io(error),
+                    StreamUpgradeError::Apply(never) => match never {},
+                };
+                let _ = reply.send(Err(error));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The loop, and which module gets which event.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport};
+use libp2p::{
+    Multiaddr, PeerId, Swarm, autonat,
+    core::{ConnectedPoint, transport::ListenerId},
+    identify, ping, relay,
+    swarm::{ConnectionId, SwarmEvent},
+};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+    time::{sleep_until, timeout},
+};
+
+use super::{
+    behaviour::{Behaviour, BehaviourEvent},
+    commands::Command,
+    connecting::Connecting,
+    punching::{Progress, Punching},
+    relaying::Relaying,
+};
+use crate::{
+    NetworkConfig, NetworkEvent, convert,
+    reservations::Reservations,
+    streams::{self, OpenRequest},
+};
+
+/// Time for close frames to leave at shutdown.
+const CLOSE_GRACE: Duration = Duration::from_millis(400);
+/// Punch tasks' messages that may wait.
+const MAX_PROGRESS: usize = 256;
+
+pub(crate) struct Actor {
+    pub(super) swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<Command>,
+    events: broadcast::Sender<NetworkEvent>,
+    origin: Instant,
+    pub(super) config: NetworkConfig,
+    pub(super) tasks: JoinSet<()>,
+    progress: mpsc::Receiver<Progress>,
+    pub(super) connecting: Connecting,
+    pub(super) relaying: Relaying,
+    pub(super) reservations: Reservations,
+    pub(super) circuit_listeners: HashMap<ListenerId, PeerId>,
+    pub(super) punching: Punching,
+}
+
+impl Actor {
+    /// `relays` are those to reserve at, with their addresses.
+    pub(crate) fn new(
+        swarm: Swarm<Behaviour>,
+        config: NetworkConfig,
+        external: Vec<Multiaddr>,
+        relays: HashMap<PeerId, Vec<Multiaddr>>,
+        commands: mpsc::Receiver<Command>,
+        events: broadcast::Sender<NetworkEvent>,
+    ) -> Self {
+        let (progress_sender, progress) = mpsc::channel(MAX_PROGRESS);
+        let reservations = Reservations::new(
+            relays.keys().copied(),
+            config.wanted_reservations,
+            config.reservation_cadence.clone(),
+            Timestamp::default(),
+        );
+        Self {
+            swarm,
+            commands,
+            events,
+            origin: Instant::now(),
+            tasks: JoinSet::new(),
+            progress,
+            connecting: Connecting::default(),
+            relaying: Relaying::new(relays),
+            reservations,
+            circuit_listeners: HashMap::new(),
+            punching: Punching::new(external, progress_sender),
+            config,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_epoch(self.origin.elapsed())
+    }
+
+    pub(super) fn report(&self, event: NetworkEvent) {
+        tracing::debug!(?event);
+        let _ = self.events.send(event);
+    }
+
+    /// Runs until it is told to shut down or nobody holds a handle any more.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.step();
+            let deadline = self.deadline();
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                Some(progress) = self.progress.recv() => self.on_punch_progress(progress),
+                Some(_) = self.tasks.join_next() => {}
+                () = sleep_until(deadline.into()) => {}
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown { reply }) => {
+                        self.close().await;
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.on_command(command),
+                    None => return self.close().await,
+                },
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.step_relays();
+        self.step_reservations();
+        self.step_punches();
+    }
+
+    fn deadline(&self) -> Instant {
+        let next = [self.relaying.deadline(), self.reservations.deadline(), self.punching.deadline()].into_iter().flatten().min();
+        // Without a deadline, wake now and then all the same.
+        let wait = next.map_or(Duration::from_secs(60), |next| next.since(self.now()));
+        Instant::now() + wait
+    }
+
+    async fn close(&mut self) {
+        self.tasks.abort_all();
+        let open: Vec<ConnectionId> = self.swarm.behaviour().streams.all().collect();
+        for connection in open {
+            self.swarm.close_connection(connection);
+        }
+        let _ = timeout(CLOSE_GRACE, async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        })
+        .await;
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
+            Command::MeetRelay { relay, addresses, transports, reply } => self.meet_relay(relay, addresses, transports, reply),
+            Command::Circuit { relay, peer, punch, reply } => self.circuit(relay, peer, punch, reply),
+            Command::AwaitDirect { peer, transports, reply } => self.await_direct(peer, transports, reply),
+            Command::Open { connection, reply } => {
+                let request = OpenRequest { protocols: super::build::data_protocols(), reply };
+                self.swarm.behaviour_mut().streams.open(connection, request);
+            }
+            Command::RelayReason { connection, reply } => {
+                let path = self.swarm.behaviour().streams.connection(connection).map(|meta| meta.path());
+                let reason = match path {
+                    Some(Path::Relayed { reason, .. }) => Some(reason),
+                    _ => None,
+                };
+                let _ = reply.send(reason);
+            }
+            Command::Shutdown { .. } => unreachable!("handled in the loop"),
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
+                self.on_closed(peer_id, connection_id, &endpoint, cause.map(|cause| convert::error_chain(&cause)));
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.on_dial_failed(connection_id, peer_id, &error);
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                tracing::trace!(?listener_id, %address, "listening");
+                if let Some(address) = convert::locator(&address, self.swarm.local_peer_id()) {
+                    self.report(NetworkEvent::Listening { address });
+                }
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                let cause = reason.err().map_or_else(|| "the relay ended it".to_owned(), |error| convert::error_chain(&error));
+                self.on_circuit_listener_closed(listener_id, cause);
+            }
+            SwarmEvent::ListenerError { listener_id, error } => {
+                tracing::debug!(?listener_id, %error, "listener error");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
+                self.on_punch_request(connection, peer, stream);
+            }
+            BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
+            BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+                self.on_identified(connection_id, peer_id, &info);
+            }
+            BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
+                self.on_reservation_accepted(relay_peer_id, renewal);
+            }
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. }) => {
+                // A peer without ping is alive; one that does not answer is not.
+                if !matches!(failure, ping::Failure::Unsupported) {
+                    self.swarm.close_connection(connection);
+                }
+            }
+            BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
+            BehaviourEvent::AutonatClient(autonat::v2::client::Event { tested_addr, result, .. }) => {
+                let local = *self.swarm.local_peer_id();
+                if let Some(address) = convert::locator(&tested_addr, &local) {
+                    self.report(NetworkEvent::ReachabilityTested { address, reachable: result.is_ok() });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else { return };
+        let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
+        let path = meta.path();
+        let relayed = path.is_relayed();
+        self.report(NetworkEvent::Connected { peer: convert::identity(&peer), direction, path, remote: meta.remote.clone() });
+        self.on_dial_succeeded(connection);
+        if relayed {
+            self.on_relayed_connection(&meta);
+        } else {
+            self.on_direct_connection(&meta);
+        }
+    }
+
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, cause: Option<String>) {
+        let path = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => path_of(address),
+            ConnectedPoint::Listener { local_addr, .. } if convert::is_relayed(local_addr) => path_of(local_addr),
+            ConnectedPoint::Listener { send_back_addr, .. } => path_of(send_back_addr),
+        };
+        self.report(NetworkEvent::Disconnected { peer: convert::identity(&peer), path, cause: cause.clone() });
+        self.punching.forget(connection);
+        self.on_relay_connection_closed(peer, connection, cause);
+    }
+
+    fn on_relay_server_event(&self, event: relay::Event) {
+        let id = |peer: &PeerId| convert::identity(peer);
+        let event = match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, renewed } => {
+                NetworkEvent::RelayReservationAccepted { peer: id(&src_peer_id), renewed }
+            }
+            relay::Event::ReservationReqDenied { src_peer_id, status } => {
+                NetworkEvent::RelayReservationDenied { peer: id(&src_peer_id), status: format!("{status:?}") }
+            }
+            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
+                NetworkEvent::RelayReservationEnded { peer: id(&src_peer_id) }
+            }
+            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                NetworkEvent::RelayCircuitOpened { source: id(&src_peer_id), destination: id(&dst_peer_id) }
+            }
+            relay::Event::CircuitReqDenied { src_peer_id, dst_peer_id, status } => {
+                let status = format!("{status:?}");
+                NetworkEvent::RelayCircuitDenied { source: id(&src_peer_id), destination: id(&dst_peer_id), status }
+            }
+            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                NetworkEvent::RelayCircuitClosed { source: id(&src_peer_id), destination: id(&dst_peer_id) }
+            }
+            _ => return,
+        };
+        self.report(event);
+    }
+}
+
+/// How a connection that is gone travelled; the reason for a relay is gone with it.
+fn path_of(address: &Multiaddr) -> Path {
+    match convert::relay_of(address) {
+        Some(relay) => Path::Relayed { relay: relay.relay, reason: RelayReason::PunchPending },
+        None => Path::Direct { transport: convert::transport(address).unwrap_or(Transport::Tcp) },
+    }
+}

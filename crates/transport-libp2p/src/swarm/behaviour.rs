@@ -1,0 +1,85 @@
+use libp2p::{
+    autonat,
+    connection_limits::{self, ConnectionLimits},
+    identify,
+    identity::Keypair,
+    ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+};
+use rand::rngs::OsRng;
+
+use crate::{NetworkConfig, RelayServerConfig, streams};
+
+/// Identify's protocol family: private to our kind of network.
+const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
+
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    // First, so that a connection over the limits is denied before others enter it.
+    limits: connection_limits::Behaviour,
+    pub(super) streams: streams::Behaviour,
+    relay_client: relay::client::Behaviour,
+    relay_server: Toggle<relay::Behaviour>,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    autonat_client: Toggle<autonat::v2::client::Behaviour<OsRng>>,
+    autonat_server: Toggle<autonat::v2::server::Behaviour<OsRng>>,
+}
+
+impl Behaviour {
+    pub(super) fn new(
+        keypair: &Keypair,
+        relay_client: relay::client::Behaviour,
+        streams: streams::Behaviour,
+        config: &NetworkConfig,
+    ) -> Self {
+        let local = keypair.public().to_peer_id();
+        let limits = &config.limits;
+        let limits = ConnectionLimits::default()
+            .with_max_established_incoming(Some(limits.inbound))
+            .with_max_established_outgoing(Some(limits.outbound))
+            .with_max_established_per_peer(Some(limits.per_peer))
+            .with_max_pending_incoming(Some(limits.pending_inbound))
+            .with_max_pending_outgoing(Some(limits.pending_outbound));
+        let serves = config.relay_server.as_ref();
+        let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
+            .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
+            // Private listen addresses are nobody's business.
+            .with_hide_listen_addrs(serves.is_none());
+        Self {
+            limits: connection_limits::Behaviour::new(limits),
+            streams,
+            relay_client,
+            relay_server: serves.map(|server| relay::Behaviour::new(local, relay_config(server))).into(),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
+            // A relay's address is known; a node wants to know its own.
+            autonat_client: serves
+                .is_none()
+                .then(|| autonat::v2::client::Behaviour::new(OsRng, autonat::v2::client::Config::default()))
+                .into(),
+            autonat_server: serves.map(|_| autonat::v2::server::Behaviour::new(OsRng)).into(),
+        }
+    }
+}
+
+fn relay_config(server: &RelayServerConfig) -> relay::Config {
+    let burst = |n: u32| n.max(1).try_into().expect("at least one");
+    let config = relay::Config {
+        max_reservations: server.max_reservations,
+        // libp2p compares with `>`, which would allow one more than is asked for.
+        max_reservations_per_peer: server.max_reservations_per_peer.saturating_sub(1),
+        reservation_duration: server.reservation_duration,
+        reservation_rate_limiters: Vec::new(),
+        max_circuits: server.max_circuits,
+        max_circuits_per_peer: server.max_circuits_per_peer.saturating_sub(1),
+        max_circuit_duration: server.max_circuit_duration,
+        max_circuit_bytes: server.max_circuit_bytes,
+        circuit_src_rate_limiters: Vec::new(),
+    };
+    config
+        .reservation_rate_per_peer(burst(server.reservations_per_peer_burst), server.refill)
+        .reservation_rate_per_ip(burst(server.reservations_per_ip_burst), server.refill)
+        .circuit_src_per_peer(burst(server.circuits_per_peer_burst), server.refill)
+        .circuit_src_per_ip(burst(server.circuits_per_ip_burst), server.refill)
+}

@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use kaspath_domain::RelayReason;
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, swarm, tcp, tls, yamux};
+use tokio::sync::mpsc;
+
+use super::behaviour::Behaviour;
+use crate::{
+    LEGACY_STREAM_PROTOCOL, NetworkConfig, NodeKey, STREAM_PROTOCOL, Security, StartError, punch,
+    streams::{self, OpenStream},
+};
+
+/// Time for a connection to be set up, security and muxer included. Punches
+/// count on it: see [`punch::ATTEMPT_TIMEOUT`].
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Inbound streams of one connection that negotiate at once.
+const MAX_NEGOTIATING_STREAMS: usize = 128;
+
+/// The protocols on which Kaspa's bytes travel, ours first.
+pub(super) fn data_protocols() -> Vec<StreamProtocol> {
+    vec![StreamProtocol::new(STREAM_PROTOCOL), StreamProtocol::new(LEGACY_STREAM_PROTOCOL)]
+}
+
+/// A swarm that listens nowhere yet. Inbound streams go to `accepted`.
+pub(crate) fn build(key: &NodeKey, config: &NetworkConfig, accepted: mpsc::Sender<OpenStream>) -> Result<Swarm<Behaviour>, StartError> {
+    // With punching off we do not even speak DCUtR, so that peers learn it at once.
+    let punching = !config.punch.transports.is_empty();
+    let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
+    let streams = streams::Behaviour::new(data_protocols(), punching.then_some(punch::PROTOCOL), reason, accepted);
+    let tcp = tcp::Config::default().nodelay(true);
+    let builder = SwarmBuilder::with_existing_identity(key.keypair().clone()).with_tokio();
+    let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
+
+    // The builder's types differ per security set-up, so each takes its own way to the end.
+    macro_rules! finish {
+        ($security:expr) => {
+            builder
+                .with_tcp(tcp, $security, yamux::Config::default)
+                .map_err(|error| failed(&error))?
+                .with_quic()
+                .with_relay_client($security, yamux::Config::default)
+                .map_err(|error| failed(&error))?
+                .with_behaviour(|keypair, relay_client| Behaviour::new(keypair, relay_client, streams, config))
+                .map_err(|error| failed(&error))?
+                .with_swarm_config(|swarm| swarm_config(swarm, config))
+                .with_connection_timeout(CONNECTION_TIMEOUT)
+                .build()
+        };
+    }
+    Ok(match config.security {
+        Security::PreferTls => finish!((tls::Config::new, noise::Config::new)),
+        Security::NoiseOnly => finish!(noise::Config::new),
+    })
+}
+
+fn swarm_config(swarm: swarm::Config, config: &NetworkConfig) -> swarm::Config {
+    swarm.with_idle_connection_timeout(config.idle_timeout).with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
+}

@@ -1,0 +1,74 @@
+//! Nodes on loopback for the tests of this crate.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::time::Duration;
+
+use kaspath_domain::{
+    DialError, DialRequest, DuplexStream, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, TransportSet,
+};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayServerConfig, ReservationState};
+use tokio::{sync::broadcast, time::timeout};
+
+/// Longer than anything here takes; reached only by a failure.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+pub fn locator(text: &str) -> PeerLocator {
+    text.parse().unwrap()
+}
+
+/// Listens on loopback over both transports, and may punch there.
+pub fn config() -> NetworkConfig {
+    NetworkConfig {
+        listen: vec![locator("/ip4/127.0.0.1/tcp/0"), locator("/ip4/127.0.0.1/udp/0/quic-v1")],
+        punch: PunchConfig { allow_local_candidates: true, ..PunchConfig::default() },
+        ..NetworkConfig::default()
+    }
+}
+
+/// Like [`config`], but never leaves the relay.
+pub fn relay_only() -> NetworkConfig {
+    let none = TransportSet { tcp: false, quic: false };
+    NetworkConfig { punch: PunchConfig { transports: none, ..PunchConfig::default() }, ..config() }
+}
+
+pub async fn start(config: NetworkConfig) -> Network {
+    Network::start(NodeKey::generate(), config).await.unwrap()
+}
+
+pub async fn relay(server: RelayServerConfig) -> Network {
+    start(NetworkConfig { relay_server: Some(server), ..config() }).await
+}
+
+/// The relay's address over TCP.
+pub fn relay_address(relay: &Network) -> RelayAddress {
+    let PeerAddress::Direct(via) = relay.listening()[0].address.clone() else { panic!("direct") };
+    RelayAddress { relay: relay.local_peer().clone(), via }
+}
+
+/// A node that holds a reservation at the relay.
+pub async fn reserved(config: NetworkConfig, relay: &Network) -> Network {
+    let node = start(NetworkConfig { relays: vec![relay.listening()[0].clone()], ..config }).await;
+    let mut events = node.events();
+    await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;
+    node
+}
+
+pub async fn await_event(events: &mut broadcast::Receiver<NetworkEvent>, wanted: impl Fn(&NetworkEvent) -> bool) -> NetworkEvent {
+    let mut seen = Vec::new();
+    let found = timeout(DEADLINE, async {
+        loop {
+            let event = events.recv().await.expect("events go on");
+            if wanted(&event) {
+                return event;
+            }
+            seen.push(event);
+        }
+    })
+    .await;
+    found.unwrap_or_else(|_| panic!("the event did not come; instead: {seen:#?}"))
+}
+
+pub async fn dial(from: &Network, to: &Network, route: Route) -> Result<DuplexStream, DialError> {
+    let request = DialRequest { peer: Some(to.local_peer().clone()), route, deadline: DEADLINE };
+    timeout(DEADLINE * 2, from.dialer().dial(request)).await.expect("a dial keeps its deadline")
+}
