@@ -1,0 +1,112 @@
+//! The thin async shell: runs a plan over dialers.
+
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use kaspath_domain::{
+    Attempt, AttemptOutcome, DialError, DialPlan, DuplexStream, PlanRequest, PolicyError, Stage, StreamDialer, Timestamp,
+    TransportPolicy,
+};
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Reads the clock: the executor's caller decides what time is.
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Why a peer was not reached.
+#[derive(Debug, Error)]
+pub enum ExecuteError {
+    /// The policy made no plan.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Every attempt failed.
+    #[error("no way to the peer works: {}", summarize(.0))]
+    AllFailed(Vec<AttemptOutcome>),
+}
+
+fn summarize(outcomes: &[AttemptOutcome]) -> String {
+    let failures = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().err().map(|error| (&outcome.route, error)));
+    let lines: Vec<_> = failures.map(|(route, error)| format!("{route}: {error}")).collect();
+    if lines.is_empty() { "the plan was empty".to_owned() } else { lines.join("; ") }
+}
+
+/// Asks a policy for plans and runs them. Each dial goes to the first dialer
+/// that serves its route.
+pub struct Executor {
+    policy: Arc<dyn TransportPolicy>,
+    dialers: Vec<Arc<dyn StreamDialer>>,
+    clock: Clock,
+}
+
+impl Executor {
+    /// `clock` gives the time that the policy sees.
+    pub fn new(
+        policy: Arc<dyn TransportPolicy>,
+        dialers: Vec<Arc<dyn StreamDialer>>,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Self {
+        Self { policy, dialers, clock: Arc::new(clock) }
+    }
+
+    /// Reaches a peer: plans, dials, tells the policy how each attempt ended, and
+    /// returns the first stream with the outcomes that led to it.
+    ///
+    /// Dropping the future cancels every dial.
+    pub async fn reach(&self, request: &PlanRequest) -> Result<(DuplexStream, Vec<AttemptOutcome>), ExecuteError> {
+        let plan = self.policy.plan(request, (self.clock)())?;
+        self.run(plan).await
+    }
+
+    /// Runs a given plan.
+    pub async fn run(&self, plan: DialPlan) -> Result<(DuplexStream, Vec<AttemptOutcome>), ExecuteError> {
+        let mut outcomes = Vec::new();
+        for stage in plan.stages {
+            if let Some(stream) = self.run_stage(stage, &mut outcomes).await {
+                return Ok((stream, outcomes));
+            }
+        }
+        Err(ExecuteError::AllFailed(outcomes))
+    }
+
+    async fn run_stage(&self, stage: Stage, outcomes: &mut Vec<AttemptOutcome>) -> Option<DuplexStream> {
+        let begin = Instant::now();
+        let mut waiting = stage.attempts.into_iter().peekable();
+        let mut running = FuturesUnordered::new();
+        loop {
+            // With nothing under way the next attempt need not wait for its turn.
+            if running.is_empty() {
+                running.push(self.attempt(waiting.next()?));
+            }
+            let next_start = waiting.peek().map(|attempt| begin + attempt.start_after);
+            tokio::select! {
+                biased;
+                Some((stream, outcome)) = running.next() => {
+                    self.policy.observe(&outcome, (self.clock)());
+                    tracing::debug!(route = %outcome.route, result = ?outcome.result, elapsed = ?outcome.elapsed, "attempt ended");
+                    outcomes.push(outcome);
+                    if stream.is_some() {
+                        // Dropping the others cancels them.
+                        return stream;
+                    }
+                }
+                () = sleep_until(next_start.unwrap_or(begin)), if next_start.is_some() => {
+                    running.extend(waiting.next().map(|attempt| self.attempt(attempt)));
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, Attempt { request, .. }: Attempt) -> (Option<DuplexStream>, AttemptOutcome) {
+        let begin = Instant::now();
+        let (peer, route, deadline) = (request.peer.clone(), request.route.clone(), request.deadline);
+        let dialed = match self.dialers.iter().find(|dialer| dialer.supports(&route)) {
+            // A dialer keeps its own deadline; this one guards against one that does not.
+            Some(dialer) => timeout(deadline * 2, dialer.dial(request))
+                .await
+                .unwrap_or(Err(DialError::Timeout { after: deadline * 2, doing: "waiting for a dialer that overran" })),
+            None => Err(DialError::Unsupported(Box::new(route.clone()))),
+        };
+        let result = dialed.as_ref().map(DuplexStream::path).map_err(Clone::clone);
+        (dialed.ok(), AttemptOutcome { peer, route, result, elapsed: begin.elapsed() })
+    }
+}

@@ -1,0 +1,23 @@
+//! How peers are reached: strategies decide, the executor does.
+//!
+//! A strategy is a [`TransportPolicy`](kaspath_domain::TransportPolicy): pure,
+//! with time as a parameter. The [`Executor`] is the thin async shell that runs
+//! its plans over [`StreamDialer`](kaspath_domain::StreamDialer)s.
+//!
+//! ```
+//! use kaspath_domain::{PlanRequest, Timestamp, TransportPolicy};
+//! use kaspath_policy::{StrategyConfig, StrategyName};
+//!
+//! let strategy = StrategyConfig::new(StrategyName::Balanced).build();
+//! let request = PlanRequest { peer: None, addresses: vec!["203.0.113.7:16111".parse().unwrap()] };
+//! let plan = strategy.plan(&request, Timestamp::default()).unwrap();
+//! assert_eq!(plan.stages[0].attempts.len(), 1);
+//! ```
+
+mod executor;
+mod inbound;
+mod strategy;
+
+pub use executor::{ExecuteError, Executor};
+pub use inbound::InboundLimits;
+pub use strategy::{Balanced, Fixed, Only, StrategyConfig, StrategyName, Timing};

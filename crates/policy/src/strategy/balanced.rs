@@ -1,0 +1,87 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kaspath_domain::{
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence, Route, Timestamp,
+    TransportPolicy, TransportSet,
+};
+
+use super::{
+    StrategyConfig,
+    routes::{self, Allowed},
+};
+
+/// Peers whose last failure is remembered.
+const MAX_REMEMBERED: usize = 1024;
+/// After a punch with a peer failed, plans go to the relay at once for so long.
+const PUNCH_COOLDOWN: Duration = Duration::from_secs(300);
+/// How long the punch goes first with a peer whose last one failed.
+const HOPELESS_RELAY_AFTER: Duration = Duration::from_millis(500);
+
+/// The default: public peers by TCP, private ones by a punch over TCP and QUIC,
+/// and the relay where no punch works.
+///
+/// A peer whose punch failed lately gets its relayed stream almost at once, so
+/// that a hopeless pair of NATs does not cost the full wait each time.
+pub struct Balanced {
+    config: StrategyConfig,
+    failed_punches: Mutex<HashMap<PeerIdentity, Timestamp>>,
+}
+
+impl Balanced {
+    /// With these times and limits.
+    pub fn new(config: StrategyConfig) -> Self {
+        Self { config, failed_punches: Mutex::default() }
+    }
+
+    fn failed_punches(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Timestamp>> {
+        self.failed_punches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TransportPolicy for Balanced {
+    fn name(&self) -> &'static str {
+        "balanced"
+    }
+
+    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
+        let mut timing = self.config.timing.clone();
+        let failed = request.peer.as_ref().and_then(|peer| self.failed_punches().get(peer).copied());
+        if failed.is_some_and(|at| now.since(at) < PUNCH_COOLDOWN) {
+            timing.relay_after = timing.relay_after.min(HOPELESS_RELAY_AFTER);
+        }
+        let allowed = Allowed { direct: TransportSet::ALL, punch: TransportSet::ALL, relay: true };
+        routes::plan(self.name(), request, &allowed, &timing)
+    }
+
+    fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
+        self.config.inbound.admit(request)
+    }
+
+    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
+        let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
+        let mut failed = self.failed_punches();
+        if outcome.result.is_ok() {
+            failed.remove(peer);
+            return;
+        }
+        if failed.len() >= MAX_REMEMBERED && !failed.contains_key(peer) {
+            let oldest = failed.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| peer.clone());
+            if let Some(oldest) = oldest {
+                failed.remove(&oldest);
+            }
+        }
+        failed.insert(peer.clone(), now);
+    }
+
+    fn punch_cadence(&self) -> RetryCadence {
+        self.config.cadence.clone()
+    }
+
+    fn punch_transports(&self) -> TransportSet {
+        TransportSet::ALL
+    }
+}

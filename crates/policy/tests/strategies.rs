@@ -1,0 +1,95 @@
+//! What each strategy plans: pure, no clock, no network.
+
+use std::time::Duration;
+
+use kaspath_domain::{
+    AttemptOutcome, DialError, DialPlan, Path, PeerIdentity, PlanRequest, PolicyError, Route, Timestamp, Transport, TransportSet,
+};
+use kaspath_policy::{StrategyConfig, StrategyName};
+
+const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const RELAY: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_epoch(Duration::from_secs(seconds))
+}
+
+fn private_peer() -> PlanRequest {
+    let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}");
+    let addresses = [circuit, format!("/ip4/198.51.100.7/udp/4001/quic-v1/p2p/{PEER}"), format!("/ip4/198.51.100.7/tcp/4001/p2p/{PEER}")];
+    PlanRequest { peer: PEER.parse().ok(), addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
+}
+
+fn kinds(plan: &DialPlan) -> Vec<Vec<String>> {
+    let kind = |route: &Route| match route {
+        Route::Direct(address) => format!("direct {}", address.transport),
+        Route::Relayed(_) => "relay".to_owned(),
+        Route::Punched { transports, .. } => {
+            format!("punch{}{}", if transports.tcp { " tcp" } else { "" }, if transports.quic { " quic" } else { "" })
+        }
+    };
+    plan.stages.iter().map(|stage| stage.attempts.iter().map(|attempt| kind(&attempt.request.route)).collect()).collect()
+}
+
+fn planned(name: StrategyName) -> Vec<Vec<String>> {
+    kinds(&StrategyConfig::new(name).build().plan(&private_peer(), at(0)).unwrap())
+}
+
+#[test]
+fn strategies_swap_and_each_keeps_its_word() {
+    assert_eq!(planned(StrategyName::Balanced), [vec!["direct tcp", "direct quic"], vec!["punch tcp quic", "relay"]]);
+    assert_eq!(planned(StrategyName::TcpOnly), [vec!["direct tcp"], vec!["punch tcp", "relay"]]);
+    assert_eq!(planned(StrategyName::QuicOnly), [vec!["direct quic"], vec!["punch quic", "relay"]]);
+    assert_eq!(planned(StrategyName::RelayOnly), [vec!["relay"]]);
+    assert_eq!(planned(StrategyName::DirectOnly), [vec!["direct tcp", "direct quic"], vec!["punch tcp quic"]]);
+}
+
+#[test]
+fn names_round_trip_and_an_unknown_one_lists_them_all() {
+    for (name, strategy) in StrategyName::ALL {
+        assert_eq!(name.parse(), Ok(strategy));
+        assert_eq!(StrategyConfig::new(strategy).build().name(), name);
+    }
+    let error = "fastest".parse::<StrategyName>().unwrap_err();
+    assert!(error.contains("fastest") && error.contains("balanced") && error.contains("direct-only"), "{error}");
+}
+
+#[test]
+fn a_strategy_without_usable_address_says_so() {
+    let request = PlanRequest { peer: None, addresses: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()] };
+    let error = StrategyConfig::new(StrategyName::RelayOnly).build().plan(&request, at(0)).unwrap_err();
+    assert_eq!(error, PolicyError::NoUsableAddress { policy: "relay-only".into(), known: 1 });
+}
+
+#[test]
+fn direct_dials_are_staggered_and_bounded() {
+    let addresses = (1..100).map(|port| format!("192.0.2.1:{port}").parse().unwrap()).collect();
+    let plan = StrategyConfig::new(StrategyName::Balanced).build().plan(&PlanRequest { peer: None, addresses }, at(0)).unwrap();
+    let starts: Vec<_> = plan.stages[0].attempts.iter().map(|attempt| attempt.start_after.as_millis()).collect();
+    assert_eq!(starts, [0, 250, 500, 750, 1000, 1250, 1500, 1750]);
+}
+
+#[test]
+fn relay_only_never_lets_a_peer_punch() {
+    assert!(StrategyConfig::new(StrategyName::RelayOnly).build().punch_transports().is_empty());
+    assert_eq!(StrategyConfig::new(StrategyName::QuicOnly).build().punch_transports(), TransportSet::QUIC);
+}
+
+#[test]
+fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
+    let strategy = StrategyConfig::new(StrategyName::Balanced).build();
+    let peer: PeerIdentity = PEER.parse().unwrap();
+    let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
+    let patient = relay_start(0);
+
+    let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
+    let mut outcome =
+        AttemptOutcome { peer: Some(peer), route, result: Err(DialError::ShuttingDown), elapsed: Duration::from_secs(1) };
+    strategy.observe(&outcome, at(10));
+    assert!(relay_start(11) < patient);
+    assert_eq!(relay_start(10 + 301), patient, "the cooldown ends");
+
+    outcome.result = Ok(Path::Direct { transport: Transport::Tcp });
+    strategy.observe(&outcome, at(12));
+    assert_eq!(relay_start(13), patient, "a success clears it");
+}
