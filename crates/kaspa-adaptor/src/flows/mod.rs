@@ -1,0 +1,86 @@
+//! What is said after Ready. Each flow subscribes when it is made, before our
+//! Ready is sent, and runs until the session ends or the peer breaks its rules.
+
+mod addresses;
+mod blocks;
+mod ping;
+mod transactions;
+
+use std::sync::Arc;
+
+pub(crate) use blocks::announcement as block_announcement;
+pub(crate) use transactions::announcement as transaction_announcement;
+
+use kaspa_p2p_lib::pb::{KaspadMessage, kaspad_message::Payload};
+use tokio::sync::broadcast;
+
+use crate::{AddressBook, CloseReason, Hub, Inventory, KaspaEvent, Peer, Router};
+
+/// What flows share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) hub: Hub,
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) book: Arc<AddressBook>,
+    pub(crate) events: broadcast::Sender<KaspaEvent>,
+}
+
+impl Context {
+    fn report(&self, event: KaspaEvent) {
+        tracing::debug!(?event);
+        let _ = self.events.send(event);
+    }
+}
+
+/// All flows of a session, subscribed but not running.
+pub(crate) struct Flows {
+    addresses: addresses::Addresses,
+    blocks: blocks::Blocks,
+    block_requests: blocks::Requests,
+    pings: ping::Pings,
+    pongs: ping::Pongs,
+    transactions: transactions::Transactions,
+    transaction_requests: transactions::Requests,
+}
+
+impl Flows {
+    pub(crate) fn subscribe(router: &Arc<Router>) -> Self {
+        Self {
+            addresses: addresses::Addresses::subscribe(router),
+            blocks: blocks::Blocks::subscribe(router),
+            block_requests: blocks::Requests::subscribe(router),
+            pings: ping::Pings::subscribe(router),
+            pongs: ping::Pongs::subscribe(router),
+            transactions: transactions::Transactions::subscribe(router),
+            transaction_requests: transactions::Requests::subscribe(router),
+        }
+    }
+
+    /// Runs until the session ends; why it did.
+    pub(crate) async fn run(self, context: &Context, peer: &Arc<Peer>) -> CloseReason {
+        // Each runs for ever or ends with the reason.
+        let ended = tokio::try_join!(
+            self.addresses.run(context, peer),
+            self.blocks.run(context, peer),
+            self.block_requests.run(context, peer),
+            self.pings.run(context, peer),
+            self.pongs.run(context, peer),
+            self.transactions.run(context, peer),
+            self.transaction_requests.run(context, peer),
+        );
+        ended.err().unwrap_or(CloseReason::Local)
+    }
+}
+
+/// A reply to the request with that id.
+fn response(payload: Payload, to: &KaspadMessage) -> KaspadMessage {
+    KaspadMessage { response_id: to.request_id, request_id: 0, payload: Some(payload) }
+}
+
+fn plain(payload: Payload) -> KaspadMessage {
+    KaspadMessage { response_id: 0, request_id: 0, payload: Some(payload) }
+}
+
+fn bad(what: &str) -> CloseReason {
+    CloseReason::Protocol(what.to_owned())
+}

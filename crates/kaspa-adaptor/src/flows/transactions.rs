@@ -1,0 +1,112 @@
+use std::{sync::Arc, time::Duration};
+
+use kaspa_consensus_core::tx::TransactionId;
+use kaspa_p2p_lib::{
+    KaspadMessagePayloadType as Kind,
+    pb::{
+        InvTransactionsMessage, KaspadMessage, RequestTransactionsMessage, TransactionId as WireId, TransactionNotFoundMessage,
+        kaspad_message::Payload,
+    },
+};
+
+use super::{Context, bad, plain, response};
+use crate::{CloseReason, Inventory, KaspaEvent, Peer, Router, session::Route};
+
+/// As in kaspad.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Ids that are asked for at once.
+const MAX_BATCH: usize = 128;
+/// Ids that a peer may name in one message.
+const MAX_NAMED: usize = 4096;
+
+/// The announcement of a transaction.
+pub(crate) fn announcement(id: TransactionId) -> KaspadMessage {
+    plain(Payload::InvTransactions(InvTransactionsMessage { ids: vec![id.into()] }))
+}
+
+fn ids(wire: &[WireId]) -> Result<Vec<TransactionId>, CloseReason> {
+    if wire.len() > MAX_NAMED {
+        return Err(bad("more than 4096 transaction ids in one message"));
+    }
+    let id = |wire: &WireId| TransactionId::try_from(wire.clone()).map_err(|_| bad("a transaction id has not 32 bytes"));
+    wire.iter().map(id).collect()
+}
+
+/// Fetches what gossiping peers announce, and announces it further.
+pub(super) struct Transactions {
+    announced: Route,
+    answers: Route,
+}
+
+impl Transactions {
+    pub(super) fn subscribe(router: &Arc<Router>) -> Self {
+        Self {
+            announced: router.subscribe(&[Kind::InvTransactions]),
+            answers: router.subscribe(&[Kind::Transaction, Kind::TransactionNotFound]),
+        }
+    }
+
+    pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
+        loop {
+            let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = self.announced.next().await?.payload else {
+                return Err(bad("no InvTransactions"));
+            };
+            // A kaspad's announcements are drained: this node checks no consensus.
+            if !peer.gossips() {
+                continue;
+            }
+            let unknown: Vec<_> = ids(&announced)?.into_iter().filter(|id| context.inventory.transaction(id).is_none()).collect();
+            for batch in unknown.chunks(MAX_BATCH) {
+                self.fetch(batch, context, peer).await?;
+            }
+        }
+    }
+
+    /// Answers come in the order of the request, as upstream demands.
+    async fn fetch(&mut self, batch: &[TransactionId], context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
+        let request = RequestTransactionsMessage { ids: batch.iter().map(|id| (*id).into()).collect() };
+        peer.router().send(plain(Payload::RequestTransactions(request))).await?;
+        for expected in batch {
+            let answer = self.answers.answer("our request for a transaction", ANSWER_TIMEOUT).await?;
+            match answer.payload {
+                Some(Payload::Transaction(message)) => {
+                    if Inventory::transaction_id(&message) != Some(*expected) {
+                        return Err(bad("another transaction than the one asked for"));
+                    }
+                    if let Some((id, true)) = context.inventory.add_transaction(message) {
+                        context.report(KaspaEvent::TransactionReceived { id: id.to_string(), peer: peer.identity().cloned() });
+                        context.hub.broadcast(&announcement(id), Some(&peer.key()));
+                    }
+                }
+                Some(Payload::TransactionNotFound(missing)) if missing.id == Some((*expected).into()) => {}
+                _ => return Err(bad("transaction replies out of order")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Serves what we hold.
+pub(super) struct Requests(Route);
+
+impl Requests {
+    pub(super) fn subscribe(router: &Arc<Router>) -> Self {
+        Self(router.subscribe(&[Kind::RequestTransactions]))
+    }
+
+    pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
+        loop {
+            let request = self.0.next().await?;
+            let Some(Payload::RequestTransactions(RequestTransactionsMessage { ids: wanted })) = &request.payload else {
+                return Err(bad("no RequestTransactions"));
+            };
+            for id in ids(wanted)? {
+                let payload = match context.inventory.transaction(&id) {
+                    Some(message) => Payload::Transaction((*message).clone()),
+                    None => Payload::TransactionNotFound(TransactionNotFoundMessage { id: Some(id.into()) }),
+                };
+                peer.router().send(response(payload, &request)).await?;
+            }
+        }
+    }
+}

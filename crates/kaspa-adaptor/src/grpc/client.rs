@@ -1,0 +1,118 @@
+use std::{
+    error::Error,
+    future::{Ready, ready},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use kaspa_p2p_lib::pb::{KaspadMessage, p2p_client::P2pClient};
+use kaspath_domain::DuplexStream;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Streaming,
+    codec::CompressionEncoding,
+    codegen::http::Uri,
+    transport::Endpoint,
+};
+use tower::Service;
+
+use super::{
+    H2Settings, StreamInfo,
+    io::CuttableIo,
+};
+use crate::ConnectError;
+
+/// Time for the response headers, as in kaspad.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A tonic connector that hands out one domain stream, once: for
+/// `Endpoint::connect_with_connector` of any generated client.
+#[derive(Clone, Debug)]
+pub struct OneStream(Arc<Mutex<Option<CuttableIo>>>);
+
+/// See [`OneStream`].
+pub fn connector(stream: DuplexStream) -> OneStream {
+    OneStream(Arc::new(Mutex::new(Some(CuttableIo::new(stream)))))
+}
+
+impl Service<Uri> for OneStream {
+    type Response = TokioIo<CuttableIo>;
+    type Error = io::Error;
+    type Future = Ready<Result<Self::Response, io::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // tonic reconnects by itself, which a single stream cannot.
+        ready(stream.map(TokioIo::new).ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the stream has ended")))
+    }
+}
+
+/// An open message stream, before any message.
+pub(crate) struct OpenSession {
+    pub(crate) info: StreamInfo,
+    pub(crate) incoming: Streaming<KaspadMessage>,
+    pub(crate) outgoing: mpsc::Sender<KaspadMessage>,
+}
+
+/// Opens Kaspa's message stream over a domain stream.
+pub(crate) async fn open(stream: DuplexStream, queue: usize, max_message: usize) -> Result<OpenSession, ConnectError> {
+    let settings = H2Settings::for_connection(stream.info());
+    let io = CuttableIo::new(stream);
+    let info = io.info().clone();
+    let connector = OneStream(Arc::new(Mutex::new(Some(io))));
+    let opening = async {
+        let channel = Endpoint::from_static("http://kaspa.invalid")
+            .initial_stream_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window)
+            .max_frame_size(settings.max_frame)
+            .http2_keep_alive_interval(settings.keepalive_interval)
+            .keep_alive_timeout(settings.keepalive_timeout)
+            .keep_alive_while_idle(true)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| ConnectError::NotHttp2(chain(&error)))?;
+        let mut client = P2pClient::new(channel)
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(max_message);
+        let (outgoing, queued) = mpsc::channel(queue);
+        let response = client.message_stream(ReceiverStream::new(queued)).await.map_err(|status| not_kaspa(&status))?;
+        Ok((response.into_inner(), outgoing))
+    };
+    let opened = timeout(HEADERS_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::Timeout(HEADERS_TIMEOUT)));
+    match opened {
+        Ok((incoming, outgoing)) => Ok(OpenSession { info, incoming, outgoing }),
+        Err(error) => {
+            info.cut.cancel();
+            Err(error)
+        }
+    }
+}
+
+fn not_kaspa(status: &tonic::Status) -> ConnectError {
+    match status.code() {
+        tonic::Code::Unimplemented | tonic::Code::ResourceExhausted | tonic::Code::PermissionDenied => {
+            ConnectError::NotKaspa(status.message().to_owned())
+        }
+        _ => ConnectError::NotHttp2(status.source().map_or_else(|| status.message().to_owned(), chain)),
+    }
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

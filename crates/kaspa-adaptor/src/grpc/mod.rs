@@ -1,0 +1,13 @@
+//! HTTP/2 and gRPC over domain streams.
+
+mod client;
+mod io;
+mod server;
+mod settings;
+
+pub(crate) use client::open;
+pub use client::connector;
+pub use io::StreamInfo;
+pub use server::incoming;
+pub(crate) use server::{Session, serve};
+pub use settings::H2Settings;

@@ -1,0 +1,56 @@
+//! Kaspa's P2P protocol (`/protowire.P2P/MessageStream`) over any
+//! [`DuplexStream`](kaspath_domain::DuplexStream).
+//!
+//! A [`KaspaNode`] is a light peer: it shakes hands (Version, Verack, Ready),
+//! answers what a kaspad needs answered to stay connected, and gossips
+//! addresses, transactions and blocks with other peers of its kind. What
+//! carries the bytes it never knows; of this workspace it depends on the domain
+//! alone. Wire types come from `kaspa-p2p-lib`.
+//!
+//! | folder | what it knows |
+//! |---|---|
+//! | `grpc` | HTTP/2 over a domain stream: connector, incoming, settings |
+//! | `session` | one peer: router, handshake; all peers: hub |
+//! | `flows` | what is said after Ready |
+//!
+//! ```no_run
+//! # async fn demo(stream: kaspath_domain::DuplexStream) -> Result<(), Box<dyn std::error::Error>> {
+//! use kaspath_kaspa_adaptor::{KaspaNetwork, KaspaNode, NodeConfig};
+//!
+//! let node = KaspaNode::new(NodeConfig::new(KaspaNetwork::Mainnet));
+//! let peer = node.connect(stream).await?;
+//! println!("Ready with {} over {}", peer.user_agent(), peer.router().path());
+//! # Ok(()) }
+//! ```
+
+mod book;
+mod errors;
+mod events;
+mod flows;
+mod grpc;
+mod inventory;
+mod network;
+mod node;
+mod session;
+mod uri;
+
+pub use book::AddressBook;
+pub use errors::{CloseReason, ConnectError, HandshakeError};
+pub use events::{HandshakeStep, KaspaEvent};
+pub use grpc::{H2Settings, StreamInfo, connector, incoming};
+pub use inventory::{Inventory, InventoryLimits};
+pub use kaspa_p2p_lib::pb;
+pub use network::{KaspaNetwork, UnknownNetwork};
+pub use node::{KaspaNode, NodeConfig};
+pub use session::{Hub, MessageCounters, Peer, PeerKey, Router};
+pub use uri::{KaspaUri, UriError};
+
+/// Protocol version that we advertise: what kaspad 2.1.0 (version 11) and its
+/// predecessor both accept.
+pub const PROTOCOL_VERSION: u32 = 10;
+/// Least protocol version that we accept, as kaspad 2.1.0 does.
+pub const MIN_PROTOCOL_VERSION: u32 = 10;
+/// Largest decoded message, as in kaspad 2.1.0.
+pub const MAX_MESSAGE_SIZE: usize = 256 * 1024 * 1024;
+/// What our user agent begins with; peers with it are gossiped with.
+pub const USER_AGENT_PREFIX: &str = "/kaspath:";

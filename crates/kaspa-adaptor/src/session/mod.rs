@@ -1,0 +1,15 @@
+//! Sessions: one peer's router and handshake, and the hub of all.
+
+mod counters;
+mod handshake;
+mod hub;
+mod peer;
+mod router;
+
+pub use counters::MessageCounters;
+pub(crate) use handshake::{Handshake, Terms};
+pub use hub::Hub;
+pub(crate) use hub::{Place, class};
+pub use peer::{Peer, PeerKey};
+pub use router::Router;
+pub(crate) use router::{Route, kind_of};

@@ -1,0 +1,269 @@
+//! One session: sends queued messages, and routes received ones to flows.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kaspa_p2p_lib::{
+    KaspadMessagePayloadType as Kind, make_message,
+    pb::{KaspadMessage, RejectMessage, kaspad_message::Payload},
+};
+use kaspath_domain::{ByteCounters, ConnectInfo, Path, PathWatch};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use super::MessageCounters;
+use crate::{CloseReason, grpc::StreamInfo};
+
+/// Messages that may wait for a flow, as in kaspad.
+const ROUTE_CAPACITY: usize = 256;
+/// How long a full outgoing queue is waited for.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the last messages to leave.
+const CLOSE_GRACE: Duration = Duration::from_millis(300);
+
+/// Messages of some kinds, as one flow takes them.
+pub(crate) struct Route {
+    receiver: mpsc::Receiver<KaspadMessage>,
+    router: Arc<Router>,
+}
+
+impl Route {
+    /// The next message; an error once the session has ended.
+    pub(crate) async fn next(&mut self) -> Result<KaspadMessage, CloseReason> {
+        tokio::select! {
+            biased;
+            message = self.receiver.recv() => message.ok_or_else(|| self.router.close_reason()),
+            () = self.router.closed.cancelled() => Err(self.router.close_reason()),
+        }
+    }
+
+    /// The next message, which must come in time.
+    pub(crate) async fn answer(&mut self, what: &'static str, after: Duration) -> Result<KaspadMessage, CloseReason> {
+        timeout(after, self.next()).await.unwrap_or(Err(CloseReason::Unanswered { what, after }))
+    }
+
+    /// A message that is there already.
+    pub(crate) fn try_next(&mut self) -> Option<KaspadMessage> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// One session with one peer.
+pub struct Router {
+    stream: StreamInfo,
+    outgoing: Mutex<Option<mpsc::Sender<KaspadMessage>>>,
+    routes: Mutex<HashMap<Kind, mpsc::Sender<KaspadMessage>>>,
+    counters: MessageCounters,
+    reason: OnceLock<CloseReason>,
+    closed: CancellationToken,
+    started: Instant,
+}
+
+impl Router {
+    pub(crate) fn new(stream: StreamInfo, outgoing: mpsc::Sender<KaspadMessage>) -> Arc<Self> {
+        Arc::new(Self {
+            stream,
+            outgoing: Mutex::new(Some(outgoing)),
+            routes: Mutex::default(),
+            counters: MessageCounters::default(),
+            reason: OnceLock::new(),
+            closed: CancellationToken::new(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Whom the session reaches.
+    pub fn info(&self) -> &Arc<ConnectInfo> {
+        &self.stream.info
+    }
+
+    /// How it travels now.
+    pub fn path(&self) -> Path {
+        self.stream.path.current()
+    }
+
+    /// A watch of how it travels.
+    pub fn path_watch(&self) -> PathWatch {
+        self.stream.path.clone()
+    }
+
+    /// Bytes of the stream beneath, HTTP/2 included.
+    pub fn bytes(&self) -> &ByteCounters {
+        &self.stream.bytes
+    }
+
+    /// Messages of the session.
+    pub fn messages(&self) -> &MessageCounters {
+        &self.counters
+    }
+
+    /// Since the session began.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Waits for its end.
+    pub async fn closed(&self) -> CloseReason {
+        self.closed.cancelled().await;
+        self.close_reason()
+    }
+
+    fn close_reason(&self) -> CloseReason {
+        self.reason.get().cloned().unwrap_or(CloseReason::Local)
+    }
+
+    /// Takes messages of these kinds from now on. A kind has one taker; the last wins.
+    pub(crate) fn subscribe(self: &Arc<Self>, kinds: &[Kind]) -> Route {
+        let (sender, receiver) = mpsc::channel(ROUTE_CAPACITY);
+        let mut routes = lock(&self.routes);
+        for kind in kinds {
+            routes.insert(*kind, sender.clone());
+        }
+        Route { receiver, router: self.clone() }
+    }
+
+    /// Receives until the session ends. Subscribe before, lest messages are drained.
+    pub(crate) fn start(self: &Arc<Self>, mut incoming: Streaming<KaspadMessage>) {
+        let router = self.clone();
+        let cut = self.stream.cut.clone();
+        tokio::spawn(async move {
+            let reason = loop {
+                let message = tokio::select! {
+                    biased;
+                    () = router.closed.cancelled() => break CloseReason::Local,
+                    message = incoming.message() => message,
+                };
+                match message {
+                    Ok(Some(message)) => {
+                        if let Err(reason) = router.route(message) {
+                            break reason;
+                        }
+                    }
+                    Ok(None) => break CloseReason::PeerClosed,
+                    Err(status) => break CloseReason::from_status(&status),
+                }
+            };
+            router.close(reason);
+            drop(router);
+            // Dropping the incoming half resets the whole HTTP/2 stream, and a
+            // Reject that is on its way out with it.
+            cut.cancelled().await;
+            drop(incoming);
+        });
+    }
+
+    fn route(&self, message: KaspadMessage) -> Result<(), CloseReason> {
+        self.counters.count_received();
+        let kind = match &message.payload {
+            None => return Err(CloseReason::Protocol("a message without payload".into())),
+            Some(Payload::Reject(reject)) => return Err(CloseReason::rejected(&reject.reason)),
+            Some(payload) => Kind::from(payload),
+        };
+        let Some(route) = lock(&self.routes).get(&kind).cloned() else {
+            // A light peer need not understand everything, but must keep draining.
+            self.counters.count_drained();
+            return Ok(());
+        };
+        match route.try_send(message) {
+            Ok(()) => Ok(()),
+            // Its flow has had what it waited for, like a second Version.
+            Err(TrySendError::Closed(_)) => Err(CloseReason::unexpected(kind)),
+            Err(TrySendError::Full(_)) if matches!(kind, Kind::InvTransactions | Kind::InvRelayBlock) => {
+                self.counters.count_dropped();
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => Err(CloseReason::Protocol(format!("more than {ROUTE_CAPACITY} {kind:?} at once"))),
+        }
+    }
+
+    /// Sends a message that must arrive. Waits while the queue is full, up to a
+    /// limit; a peer that reads nothing for so long loses its session.
+    pub(crate) async fn send(&self, message: KaspadMessage) -> Result<(), CloseReason> {
+        let sender = lock(&self.outgoing).clone().ok_or_else(|| self.close_reason())?;
+        let sent = tokio::select! {
+            () = self.closed.cancelled() => return Err(self.close_reason()),
+            sent = timeout(SEND_TIMEOUT, sender.send(message)) => sent,
+        };
+        match sent {
+            Ok(Ok(())) => {
+                self.counters.count_sent();
+                Ok(())
+            }
+            Ok(Err(_)) => {
+                // The receiving half knows better why, in a moment.
+                let _ = timeout(CLOSE_GRACE, self.closed.cancelled()).await;
+                Err(self.reason.get().cloned().unwrap_or(CloseReason::PeerClosed))
+            }
+            Err(_) => Err(CloseReason::SlowReader(SEND_TIMEOUT)),
+        }
+    }
+
+    /// Sends a message that may be lost: with a full queue it is.
+    pub(crate) fn offer(&self, message: KaspadMessage) -> bool {
+        let sent = lock(&self.outgoing).as_ref().is_some_and(|sender| sender.try_send(message).is_ok());
+        if sent {
+            self.counters.count_sent();
+        }
+        sent
+    }
+
+    /// Says why, and ends the session.
+    pub(crate) fn reject(&self, reason: String, close: CloseReason) {
+        self.offer(make_message!(Payload::Reject, RejectMessage { reason }));
+        self.close(close);
+    }
+
+    /// Ends the session; only the first reason counts. What is queued still has a
+    /// moment to leave, then the stream is cut.
+    pub fn close(&self, reason: CloseReason) {
+        if self.reason.set(reason).is_err() {
+            return;
+        }
+        self.closed.cancel();
+        // Without its sender the message stream ends after what is queued.
+        drop(lock(&self.outgoing).take());
+        lock(&self.routes).clear();
+        let cut = self.stream.cut.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(CLOSE_GRACE).await;
+            cut.cancel();
+        });
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        // A closed one is cut when its last messages have left.
+        if self.reason.get().is_none() {
+            self.stream.cut.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("info", &self.stream.info).field("closed", &self.reason.get()).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kind of a routed message; routed ones have a payload.
+pub(crate) fn kind_of(message: &KaspadMessage) -> Option<Kind> {
+    message.payload.as_ref().map(Kind::from)
+}

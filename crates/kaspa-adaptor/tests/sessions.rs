@@ -1,0 +1,161 @@
+//! Sessions between light peers over streams in memory.
+
+mod support;
+
+use std::sync::Arc;
+
+use kaspath_domain::{
+    Admission, Direction, Path, RefuseReason, TransportPolicy, memory::memory_network, ports::MockTransportPolicy, synthetic_address,
+};
+use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, NodeConfig, PeerKey};
+use support::{CLIENT, DEADLINE, SERVER, await_event, direct, identity, node, relayed, serve, stream, transaction};
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn two_peers_reach_ready_and_know_whom_and_how() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let mut events = server.events();
+    let dialer = serve(&server, CLIENT);
+    let peer = client.connect(stream(&dialer, direct()).await).await.unwrap();
+    assert!(peer.user_agent().starts_with("/kaspath:"));
+    assert_eq!(peer.identity(), Some(&identity(SERVER)));
+    assert_eq!(peer.key().ip, synthetic_address(&identity(SERVER)).ip());
+
+    let mut steps = Vec::new();
+    let ready = loop {
+        match timeout(DEADLINE, events.recv()).await.unwrap().unwrap() {
+            KaspaEvent::Handshake { step, .. } => steps.push(step),
+            ready @ KaspaEvent::PeerReady { .. } => break ready,
+            other => panic!("{other:?}"),
+        }
+    };
+    // Version and Verack cross, so either may be first.
+    steps[..2].sort_by_key(|step| *step as u8);
+    assert_eq!(steps, [HandshakeStep::Version, HandshakeStep::Verack, HandshakeStep::Ready]);
+    let KaspaEvent::PeerReady { peer, direction, path, .. } = ready else { panic!("ready") };
+    assert_eq!((peer, direction), (Some(identity(CLIENT)), Direction::Inbound));
+    assert!(!path.is_relayed());
+    assert_eq!(server.hub().peers().len(), 1);
+}
+
+#[tokio::test]
+async fn transactions_and_addresses_travel_through_a_middle_peer() {
+    let (left, middle, right) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    middle.addresses().add("203.0.113.9:16511".parse().unwrap());
+    let mut events = right.events();
+    left.connect(stream(&serve(&middle, CLIENT), direct()).await).await.unwrap();
+    right.connect(stream(&serve(&middle, SERVER), direct()).await).await.unwrap();
+    await_event(&mut events, |event| matches!(event, KaspaEvent::AddressesReceived { count: 1, .. })).await;
+    assert_eq!(right.addresses().all(), ["203.0.113.9:16511".parse().unwrap()]);
+
+    // Both sessions must stand at the middle before it can pass anything on.
+    timeout(DEADLINE, async {
+        while middle.hub().peers().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    let id = left.announce_transaction(transaction(7)).unwrap();
+    await_event(&mut events, |event| matches!(event, KaspaEvent::TransactionReceived { id: got, .. } if *got == id)).await;
+    assert_eq!((middle.inventory().len(), right.inventory().len()), ((1, 0), (1, 0)));
+}
+
+#[tokio::test]
+async fn a_peer_of_another_network_is_refused_by_both() {
+    let (server, client) = (node(KaspaNetwork::Mainnet), node(KaspaNetwork::Simnet));
+    let mut events = server.events();
+    let error = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap_err();
+    assert!(error.to_string().contains("kaspa-mainnet") || error.to_string().contains("kaspa-simnet"), "{error}");
+    let failed = await_event(&mut events, |event| matches!(event, KaspaEvent::HandshakeFailed { .. })).await;
+    assert!(format!("{failed:?}").contains("network") || format!("{failed:?}").contains("kaspa-"), "{failed:?}");
+    assert!(server.hub().peers().is_empty() && client.hub().peers().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_session_of_the_same_kind_is_a_duplicate() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let dialer = serve(&server, CLIENT);
+    let first = client.connect(stream(&dialer, direct()).await).await.unwrap();
+    let error = client.connect(stream(&dialer, direct()).await).await.unwrap_err();
+    let duplicate = match &error {
+        ConnectError::Handshake(HandshakeError::Duplicate(key)) => *key == first.key(),
+        ConnectError::Handshake(HandshakeError::Rejected(reason)) => reason == "DUPLICATE_CONNECTION",
+        _ => false,
+    };
+    assert!(duplicate, "{error}");
+    assert!(!first.router().is_closed());
+}
+
+#[tokio::test]
+async fn a_direct_session_takes_the_place_of_a_relayed_one_and_not_the_other_way_round() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let dialer = serve(&server, CLIENT);
+    let over_relay = client.connect(stream(&dialer, relayed()).await).await.unwrap();
+    assert!(over_relay.router().path().is_relayed());
+    let key: PeerKey = over_relay.key();
+
+    let straight = client.connect(stream(&dialer, direct()).await).await.unwrap();
+    assert_eq!(straight.key(), key, "one peer, one place, whatever the path");
+    assert_eq!(timeout(DEADLINE, over_relay.router().closed()).await.unwrap(), CloseReason::Superseded);
+    assert!(matches!(straight.router().path(), Path::Direct { .. }));
+
+    client.connect(stream(&dialer, relayed()).await).await.unwrap_err();
+    assert!(!straight.router().is_closed());
+    assert_eq!(client.hub().peers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_node_that_reaches_itself_notices() {
+    let node = node(KaspaNetwork::Simnet);
+    let error = node.connect(stream(&serve(&node, CLIENT), direct()).await).await.unwrap_err();
+    let loopback = match &error {
+        ConnectError::Handshake(HandshakeError::Loopback) => true,
+        ConnectError::Handshake(HandshakeError::Rejected(reason)) => reason == "LOOPBACK_CONNECTION",
+        _ => false,
+    };
+    assert!(loopback, "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_the_policy_refuses_learns_why() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let mut policy = MockTransportPolicy::new();
+    policy.expect_admit().returning(|_, _| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    let (dialer, listener) = memory_network(identity(CLIENT));
+    let serving = server.clone();
+    tokio::spawn(async move {
+        let policy: Arc<dyn TransportPolicy> = Arc::new(policy);
+        serving.serve(Arc::new(listener), policy, Default::default).await;
+    });
+    let error = client.connect(stream(&dialer, direct()).await).await.unwrap_err();
+    assert!(error.to_string().contains("there are 8 inbound peers already"), "{error}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_with_its_reason_and_bytes() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let mut events = server.events();
+    let peer = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
+    await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
+    peer.router().close(CloseReason::Local);
+    let left = await_event(&mut events, |event| matches!(event, KaspaEvent::PeerLeft { .. })).await;
+    let KaspaEvent::PeerLeft { reason, received, sent, .. } = left else { panic!("left") };
+    assert!(matches!(reason, CloseReason::PeerClosed | CloseReason::Transport(_)), "{reason}");
+    assert!(received > 0 && sent > 0);
+    assert!(server.hub().peers().is_empty());
+}
+
+#[tokio::test]
+async fn shutdown_ends_every_session() {
+    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+    let peer = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
+    timeout(DEADLINE, server.shutdown()).await.unwrap();
+    timeout(DEADLINE, peer.router().closed()).await.unwrap();
+}
+
+#[test]
+fn the_default_limits_are_kaspads() {
+    let config = NodeConfig::new(KaspaNetwork::Mainnet);
+    assert_eq!(config.max_message, 256 << 20);
+}
