@@ -31,7 +31,7 @@ fn summarize(outcomes: &[AttemptOutcome]) -> String {
 }
 
 /// Asks a policy for plans and runs them. Each dial goes to the first dialer
-/// that serves its route.
+/// that serves it.
 pub struct Executor {
     policy: Arc<dyn TransportPolicy>,
     dialers: Vec<Arc<dyn StreamDialer>>,
@@ -99,7 +99,7 @@ impl Executor {
     async fn attempt(&self, Attempt { request, .. }: Attempt) -> (Option<DuplexStream>, AttemptOutcome) {
         let begin = Instant::now();
         let (peer, route, deadline) = (request.peer.clone(), request.route.clone(), request.deadline);
-        let dialed = match self.dialers.iter().find(|dialer| dialer.supports(&route)) {
+        let dialed = match self.dialers.iter().find(|dialer| dialer.supports(&request)) {
             // A dialer keeps its own deadline; this one guards against one that does not.
             Some(dialer) => timeout(deadline * 2, dialer.dial(request))
                 .await

@@ -43,7 +43,7 @@ struct Ports {
 
 #[async_trait::async_trait]
 impl StreamDialer for Ports {
-    fn supports(&self, _route: &Route) -> bool {
+    fn supports(&self, _request: &DialRequest) -> bool {
         true
     }
 
@@ -60,7 +60,7 @@ struct Stuck;
 
 #[async_trait::async_trait]
 impl StreamDialer for Stuck {
-    fn supports(&self, _route: &Route) -> bool {
+    fn supports(&self, _request: &DialRequest) -> bool {
         true
     }
 

@@ -112,8 +112,8 @@ impl Libp2pDialer {
 
 #[async_trait]
 impl StreamDialer for Libp2pDialer {
-    fn supports(&self, _route: &Route) -> bool {
-        true
+    fn supports(&self, request: &DialRequest) -> bool {
+        request.peer.is_some()
     }
 
     async fn dial(&self, request: DialRequest) -> Result<DuplexStream, DialError> {

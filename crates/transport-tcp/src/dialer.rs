@@ -52,14 +52,14 @@ impl TcpDialer {
 
 #[async_trait]
 impl StreamDialer for TcpDialer {
-    fn supports(&self, route: &Route) -> bool {
-        matches!(route, Route::Direct(address) if address.transport == Transport::Tcp)
+    fn supports(&self, request: &DialRequest) -> bool {
+        // Plain TCP cannot check who answers, so it does not pretend to.
+        request.peer.is_none() && matches!(&request.route, Route::Direct(address) if address.transport == Transport::Tcp)
     }
 
     async fn dial(&self, request: DialRequest) -> Result<DuplexStream, DialError> {
         let address = match &request.route {
-            // Plain TCP cannot check who answers, so it does not pretend to.
-            Route::Direct(address) if address.transport == Transport::Tcp && request.peer.is_none() => address,
+            Route::Direct(address) if self.supports(&request) => address,
             _ => return Err(DialError::Unsupported(Box::new(request.route))),
         };
         let timed = timeout_at(Instant::now() + request.deadline, self.connect(address)).await;

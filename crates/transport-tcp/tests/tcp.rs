@@ -64,8 +64,8 @@ async fn nobody_there_is_unreachable_and_names_the_address() {
 async fn routes_of_other_transports_are_refused() {
     let route = Route::Direct(TransportAddress::quic("127.0.0.1:1".parse().unwrap()));
     let dialer = TcpDialer::new(TcpConfig::default());
-    assert!(!dialer.supports(&route));
     let request = DialRequest { peer: None, route, deadline: DEADLINE };
+    assert!(!dialer.supports(&request));
     assert!(matches!(dialer.dial(request).await, Err(DialError::Unsupported(_))));
 }
 

@@ -32,7 +32,7 @@ pub struct MemoryListener {
 
 #[async_trait]
 impl StreamDialer for MemoryDialer {
-    fn supports(&self, _route: &Route) -> bool {
+    fn supports(&self, _request: &DialRequest) -> bool {
         true
     }
 

@@ -1,13 +1,13 @@
 use async_trait::async_trait;
 
-use crate::{DialError, DialRequest, DuplexStream, Route};
+use crate::{DialError, DialRequest, DuplexStream};
 
 /// Opens streams to peers.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait StreamDialer: Send + Sync {
-    /// Whether this dialer serves such a route.
-    fn supports(&self, route: &Route) -> bool;
+    /// Whether this dialer serves such a request.
+    fn supports(&self, request: &DialRequest) -> bool;
 
     /// Opens one stream, or says why not, within the request's deadline.
     ///
