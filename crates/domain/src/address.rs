@@ -137,10 +137,7 @@ pub struct PeerLocator {
 impl PeerLocator {
     /// Splits a list at commas, semicolons and white space, and parses each part.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, AddressError> {
-        text.split(|c: char| c == ',' || c == ';' || c.is_whitespace())
-            .filter(|part| !part.is_empty())
-            .map(str::parse)
-            .collect()
+        text.split(|c: char| c == ',' || c == ';' || c.is_whitespace()).filter(|part| !part.is_empty()).map(str::parse).collect()
     }
 }
 

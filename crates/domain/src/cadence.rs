@@ -30,7 +30,11 @@ impl RetryCadence {
 
     /// For reservations and other things that must come back: from 1 second to 2 minutes.
     pub fn persistent() -> Self {
-        Self { delays: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(), then: Some(Duration::from_secs(120)), jitter: 0.25 }
+        Self {
+            delays: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(),
+            then: Some(Duration::from_secs(120)),
+            jitter: 0.25,
+        }
     }
 
     /// The delay before retry number `failures` (1 after the first failure), or

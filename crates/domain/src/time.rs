@@ -6,7 +6,18 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Serializing durations as seconds, for events that people and programs read:
+/// `#[serde(serialize_with = "kaspath_domain::time::seconds")]`.
+pub fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// The same for a duration that may be missing.
+pub fn optional_seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
+}
 
 /// A point in time: the time since the Unix epoch. Who reads the clock decides
 /// what it means; nothing in the domain reads one.

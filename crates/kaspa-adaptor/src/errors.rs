@@ -132,7 +132,9 @@ impl CloseReason {
             Code::OutOfRange | Code::ResourceExhausted if message.contains("limit") => {
                 Self::MessageTooLarge { limit: crate::MAX_MESSAGE_SIZE }
             }
-            Code::Internal if message.contains("decode") || message.contains("protobuf") => Self::Protocol("a message is not valid".into()),
+            Code::Internal if message.contains("decode") || message.contains("protobuf") => {
+                Self::Protocol("a message is not valid".into())
+            }
             _ => Self::Transport(message.chars().take(MAX_REASON).collect()),
         }
     }

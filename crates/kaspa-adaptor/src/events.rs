@@ -32,6 +32,7 @@ pub enum KaspaEvent {
         /// How far it is.
         step: HandshakeStep,
         /// Since the session began.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
         elapsed: Duration,
     },
     /// A handshake failed.
@@ -75,6 +76,7 @@ pub enum KaspaEvent {
         #[serde(flatten)]
         reason: CloseReason,
         /// How long it stood.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
         after: Duration,
         /// Bytes received.
         received: u64,
@@ -88,6 +90,7 @@ pub enum KaspaEvent {
         /// Its stable socket address.
         address: SocketAddr,
         /// The round trip.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
         rtt: Duration,
     },
     /// A ping of the peer was answered.

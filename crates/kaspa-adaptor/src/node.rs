@@ -16,8 +16,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    AddressBook, CloseReason, ConnectError, HandshakeError, HandshakeStep, Hub, Inventory, InventoryLimits, KaspaEvent, KaspaNetwork,
-    KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
+    AddressBook, CloseReason, ConnectError, HandshakeError, HandshakeStep, Hub, Inventory, InventoryLimits, KaspaEvent,
+    KaspaNetwork, KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
     flows::{self, Context, Flows},
     grpc,
     session::{Handshake, Place, Terms, class},
@@ -316,7 +316,8 @@ async fn tcp_stream(authority: &str) -> Result<DuplexStream, ConnectError> {
         .next()
         .ok_or_else(|| unreachable("the name has no address".to_owned()))?;
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let stream = connected.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?.map_err(|error| unreachable(error.to_string()))?;
+    let stream =
+        connected.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?.map_err(|error| unreachable(error.to_string()))?;
     stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
     let remote = PeerLocator { peer: None, address: PeerAddress::Direct(TransportAddress::tcp(address)) };
     let info = ConnectInfo { peer: None, direction: Direction::Outbound, remote, synthetic: address };

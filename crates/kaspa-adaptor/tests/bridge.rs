@@ -9,8 +9,8 @@ use kaspath_domain::{DuplexStream, StreamListener, memory::memory_network};
 use kaspath_kaspa_adaptor::{
     CloseReason, ConnectError, HandshakeError, KaspaEvent, KaspaNetwork, KaspaNode, NodeConfig, StreamInfo, connector, incoming,
     pb::{
-        BlockHeader, BlockMessage, Hash, KaspadMessage, ReadyMessage, RequestRelayBlocksMessage, TransactionMessage, VerackMessage,
-        VersionMessage, kaspad_message::Payload, p2p_client::P2pClient, p2p_server::P2p, p2p_server::P2pServer,
+        BlockHeader, BlockMessage, Hash, KaspadMessage, ReadyMessage, RequestRelayBlocksMessage, TransactionMessage,
+        VerackMessage, VersionMessage, kaspad_message::Payload, p2p_client::P2pClient, p2p_server::P2p, p2p_server::P2pServer,
     },
 };
 use support::{CLIENT, DEADLINE, await_event, direct, identity, node, serve, stream, transaction};
@@ -33,7 +33,10 @@ struct Echo;
 impl P2p for Echo {
     type MessageStreamStream = std::pin::Pin<Box<dyn futures::Stream<Item = Result<KaspadMessage, Status>> + Send>>;
 
-    async fn message_stream(&self, request: Request<Streaming<KaspadMessage>>) -> Result<Response<Self::MessageStreamStream>, Status> {
+    async fn message_stream(
+        &self,
+        request: Request<Streaming<KaspadMessage>>,
+    ) -> Result<Response<Self::MessageStreamStream>, Status> {
         let info = request.extensions().get::<StreamInfo>().ok_or_else(|| Status::internal("no stream info"))?;
         assert_eq!(info.info.peer, Some(identity(CLIENT)));
         assert!(!info.path.current().is_relayed());
@@ -77,7 +80,8 @@ async fn a_peer_that_speaks_something_else_is_told_apart() {
         let mut rest = Vec::new();
         let _ = other.read_to_end(&mut rest).await;
     });
-    let error = timeout(DEADLINE, node(KaspaNetwork::Simnet).connect(stream(&dialer, direct()).await)).await.unwrap().unwrap_err();
+    let error =
+        timeout(DEADLINE, node(KaspaNetwork::Simnet).connect(stream(&dialer, direct()).await)).await.unwrap().unwrap_err();
     assert!(matches!(error, ConnectError::NotHttp2(_)), "{error}");
     timeout(DEADLINE, speaks).await.expect("the stream was cut").unwrap();
 }

@@ -5,9 +5,12 @@ mod support;
 use std::sync::Arc;
 
 use kaspath_domain::{
-    Admission, Direction, Path, RefuseReason, TransportPolicy, memory::memory_network, ports::MockTransportPolicy, synthetic_address,
+    Admission, Direction, Path, RefuseReason, TransportPolicy, memory::memory_network, ports::MockTransportPolicy,
+    synthetic_address,
 };
-use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, NodeConfig, PeerKey};
+use kaspath_kaspa_adaptor::{
+    CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, NodeConfig, PeerKey,
+};
 use support::{CLIENT, DEADLINE, SERVER, await_event, direct, identity, node, relayed, serve, stream, transaction};
 use tokio::time::timeout;
 

@@ -16,7 +16,8 @@ fn at(seconds: u64) -> Timestamp {
 
 fn private_peer() -> PlanRequest {
     let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}");
-    let addresses = [circuit, format!("/ip4/198.51.100.7/udp/4001/quic-v1/p2p/{PEER}"), format!("/ip4/198.51.100.7/tcp/4001/p2p/{PEER}")];
+    let addresses =
+        [circuit, format!("/ip4/198.51.100.7/udp/4001/quic-v1/p2p/{PEER}"), format!("/ip4/198.51.100.7/tcp/4001/p2p/{PEER}")];
     PlanRequest { peer: PEER.parse().ok(), addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
 }
 

@@ -47,7 +47,8 @@ pub(crate) async fn resolve(address: &TransportAddress) -> Result<Vec<Multiaddr>
         Host::Dns(name) => {
             let failed = |cause: String| DialError::Resolve { host: name.clone(), cause };
             let found = lookup_host((name.as_str(), address.port)).await.map_err(|error| failed(error.to_string()))?;
-            let found: Vec<_> = found.take(MAX_RESOLVED).map(|socket| multiaddr(socket.ip(), socket.port(), address.transport)).collect();
+            let found: Vec<_> =
+                found.take(MAX_RESOLVED).map(|socket| multiaddr(socket.ip(), socket.port(), address.transport)).collect();
             if found.is_empty() { Err(failed("it has no address".into())) } else { Ok(found) }
         }
     }

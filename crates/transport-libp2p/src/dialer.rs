@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer, TransportAddress,
-    TransportSet,
+    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer,
+    TransportAddress, TransportSet,
 };
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{

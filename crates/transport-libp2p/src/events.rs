@@ -20,6 +20,7 @@ pub enum ReservationState {
         /// Why.
         cause: String,
         /// When it is asked for again.
+        #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         retry_in: Option<Duration>,
     },
 }
@@ -81,6 +82,7 @@ pub enum NetworkEvent {
         /// With whom.
         peer: PeerIdentity,
         /// Round trip over the relay, if this side measured it.
+        #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         rtt: Option<Duration>,
         /// What we offered.
         ours: Vec<PeerLocator>,
@@ -94,6 +96,7 @@ pub enum NetworkEvent {
         /// Over what.
         transport: Transport,
         /// Since the relayed connection came up.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
         elapsed: Duration,
         /// Which attempt it was, as far as this side counted.
         attempts: u32,
@@ -107,6 +110,7 @@ pub enum NetworkEvent {
         /// Why.
         reason: kaspath_domain::RelayReason,
         /// When it is tried again.
+        #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         retry_in: Option<Duration>,
     },
     /// An inbound stream was refused: the queue and the connection's share were full.

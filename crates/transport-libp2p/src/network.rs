@@ -133,7 +133,12 @@ where
 /// Tells the swarm where we are reachable. A relay needs at least one such
 /// address, or its reservations are worth nothing; if none is configured, the
 /// addresses it listens on stand in.
-fn announce<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &NetworkConfig, listening: &[PeerLocator], external: &[Multiaddr]) {
+fn announce<B: NetworkBehaviour>(
+    swarm: &mut Swarm<B>,
+    config: &NetworkConfig,
+    listening: &[PeerLocator],
+    external: &[Multiaddr],
+) {
     for address in external {
         swarm.add_external_address(address.clone());
     }

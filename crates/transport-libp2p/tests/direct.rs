@@ -5,7 +5,8 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{
-    DialError, DialRequest, Direction, ListenError, Path, PeerAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
+    DialError, DialRequest, Direction, ListenError, Path, PeerAddress, Route, StreamDialer, StreamListener, Transport,
+    TransportAddress,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey, Security, StartError};
 use support::{DEADLINE, config, dial, locator, start};

@@ -5,7 +5,8 @@ mod support;
 use std::time::Duration;
 
 use kaspath_domain::{
-    DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport, TransportSet,
+    DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport,
+    TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState};
 use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
@@ -118,7 +119,8 @@ async fn a_full_relay_is_told_and_asked_again() {
     let second = start(NetworkConfig { relays: vec![relay.listening()[0].clone()], ..config() }).await;
     let mut events = second.events();
     let lost =
-        await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. })).await;
+        await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
+            .await;
     let NetworkEvent::Reservation { state: ReservationState::Lost { cause, retry_in }, .. } = lost else { panic!("lost") };
     assert!(cause.to_lowercase().contains("resource"), "{cause}");
     assert!(retry_in.is_some());
@@ -137,7 +139,8 @@ async fn a_reservation_is_remade_when_the_relay_comes_back() {
     let mut events = server.events();
     let same_ports = relay.listening().to_vec();
     relay.shutdown().await;
-    await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. })).await;
+    await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
+        .await;
 
     let relay = Network::start(key, serving(same_ports)).await.unwrap();
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;

@@ -1,9 +1,7 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, Host, Route, StreamDialer, Transport, TransportAddress,
-};
+use kaspath_domain::{DialError, DialRequest, Direction, DuplexStream, Host, Route, StreamDialer, Transport, TransportAddress};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout_at},

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, ListenError, Path, PeerLocator, Route, StreamDialer, StreamListener, Transport,
-    TransportAddress,
+    DialError, DialRequest, Direction, DuplexStream, ListenError, Path, PeerLocator, Route, StreamDialer, StreamListener,
+    Transport, TransportAddress,
 };
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::{

@@ -86,7 +86,10 @@ impl Requests {
                 return Err(bad("more than 64 blocks asked for at once"));
             }
             for wanted in hashes {
-                let block = context.inventory.block(&block_hash(Some(wanted))?).ok_or_else(|| bad("a request for a block that we lack"))?;
+                let block = context
+                    .inventory
+                    .block(&block_hash(Some(wanted))?)
+                    .ok_or_else(|| bad("a request for a block that we lack"))?;
                 peer.router().send(response(Payload::Block((*block).clone()), &request)).await?;
             }
         }

@@ -48,7 +48,8 @@ impl Transactions {
 
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
-            let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = self.announced.next().await?.payload else {
+            let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = self.announced.next().await?.payload
+            else {
                 return Err(bad("no InvTransactions"));
             };
             // A kaspad's announcements are drained: this node checks no consensus.

@@ -12,18 +12,10 @@ use kaspa_p2p_lib::pb::{KaspadMessage, p2p_client::P2pClient};
 use kaspath_domain::DuplexStream;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Streaming,
-    codec::CompressionEncoding,
-    codegen::http::Uri,
-    transport::Endpoint,
-};
+use tonic::{Streaming, codec::CompressionEncoding, codegen::http::Uri, transport::Endpoint};
 use tower::Service;
 
-use super::{
-    H2Settings, StreamInfo,
-    io::CuttableIo,
-};
+use super::{H2Settings, StreamInfo, io::CuttableIo};
 use crate::ConnectError;
 
 /// Time for the response headers, as in kaspad.

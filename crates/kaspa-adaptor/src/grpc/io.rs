@@ -37,7 +37,13 @@ pub struct CuttableIo {
 impl CuttableIo {
     pub(crate) fn new(stream: DuplexStream) -> Self {
         let cut = CancellationToken::new();
-        let info = StreamInfo { info: stream.info().clone(), path: stream.path_watch(), bytes: stream.counters(), cut: cut.clone(), in_use: Arc::default() };
+        let info = StreamInfo {
+            info: stream.info().clone(),
+            path: stream.path_watch(),
+            bytes: stream.counters(),
+            cut: cut.clone(),
+            in_use: Arc::default(),
+        };
         Self { stream, cut: Box::pin(cut.cancelled_owned()), info }
     }
 

@@ -5,8 +5,8 @@ mod io;
 mod server;
 mod settings;
 
-pub(crate) use client::open;
 pub use client::connector;
+pub(crate) use client::open;
 pub use io::StreamInfo;
 pub use server::incoming;
 pub(crate) use server::{Session, serve};

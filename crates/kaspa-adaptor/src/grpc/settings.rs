@@ -38,7 +38,8 @@ impl H2Settings {
 
     /// What fits a connection: only plain TCP proves no identity.
     pub fn for_connection(info: &ConnectInfo) -> Self {
-        let plain = info.peer.is_none() && matches!(&info.remote.address, PeerAddress::Direct(to) if to.transport == Transport::Tcp);
+        let plain =
+            info.peer.is_none() && matches!(&info.remote.address, PeerAddress::Direct(to) if to.transport == Transport::Tcp);
         if plain { Self::tcp() } else { Self::muxed() }
     }
 }

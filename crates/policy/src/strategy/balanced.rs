@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence, Route, Timestamp,
-    TransportPolicy, TransportSet,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence, Route,
+    Timestamp, TransportPolicy, TransportSet,
 };
 
 use super::{

@@ -1,8 +1,8 @@
 //! From addresses to plans: what the strategies share.
 
 use kaspath_domain::{
-    Attempt, DialPlan, DialRequest, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport, TransportAddress,
-    TransportSet,
+    Attempt, DialPlan, DialRequest, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport,
+    TransportAddress, TransportSet,
 };
 
 use super::Timing;
@@ -20,12 +20,19 @@ pub(super) struct Allowed {
 
 /// Direct addresses first, staggered; then, relay by relay, a punch that a
 /// relayed stream joins if it takes long.
-pub(super) fn plan(name: &'static str, request: &PlanRequest, allowed: &Allowed, timing: &Timing) -> Result<DialPlan, PolicyError> {
+pub(super) fn plan(
+    name: &'static str,
+    request: &PlanRequest,
+    allowed: &Allowed,
+    timing: &Timing,
+) -> Result<DialPlan, PolicyError> {
     let mut direct: Vec<&TransportAddress> = Vec::new();
     let mut relays: Vec<&RelayAddress> = Vec::new();
     for locator in &request.addresses {
         match &locator.address {
-            PeerAddress::Direct(address) if allowed.direct.contains(address.transport) && !direct.contains(&address) => direct.push(address),
+            PeerAddress::Direct(address) if allowed.direct.contains(address.transport) && !direct.contains(&address) => {
+                direct.push(address)
+            }
             PeerAddress::Relayed(relay) if !relays.contains(&relay) => relays.push(relay),
             _ => {}
         }

@@ -68,7 +68,9 @@ pub(crate) fn dialable(offered: &[Multiaddr], peer: &PeerId, transports: Transpo
             continue;
         }
         let address = bare(address);
-        let Some(TransportAddress { transport, host: Host::Ip(ip), port }) = convert::transport_address(&address) else { continue };
+        let Some(TransportAddress { transport, host: Host::Ip(ip), port }) = convert::transport_address(&address) else {
+            continue;
+        };
         let allowed = transports.contains(transport) && port != 0 && (allow_local || is_public(ip)) && !ip.is_unspecified();
         if allowed && !ip.is_multicast() && !accepted.contains(&address) && accepted.len() < MAX_DIALLED {
             accepted.push(address);

@@ -78,6 +78,12 @@ impl Schedule {
         }
     }
 
+    /// The peer's punch has come to dialling, which is an attempt too.
+    pub(crate) fn peer_punches(&mut self, now: Timestamp) {
+        self.attempts += 1;
+        self.state = State::Running { until: now + ATTEMPT_TIMEOUT };
+    }
+
     /// Both sides dial now: from here an attempt's time runs.
     pub(crate) fn dialing(&mut self, now: Timestamp) {
         if let State::Running { until } = &mut self.state {
@@ -123,6 +129,16 @@ mod tests {
         assert_eq!(schedule.step(at(13_500)), Step::Start { attempt: 2 });
         assert_eq!(schedule.failed(at(20_000), 0.5), None);
         assert_eq!((schedule.step(at(99_999)), schedule.deadline()), (Step::Nothing, None));
+    }
+
+    #[test]
+    fn a_peers_punch_that_comes_to_nothing_is_a_failure_here_too() {
+        let mut schedule = Schedule::passive(at(0));
+        assert_eq!(schedule.deadline(), None);
+        schedule.peer_punches(at(1_000));
+        assert_eq!(schedule.step(at(11_500)), Step::TimedOut);
+        assert_eq!(schedule.failed(at(11_500), 0.5), None);
+        assert_eq!((schedule.attempts(), schedule.reason()), (1, RelayReason::PunchFailed { attempts: 1 }));
     }
 
     #[test]

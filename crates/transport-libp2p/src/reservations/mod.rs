@@ -50,7 +50,8 @@ pub(crate) struct Reservations {
 
 impl Reservations {
     pub(crate) fn new(relays: impl IntoIterator<Item = PeerId>, wanted: usize, cadence: RetryCadence, now: Timestamp) -> Self {
-        let relays = relays.into_iter().map(|relay| (relay, Entry { state: State::Resting { until: now }, failures: 0 })).collect();
+        let relays =
+            relays.into_iter().map(|relay| (relay, Entry { state: State::Resting { until: now }, failures: 0 })).collect();
         Self { relays, wanted, cadence }
     }
 

@@ -78,12 +78,8 @@ impl OpenStream {
     /// be who dialled the connection.
     pub(crate) fn into_domain(self, direction: Direction) -> DuplexStream {
         let peer = convert::identity(&self.meta.peer);
-        let info = ConnectInfo {
-            synthetic: synthetic_address(&peer),
-            peer: Some(peer),
-            direction,
-            remote: self.meta.remote.clone(),
-        };
+        let info =
+            ConnectInfo { synthetic: synthetic_address(&peer), peer: Some(peer), direction, remote: self.meta.remote.clone() };
         let path = self.meta.path.clone();
         DuplexStream::new(upgrade::UsedStream::new(self.stream.compat(), self.connection_use), info, path)
     }

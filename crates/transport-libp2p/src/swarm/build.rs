@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use kaspath_domain::RelayReason;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, swarm, tcp, tls, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, quic, swarm, tcp, tls, yamux};
 use tokio::sync::mpsc;
 
 use super::behaviour::Behaviour;
@@ -22,7 +22,11 @@ pub(super) fn data_protocols() -> Vec<StreamProtocol> {
 }
 
 /// A swarm that listens nowhere yet. Inbound streams go to `accepted`.
-pub(crate) fn build(key: &NodeKey, config: &NetworkConfig, accepted: mpsc::Sender<OpenStream>) -> Result<Swarm<Behaviour>, StartError> {
+pub(crate) fn build(
+    key: &NodeKey,
+    config: &NetworkConfig,
+    accepted: mpsc::Sender<OpenStream>,
+) -> Result<Swarm<Behaviour>, StartError> {
     // With punching off we do not even speak DCUtR, so that peers learn it at once.
     let punching = !config.punch.transports.is_empty();
     let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
@@ -37,7 +41,7 @@ pub(crate) fn build(key: &NodeKey, config: &NetworkConfig, accepted: mpsc::Sende
             builder
                 .with_tcp(tcp, $security, yamux::Config::default)
                 .map_err(|error| failed(&error))?
-                .with_quic()
+                .with_quic_config(quic_config)
                 .with_relay_client($security, yamux::Config::default)
                 .map_err(|error| failed(&error))?
                 .with_behaviour(|keypair, relay_client| Behaviour::new(keypair, relay_client, streams, config))
@@ -51,6 +55,14 @@ pub(crate) fn build(key: &NodeKey, config: &NetworkConfig, accepted: mpsc::Sende
         Security::PreferTls => finish!((tls::Config::new, noise::Config::new)),
         Security::NoiseOnly => finish!(noise::Config::new),
     })
+}
+
+/// libp2p's defaults ping every 5 s and give up after 10 s: more than a home
+/// router's mapping needs (30 s and more), and less than a path needs to recover.
+fn quic_config(mut config: quic::Config) -> quic::Config {
+    config.keep_alive_interval = Duration::from_secs(15);
+    config.max_idle_timeout = 40_000;
+    config
 }
 
 fn swarm_config(swarm: swarm::Config, config: &NetworkConfig) -> swarm::Config {

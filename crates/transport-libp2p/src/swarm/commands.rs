@@ -17,7 +17,12 @@ pub(crate) enum Command {
     Connect { peer: PeerId, addresses: Vec<Multiaddr>, reply: ConnectReply },
     /// Be connected to a relay, identified, and observed over these transports
     /// as far as the relay has them.
-    MeetRelay { relay: PeerId, addresses: Vec<Multiaddr>, transports: TransportSet, reply: oneshot::Sender<Result<(), DialError>> },
+    MeetRelay {
+        relay: PeerId,
+        addresses: Vec<Multiaddr>,
+        transports: TransportSet,
+        reply: oneshot::Sender<Result<(), DialError>>,
+    },
     /// A circuit to the peer through a relay that is met. `punch` names what the
     /// peer may punch on it; the empty set leaves that as it is.
     Circuit { relay: PeerId, peer: PeerId, punch: TransportSet, reply: ConnectReply },

@@ -14,10 +14,7 @@ use libp2p::{
 use tokio::sync::oneshot;
 
 use super::{actor::Actor, commands::ConnectReply};
-use crate::{
-    convert,
-    streams::ConnectionMeta,
-};
+use crate::{convert, streams::ConnectionMeta};
 
 /// Who may wait for direct connections at once.
 const MAX_WAITERS: usize = 1024;
@@ -67,12 +64,13 @@ impl Actor {
     }
 
     pub(super) fn connect(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: ConnectReply) {
-        let wanted = addresses.iter().filter_map(convert::transport).fold(TransportSet { tcp: false, quic: false }, |set, transport| {
-            match transport {
-                kaspath_domain::Transport::Tcp => TransportSet { tcp: true, ..set },
-                kaspath_domain::Transport::Quic => TransportSet { quic: true, ..set },
-            }
-        });
+        let wanted =
+            addresses.iter().filter_map(convert::transport).fold(TransportSet { tcp: false, quic: false }, |set, transport| {
+                match transport {
+                    kaspath_domain::Transport::Tcp => TransportSet { tcp: true, ..set },
+                    kaspath_domain::Transport::Quic => TransportSet { quic: true, ..set },
+                }
+            });
         if let Some(connection) = self.direct_connection(peer, wanted) {
             let _ = reply.send(Ok(connection));
             return;
@@ -208,7 +206,8 @@ fn wrong_peer(error: &SwarmDialError) -> Option<DialError> {
     // The expected peer is the dial's, which the address repeats.
     match error {
         SwarmDialError::WrongPeerId { obtained, address } => {
-            let expected = address.iter().filter_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None }).last()?;
+            let expected =
+                address.iter().filter_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None }).last()?;
             Some(DialError::WrongPeer { expected: convert::identity(&expected), found: convert::identity(obtained) })
         }
         _ => None,
@@ -220,7 +219,9 @@ fn direct_error(error: &SwarmDialError) -> DialError {
         return error;
     }
     let address = match error {
-        SwarmDialError::Transport(errors) => errors.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" and "),
+        SwarmDialError::Transport(errors) => {
+            errors.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" and ")
+        }
         SwarmDialError::WrongPeerId { address, .. } => address.to_string(),
         _ => "the peer".to_owned(),
     };

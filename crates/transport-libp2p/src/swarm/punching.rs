@@ -95,8 +95,13 @@ impl Actor {
         self.serve_waiters(meta);
         let Path::Direct { transport } = meta.path() else { return };
         let now = self.now();
-        let relayed: Vec<ConnectionId> =
-            self.punching.punches.iter().filter(|(_, punch)| punch.peer == meta.peer).map(|(connection, _)| *connection).collect();
+        let relayed: Vec<ConnectionId> = self
+            .punching
+            .punches
+            .iter()
+            .filter(|(_, punch)| punch.peer == meta.peer)
+            .map(|(connection, _)| *connection)
+            .collect();
         for connection in relayed {
             let Some(punch) = self.punching.punches.remove(&connection) else { continue };
             self.report(NetworkEvent::PunchSucceeded {
@@ -218,6 +223,10 @@ impl Actor {
             Progress::Dial { connection } => self.dial_as_listener(connection, Transport::Tcp),
             Progress::Reverse { connection } => self.dial_plainly(connection, true),
             Progress::Synchronized { connection, theirs } => {
+                let now = self.now();
+                if let Some(punch) = self.punching.punches.get_mut(&connection) {
+                    punch.schedule.peer_punches(now);
+                }
                 if self.on_offer(connection, &theirs, None) {
                     self.dial_plainly(connection, false);
                 }
@@ -258,7 +267,8 @@ impl Actor {
 
     fn their_addresses(&self, connection: ConnectionId, over: Transport) -> Option<(PeerId, Vec<Multiaddr>)> {
         let punch = self.punching.punches.get(&connection)?;
-        let addresses: Vec<_> = punch.theirs.iter().filter(|address| convert::transport(address) == Some(over)).cloned().collect();
+        let addresses: Vec<_> =
+            punch.theirs.iter().filter(|address| convert::transport(address) == Some(over)).cloned().collect();
         (!addresses.is_empty()).then_some((punch.peer, addresses))
     }
 

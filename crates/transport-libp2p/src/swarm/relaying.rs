@@ -74,7 +74,8 @@ impl Actor {
     ) {
         let relays = &mut self.relaying.relays;
         if !relays.contains_key(&relay) && relays.len() >= MAX_RELAYS {
-            let unused = relays.iter().find(|(_, known)| known.waiters.is_empty() && known.identified.is_empty()).map(|(id, _)| *id);
+            let unused =
+                relays.iter().find(|(_, known)| known.waiters.is_empty() && known.identified.is_empty()).map(|(id, _)| *id);
             match unused {
                 Some(unused) => drop(relays.remove(&unused)),
                 None => return drop(reply.send(Err(DialError::LimitReached { what: "relays", limit: MAX_RELAYS }))),
@@ -144,7 +145,9 @@ impl Actor {
             .filter(|transport| !links.iter().any(|(_, linked)| linked == transport))
             .filter(|transport| !known.failed.contains(transport))
             .filter(|transport| !known.linking.values().any(|linking| linking.contains(*transport)))
-            .filter_map(|transport| known.addresses.iter().find(|address| convert::transport(address) == Some(transport)).cloned())
+            .filter_map(|transport| {
+                known.addresses.iter().find(|address| convert::transport(address) == Some(transport)).cloned()
+            })
             .collect();
         for address in missing {
             self.link(relay, vec![address]);
@@ -177,7 +180,9 @@ impl Actor {
         let connected = self.relay_links(relay).next().is_some();
         let Some(known) = self.relaying.relays.get_mut(&relay) else { return };
         if let Some(transports) = known.linking.remove(&connection) {
-            known.failed.extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
+            known
+                .failed
+                .extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
         }
         if connected || !known.linking.is_empty() {
             return self.serve_relay_waiters(relay);
@@ -239,7 +244,8 @@ impl Actor {
         let patient = known.grace.is_some_and(|grace| now < grace);
         let linked = |transport: Transport| links.iter().any(|(id, over)| *over == transport && known.identified.contains(id));
         let hopeless = |transport: Transport| {
-            known.failed.contains(&transport) || !known.addresses.iter().any(|address| convert::transport(address) == Some(transport))
+            known.failed.contains(&transport)
+                || !known.addresses.iter().any(|address| convert::transport(address) == Some(transport))
         };
         let met = |transports: TransportSet| {
             let missing = [Transport::Tcp, Transport::Quic]

@@ -61,7 +61,8 @@ impl Actor {
     }
 
     fn remove_circuit_listeners(&mut self, relay: PeerId) {
-        let of_relay: Vec<_> = self.circuit_listeners.iter().filter(|(_, of)| **of == relay).map(|(listener, _)| *listener).collect();
+        let of_relay: Vec<_> =
+            self.circuit_listeners.iter().filter(|(_, of)| **of == relay).map(|(listener, _)| *listener).collect();
         for listener in of_relay {
             self.circuit_listeners.remove(&listener);
             self.swarm.remove_listener(listener);

@@ -1,0 +1,210 @@
+//! Flags and their help.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kaspath_domain::{PeerLocator, TransportAddress};
+use kaspath_kaspa_adaptor::KaspaNetwork;
+use kaspath_policy::StrategyName;
+
+/// Two Kaspa nodes behind NATs, connected directly.
+///
+/// A relay on a public address lets two private nodes meet; they punch through
+/// both NATs and run Kaspa's P2P protocol over the direct path, or stay on the
+/// relay where no punch can work.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_long_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
+  On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
+  On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
+
+The environment is read where no flag is given, lists split at commas, semicolons or space:
+  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS (or LIBP2P_RELAY_MULTIADDR),
+  LIBP2P_REMOTE_MULTIADDRS (or LIBP2P_REMOTE_MULTIADDR), LIBP2P_REMOTE_PEER_ID
+Flags come before the environment, the environment before the file.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Let private nodes meet; needs a public address.
+    Relay(RelayArgs),
+    /// Be found through relays, and accept peers.
+    Server(NodeArgs),
+    /// Reach peers, and stay connected to them.
+    Client(NodeArgs),
+    /// Print this node's peer id, making its identity file if there is none.
+    Id(CommonArgs),
+}
+
+impl Command {
+    pub(crate) fn common(&self) -> &CommonArgs {
+        match self {
+            Command::Relay(args) => &args.common,
+            Command::Server(args) | Command::Client(args) => &args.common,
+            Command::Id(args) => args,
+        }
+    }
+
+    /// The name of the identity file, unless another is given.
+    pub(crate) fn role(&self) -> &'static str {
+        match self {
+            Command::Relay(_) => "relay",
+            Command::Server(_) | Command::Client(_) | Command::Id(_) => "node",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Read settings from this TOML file; its keys are the long flags' names.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Folder for the identity file.  [default: ~/.kaspath]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) appdir: Option<PathBuf>,
+
+    /// The identity file itself, made with mode 0600 if it is not there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+
+    /// Print events as text or as one JSON object a line.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Hide IP addresses and host names in everything that is printed.
+    #[arg(long)]
+    pub(crate) redact: bool,
+
+    /// Also print debug logs (to standard error); twice for traces.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Listen there; may be given several times. A circuit address is a relay to reserve at.
+    /// [default: any free TCP and UDP port]
+    #[arg(short, long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<PeerLocator>,
+
+    /// An address at which this node is known to be reachable, such as a forwarded port.
+    #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
+    pub(crate) external_address: Vec<TransportAddress>,
+
+    /// Offer Noise alone on TCP, not TLS first.
+    #[arg(long)]
+    pub(crate) noise_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    /// Reservations in all.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_reservations: Option<usize>,
+
+    /// Circuits in all.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_circuits: Option<usize>,
+
+    /// Circuits of one peer.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_circuits_per_peer: Option<usize>,
+
+    /// Lifetime of a circuit, in seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) max_circuit_duration: Option<Duration>,
+
+    /// Bytes of a circuit, both ways together; 0 is unlimited.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_circuit_bytes: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    /// A relay to be found through; may be given several times, also to name several addresses of one.
+    #[arg(short, long, value_name = "MULTIADDR")]
+    pub(crate) relay: Vec<PeerLocator>,
+
+    /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) remote: Vec<PeerLocator>,
+
+    /// The peer id expected at remotes whose address names none.
+    #[arg(long, value_name = "PEER_ID")]
+    pub(crate) remote_peer_id: Option<kaspath_domain::PeerIdentity>,
+
+    /// Kaspa network: mainnet, testnet-10, simnet or devnet.  [default: mainnet]
+    #[arg(short, long)]
+    pub(crate) network: Option<KaspaNetwork>,
+
+    /// How peers are reached: balanced, tcp-only, quic-only, relay-only or direct-only.  [default: balanced]
+    #[arg(long)]
+    pub(crate) policy: Option<StrategyName>,
+
+    /// Also serve plain Kaspa peers over TCP there.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) kaspa_listen: Option<SocketAddr>,
+
+    /// Try each remote once; exit with an error if one cannot be reached, and when the sessions end.
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Announce a made-up transaction at this interval, to see gossip flow; never sent to a kaspad.
+    #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds)]
+    pub(crate) test_traffic: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| format!("{text:?} is no number of seconds"))
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("{text:?} is no number of milliseconds, 1 or more")),
+        Ok(millis) => Ok(Duration::from_millis(millis)),
+    }
+}
+
+fn transport_address(text: &str) -> Result<TransportAddress, String> {
+    let locator: PeerLocator = text.parse().map_err(|error: kaspath_domain::AddressError| error.to_string())?;
+    match locator.address {
+        kaspath_domain::PeerAddress::Direct(address) => Ok(address),
+        kaspath_domain::PeerAddress::Relayed(_) => Err(format!("{text:?} goes through a relay; give a direct address")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,91 @@
+//! `kaspath server` and `kaspath client`: a node that is found and that reaches.
+
+mod remote;
+mod traffic;
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail};
+use kaspath_domain::{StreamDialer, StreamListener, Timestamp, TransportPolicy};
+use kaspath_kaspa_adaptor::{KaspaNode, NodeConfig};
+use kaspath_policy::{Executor, StrategyConfig};
+use kaspath_transport_libp2p::Network;
+use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
+use tokio::task::JoinSet;
+
+use crate::{
+    output::Printer,
+    settings::{NodeSettings, Settings},
+    signals,
+};
+use remote::Remote;
+
+fn now() -> Timestamp {
+    Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let node_settings = settings.node.clone().context("a node's settings")?;
+    let printer = Printer::new(settings.output.clone());
+    let policy = StrategyConfig::new(node_settings.policy).build();
+    let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
+    let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
+    printer.started("node", &network);
+
+    let mut background = JoinSet::new();
+    background.spawn(printer.clone().follow_network(network.events()));
+    background.spawn(printer.clone().follow_kaspa(kaspa.events()));
+    let mut listeners: Vec<Arc<dyn StreamListener>> = vec![network.listener()];
+    if let Some(address) = node_settings.kaspa_listen {
+        let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;
+        printer.line(&format!("serving plain Kaspa peers on {}", listener.local_addr()));
+        listeners.push(Arc::new(listener));
+    }
+    for listener in listeners {
+        let (kaspa, policy) = (kaspa.clone(), policy.clone());
+        background.spawn(async move { kaspa.serve(listener, policy, now).await });
+    }
+    if let Some(interval) = node_settings.test_traffic {
+        background.spawn(traffic::announce(kaspa.clone(), interval));
+    }
+
+    let result = tokio::select! {
+        stopped = signals::stop_requested() => stopped.context("cannot watch for signals"),
+        reached = reach_all(&node_settings, &network, &kaspa, policy, &printer) => reached,
+    };
+    kaspa.shutdown().await;
+    network.shutdown().await;
+    background.abort_all();
+    result
+}
+
+/// Keeps every remote reached; returns only with `--once`.
+async fn reach_all(
+    settings: &NodeSettings,
+    network: &Arc<Network>,
+    kaspa: &KaspaNode,
+    policy: Arc<dyn TransportPolicy>,
+    printer: &Printer,
+) -> Result<()> {
+    if settings.remotes.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(TcpDialer::new(TcpConfig::default())), Arc::new(network.dialer())];
+    let executor = Arc::new(Executor::new(policy.clone(), dialers, now));
+    let mut sessions = JoinSet::new();
+    for remote in Remote::group(&settings.remotes) {
+        let remote = remote.with(executor.clone(), network.clone(), kaspa.clone(), printer.clone(), policy.punch_transports());
+        let once = settings.once;
+        sessions.spawn(async move { if once { remote.once().await } else { remote.keep().await } });
+    }
+    let mut failures = Vec::new();
+    while let Some(ended) = sessions.join_next().await {
+        if let Err(error) = ended.context("a session's task")? {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+}

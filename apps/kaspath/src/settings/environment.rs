@@ -1,0 +1,34 @@
+use anyhow::{Context, Result};
+use kaspath_domain::{PeerIdentity, PeerLocator};
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) listen: Vec<PeerLocator>,
+    pub(super) relays: Vec<PeerLocator>,
+    pub(super) remotes: Vec<PeerLocator>,
+    pub(super) remote_peer_id: Option<PeerIdentity>,
+}
+
+impl Environment {
+    pub(super) fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let list = |names: &[&str]| -> Result<Vec<PeerLocator>> {
+            let mut all = Vec::new();
+            for name in names {
+                let text = lookup(name).unwrap_or_default();
+                all.extend(PeerLocator::parse_list(&text).with_context(|| format!("environment variable {name}"))?);
+            }
+            Ok(all)
+        };
+        let remote_peer_id = lookup("LIBP2P_REMOTE_PEER_ID")
+            .filter(|text| !text.is_empty())
+            .map(|text| text.parse().context("environment variable LIBP2P_REMOTE_PEER_ID"))
+            .transpose()?;
+        Ok(Self {
+            listen: list(&["LIBP2P_LISTEN_MULTIADDRS"])?,
+            relays: list(&["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"])?,
+            remotes: list(&["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"])?,
+            remote_peer_id,
+        })
+    }
+}

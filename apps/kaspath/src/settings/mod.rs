@@ -1,0 +1,183 @@
+//! Settings from flags, the environment and the file, in that order of rank.
+
+mod environment;
+mod file;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use kaspath_domain::{PeerIdentity, PeerLocator};
+use kaspath_kaspa_adaptor::KaspaNetwork;
+use kaspath_policy::{StrategyConfig, StrategyName};
+use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig, Security};
+
+use crate::{
+    cli::{Command, CommonArgs, ListenArgs, NodeArgs, RelayArgs},
+    output::OutputSettings,
+};
+use environment::Environment;
+use file::ConfigFile;
+
+/// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
+const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+/// Where relays listen if nothing else is said.
+const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+
+/// Everything a command needs.
+pub(crate) struct Settings {
+    pub(crate) output: OutputSettings,
+    identity: PathBuf,
+    pub(crate) network_config: NetworkConfig,
+    pub(crate) node: Option<NodeSettings>,
+}
+
+/// What only nodes need, not relays.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub(crate) network: KaspaNetwork,
+    pub(crate) policy: StrategyName,
+    pub(crate) remotes: Vec<PeerLocator>,
+    pub(crate) kaspa_listen: Option<SocketAddr>,
+    pub(crate) once: bool,
+    pub(crate) test_traffic: Option<Duration>,
+}
+
+impl Settings {
+    /// The node's key, made at the first use.
+    pub(crate) fn key(&self) -> Result<NodeKey> {
+        Ok(NodeKey::load_or_create(&self.identity)?)
+    }
+}
+
+/// Joins all sources. `lookup` reads an environment variable.
+pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+    let common = command.common();
+    let file = match &common.config {
+        Some(path) => ConfigFile::read(path)?,
+        None => ConfigFile::default(),
+    };
+    let environment = Environment::read(&lookup)?;
+    let mut settings = Settings {
+        output: OutputSettings { format: common.log_format, redact: common.redact || file.redact, verbose: common.verbose },
+        identity: identity_path(common, &file, command.role(), &lookup)?,
+        network_config: NetworkConfig::default(),
+        node: None,
+    };
+    match command {
+        Command::Id(_) => {}
+        Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
+        Command::Server(args) | Command::Client(args) => {
+            let node = node(&mut settings.network_config, args, &file, &environment)?;
+            let is_client = matches!(command, Command::Client(_));
+            if is_client && node.remotes.is_empty() {
+                bail!("nothing to reach: give --remote with a peer's address, or set LIBP2P_REMOTE_MULTIADDRS");
+            }
+            settings.node = Some(node);
+        }
+    }
+    Ok(settings)
+}
+
+fn identity_path(
+    common: &CommonArgs,
+    file: &ConfigFile,
+    role: &str,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<PathBuf> {
+    if let Some(path) = common.identity.clone().or_else(|| file.identity.clone()) {
+        return Ok(path);
+    }
+    let dir = match common.appdir.clone().or_else(|| file.appdir.clone()) {
+        Some(dir) => dir,
+        None => PathBuf::from(lookup("HOME").context("HOME is not set; give --appdir")?).join(".kaspath"),
+    };
+    Ok(dir.join(format!("{role}.key")))
+}
+
+/// The first source that says anything.
+fn first<T: Clone>(sources: [&[T]; 3]) -> Vec<T> {
+    sources.into_iter().find(|source| !source.is_empty()).unwrap_or_default().to_vec()
+}
+
+fn listening(
+    config: &mut NetworkConfig,
+    args: &ListenArgs,
+    file: &ConfigFile,
+    environment: &Environment,
+    default: [&str; 2],
+) -> Result<()> {
+    config.listen = first([&args.listen, &environment.listen, &file.listen]);
+    if !config.listen.iter().any(|locator| matches!(locator.address, kaspath_domain::PeerAddress::Direct(_))) {
+        for text in default {
+            config.listen.push(text.parse()?);
+        }
+    }
+    config.external = args.external_address.clone();
+    for locator in &file.external_address {
+        match (&locator.address, args.external_address.is_empty()) {
+            (kaspath_domain::PeerAddress::Direct(address), true) => config.external.push(address.clone()),
+            (kaspath_domain::PeerAddress::Direct(_), false) => {}
+            (kaspath_domain::PeerAddress::Relayed(_), _) => bail!("external-address {locator} goes through a relay"),
+        }
+    }
+    if args.noise_only || file.noise_only {
+        config.security = Security::NoiseOnly;
+    }
+    Ok(())
+}
+
+fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
+    listening(config, &args.listen, file, environment, RELAY_PORT)?;
+    let defaults = RelayServerConfig::default();
+    let given = &file.relay_server;
+    let server = RelayServerConfig {
+        max_reservations: args.max_reservations.or(given.max_reservations).unwrap_or(defaults.max_reservations),
+        max_circuits: args.max_circuits.or(given.max_circuits).unwrap_or(defaults.max_circuits),
+        max_circuits_per_peer: args
+            .max_circuits_per_peer
+            .or(given.max_circuits_per_peer)
+            .unwrap_or(defaults.max_circuits_per_peer),
+        max_circuit_duration: args
+            .max_circuit_duration
+            .or(given.max_circuit_duration.map(Duration::from_secs))
+            .unwrap_or(defaults.max_circuit_duration),
+        max_circuit_bytes: args.max_circuit_bytes.or(given.max_circuit_bytes).unwrap_or(defaults.max_circuit_bytes),
+        ..defaults
+    };
+    if server.max_circuit_duration.is_zero() {
+        bail!("max-circuit-duration 0 would end every circuit at once; give a number of seconds");
+    }
+    config.relay_server = Some(server);
+    // A relay is reached by everybody, and punches with nobody.
+    config.limits.inbound = 2048;
+    config.limits.pending_inbound = 256;
+    Ok(())
+}
+
+fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
+    listening(config, &args.listen, file, environment, ANY_PORT)?;
+    config.relays = first([&args.relay, &environment.relays, &file.relay]);
+    let policy = args.policy.or(file.policy).unwrap_or_default();
+    let strategy = StrategyConfig::new(policy).build();
+    config.punch =
+        PunchConfig { transports: strategy.punch_transports(), cadence: strategy.punch_cadence(), ..PunchConfig::default() };
+    let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
+    let mut remotes = first([&args.remote, &environment.remotes, &file.remote]);
+    for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
+        remote.peer = expected.cloned();
+        if remote.peer.is_none() && matches!(remote.address, kaspath_domain::PeerAddress::Relayed(_)) {
+            bail!("{remote} does not say which peer: append /p2p/<peer id>, or give --remote-peer-id");
+        }
+    }
+    Ok(NodeSettings {
+        network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
+        policy,
+        remotes,
+        kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
+        once: args.once,
+        test_traffic: args.test_traffic,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use std::collections::HashMap;
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::Cli;
+
+const A: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const B: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+
+fn settings(args: &[&str], environment: &[(&str, &str)]) -> Result<Settings> {
+    let cli = Cli::try_parse_from([&["kaspath"], args].concat()).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let variables: HashMap<_, _> = environment.iter().copied().collect();
+    resolve(
+        &cli.command,
+        |name| if name == "HOME" { Some("/home/u".into()) } else { variables.get(name).map(|v| (*v).to_owned()) },
+    )
+}
+
+fn error(args: &[&str], environment: &[(&str, &str)]) -> String {
+    format!("{:#}", settings(args, environment).err().expect("an error"))
+}
+
+fn relay_text() -> String {
+    format!("/ip4/203.0.113.1/tcp/4001/p2p/{A}")
+}
+
+#[test]
+fn defaults_are_a_free_port_of_our_own_and_a_key_under_home() {
+    let settings = settings(&["server"], &[]).unwrap();
+    assert_eq!(settings.network_config.listen.len(), 2);
+    assert_eq!(settings.identity, PathBuf::from("/home/u/.kaspath/node.key"));
+    assert_eq!(settings.node.unwrap().network, KaspaNetwork::Mainnet);
+}
+
+#[test]
+fn the_environment_is_read_with_commas_and_semicolons_in_both_spellings() {
+    let relays = format!("{};/ip4/203.0.113.1/udp/4001/quic-v1/p2p/{A}", relay_text());
+    let remote = format!("{}/p2p-circuit", relay_text());
+    let environment = [
+        ("LIBP2P_LISTEN_MULTIADDRS", "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2"),
+        ("LIBP2P_RELAY_MULTIADDR", relays.as_str()),
+        ("LIBP2P_REMOTE_MULTIADDR", remote.as_str()),
+        ("LIBP2P_REMOTE_PEER_ID", B),
+    ];
+    let settings = settings(&["client"], &environment).unwrap();
+    assert_eq!(settings.network_config.listen.len(), 2);
+    assert_eq!(settings.network_config.relays.len(), 2);
+    assert_eq!(settings.node.unwrap().remotes[0].to_string(), format!("{remote}/p2p/{B}"));
+}
+
+#[test]
+fn flags_come_before_the_environment_and_the_environment_before_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    std::fs::write(&path, "listen = [\"/ip4/127.0.0.1/tcp/3\"]\nnetwork = \"simnet\"\n").unwrap();
+    let file = ["-c", path.to_str().unwrap()];
+    let environment = [("LIBP2P_LISTEN_MULTIADDRS", "/ip4/127.0.0.1/tcp/2")];
+    let port = |args: &[&str], environment: &[(&str, &str)]| {
+        settings(&[&["server"], args].concat(), environment).unwrap().network_config.listen[0].to_string()
+    };
+    assert_eq!(port(&file, &[]), "/ip4/127.0.0.1/tcp/3");
+    assert_eq!(port(&file, &environment), "/ip4/127.0.0.1/tcp/2");
+    assert_eq!(port(&[&file[..], &["--listen", "/ip4/127.0.0.1/tcp/1"]].concat(), &environment), "/ip4/127.0.0.1/tcp/1");
+    assert_eq!(settings(&[&["server"], &file[..]].concat(), &[]).unwrap().node.unwrap().network, KaspaNetwork::Simnet);
+}
+
+#[test]
+fn a_circuit_to_listen_on_keeps_the_free_ports() {
+    let circuit = format!("{}/p2p-circuit", relay_text());
+    let settings = settings(&["server"], &[("LIBP2P_LISTEN_MULTIADDRS", &circuit)]).unwrap();
+    assert_eq!(settings.network_config.listen.len(), 3);
+}
+
+#[test]
+fn mistakes_name_their_place_and_their_cure() {
+    assert!(error(&["client"], &[]).contains("--remote"));
+    assert!(error(&["client", "--remote", &format!("{}/p2p-circuit", relay_text())], &[]).contains("--remote-peer-id"));
+    assert!(error(&["server", "--relay", "/ip4/1.2.3.4/tcp/99999"], &[]).contains("99999"));
+    assert!(error(&["server"], &[("LIBP2P_RELAY_MULTIADDRS", "/ip4/x/tcp/1")]).contains("LIBP2P_RELAY_MULTIADDRS"));
+    assert!(error(&["server", "-c", "/nonexistent.toml"], &[]).contains("/nonexistent.toml"));
+    assert!(error(&["relay", "--max-circuit-duration", "0"], &[]).contains("every circuit at once"));
+}
+
+#[test]
+fn an_unknown_key_in_the_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    std::fs::write(&path, "lisen = []\n").unwrap();
+    let error = error(&["server", "-c", path.to_str().unwrap()], &[]);
+    assert!(error.contains("lisen") && error.contains("listen"), "{error}");
+}
+
+#[test]
+fn the_policy_decides_what_is_punched() {
+    let punched = |policy: &str| settings(&["server", "--policy", policy], &[]).unwrap().network_config.punch.transports;
+    assert!(punched("relay-only").is_empty());
+    assert!(punched("quic-only").quic && !punched("quic-only").tcp);
+    assert!(punched("balanced").tcp && punched("balanced").quic);
+}

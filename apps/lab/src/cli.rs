@@ -1,0 +1,116 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Two private hosts behind real NATs, a relay, and what comes of it.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The main job, live: a port-restricted pair punched, then a symmetric pair on the relay.
+    Demo(CommonArgs),
+    /// Every pair of NAT kinds over TCP and QUIC; fails if one ends otherwise than it must.
+    Matrix(MatrixArgs),
+    /// Time to direct beside a stock swarm, and one stream's throughput beside iperf3.
+    Bench(BenchArgs),
+    /// A real kaspad, both ways round, over plain TCP.
+    Kaspad(KaspadArgs),
+    /// A part of the bench: a swarm of stock libp2p behaviours.
+    #[command(hide = true)]
+    Stock(StockArgs),
+    /// A part of the bench: sends or receives bytes over one stream.
+    #[command(hide = true)]
+    Pump(PumpArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// The kaspath program.  [default: beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kaspath: Option<PathBuf>,
+    /// Folder for the evidence.
+    #[arg(long, value_name = "DIR", default_value = "evidence")]
+    pub(crate) evidence: PathBuf,
+    /// One-way delay between each private host's router and the lab's internet, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 50)]
+    pub(crate) delay: u64,
+    /// Random part of that delay, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) jitter: u64,
+    /// Frames lost on each of these ways, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    pub(crate) loss: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MatrixArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Only pairs whose name contains this, like "symmetric x full-cone" or "quic".
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Punches per swarm and transport.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) runs: usize,
+    /// Seconds per throughput measurement; 0 leaves them out.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KaspadArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// The kaspad program.
+    #[arg(long, value_name = "FILE", env = "KASPAD")]
+    pub(crate) kaspad: PathBuf,
+    /// How long both sessions must stand.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StockRole {
+    Relay,
+    Listener,
+    Dialer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StockArgs {
+    #[arg(value_enum)]
+    pub(crate) role: StockRole,
+    #[arg(long)]
+    pub(crate) listen: Vec<String>,
+    #[arg(long)]
+    pub(crate) relay: Option<String>,
+    #[arg(long)]
+    pub(crate) remote: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PumpArgs {
+    /// Send for so many seconds to the remote; receive without it.
+    #[arg(long)]
+    pub(crate) remote: Option<String>,
+    #[arg(long)]
+    pub(crate) relay: Option<String>,
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u64,
+    /// tcp or quic.
+    #[arg(long, default_value = "tcp")]
+    pub(crate) transport: String,
+    #[arg(long)]
+    pub(crate) noise_only: bool,
+}

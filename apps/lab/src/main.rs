@@ -1,0 +1,71 @@
+//! `kaspath-lab`: two private hosts behind real NATs, a relay on the lab's own
+//! internet, and the real `kaspath` program on each. Everything lives in
+//! namespaces of this process and is gone with it.
+//!
+//! | folder | what it knows |
+//! |---|---|
+//! | `net` | namespaces, NATs, wires with delay and loss |
+//! | `scenario` | what is tried, and what must come of it |
+
+mod cli;
+mod evidence;
+mod net;
+mod process;
+mod scenario;
+mod stats;
+mod stock;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use cli::{Cli, Command};
+use net::sandbox;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // These run inside the lab's hosts already.
+    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_));
+    if !is_part && !sandbox::is_inside() {
+        return match sandbox::enter() {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => fail(&error),
+        };
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("lab: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let scenario = async {
+        match cli.command {
+            Command::Demo(args) => scenario::demo(&args).await,
+            Command::Matrix(args) => scenario::matrix(&args).await,
+            Command::Bench(args) => scenario::bench(&args).await,
+            Command::Kaspad(args) => scenario::kaspad(&args).await,
+            Command::Stock(args) => stock::run(&args).await,
+            Command::Pump(args) => scenario::pump(&args).await,
+        }
+    };
+    tokio::select! {
+        result = scenario => result.map(|()| ExitCode::SUCCESS),
+        // As the first process of its namespace, its end is the end of all in it.
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+    }
+}

@@ -1,0 +1,44 @@
+//! Ethernet interfaces whose other end is this process.
+#![allow(unsafe_code, reason = "TUNSETIFF is an ioctl; this file is the one place that needs it")]
+
+use std::{
+    fs::{File, OpenOptions},
+    os::fd::AsRawFd,
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    libc,
+    sched::{CloneFlags, setns},
+};
+
+nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
+
+/// Makes a TAP interface in a namespace; each read and write is one frame.
+pub(super) fn create(namespace: &str, name: &'static str) -> Result<File> {
+    let path = format!("/run/netns/{namespace}");
+    // A thread of its own, for it stays in the namespace that it enters.
+    let made = thread::spawn(move || -> Result<File> {
+        let target = File::open(&path).with_context(|| path.clone())?;
+        setns(&target, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+        let tap = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .context("cannot open /dev/net/tun: load the kernel module tun, and let this user open it")?;
+        // SAFETY: an all-zero `ifreq` is a valid one.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        if name.len() >= request.ifr_name.len() {
+            bail!("interface name {name} is too long");
+        }
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+        // SAFETY: the descriptor is open, and the kernel only reads the request during the call.
+        unsafe { tun_set_iff(tap.as_raw_fd(), &request) }.context("cannot make a TAP interface")?;
+        Ok(tap)
+    });
+    made.join().map_err(|_| anyhow::anyhow!("the namespace's thread panicked"))?
+}

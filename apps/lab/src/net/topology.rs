@@ -1,0 +1,167 @@
+//! The lab's internet, its relay, and two sites behind NATs.
+//!
+//! ```text
+//! host-a 192.168.1.2 -- nat-a 203.0.113.11 ==wire== bridge ==wire== nat-b 203.0.113.12 -- host-b 192.168.2.2
+//!                                                     |
+//!                                             relay 203.0.113.1
+//! ```
+
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result};
+
+use super::{NatKind, WireSpec, shell, tap, wire};
+
+/// The relay's address, of a range reserved for documentation (RFC 5737).
+pub(crate) const RELAY_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+/// A site to be built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SiteSpec {
+    pub(crate) nat: NatKind,
+    pub(crate) wire: WireSpec,
+}
+
+/// A namespace in which programs run.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) namespace: String,
+}
+
+/// A private host and the NAT before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) host: Host,
+    /// Where the internet sees it.
+    pub(crate) wan_ip: Ipv4Addr,
+}
+
+/// One lab. Several can follow one another in a process; each has its own
+/// namespaces, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) relay: Host,
+    pub(crate) sites: [Site; 2],
+    namespaces: Vec<String>,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    pub(crate) fn build(specs: [SiteSpec; 2]) -> Result<Lab> {
+        prepare_run().context("cannot prepare /run for named namespaces")?;
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let mut builder = Builder { number, namespaces: Vec::new() };
+        let built = builder.build(specs);
+        let namespaces = builder.namespaces;
+        match built {
+            Ok((relay, sites)) => Ok(Lab { relay, sites, namespaces }),
+            Err(error) => {
+                remove(&namespaces);
+                Err(error)
+            }
+        }
+    }
+
+    /// Bytes that the relay's interface has moved so far, both ways, by the kernel's count.
+    pub(crate) fn relay_bytes(&self) -> Result<u64> {
+        let text = shell::run(Some(&self.relay.namespace), "cat /proc/net/dev")?;
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).context("no eth0 at the relay")?;
+        let fields: Vec<u64> = line.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+        Ok(fields.first().unwrap_or(&0) + fields.get(8).unwrap_or(&0))
+    }
+
+    /// Pulls the relay's plug.
+    pub(crate) fn unplug_relay(&self) -> Result<()> {
+        shell::run(Some(&self.relay.namespace), "ip link set eth0 down").map(drop)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        remove(&self.namespaces);
+    }
+}
+
+fn remove(namespaces: &[String]) {
+    for namespace in namespaces {
+        let _ = shell::run(None, &format!("ip netns del {namespace}"));
+    }
+}
+
+/// `ip netns` keeps its names under /run/netns, which must be ours alone.
+fn prepare_run() -> Result<()> {
+    if LABS.load(Ordering::Relaxed) == 0 {
+        shell::run(None, "mount -t tmpfs tmpfs /run")?;
+        shell::run(None, "ip link set lo up")?;
+    }
+    Ok(())
+}
+
+struct Builder {
+    number: u32,
+    namespaces: Vec<String>,
+}
+
+impl Builder {
+    fn namespace(&mut self, role: &str) -> Result<String> {
+        let name = format!("{role}-{}", self.number);
+        shell::run(None, &format!("ip netns add {name}"))?;
+        self.namespaces.push(name.clone());
+        shell::run(Some(&name), "ip link set lo up")?;
+        Ok(name)
+    }
+
+    fn build(&mut self, specs: [SiteSpec; 2]) -> Result<(Host, [Site; 2])> {
+        let internet = self.namespace("inet")?;
+        shell::run(Some(&internet), "ip link add br0 type bridge")?;
+        shell::run(Some(&internet), "ip link set br0 up")?;
+
+        let relay = self.namespace("relay")?;
+        veth(&internet, "relay0", &relay, "eth0")?;
+        shell::run(Some(&internet), "ip link set relay0 master br0")?;
+        shell::run(Some(&relay), &format!("ip addr add {RELAY_IP}/24 dev eth0"))?;
+
+        let first = self.site(&internet, 1, specs[0])?;
+        let second = self.site(&internet, 2, specs[1])?;
+        Ok((Host { namespace: relay }, [first, second]))
+    }
+
+    fn site(&mut self, internet: &str, index: u8, spec: SiteSpec) -> Result<Site> {
+        let letter = char::from(b'a' + index - 1);
+        let nat = self.namespace(&format!("nat-{letter}"))?;
+        let host = self.namespace(&format!("host-{letter}"))?;
+        let wan_ip = Ipv4Addr::new(203, 0, 113, 10 + index);
+        let (router_ip, host_ip) = (Ipv4Addr::new(192, 168, index, 1), Ipv4Addr::new(192, 168, index, 2));
+
+        let internet_end: &'static str = if index == 1 { "site1" } else { "site2" };
+        if spec.wire.is_plain() {
+            veth(internet, internet_end, &nat, "wan")?;
+        } else {
+            wire::connect(tap::create(internet, internet_end)?, tap::create(&nat, "wan")?, spec.wire)?;
+            shell::run(Some(internet), &format!("ip link set {internet_end} up"))?;
+            shell::run(Some(&nat), "ip link set wan up")?;
+        }
+        shell::run(Some(internet), &format!("ip link set {internet_end} master br0"))?;
+        veth(&nat, "lan", &host, "eth0")?;
+        shell::run(Some(&nat), &format!("ip addr add {wan_ip}/24 dev wan"))?;
+        shell::run(Some(&nat), &format!("ip addr add {router_ip}/24 dev lan"))?;
+        shell::run(Some(&host), &format!("ip addr add {host_ip}/24 dev eth0"))?;
+        shell::run(Some(&host), &format!("ip route add default via {router_ip}"))?;
+        shell::run_with_input(Some(&nat), "tee /proc/sys/net/ipv4/ip_forward", "1")?;
+        shell::run_with_input(Some(&nat), "nft -f -", &spec.nat.rules(host_ip))
+            .with_context(|| format!("cannot set up the {} NAT: the kernel needs nf_tables with nat", spec.nat))?;
+        Ok(Site { host: Host { namespace: host }, wan_ip })
+    }
+}
+
+/// A kernel wire between two namespaces, both ends up.
+fn veth(left: &str, left_name: &str, right: &str, right_name: &str) -> Result<()> {
+    shell::run(Some(left), &format!("ip link add {left_name} type veth peer name {right_name} netns /run/netns/{right}"))?;
+    shell::run(Some(left), &format!("ip link set {left_name} up"))?;
+    shell::run(Some(right), &format!("ip link set {right_name} up"))?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Time to direct beside a stock swarm, and throughput beside iperf3, each pair
+//! measured in the same run.
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tokio::{process::Command, time::timeout};
+
+use super::{
+    cast::{Cast, SESSION, START, sites, started, strings},
+    pump,
+};
+use crate::{
+    cli::BenchArgs,
+    evidence::Evidence,
+    net::{Lab, NatKind, RELAY_IP, WireSpec},
+    process::Program,
+    stats::percentile,
+};
+
+/// A punch that has not succeeded by then counts as failed.
+const GIVE_UP: Duration = Duration::from_secs(40);
+
+pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
+    let wire = WireSpec::from_args(&args.common);
+    // Host to host and back: four ways of one delay each.
+    let rtt = wire.delay.as_secs_f64() * 4.0;
+    let mut report = String::new();
+    writeln!(
+        report,
+        "Time to direct, port-restricted pair, {} ms between hosts and back, {} runs each",
+        rtt * 1000.0,
+        args.runs
+    )?;
+    writeln!(report, "{:<18}{:>8}{:>14}{:>14}{:>12}{:>12}", "", "direct", "median", "p95", "median", "p95")?;
+    let mut medians = Vec::new();
+    for (transport, policy) in [("tcp", "tcp-only"), ("quic", "quic-only")] {
+        let mut ours = Vec::new();
+        let mut stock = Vec::new();
+        // Interleaved, so that whatever the machine does meanwhile hits both.
+        for run in 1..=args.runs {
+            eprint!("\r{transport}: run {run} of {}   ", args.runs);
+            ours.extend(our_punch(args, wire, policy).await?);
+            stock.extend(stock_punch(args, wire, transport).await?);
+        }
+        eprintln!();
+        for (name, times) in [("ours", &ours), ("stock", &stock)] {
+            let (median, p95) = (percentile(times, 0.5), percentile(times, 0.95));
+            let direct = format!("{}/{}", times.len(), args.runs);
+            writeln!(
+                report,
+                "{:<18}{direct:>8}{:>11.1} ms{:>11.1} ms{:>8.2} RTT{:>8.2} RTT",
+                format!("{transport}, {name}"),
+                median * 1000.0,
+                p95 * 1000.0,
+                median / rtt,
+                p95 / rtt
+            )?;
+            medians.push(
+                json!({ "transport": transport, "swarm": name, "direct": times.len(), "runs": args.runs, "seconds": times }),
+            );
+        }
+    }
+    let mut throughput = Vec::new();
+    if args.seconds > 0 {
+        throughput = measure_throughput(args, &mut report).await?;
+    }
+    print!("{report}");
+    let evidence = Evidence::create(&args.common.evidence, "bench")?;
+    evidence.table("report.txt", &report)?;
+    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "throughput": throughput }))?;
+    println!("evidence: {}", evidence.dir().display());
+    Ok(())
+}
+
+/// From the relayed connection's coming up to the direct one's, at the listener.
+async fn our_punch(args: &BenchArgs, wire: WireSpec, policy: &'static str) -> Result<Option<f64>> {
+    let nat = NatKind::PortRestricted;
+    let mut cast = Cast::start(&args.common, "bench-punch", sites(nat, nat, wire), policy).await?;
+    cast.reserved().await?;
+    cast.start_client().await?;
+    let punched = cast.server.wait_event("punch-succeeded", GIVE_UP).await;
+    let elapsed = punched.ok().and_then(|event| event["elapsed"].as_f64());
+    let dir = cast.finish(json!({ "elapsed": elapsed })).await?;
+    // Twenty folders a transport would bury the report.
+    let _ = std::fs::remove_dir_all(dir);
+    Ok(elapsed)
+}
+
+async fn stock_punch(args: &BenchArgs, wire: WireSpec, transport: &str) -> Result<Option<f64>> {
+    let _ = args;
+    let nat = NatKind::PortRestricted;
+    let lab = Lab::build(sites(nat, nat, wire))?;
+    let this = std::env::current_exe()?;
+    let (relay_listen, host_listen) = match transport {
+        "quic" => (format!("/ip4/{RELAY_IP}/udp/4002/quic-v1"), "/ip4/0.0.0.0/udp/0/quic-v1"),
+        _ => (format!("/ip4/{RELAY_IP}/tcp/4002"), "/ip4/0.0.0.0/tcp/0"),
+    };
+    let mut relay = Program::start("stock relay", &lab.relay, &this, &strings(&["stock", "relay", "--listen", &relay_listen]))?;
+    let relay_address = format!("{relay_listen}/p2p/{}", started(&mut relay).await?);
+    let listener_args = strings(&["stock", "listener", "--listen", host_listen, "--relay", &relay_address]);
+    let mut listener = Program::start("stock listener", &lab.sites[1].host, &this, &listener_args)?;
+    let listener_id = started(&mut listener).await?;
+    listener.wait_event("reserved", SESSION).await?;
+    let remote = format!("{relay_address}/p2p-circuit/p2p/{listener_id}");
+    let dialer_args = strings(&["stock", "dialer", "--listen", host_listen, "--relay", &relay_address, "--remote", &remote]);
+    let _dialer = Program::start("stock dialer", &lab.sites[0].host, &this, &dialer_args)?;
+    listener.wait_event("relayed", SESSION).await?;
+    let direct = listener.wait_event("direct", GIVE_UP).await;
+    Ok(direct.ok().and_then(|event| event["elapsed"].as_f64()))
+}
+
+async fn measure_throughput(args: &BenchArgs, report: &mut String) -> Result<Vec<serde_json::Value>> {
+    // Without delay, so that the code is measured and not the wire's windows;
+    // full cones, so that iperf3 gets through as well.
+    let nat = NatKind::FullCone;
+    let lab = Lab::build(sites(nat, nat, WireSpec::default()))?;
+    let reference = iperf(&lab, args.seconds).await?;
+    writeln!(report, "\nOne stream between the same two hosts, punched and direct, no added delay, {} s each", args.seconds)?;
+    writeln!(report, "{:<18}{:>9.0} MB/s", "iperf3 (TCP)", reference / 1e6)?;
+    let mut results = vec![json!({ "name": "iperf3", "bytes-per-second": reference })];
+    for (name, transport, noise) in [("tcp, TLS", "tcp", false), ("tcp, Noise", "tcp", true), ("quic", "quic", false)] {
+        let rate =
+            pump::measure(&lab, transport, noise, args.seconds).await.with_context(|| format!("throughput over {name}"))?;
+        writeln!(report, "{name:<18}{:>9.0} MB/s{:>8.2} of iperf3", rate / 1e6, rate / reference)?;
+        results.push(json!({ "name": name, "bytes-per-second": rate, "of-iperf3": rate / reference }));
+    }
+    Ok(results)
+}
+
+async fn iperf(lab: &Lab, seconds: u64) -> Result<f64> {
+    let server_ip = lab.sites[1].wan_ip.to_string();
+    let enter = |namespace: &str| {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{namespace}")).arg("iperf3").kill_on_drop(true);
+        command
+    };
+    let mut server = enter(&lab.sites[1].host.namespace)
+        .args(["-s", "-1", "--forceflush"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .context("cannot start iperf3: install the package iperf3")?;
+    // It says so when it listens.
+    let stdout = server.stdout.take().context("no output")?;
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(stdout));
+    timeout(START, async {
+        while let Some(line) = lines.next_line().await? {
+            if line.contains("listening") {
+                return anyhow::Ok(());
+            }
+        }
+        anyhow::bail!("iperf3 ended")
+    })
+    .await
+    .context("iperf3 does not listen")??;
+    let output = enter(&lab.sites[0].host.namespace)
+        .args(["-c", &server_ip, "-t", &seconds.to_string(), "-J"])
+        .output()
+        .await
+        .context("cannot start iperf3: install the package iperf3")?;
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).context("iperf3's output")?;
+    let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(bits.with_context(|| format!("iperf3 measured nothing: {}", result["error"]))? / 8.0)
+}

@@ -1,0 +1,145 @@
+//! A lab with a relay, a server that is found through it, and a client.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    cli::CommonArgs,
+    evidence::Evidence,
+    net::{Lab, NatKind, RELAY_IP, SiteSpec, WireSpec},
+    process::{Program, kaspath},
+};
+
+/// Time for a program to start and listen.
+pub(super) const START: Duration = Duration::from_secs(10);
+/// Time for a reservation or a session, lossy wires included.
+pub(super) const SESSION: Duration = Duration::from_secs(40);
+
+/// The players of one scenario. The client's site is the first, the server's the second.
+pub(super) struct Cast {
+    pub(super) lab: Lab,
+    pub(super) relay: Program,
+    pub(super) server: Program,
+    pub(super) client: Option<Program>,
+    pub(super) evidence: Evidence,
+    kaspath: PathBuf,
+    appdirs: TempDir,
+    policy: &'static str,
+    server_address: String,
+}
+
+impl WireSpec {
+    pub(super) fn from_args(args: &CommonArgs) -> Self {
+        Self { delay: Duration::from_millis(args.delay), jitter: Duration::from_millis(args.jitter), loss: args.loss / 100.0 }
+    }
+}
+
+pub(super) fn sites(client: NatKind, server: NatKind, wire: WireSpec) -> [SiteSpec; 2] {
+    [SiteSpec { nat: client, wire }, SiteSpec { nat: server, wire }]
+}
+
+impl Cast {
+    /// Builds the lab and starts the relay and the server, which has asked for
+    /// its reservation when this returns.
+    pub(super) async fn start(args: &CommonArgs, name: &str, specs: [SiteSpec; 2], policy: &'static str) -> Result<Self> {
+        let kaspath = kaspath(args.kaspath.as_ref())?;
+        let lab = Lab::build(specs)?;
+        let appdirs = tempfile::tempdir()?;
+        let mut evidence = Evidence::create(&args.evidence, name)?;
+        let appdir = |name: &str| appdirs.path().join(name).display().to_string();
+
+        let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
+        let relay_args =
+            strings(&["relay", "--appdir", &appdir("relay"), "--log-format", "json", "-l", &listen[0], "-l", &listen[1]]);
+        let mut relay = Program::start("relay", &lab.relay, &kaspath, &relay_args)?;
+        let relay_id = started(&mut relay).await?;
+        evidence.name(&relay_id, "<relay>");
+
+        let via = if policy == "quic-only" { &listen[1] } else { &listen[0] };
+        let relay_address = format!("{via}/p2p/{relay_id}");
+        let mut server_args = strings(&["server", "--appdir", &appdir("server"), "--relay", &relay_address]);
+        server_args.extend(common(policy));
+        let mut server = Program::start("server", &lab.sites[1].host, &kaspath, &server_args)?;
+        let server_id = started(&mut server).await?;
+        evidence.name(&server_id, "<server>");
+        let server_address = format!("{relay_address}/p2p-circuit/p2p/{server_id}");
+        Ok(Self { lab, relay, server, client: None, evidence, kaspath, appdirs, policy, server_address })
+    }
+
+    /// Waits for the server's reservation.
+    pub(super) async fn reserved(&mut self) -> Result<()> {
+        self.server
+            .wait_for("a confirmed reservation", SESSION, |event| {
+                event["event"] == "reservation" && event["state"] == "confirmed"
+            })
+            .await
+            .map(drop)
+    }
+
+    /// Starts the client.
+    pub(super) async fn start_client(&mut self) -> Result<()> {
+        let appdir = self.appdirs.path().join("client").display().to_string();
+        let mut args = strings(&["client", "--appdir", &appdir, "--remote", &self.server_address]);
+        args.extend(common(self.policy));
+        let mut client = Program::start("client", &self.lab.sites[0].host, &self.kaspath, &args)?;
+        let id = started(&mut client).await?;
+        self.evidence.name(&id, "<client>");
+        self.client = Some(client);
+        Ok(())
+    }
+
+    pub(super) fn client(&mut self) -> Result<&mut Program> {
+        self.client.as_mut().context("the client has not been started")
+    }
+
+    /// Gossip received by both so far, in transactions.
+    pub(super) fn gossip(&mut self) -> u64 {
+        self.server.drain();
+        let mut total = self.server.transactions;
+        if let Some(client) = &mut self.client {
+            client.drain();
+            total += client.transactions;
+        }
+        total
+    }
+
+    /// Ends the programs in order and writes their events down.
+    pub(super) async fn finish(self, summary: Value) -> Result<PathBuf> {
+        let Self { relay, server, client, evidence, lab, .. } = self;
+        if let Some(client) = client {
+            evidence.events("client", &client.stop().await?)?;
+        }
+        evidence.events("server", &server.stop().await?)?;
+        evidence.events("relay", &relay.stop().await?)?;
+        evidence.summary(&summary)?;
+        drop(lab);
+        Ok(evidence.dir().to_path_buf())
+    }
+}
+
+fn common(policy: &str) -> Vec<String> {
+    strings(&["--network", "simnet", "--policy", policy, "--log-format", "json", "--test-traffic", "100"])
+}
+
+pub(super) fn strings(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+/// Waits for a program's first event; its peer id.
+pub(super) async fn started(program: &mut Program) -> Result<String> {
+    let event = program.wait_event("started", START).await?;
+    Ok(event["peer"].as_str().context("no peer id")?.to_owned())
+}
+
+/// Whether an event's path is direct over that transport.
+pub(super) fn is_direct(event: &Value, transport: &str) -> bool {
+    event["path"]["direct"]["transport"] == transport
+}
+
+/// The reason in an event's relayed path, if it is one.
+pub(super) fn relay_reason(event: &Value) -> Option<&Value> {
+    event["path"]["relayed"].get("reason")
+}

@@ -1,0 +1,14 @@
+//! What is tried, and what must come of it.
+
+mod bench;
+mod cast;
+mod demo;
+mod kaspad;
+mod matrix;
+mod pump;
+
+pub(crate) use bench::bench;
+pub(crate) use demo::demo;
+pub(crate) use kaspad::kaspad;
+pub(crate) use matrix::matrix;
+pub(crate) use pump::pump;
