@@ -108,6 +108,10 @@ pub(crate) struct ListenArgs {
     /// Offer Noise alone on TCP, not TLS first.
     #[arg(long)]
     pub(crate) noise_only: bool,
+
+    /// Neither test others' reachability nor have one's own tested (AutoNAT v2, up to 100 KB a test).
+    #[arg(long)]
+    pub(crate) no_autonat: bool,
 }
 
 #[derive(Debug, Args)]

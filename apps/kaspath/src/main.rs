@@ -1,6 +1,8 @@
 //! `kaspath`: composes the crates of this workspace into a relay, a server and
 //! a client. What it decides is only what fits together with what.
 
+#![warn(clippy::unwrap_used)]
+
 mod cli;
 mod node;
 mod output;

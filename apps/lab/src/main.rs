@@ -7,6 +7,8 @@
 //! | `net` | namespaces, NATs, wires with delay and loss |
 //! | `scenario` | what is tried, and what must come of it |
 
+#![warn(clippy::unwrap_used)]
+
 mod cli;
 mod evidence;
 mod net;

@@ -17,6 +17,8 @@
 //! # Features
 //! - `mocks`: mockall mocks of the ports (`MockStreamDialer` and so on).
 
+#![warn(clippy::unwrap_used)]
+
 pub mod address;
 pub mod admission;
 pub mod cadence;

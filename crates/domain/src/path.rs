@@ -37,10 +37,13 @@ impl fmt::Display for RelayReason {
             RelayReason::NoOwnCandidate => f.write_str("no relay has told us our public address yet"),
             RelayReason::NoPeerCandidate => f.write_str("the peer offered no address that we may dial"),
             RelayReason::PeerCannotPunch => f.write_str("the peer does not speak DCUtR"),
-            RelayReason::PunchFailed { attempts } => write!(
-                f,
-                "{attempts} punches failed: one NAT maps each destination to another port (symmetric) and the other filters by port"
-            ),
+            RelayReason::PunchFailed { attempts } => {
+                let punches = if *attempts == 1 { "1 punch".to_owned() } else { format!("{attempts} punches") };
+                write!(
+                    f,
+                    "{punches} failed: most likely one NAT maps each destination to another port (symmetric) and the other filters by port"
+                )
+            }
         }
     }
 }

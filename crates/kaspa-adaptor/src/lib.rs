@@ -23,6 +23,8 @@
 //! # Ok(()) }
 //! ```
 
+#![warn(clippy::unwrap_used)]
+
 mod book;
 mod errors;
 mod events;

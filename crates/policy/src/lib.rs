@@ -14,6 +14,8 @@
 //! assert_eq!(plan.stages[0].attempts.len(), 1);
 //! ```
 
+#![warn(clippy::unwrap_used)]
+
 mod executor;
 mod inbound;
 mod strategy;

@@ -21,6 +21,9 @@ pub struct NetworkConfig {
     pub punch: PunchConfig,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
+    /// AutoNAT v2: a node has its candidates tested by relays, a relay tests
+    /// them. A test moves up to 100 KB, for the tester must not be an amplifier.
+    pub autonat: bool,
     /// Connection limits.
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
@@ -44,6 +47,7 @@ impl Default for NetworkConfig {
             external: Vec::new(),
             punch: PunchConfig::default(),
             relay_server: None,
+            autonat: true,
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
             security: Security::default(),

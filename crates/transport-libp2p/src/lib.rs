@@ -29,6 +29,8 @@
 //! # Ok(()) }
 //! ```
 
+#![warn(clippy::unwrap_used)]
+
 mod config;
 mod convert;
 mod dialer;

@@ -15,6 +15,8 @@
 //! # Ok(()) }
 //! ```
 
+#![warn(clippy::unwrap_used)]
+
 mod config;
 mod dialer;
 mod limits;

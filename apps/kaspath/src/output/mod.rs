@@ -121,8 +121,9 @@ impl Printer {
 /// Logs go to standard error; RUST_LOG rules if it is set.
 pub(crate) fn start_logs(settings: &OutputSettings) {
     let ours = match settings.verbose {
-        0 => "warn",
-        1 => "warn,kaspath=debug,kaspath_transport_libp2p=debug,kaspath_kaspa_adaptor=debug,kaspath_policy=debug",
+        // yamux warns of every connection that is closed by the other side first.
+        0 => "warn,yamux=error",
+        1 => "warn,yamux=error,kaspath=debug,kaspath_transport_libp2p=debug,kaspath_kaspa_adaptor=debug,kaspath_policy=debug",
         _ => "debug,kaspath=trace,kaspath_transport_libp2p=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));

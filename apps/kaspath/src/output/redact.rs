@@ -36,20 +36,18 @@ fn redact_token(token: &str, is_name: bool) -> String {
     if is_name {
         return pseudonym("host", token);
     }
-    if let Ok(ip) = token.parse::<IpAddr>() {
-        return redact_ip(ip);
-    }
-    // `1.2.3.4:80`, or an address at a sentence's or a JSON field's end.
-    if let Some((head, tail)) = token.rsplit_once(':')
-        && let Ok(ip) = head.parse::<Ipv4Addr>()
-    {
-        return format!("{}:{tail}", redact_ip(ip.into()));
-    }
-    let trimmed = token.trim_end_matches(['.', ':']);
-    if trimmed.len() < token.len()
-        && let Ok(ip) = trimmed.parse::<IpAddr>()
-    {
-        return format!("{}{}", redact_ip(ip), &token[trimmed.len()..]);
+    // An address may stand at a sentence's end; an IPv6 one may end with colons itself.
+    let core = token.trim_end_matches(['.', ':', '-']);
+    for candidate in [token, core] {
+        let rest = &token[candidate.len()..];
+        if let Ok(ip) = candidate.parse::<IpAddr>() {
+            return redact_ip(ip) + rest;
+        }
+        if let Some((ip, port)) = candidate.rsplit_once(':')
+            && let Ok(ip) = ip.parse::<Ipv4Addr>()
+        {
+            return format!("{}:{port}{rest}", redact_ip(ip.into()));
+        }
     }
     token.to_owned()
 }

@@ -23,6 +23,7 @@ pub(super) struct ConfigFile {
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,
     pub(super) noise_only: bool,
+    pub(super) no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
     pub(super) remote: Vec<PeerLocator>,
     pub(super) network: Option<KaspaNetwork>,

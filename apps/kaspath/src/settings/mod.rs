@@ -123,6 +123,7 @@ fn listening(
     if args.noise_only || file.noise_only {
         config.security = Security::NoiseOnly;
     }
+    config.autonat = !(args.no_autonat || file.no_autonat);
     Ok(())
 }
 

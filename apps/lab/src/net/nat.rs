@@ -49,7 +49,7 @@ impl NatKind {
             Self::Symmetric => (String::new(), "", "masquerade fully-random"),
         };
         let contacted = if self == Self::AddressRestricted {
-            "set contacted { type ipv4_addr; flags dynamic, timeout; timeout 5m; size 1024; }
+            "set contacted { type ipv4_addr; flags dynamic,timeout; timeout 5m; size 1024; }
              chain note { type filter hook forward priority filter - 1; policy accept;
                 iifname \"lan\" oifname \"wan\" update @contacted { ip daddr }
              }"
@@ -57,7 +57,8 @@ impl NatKind {
             ""
         };
         format!(
-            "table ip lab {{ {base} {contacted}
+            "table ip lab {{ {base}
+                {contacted}
                 chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; {prerouting}
                 }}
                 chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;

@@ -48,15 +48,21 @@ impl Transactions {
 
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
-            let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = self.announced.next().await?.payload
-            else {
-                return Err(bad("no InvTransactions"));
-            };
-            // A kaspad's announcements are drained: this node checks no consensus.
-            if !peer.gossips() {
-                continue;
+            // What was announced meanwhile is fetched together: one round trip for all.
+            let mut announcements = vec![self.announced.next().await?];
+            announcements.extend(std::iter::from_fn(|| self.announced.try_next()));
+            let mut unknown = Vec::new();
+            for message in announcements {
+                let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = message.payload else {
+                    return Err(bad("no InvTransactions"));
+                };
+                // A kaspad's announcements are drained: this node checks no consensus.
+                if peer.gossips() {
+                    unknown.extend(ids(&announced)?.into_iter().filter(|id| context.inventory.transaction(id).is_none()));
+                }
             }
-            let unknown: Vec<_> = ids(&announced)?.into_iter().filter(|id| context.inventory.transaction(id).is_none()).collect();
+            unknown.sort_unstable();
+            unknown.dedup();
             for batch in unknown.chunks(MAX_BATCH) {
                 self.fetch(batch, context, peer).await?;
             }

@@ -29,7 +29,7 @@ use crate::convert;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The remote of this relayed connection wants to punch.
-    Punch { connection: ConnectionId, peer: PeerId, stream: Stream },
+    Punch { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
     /// Inbound streams were refused for want of room, that many in all.
     Refused { total: u64 },
 }
@@ -205,7 +205,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let event = match event {
-            ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream },
+            ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream: Box::new(stream) },
             ToBehaviour::Refused => Event::Refused { total: self.refused.load(Ordering::Relaxed) },
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));

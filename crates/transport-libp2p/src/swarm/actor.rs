@@ -198,7 +198,7 @@ impl Actor {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
-                self.on_punch_request(connection, peer, stream);
+                self.on_punch_request(connection, peer, *stream);
             }
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
@@ -207,11 +207,11 @@ impl Actor {
             BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 self.on_reservation_accepted(relay_peer_id, renewal);
             }
-            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. }) => {
-                // A peer without ping is alive; one that does not answer is not.
-                if !matches!(failure, ping::Failure::Unsupported) {
-                    self.swarm.close_connection(connection);
-                }
+            // A peer without ping is alive; one that does not answer is not.
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. })
+                if !matches!(failure, ping::Failure::Unsupported) =>
+            {
+                self.swarm.close_connection(connection);
             }
             BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
             BehaviourEvent::AutonatClient(autonat::v2::client::Event { tested_addr, result, .. }) => {

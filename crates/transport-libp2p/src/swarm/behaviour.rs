@@ -54,11 +54,10 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
             // A relay's address is known; a node wants to know its own.
-            autonat_client: serves
-                .is_none()
+            autonat_client: (config.autonat && serves.is_none())
                 .then(|| autonat::v2::client::Behaviour::new(OsRng, autonat::v2::client::Config::default()))
                 .into(),
-            autonat_server: serves.map(|_| autonat::v2::server::Behaviour::new(OsRng)).into(),
+            autonat_server: (config.autonat && serves.is_some()).then(|| autonat::v2::server::Behaviour::new(OsRng)).into(),
         }
     }
 }

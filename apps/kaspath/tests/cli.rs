@@ -1,0 +1,184 @@
+//! The program as its user meets it: relay, server and client as processes on
+//! loopback, and what it says when something is wrong.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const STRANGER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+fn kaspath(args: &[&str], appdir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kaspath"));
+    command.args(args).arg("--appdir").arg(appdir).stdin(Stdio::null());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LIBP2P_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running kaspath; ended with the test.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(args: &[&str], appdir: &Path) -> Self {
+        let mut child = kaspath(args, appdir).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout: ChildStdout = child.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            if wanted(&event) {
+                return event;
+            }
+            seen.push(line);
+        }
+        panic!("{what} did not come; instead:\n{}", seen.join("\n"));
+    }
+
+    fn wait_event(&self, name: &str) -> Value {
+        self.wait_for(name, |event| event["event"] == name)
+    }
+
+    fn stop(mut self) -> i32 {
+        // SIGTERM by the system's tool: the standard library only knows SIGKILL.
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "it does not end at SIGTERM");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn output(args: &[&str], appdir: &Path) -> Output {
+    kaspath(args, appdir).output().unwrap()
+}
+
+/// Exit code and standard error.
+fn failure(args: &[&str], appdir: &Path) -> (i32, String) {
+    let output = output(args, appdir);
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn relay_server_and_client_meet_as_processes_and_end_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = ["--log-format", "json"];
+    let relay_args = [&["relay", "-l", "/ip4/127.0.0.1/tcp/0"][..], &json].concat();
+    let relay = Running::start(&relay_args, &dir.path().join("relay"));
+    let relay_address = relay.wait_event("started")["listening"][0].as_str().unwrap().to_owned();
+
+    let listen = ["-l", "/ip4/127.0.0.1/tcp/0", "-n", "simnet"];
+    // Loopback candidates are not punched, for good reasons; so this pair stays on the relay.
+    let server_args = [&["server", "--relay", &relay_address][..], &listen, &json].concat();
+    let server = Running::start(&server_args, &dir.path().join("server"));
+    let server_id = server.wait_event("started")["peer"].as_str().unwrap().to_owned();
+    server.wait_for("a reservation", |event| event["event"] == "reservation" && event["state"] == "confirmed");
+
+    let remote = format!("{relay_address}/p2p-circuit/p2p/{server_id}");
+    let client_args = [&["client", "--remote", &remote, "--policy", "relay-only"][..], &listen, &json].concat();
+    let client = Running::start(&client_args, &dir.path().join("client"));
+    let ready = client.wait_event("peer-ready");
+    assert!(ready["path"]["relayed"].is_object(), "{ready}");
+    assert_eq!(server.wait_event("peer-ready")["direction"], "inbound");
+
+    assert_eq!(client.stop(), 0);
+    server.wait_event("peer-left");
+    assert_eq!((server.stop(), relay.stop()), (0, 0));
+}
+
+#[test]
+fn an_identity_is_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let first = output(&["id"], dir.path());
+    assert!(first.status.success());
+    assert_eq!(output(&["id"], dir.path()).stdout, first.stdout);
+    let mode = std::fs::metadata(dir.path().join("node.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_cause_and_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (&["client"][..], "--remote"),
+        (&["client", "--remote", "/ip4/1.2.3.4/tcp/x"], "no port"),
+        (&["server", "--relay", "/ip4/1.2.3/tcp/1"], "no IPv4 address"),
+        (&["server", "--network", "moonnet"], "testnet-10"),
+        (&["server", "--policy", "fastest"], "balanced"),
+        (&["server", "--config", "/nonexistent/kaspath.toml"], "/nonexistent/kaspath.toml"),
+        (&["client", "--remote-peer-id", "abc", "--remote", "/ip4/1.2.3.4/tcp/1"], "peer id"),
+    ] {
+        let (code, text) = failure(args, dir.path());
+        assert_eq!(code, 2, "{args:?}: {text}");
+        assert!(text.contains(expected), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_remote_that_cannot_be_reached_exits_with_1_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let once = ["client", "--once", "-l", "/ip4/127.0.0.1/tcp/0", "--remote"];
+    for (remote, expected) in [
+        (format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}"), "cannot be reached"),
+        (format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}/p2p-circuit/p2p/{STRANGER}"), "relay"),
+        ("127.0.0.1:9".to_owned(), "refused"),
+    ] {
+        let (code, text) = failure(&[&once[..], &[&remote]].concat(), dir.path());
+        assert_eq!(code, 1, "{remote}: {text}");
+        assert!(text.contains(expected), "{remote}: {text}");
+    }
+}
+
+#[test]
+fn a_relay_without_peer_id_is_refused_with_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, text) = failure(&["server", "-l", "/ip4/127.0.0.1/tcp/0", "--relay", "/ip4/127.0.0.1/tcp/9"], dir.path());
+    assert_eq!(code, 1);
+    assert!(text.contains("append /p2p/"), "{text}");
+}
+
+#[test]
+fn redacted_output_names_no_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = format!("/ip4/192.0.2.7/tcp/9/p2p/{STRANGER}");
+    // 192.0.2.0/24 is for documentation and routed nowhere; the policy leaves nothing to dial at all.
+    let args = ["client", "--once", "--redact", "--policy", "relay-only", "-l", "/ip4/127.0.0.1/tcp/0", "--remote", &remote];
+    let output = output(&args, dir.path());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("192.0.2.7"), "{text}");
+    assert!(text.contains("relay-only"), "{text}");
+}
