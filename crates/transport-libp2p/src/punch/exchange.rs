@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite};
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, core::upgrade::NegotiationError};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
@@ -21,8 +21,18 @@ pub(crate) enum ExchangeError {
     Timeout,
     #[error("the peer sent {found:?} where {expected:?} was due")]
     OutOfTurn { expected: Kind, found: Kind },
+    #[error("the peer does not speak DCUtR")]
+    Unsupported,
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for ExchangeError {
+    fn from(error: io::Error) -> Self {
+        // The stream is negotiated lazily, so a refusal comes with the first answer.
+        let refused = error.get_ref().is_some_and(|inner| matches!(inner.downcast_ref(), Some(NegotiationError::Failed)));
+        if refused { Self::Unsupported } else { Self::Io(error) }
+    }
 }
 
 /// The initiator's first half: offers our candidates and gives the peer's, with

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use libp2p::{
     autonat,
     connection_limits::{self, ConnectionLimits},
@@ -12,6 +14,9 @@ use crate::{NetworkConfig, RelayServerConfig, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
+
+/// How often AutoNAT looks for candidates that are not tested yet.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
@@ -55,7 +60,12 @@ impl Behaviour {
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
             // A relay's address is known; a node wants to know its own.
             autonat_client: (config.autonat && serves.is_none())
-                .then(|| autonat::v2::client::Behaviour::new(OsRng, autonat::v2::client::Config::default()))
+                .then(|| {
+                    autonat::v2::client::Behaviour::new(
+                        OsRng,
+                        autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL),
+                    )
+                })
                 .into(),
             autonat_server: (config.autonat && serves.is_some()).then(|| autonat::v2::server::Behaviour::new(OsRng)).into(),
         }

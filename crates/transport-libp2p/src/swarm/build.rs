@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use kaspath_domain::RelayReason;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, quic, swarm, tcp, tls, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, quic, swarm, tcp, tls, yamux};
 use tokio::sync::mpsc;
 
 use super::behaviour::Behaviour;
@@ -66,5 +66,10 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
 }
 
 fn swarm_config(swarm: swarm::Config, config: &NetworkConfig) -> swarm::Config {
-    swarm.with_idle_connection_timeout(config.idle_timeout).with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
+    // Where one protocol is proposed, its first bytes go with the proposal: a
+    // round trip less for every punch. On the wire it is the same.
+    swarm
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        .with_idle_connection_timeout(config.idle_timeout)
+        .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
 }

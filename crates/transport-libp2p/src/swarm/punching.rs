@@ -23,7 +23,7 @@ use crate::{
     punch::{
         self, MIN_REVERSAL_DELAY, REVERSAL_RTTS,
         candidates::{self, Candidates},
-        exchange,
+        exchange::{self, ExchangeError},
         schedule::{Schedule, Step},
     },
     streams::{ConnectionMeta, OpenError, OpenReply, OpenRequest, OpenStream},
@@ -334,7 +334,10 @@ async fn initiate(
         Ok(Err(error)) => return Err(failed(&error)),
         Err(_) => return Err(failed(&"the connection closed")),
     };
-    let (theirs, rtt) = exchange::offer(&mut open.stream, &offer).await.map_err(|error| failed(&error))?;
+    let (theirs, rtt) = exchange::offer(&mut open.stream, &offer).await.map_err(|error| match error {
+        ExchangeError::Unsupported => (Some(RelayReason::PeerCannotPunch), error.to_string()),
+        other => failed(&other),
+    })?;
     let (ready, nat_opened) = oneshot::channel();
     let _ = progress.send(Progress::Offered { connection, theirs, rtt, opened: ready }).await;
     if nat_opened.await != Ok(true) {
