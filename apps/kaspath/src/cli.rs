@@ -105,10 +105,6 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
-    /// Offer Noise alone on TCP, not TLS first.
-    #[arg(long)]
-    pub(crate) noise_only: bool,
-
     /// Neither test others' reachability nor have one's own tested (AutoNAT v2, up to 100 KB a test).
     #[arg(long)]
     pub(crate) no_autonat: bool,

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::net::NatKind;
+
 /// Two private hosts behind real NATs, a relay, and what comes of it.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -18,6 +20,8 @@ pub(crate) enum Command {
     Matrix(MatrixArgs),
     /// Time to direct beside a stock swarm, and one stream's throughput beside iperf3.
     Bench(BenchArgs),
+    /// A session on the relay moves to a direct path when the NATs begin to allow one.
+    Upgrade(CommonArgs),
     /// A real kaspad, both ways round, over plain TCP.
     Kaspad(KaspadArgs),
     /// A part of the bench: a swarm of stock libp2p behaviours.
@@ -63,6 +67,12 @@ pub(crate) struct BenchArgs {
     /// Punches per swarm and transport.
     #[arg(long, default_value_t = 20)]
     pub(crate) runs: usize,
+    /// The client's NAT.
+    #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
+    pub(crate) client_nat: NatKind,
+    /// The server's NAT.
+    #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
+    pub(crate) server_nat: NatKind,
     /// Seconds per throughput measurement; 0 leaves them out.
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
@@ -111,6 +121,4 @@ pub(crate) struct PumpArgs {
     /// tcp or quic.
     #[arg(long, default_value = "tcp")]
     pub(crate) transport: String,
-    #[arg(long)]
-    pub(crate) noise_only: bool,
 }

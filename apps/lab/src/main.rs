@@ -28,22 +28,18 @@ use net::sandbox;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // These run inside the lab's hosts already.
-    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_));
-    if !is_part && !sandbox::is_inside() {
-        return match sandbox::enter() {
-            Ok(code) => ExitCode::from(code),
-            Err(error) => fail(&error),
-        };
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(run(cli)) {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
+    // These run inside the lab's hosts already.
+    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_));
+    let result = if is_part || sandbox::is_inside() {
+        runtime.block_on(run(cli))
+    } else {
+        runtime.block_on(sandbox::enter()).map(ExitCode::from)
+    };
+    result.unwrap_or_else(|error| fail(&error))
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
@@ -59,6 +55,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Demo(args) => scenario::demo(&args).await,
             Command::Matrix(args) => scenario::matrix(&args).await,
             Command::Bench(args) => scenario::bench(&args).await,
+            Command::Upgrade(args) => scenario::upgrade(&args).await,
             Command::Kaspad(args) => scenario::kaspad(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,

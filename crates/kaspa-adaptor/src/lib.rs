@@ -39,7 +39,7 @@ mod uri;
 pub use book::AddressBook;
 pub use errors::{CloseReason, ConnectError, HandshakeError};
 pub use events::{HandshakeStep, KaspaEvent};
-pub use grpc::{H2Settings, StreamInfo, connector, incoming};
+pub use grpc::{CuttableIo, H2Settings, OneStream, StreamInfo, connector, incoming};
 pub use inventory::{Inventory, InventoryLimits};
 pub use kaspa_p2p_lib::pb;
 pub use network::{KaspaNetwork, UnknownNetwork};

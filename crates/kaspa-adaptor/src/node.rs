@@ -9,7 +9,7 @@ use kaspath_domain::{
 };
 use tokio::{
     net::{TcpStream, lookup_host},
-    sync::{Semaphore, broadcast, mpsc},
+    sync::{broadcast, mpsc},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,13 +20,13 @@ use crate::{
     KaspaNetwork, KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
     flows::{self, Context, Flows},
     grpc,
-    session::{Handshake, Place, Terms, class},
+    session::{Handshake, Pending, Place, Terms, class},
 };
 
 /// Events that a slow observer may fall behind before it loses some.
 const EVENT_BACKLOG: usize = 4096;
-/// Handshakes of inbound peers under way, as in kaspad.
-const MAX_PENDING_HANDSHAKES: usize = 32;
+/// Opened sessions that may wait for their handshake to begin.
+const SESSION_BACKLOG: usize = 32;
 /// Time for sessions to say goodbye at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 /// Time to connect to a plain node.
@@ -139,16 +139,19 @@ impl KaspaNode {
         policy: Arc<dyn TransportPolicy>,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) {
-        let (sessions, mut opened) = mpsc::channel::<grpc::Session>(MAX_PENDING_HANDSHAKES);
+        let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
         let config = &self.0.config;
         let stop = self.0.stop.child_token();
         let serving = grpc::serve(listener, config.outgoing_queue, config.max_message, sessions, stop.clone());
         let node = self.clone();
         let clock = Arc::new(clock);
         let accepting = async move {
-            let pending = Arc::new(Semaphore::new(MAX_PENDING_HANDSHAKES));
+            let pending = Pending::default();
             while let Some(session) = opened.recv().await {
-                let Ok(permit) = pending.clone().acquire_owned().await else { break };
+                let Some(place) = pending.enter(session.info.info.synthetic.ip()) else {
+                    session.info.cut.cancel();
+                    continue;
+                };
                 let (node, policy, clock) = (node.clone(), policy.clone(), clock.clone());
                 node.0.tasks.clone().spawn(async move {
                     let router = Router::new(session.info, session.outgoing);
@@ -156,7 +159,7 @@ impl KaspaNode {
                     router.start(session.incoming);
                     let admit = || node.admit(&router, policy.as_ref(), clock());
                     let initialized = node.initialize(router.clone(), handshake, Some(&admit)).await;
-                    drop(permit);
+                    drop(place);
                     if let Err(error) = initialized {
                         tracing::debug!(%error, info = %router.info(), "inbound handshake failed");
                     }

@@ -28,8 +28,6 @@ pub struct NetworkConfig {
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
     pub inbound_queue: usize,
-    /// How TCP connections are secured.
-    pub security: Security,
     /// When a reservation that failed or was lost is asked for again.
     pub reservation_cadence: RetryCadence,
     /// A connection that nothing uses is closed after this time.
@@ -50,7 +48,6 @@ impl Default for NetworkConfig {
             autonat: true,
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
-            security: Security::default(),
             reservation_cadence: RetryCadence::persistent(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
@@ -74,16 +71,6 @@ impl Default for PunchConfig {
     fn default() -> Self {
         Self { transports: TransportSet::ALL, cadence: RetryCadence::punch(), allow_local_candidates: false }
     }
-}
-
-/// How TCP connections are secured. Both are offered to peers that dial us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Security {
-    /// TLS 1.3 first (hardware AES), Noise for peers without it.
-    #[default]
-    PreferTls,
-    /// Noise alone.
-    NoiseOnly,
 }
 
 /// Connection limits, in connections.

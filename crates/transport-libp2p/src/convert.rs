@@ -9,8 +9,16 @@ use tokio::net::lookup_host;
 /// Addresses of one name that are dialled.
 const MAX_RESOLVED: usize = 8;
 
+/// The identity of a peer that has proven it: made from a public key, its id is
+/// always one that the domain accepts. For ids out of addresses see [`named`].
 pub(crate) fn identity(peer: &PeerId) -> PeerIdentity {
-    PeerIdentity::from_bytes(&peer.to_bytes()).expect("libp2p and the domain accept the same peer ids")
+    named(peer).expect("an id made from a public key is one the domain accepts")
+}
+
+/// The identity in an address, which anybody may have written: libp2p takes
+/// SHA2-256 multihashes of any length there, the domain only whole ones.
+pub(crate) fn named(peer: &PeerId) -> Option<PeerIdentity> {
+    PeerIdentity::from_bytes(&peer.to_bytes()).ok()
 }
 
 pub(crate) fn peer_id(identity: &PeerIdentity) -> PeerId {
@@ -79,7 +87,7 @@ pub(crate) fn relay_of(address: &Multiaddr) -> Option<RelayAddress> {
     for part in address.iter() {
         match part {
             Protocol::P2p(peer) if relay.is_none() => relay = Some(peer),
-            Protocol::P2pCircuit => return relay.map(|peer| RelayAddress { relay: identity(&peer), via }),
+            Protocol::P2pCircuit => return relay.and_then(|peer| named(&peer)).map(|relay| RelayAddress { relay, via }),
             _ => {}
         }
     }
@@ -92,7 +100,7 @@ pub(crate) fn locator(address: &Multiaddr, peer: &PeerId) -> Option<PeerLocator>
         Some(relay) => PeerAddress::Relayed(relay),
         None => PeerAddress::Direct(transport_address(address)?),
     };
-    Some(PeerLocator { peer: Some(identity(peer)), address })
+    Some(PeerLocator { peer: Some(named(peer)?), address })
 }
 
 /// An error with all its causes on one line; libp2p hides the telling part deep.
@@ -124,6 +132,15 @@ mod tests {
         assert_eq!(locator.to_string(), format!("{address}/p2p/{peer}"));
         assert!(is_relayed(&address));
         assert_eq!(transport(&address), Some(Transport::Tcp));
+    }
+
+    #[test]
+    fn a_cut_multihash_in_an_address_is_no_relay_and_no_panic() {
+        // SHA2-256 with 20 bytes: libp2p takes it for a peer id.
+        let cut = PeerId::from_bytes(&[&[0x12, 20][..], &[7; 20]].concat()).unwrap();
+        let address: Multiaddr = format!("/ip4/203.0.113.1/tcp/4001/p2p/{cut}/p2p-circuit").parse().unwrap();
+        assert_eq!(relay_of(&address), None);
+        assert_eq!(locator(&"/ip4/203.0.113.1/tcp/4001".parse().unwrap(), &cut), None);
     }
 
     #[test]

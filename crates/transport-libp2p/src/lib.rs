@@ -43,7 +43,7 @@ mod reservations;
 mod streams;
 mod swarm;
 
-pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, Security, StartError};
+pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
 pub use events::{NetworkEvent, ReservationState};
 pub use keys::{KeyError, NodeKey};

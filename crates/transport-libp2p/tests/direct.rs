@@ -8,7 +8,7 @@ use kaspath_domain::{
     DialError, DialRequest, Direction, ListenError, Path, PeerAddress, Route, StreamDialer, StreamListener, Transport,
     TransportAddress,
 };
-use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey, Security, StartError};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey, StartError};
 use support::{DEADLINE, config, dial, locator, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,15 +41,6 @@ async fn a_dial_yields_a_stream_over_each_transport() {
         }
         assert_eq!((out.counters().sent(), inward.counters().received()), (5, 5));
     }
-}
-
-#[tokio::test]
-async fn nodes_with_noise_alone_and_with_tls_understand_each_other() {
-    let tls = start(config()).await;
-    let noise = start(NetworkConfig { security: Security::NoiseOnly, ..config() }).await;
-    dial(&tls, &noise, route(&noise, Transport::Tcp)).await.unwrap();
-    let tls = start(config()).await;
-    dial(&noise, &tls, route(&tls, Transport::Tcp)).await.unwrap();
 }
 
 #[tokio::test]

@@ -22,7 +22,6 @@ pub(super) struct ConfigFile {
     pub(super) redact: bool,
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,
-    pub(super) noise_only: bool,
     pub(super) no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
     pub(super) remote: Vec<PeerLocator>,

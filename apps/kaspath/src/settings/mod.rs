@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use kaspath_domain::{PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, StrategyName};
-use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig, Security};
+use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
     cli::{Command, CommonArgs, ListenArgs, NodeArgs, RelayArgs},
@@ -119,9 +119,6 @@ fn listening(
             (kaspath_domain::PeerAddress::Direct(_), false) => {}
             (kaspath_domain::PeerAddress::Relayed(_), _) => bail!("external-address {locator} goes through a relay"),
         }
-    }
-    if args.noise_only || file.noise_only {
-        config.security = Security::NoiseOnly;
     }
     config.autonat = !(args.no_autonat || file.no_autonat);
     Ok(())

@@ -4,7 +4,7 @@
 use std::{fmt, net::Ipv4Addr};
 
 /// A kind of NAT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NatKind {
     /// Endpoint-independent mapping and filtering.
     FullCone,

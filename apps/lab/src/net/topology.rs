@@ -37,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) host: Host,
     /// Where the internet sees it.
     pub(crate) wan_ip: Ipv4Addr,
+    host_ip: Ipv4Addr,
+    nat: String,
 }
 
 /// One lab. Several can follow one another in a process; each has its own
@@ -72,6 +74,14 @@ impl Lab {
         let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).context("no eth0 at the relay")?;
         let fields: Vec<u64> = line.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
         Ok(fields.first().unwrap_or(&0) + fields.get(8).unwrap_or(&0))
+    }
+
+    /// Replaces a site's NAT; mappings that stand are kept, as by a router whose
+    /// settings change.
+    pub(crate) fn change_nat(&self, site: usize, kind: NatKind) -> Result<()> {
+        let site = &self.sites[site];
+        let rules = format!("flush ruleset\n{}", kind.rules(site.host_ip));
+        shell::run_with_input(Some(&site.nat), "nft -f -", &rules).map(drop)
     }
 
     /// Pulls the relay's plug.
@@ -154,7 +164,7 @@ impl Builder {
         shell::run_with_input(Some(&nat), "tee /proc/sys/net/ipv4/ip_forward", "1")?;
         shell::run_with_input(Some(&nat), "nft -f -", &spec.nat.rules(host_ip))
             .with_context(|| format!("cannot set up the {} NAT: the kernel needs nf_tables with nat", spec.nat))?;
-        Ok(Site { host: Host { namespace: host }, wan_ip })
+        Ok(Site { host: Host { namespace: host }, wan_ip, host_ip, nat })
     }
 }
 

@@ -6,9 +6,11 @@ mod demo;
 mod kaspad;
 mod matrix;
 mod pump;
+mod upgrade;
 
 pub(crate) use bench::bench;
 pub(crate) use demo::demo;
 pub(crate) use kaspad::kaspad;
 pub(crate) use matrix::matrix;
 pub(crate) use pump::pump;
+pub(crate) use upgrade::upgrade;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{DialRequest, PeerAddress, PeerLocator, Route, StreamDialer, StreamListener, TransportSet};
-use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Security};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,10 +23,9 @@ const CHUNK: usize = 256 * 1024;
 const RELAY_PORT: u16 = 4003;
 
 /// Bytes per second from the first site's host to the second's.
-pub(super) async fn measure(lab: &Lab, transport: &str, noise: bool, seconds: u64) -> Result<f64> {
+pub(super) async fn measure(lab: &Lab, transport: &str, seconds: u64) -> Result<f64> {
     let this = std::env::current_exe()?;
-    let security: &[&str] = if noise { &["--noise-only"] } else { &[] };
-    let args = |more: &[&str]| strings(&[&["pump", "--transport", transport][..], security, more].concat());
+    let args = |more: &[&str]| strings(&[&["pump", "--transport", transport][..], more].concat());
     let mut relay = Program::start("pump relay", &lab.relay, &this, &args(&["--relay", "serve"]))?;
     let relay_id = started(&mut relay).await?;
     let via = match transport {
@@ -46,12 +45,11 @@ pub(super) async fn measure(lab: &Lab, transport: &str, noise: bool, seconds: u6
 
 /// The relay, the receiver or the sender, by what is given.
 pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
-    let security = if args.noise_only { Security::NoiseOnly } else { Security::PreferTls };
     let any = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
     let serving = [format!("/ip4/{RELAY_IP}/tcp/{RELAY_PORT}"), format!("/ip4/{RELAY_IP}/udp/{RELAY_PORT}/quic-v1")];
     let is_relay = args.relay.as_deref() == Some("serve");
     let listen: Vec<&str> = if is_relay { serving.iter().map(String::as_str).collect() } else { any.to_vec() };
-    let mut config = NetworkConfig { security, ..NetworkConfig::default() };
+    let mut config = NetworkConfig::default();
     for address in listen {
         config.listen.push(address.parse()?);
     }

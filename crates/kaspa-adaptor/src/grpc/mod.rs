@@ -5,9 +5,9 @@ mod io;
 mod server;
 mod settings;
 
-pub use client::connector;
 pub(crate) use client::open;
-pub use io::StreamInfo;
+pub use client::{OneStream, connector};
+pub use io::{CuttableIo, StreamInfo};
 pub use server::incoming;
 pub(crate) use server::{Session, serve};
 pub use settings::H2Settings;

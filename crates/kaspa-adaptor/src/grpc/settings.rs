@@ -36,7 +36,9 @@ impl H2Settings {
         Self { stream_window: 8 << 20, connection_window: 16 << 20, max_frame: Some(1 << 20), ..Self::tcp() }
     }
 
-    /// What fits a connection: only plain TCP proves no identity.
+    /// What fits a connection that we open: only plain TCP proves no identity. A
+    /// server cannot choose per connection and uses the muxed ones, which plain
+    /// TCP peers take as well.
     pub fn for_connection(info: &ConnectInfo) -> Self {
         let plain =
             info.peer.is_none() && matches!(&info.remote.address, PeerAddress::Direct(to) if to.transport == Transport::Tcp);

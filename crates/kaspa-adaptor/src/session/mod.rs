@@ -4,6 +4,7 @@ mod counters;
 mod handshake;
 mod hub;
 mod peer;
+mod pending;
 mod router;
 
 pub use counters::MessageCounters;
@@ -11,5 +12,6 @@ pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
 pub(crate) use hub::{Place, class};
 pub use peer::{Peer, PeerKey};
+pub(crate) use pending::Pending;
 pub use router::Router;
 pub(crate) use router::{Route, kind_of};

@@ -47,6 +47,11 @@ impl Schedule {
         self.since
     }
 
+    /// Whether an attempt is under way.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }

@@ -245,7 +245,7 @@ impl Actor {
             ConnectedPoint::Listener { send_back_addr, .. } => path_of(send_back_addr),
         };
         self.report(NetworkEvent::Disconnected { peer: convert::identity(&peer), path, cause: cause.clone() });
-        self.punching.forget(connection);
+        self.punching.circuit_closed(connection);
         self.on_relay_connection_closed(peer, connection, cause);
     }
 

@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use kaspath_domain::RelayReason;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, quic, swarm, tcp, tls, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, quic, swarm, tcp, yamux};
 use tokio::sync::mpsc;
 
 use super::behaviour::Behaviour;
 use crate::{
-    LEGACY_STREAM_PROTOCOL, NetworkConfig, NodeKey, STREAM_PROTOCOL, Security, StartError, punch,
+    LEGACY_STREAM_PROTOCOL, NetworkConfig, NodeKey, STREAM_PROTOCOL, StartError, punch,
     streams::{self, OpenStream},
 };
 
@@ -31,30 +31,20 @@ pub(crate) fn build(
     let punching = !config.punch.transports.is_empty();
     let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
     let streams = streams::Behaviour::new(data_protocols(), punching.then_some(punch::PROTOCOL), reason, accepted);
-    let tcp = tcp::Config::default().nodelay(true);
-    let builder = SwarmBuilder::with_existing_identity(key.keypair().clone()).with_tokio();
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
-
-    // The builder's types differ per security set-up, so each takes its own way to the end.
-    macro_rules! finish {
-        ($security:expr) => {
-            builder
-                .with_tcp(tcp, $security, yamux::Config::default)
-                .map_err(|error| failed(&error))?
-                .with_quic_config(quic_config)
-                .with_relay_client($security, yamux::Config::default)
-                .map_err(|error| failed(&error))?
-                .with_behaviour(|keypair, relay_client| Behaviour::new(keypair, relay_client, streams, config))
-                .map_err(|error| failed(&error))?
-                .with_swarm_config(|swarm| swarm_config(swarm, config))
-                .with_connection_timeout(CONNECTION_TIMEOUT)
-                .build()
-        };
-    }
-    Ok(match config.security {
-        Security::PreferTls => finish!((tls::Config::new, noise::Config::new)),
-        Security::NoiseOnly => finish!(noise::Config::new),
-    })
+    Ok(SwarmBuilder::with_existing_identity(key.keypair().clone())
+        .with_tokio()
+        // Noise alone: see docs/decisions/0007-noise-alone.md.
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| failed(&error))?
+        .with_quic_config(quic_config)
+        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .map_err(|error| failed(&error))?
+        .with_behaviour(|keypair, relay_client| Behaviour::new(keypair, relay_client, streams, config))
+        .map_err(|error| failed(&error))?
+        .with_swarm_config(|swarm| swarm_config(swarm, config))
+        .with_connection_timeout(CONNECTION_TIMEOUT)
+        .build())
 }
 
 /// libp2p's defaults ping every 5 s and give up after 10 s: more than a home

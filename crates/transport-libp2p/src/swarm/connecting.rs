@@ -208,7 +208,7 @@ fn wrong_peer(error: &SwarmDialError) -> Option<DialError> {
         SwarmDialError::WrongPeerId { obtained, address } => {
             let expected =
                 address.iter().filter_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None }).last()?;
-            Some(DialError::WrongPeer { expected: convert::identity(&expected), found: convert::identity(obtained) })
+            Some(DialError::WrongPeer { expected: convert::named(&expected)?, found: convert::identity(obtained) })
         }
         _ => None,
     }

@@ -6,6 +6,7 @@ use futures::AsyncWriteExt;
 use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportSet};
 use libp2p::{
     Multiaddr, PeerId, Stream,
+    core::transport::PortUse,
     swarm::{
         ConnectionId,
         dial_opts::{DialOpts, PeerCondition},
@@ -21,13 +22,18 @@ use super::{actor::Actor, connecting::Purpose};
 use crate::{
     NetworkEvent, convert,
     punch::{
-        self, MIN_REVERSAL_DELAY, REVERSAL_RTTS,
+        self, MIN_REVERSAL_DELAY, QUIC_REVERSAL_RTTS, TCP_REVERSAL_RTTS,
         candidates::{self, Candidates},
         exchange::{self, ExchangeError},
         schedule::{Schedule, Step},
     },
     streams::{ConnectionMeta, OpenError, OpenReply, OpenRequest, OpenStream},
 };
+
+/// Exchanges under way at once, over all peers.
+const MAX_TASKS: usize = 256;
+/// Least time between two punches of one peer that we answer.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a punch's task tells the actor.
 pub(super) enum Progress {
@@ -36,7 +42,7 @@ pub(super) enum Progress {
     /// Initiator: the peer is dialling by now.
     Dial { connection: ConnectionId },
     /// Initiator: nothing has come of it so far.
-    Reverse { connection: ConnectionId },
+    Reverse { connection: ConnectionId, over: Transport },
     /// Responder: SYNC has come.
     Synchronized { connection: ConnectionId, theirs: Vec<Multiaddr> },
     /// The exchange failed.
@@ -52,6 +58,10 @@ struct Punch {
     hopeless: bool,
     /// We had nothing to offer; a candidate may come.
     starved: bool,
+    /// When a punch of the peer's was last answered.
+    answered: Option<Timestamp>,
+    /// The circuit is closed; only the attempt under way still counts.
+    circuit_gone: bool,
 }
 
 pub(super) struct Punching {
@@ -70,8 +80,13 @@ impl Punching {
         self.punches.values().filter_map(|punch| punch.schedule.deadline()).min()
     }
 
-    pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.punches.remove(&connection);
+    /// The relayed connection is gone. What was under way over it may still
+    /// succeed: the peer closes the circuit as soon as *its* side is direct.
+    pub(super) fn circuit_closed(&mut self, connection: ConnectionId) {
+        match self.punches.get_mut(&connection) {
+            Some(punch) if punch.schedule.is_running() => punch.circuit_gone = true,
+            _ => drop(self.punches.remove(&connection)),
+        }
     }
 }
 
@@ -86,7 +101,15 @@ impl Actor {
             Direction::Inbound => Schedule::new(self.config.punch.cadence.clone(), now),
             Direction::Outbound => Schedule::passive(now),
         };
-        let punch = Punch { peer: meta.peer, schedule, theirs: Vec::new(), hopeless: false, starved: false };
+        let punch = Punch {
+            peer: meta.peer,
+            schedule,
+            theirs: Vec::new(),
+            hopeless: false,
+            starved: false,
+            answered: None,
+            circuit_gone: false,
+        };
         self.punching.punches.insert(meta.id, punch);
     }
 
@@ -195,9 +218,14 @@ impl Actor {
 
     /// The peer opened a DCUtR stream: answer it.
     pub(super) fn on_punch_request(&mut self, connection: ConnectionId, peer: PeerId, mut stream: Stream) {
-        if !self.punching.punches.contains_key(&connection) {
+        let now = self.now();
+        let busy = self.tasks.len() >= MAX_TASKS;
+        let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
+        // Each answer may end in dials, so nobody gets them at will.
+        if busy || punch.answered.is_some_and(|last| now.since(last) < ANSWER_INTERVAL) {
             return;
         }
+        punch.answered = Some(now);
         let offer = self.punching.candidates.offer(self.punch_transports(&peer));
         let progress = self.punching.progress.clone();
         self.tasks.spawn(async move {
@@ -221,14 +249,15 @@ impl Actor {
                 let _ = opened.send(go_on);
             }
             Progress::Dial { connection } => self.dial_as_listener(connection, Transport::Tcp),
-            Progress::Reverse { connection } => self.dial_plainly(connection, true),
+            Progress::Reverse { connection, over } => self.dial_plainly(connection, over, PortUse::New),
             Progress::Synchronized { connection, theirs } => {
                 let now = self.now();
                 if let Some(punch) = self.punching.punches.get_mut(&connection) {
                     punch.schedule.peer_punches(now);
                 }
                 if self.on_offer(connection, &theirs, None) {
-                    self.dial_plainly(connection, false);
+                    self.dial_plainly(connection, Transport::Tcp, PortUse::Reuse);
+                    self.dial_plainly(connection, Transport::Quic, PortUse::Reuse);
                 }
             }
             Progress::Failed { connection, reason, cause } => {
@@ -292,19 +321,21 @@ impl Actor {
 
     /// Dials as a dialer: what the responder does at SYNC, and the initiator
     /// when nothing came of it. The latter takes a new TCP port, for the old one
-    /// is busy with the simultaneous open.
-    fn dial_plainly(&mut self, connection: ConnectionId, new_tcp_port: bool) {
-        for over in [Transport::Tcp, Transport::Quic] {
-            let Some((peer, addresses)) = self.their_addresses(connection, over) else { continue };
-            let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
-            let opts = if new_tcp_port && over == Transport::Tcp { opts.allocate_new_port() } else { opts };
-            self.dial(opts.build(), Purpose::Punch);
-        }
+    /// is busy with the simultaneous open; QUIC's socket can do both.
+    fn dial_plainly(&mut self, connection: ConnectionId, over: Transport, port: PortUse) {
+        let Some((peer, addresses)) = self.their_addresses(connection, over) else { return };
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
+        let opts = if port == PortUse::New && over == Transport::Tcp { opts.allocate_new_port() } else { opts };
+        self.dial(opts.build(), Purpose::Punch);
     }
 
     fn fail_punch(&mut self, connection: ConnectionId, reason: Option<RelayReason>) {
         let now = self.now();
         let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
+        if punch.circuit_gone {
+            self.punching.punches.remove(&connection);
+            return;
+        }
         let next = punch.schedule.failed(now, random());
         let reason = reason.unwrap_or_else(|| punch.schedule.reason());
         let mut retry_in = next.map(|next| next.since(now));
@@ -348,7 +379,11 @@ async fn initiate(
     drop(open);
     sleep(rtt / 2).await;
     let _ = progress.send(Progress::Dial { connection }).await;
-    sleep((rtt * REVERSAL_RTTS).max(MIN_REVERSAL_DELAY)).await;
-    let _ = progress.send(Progress::Reverse { connection }).await;
+    let quic = (rtt * QUIC_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
+    let tcp = (rtt * TCP_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
+    sleep(quic).await;
+    let _ = progress.send(Progress::Reverse { connection, over: Transport::Quic }).await;
+    sleep(tcp.saturating_sub(quic)).await;
+    let _ = progress.send(Progress::Reverse { connection, over: Transport::Tcp }).await;
     Ok(())
 }
