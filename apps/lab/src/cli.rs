@@ -20,8 +20,8 @@ pub(crate) enum Command {
     Matrix(MatrixArgs),
     /// Time to direct beside a stock swarm, and one stream's throughput beside iperf3.
     Bench(BenchArgs),
-    /// A session on the relay moves to a direct path when the NATs begin to allow one.
-    Upgrade(CommonArgs),
+    /// A session moves from the relay to a direct path when the NATs begin to allow one, and back when it dies.
+    Paths(CommonArgs),
     /// A real kaspad, both ways round, over plain TCP.
     Kaspad(KaspadArgs),
     /// A part of the bench: a swarm of stock libp2p behaviours.

@@ -55,7 +55,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Demo(args) => scenario::demo(&args).await,
             Command::Matrix(args) => scenario::matrix(&args).await,
             Command::Bench(args) => scenario::bench(&args).await,
-            Command::Upgrade(args) => scenario::upgrade(&args).await,
+            Command::Paths(args) => scenario::paths(&args).await,
             Command::Kaspad(args) => scenario::kaspad(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,

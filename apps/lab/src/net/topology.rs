@@ -84,6 +84,22 @@ impl Lab {
         shell::run_with_input(Some(&site.nat), "nft -f -", &rules).map(drop)
     }
 
+    /// Cuts the way between the two sites; both still reach the relay. Packets
+    /// vanish without a word, as on a path that is dead.
+    pub(crate) fn cut_direct_way(&self) -> Result<()> {
+        for (site, other) in [(0, 1), (1, 0)] {
+            let rules = format!(
+                "table ip cut {{ chain forward {{ type filter hook forward priority filter - 2; policy accept;
+                    ip daddr {} drop
+                }}
+                }}",
+                self.sites[other].wan_ip
+            );
+            shell::run_with_input(Some(&self.sites[site].nat), "nft -f -", &rules)?;
+        }
+        Ok(())
+    }
+
     /// Pulls the relay's plug.
     pub(crate) fn unplug_relay(&self) -> Result<()> {
         shell::run(Some(&self.relay.namespace), "ip link set eth0 down").map(drop)

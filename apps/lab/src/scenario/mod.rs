@@ -5,12 +5,12 @@ mod cast;
 mod demo;
 mod kaspad;
 mod matrix;
+mod paths;
 mod pump;
-mod upgrade;
 
 pub(crate) use bench::bench;
 pub(crate) use demo::demo;
 pub(crate) use kaspad::kaspad;
 pub(crate) use matrix::matrix;
+pub(crate) use paths::paths;
 pub(crate) use pump::pump;
-pub(crate) use upgrade::upgrade;

@@ -244,8 +244,12 @@ impl Actor {
             ConnectedPoint::Listener { local_addr, .. } if convert::is_relayed(local_addr) => path_of(local_addr),
             ConnectedPoint::Listener { send_back_addr, .. } => path_of(send_back_addr),
         };
-        self.report(NetworkEvent::Disconnected { peer: convert::identity(&peer), path, cause: cause.clone() });
-        self.punching.circuit_closed(connection);
+        self.report(NetworkEvent::Disconnected { peer: convert::identity(&peer), path: path.clone(), cause: cause.clone() });
+        if path.is_relayed() {
+            self.punching.circuit_closed(connection);
+        } else {
+            self.on_direct_connection_closed(peer);
+        }
         self.on_relay_connection_closed(peer, connection, cause);
     }
 

@@ -92,7 +92,8 @@ impl Punching {
 
 impl Actor {
     pub(super) fn on_relayed_connection(&mut self, meta: &Arc<ConnectionMeta>) {
-        if self.config.punch.transports.is_empty() {
+        let transports = self.config.punch.transports;
+        if transports.is_empty() || self.direct_connection(meta.peer, transports).is_some() {
             return;
         }
         let now = self.now();
@@ -142,6 +143,17 @@ impl Actor {
                 .is_some_and(|circuit| circuit.direction == Direction::Outbound && circuit.is_idle());
             if unused {
                 self.swarm.close_connection(connection);
+            }
+        }
+    }
+
+    /// A direct connection is gone: what is left on a relay is to be punched again.
+    pub(super) fn on_direct_connection_closed(&mut self, peer: PeerId) {
+        let streams = &self.swarm.behaviour().streams;
+        let relayed: Vec<_> = streams.with_peer(peer).filter(|meta| meta.path().is_relayed()).cloned().collect();
+        for meta in relayed {
+            if !self.punching.punches.contains_key(&meta.id) {
+                self.on_relayed_connection(&meta);
             }
         }
     }

@@ -99,6 +99,8 @@ impl Actor {
         self.swarm.behaviour_mut().streams.hold(relay);
         let linked = self.relay_links(relay).next().is_some();
         let Some(known) = self.relaying.relays.get_mut(&relay) else { return };
+        // A relay that is connected but never identifies must not collect them.
+        known.waiters.retain(|(_, waiter)| !matches!(waiter, Waiter::Dial(reply) if reply.is_closed()));
         known.waiters.push((transports, waiter));
         known.failed.clear();
         if !linked && known.linking.is_empty() {
@@ -155,8 +157,9 @@ impl Actor {
     }
 
     pub(super) fn on_identified(&mut self, connection: ConnectionId, peer: PeerId, info: &identify::Info) {
-        let direct = self.relay_links(peer).find(|(id, _)| *id == connection);
-        let Some((_, _)) = direct else { return };
+        if !self.relay_links(peer).any(|(link, _)| link == connection) {
+            return;
+        }
         let now = self.now();
         let Some(known) = self.relaying.relays.get_mut(&peer) else { return };
         let first = known.identified.is_empty();
