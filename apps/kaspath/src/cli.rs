@@ -62,7 +62,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Read settings from this TOML file; its keys are the long flags' names.
+    /// Read settings from this TOML file; docs/kaspath.example.toml has every key.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

@@ -92,6 +92,17 @@ fn an_unknown_key_in_the_file_is_named() {
 }
 
 #[test]
+fn the_example_file_is_true() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kaspath.example.toml");
+    let node = settings(&["server", "-c", path], &[]).unwrap();
+    assert_eq!((node.network_config.listen.len(), node.network_config.relays.len()), (2, 1));
+    // What it says of the relay's limits are the defaults.
+    let relay = settings(&["relay", "-c", path], &[]).unwrap();
+    let (given, default) = (relay.network_config.relay_server.unwrap(), RelayServerConfig::default());
+    assert_eq!(format!("{given:?}"), format!("{default:?}"));
+}
+
+#[test]
 fn the_policy_decides_what_is_punched() {
     let punched = |policy: &str| settings(&["server", "--policy", policy], &[]).unwrap().network_config.punch.transports;
     assert!(punched("relay-only").is_empty());
