@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Server(NodeArgs),
     /// Reach peers, and stay connected to them.
     Client(NodeArgs),
+    /// Stand in front of an unmodified kaspad: private peers reach it, and it reaches them.
+    Gateway(GatewayArgs),
     /// Print this node's peer id, making its identity file if there is none.
     Id(CommonArgs),
 }
@@ -47,6 +49,7 @@ impl Command {
         match self {
             Command::Relay(args) => &args.common,
             Command::Server(args) | Command::Client(args) => &args.common,
+            Command::Gateway(args) => &args.common,
             Command::Id(args) => args,
         }
     }
@@ -55,7 +58,7 @@ impl Command {
     pub(crate) fn role(&self) -> &'static str {
         match self {
             Command::Relay(_) => "relay",
-            Command::Server(_) | Command::Client(_) | Command::Id(_) => "node",
+            Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Id(_) => "node",
         }
     }
 }
@@ -138,13 +141,9 @@ pub(crate) struct RelayArgs {
     pub(crate) max_circuit_bytes: Option<u64>,
 }
 
+/// Whom to meet, where and how.
 #[derive(Debug, Args)]
-pub(crate) struct NodeArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(flatten)]
-    pub(crate) listen: ListenArgs,
-
+pub(crate) struct PeerArgs {
     /// A relay to be found through; may be given several times, also to name several addresses of one.
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) relay: Vec<PeerLocator>,
@@ -164,6 +163,31 @@ pub(crate) struct NodeArgs {
     /// How peers are reached: balanced, tcp-only, quic-only, relay-only or direct-only.  [default: balanced]
     #[arg(long)]
     pub(crate) policy: Option<StrategyName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
+
+    /// Where kaspad listens for peers; must be IPv4 loopback.  [default: 127.0.0.1 and the network's port]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) kaspad: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    #[command(flatten)]
+    pub(crate) peers: PeerArgs,
 
     /// Also serve plain Kaspa peers over TCP there.
     #[arg(long, value_name = "IP:PORT")]

@@ -4,6 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
+mod gateway;
 mod node;
 mod output;
 mod relay;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         match &cli.command {
             Command::Relay(_) => relay::run(settings).await,
             Command::Server(_) | Command::Client(_) => node::run(settings).await,
+            Command::Gateway(_) => gateway::run(settings).await,
             Command::Id(_) => {
                 println!("{}", settings.key()?.identity());
                 Ok(())

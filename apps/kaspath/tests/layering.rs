@@ -30,10 +30,18 @@ fn dependencies_point_inwards() {
         ("kaspath-transport-tcp", &["kaspath-domain"]),
         ("kaspath-transport-libp2p", &["kaspath-domain"]),
         ("kaspath-policy", &["kaspath-domain"]),
+        ("kaspath-gateway", &["kaspath-domain"]),
         ("kaspath-kaspa-adaptor", &["kaspath-domain"]),
         (
             "kaspath",
-            &["kaspath-domain", "kaspath-kaspa-adaptor", "kaspath-policy", "kaspath-transport-libp2p", "kaspath-transport-tcp"],
+            &[
+                "kaspath-domain",
+                "kaspath-gateway",
+                "kaspath-kaspa-adaptor",
+                "kaspath-policy",
+                "kaspath-transport-libp2p",
+                "kaspath-transport-tcp",
+            ],
         ),
         ("kaspath-lab", &["kaspath-domain", "kaspath-transport-libp2p"]),
     ]);

@@ -24,6 +24,11 @@ pub(crate) enum Command {
     Paths(CommonArgs),
     /// A real kaspad, both ways round, over plain TCP.
     Kaspad(KaspadArgs),
+    /// Two unmodified kaspads behind NATs, synced through gateways over the punched path.
+    Gateway(GatewayArgs),
+    /// A part of the gateway scenario: mines on a kaspad, then prints its block count.
+    #[command(hide = true)]
+    Rpc(RpcArgs),
     /// A part of the bench: a swarm of stock libp2p behaviours.
     #[command(hide = true)]
     Stock(StockArgs),
@@ -88,6 +93,28 @@ pub(crate) struct KaspadArgs {
     /// How long both sessions must stand.
     #[arg(long, default_value_t = 300)]
     pub(crate) seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// The kaspad program.
+    #[arg(long, value_name = "FILE", env = "KASPAD")]
+    pub(crate) kaspad: PathBuf,
+    /// Blocks that the one has and the other has not.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) blocks: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RpcArgs {
+    /// kaspad's JSON RPC.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Blocks to mine first.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) mine: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     // These run inside the lab's hosts already.
-    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_));
+    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_) | Command::Rpc(_));
     let result = if is_part || sandbox::is_inside() {
         runtime.block_on(run(cli))
     } else {
@@ -57,6 +57,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Bench(args) => scenario::bench(&args).await,
             Command::Paths(args) => scenario::paths(&args).await,
             Command::Kaspad(args) => scenario::kaspad(&args).await,
+            Command::Gateway(args) => scenario::gateway(&args).await,
+            Command::Rpc(args) => scenario::rpc(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,
         }

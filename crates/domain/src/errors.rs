@@ -128,7 +128,7 @@ pub enum DialError {
         cause: String,
     },
     /// The peer does not speak our stream protocol.
-    #[error("peer {peer} does not speak {protocol}: it is no Kaspath peer, or its version is too old")]
+    #[error("peer {peer} does not speak {protocol}: it is no Kaspath peer, of another Kaspa network, or too old")]
     ProtocolUnsupported {
         /// The peer.
         peer: PeerIdentity,

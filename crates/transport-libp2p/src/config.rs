@@ -24,6 +24,9 @@ pub struct NetworkConfig {
     /// AutoNAT v2: a node has its candidates tested by relays, a relay tests
     /// them. A test moves up to 100 KB, for the tester must not be an amplifier.
     pub autonat: bool,
+    /// Stream protocols, the preferred first; peers that share none get no stream.
+    /// Each is a name that begins with a slash.
+    pub protocols: Vec<String>,
     /// Connection limits.
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
@@ -46,6 +49,7 @@ impl Default for NetworkConfig {
             punch: PunchConfig::default(),
             relay_server: None,
             autonat: true,
+            protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
             reservation_cadence: RetryCadence::persistent(),
@@ -157,6 +161,9 @@ pub enum StartError {
         /// The transport's word.
         cause: String,
     },
+    /// A stream protocol's name does not begin with a slash, or there is none.
+    #[error("{0:?} is no stream protocol: it must begin with a slash")]
+    Protocol(String),
     /// A transport could not be set up.
     #[error("cannot set up the transports: {0}")]
     Transport(String),

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    STREAM_PROTOCOL, convert,
+    convert,
     streams::OpenError,
     swarm::{Command, Handle},
 };
@@ -24,14 +24,16 @@ const TCP_GRACE: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Libp2pDialer {
     handle: Handle,
+    /// The preferred stream protocol, for errors.
+    protocol: Arc<str>,
 }
 
 /// What a dial was waiting for when its deadline passed.
 type Stage = Arc<Mutex<&'static str>>;
 
 impl Libp2pDialer {
-    pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle }
+    pub(crate) fn new(handle: Handle, protocol: Arc<str>) -> Self {
+        Self { handle, protocol }
     }
 
     async fn direct(&self, peer: PeerId, address: &TransportAddress) -> Result<ConnectionId, DialError> {
@@ -101,7 +103,7 @@ impl Libp2pDialer {
         match opened {
             Ok(Ok(open)) => Ok(open.into_domain(Direction::Outbound)),
             Ok(Err(OpenError::Unsupported)) => {
-                Err(DialError::ProtocolUnsupported { peer: peer.clone(), protocol: STREAM_PROTOCOL.to_owned() })
+                Err(DialError::ProtocolUnsupported { peer: peer.clone(), protocol: self.protocol.to_string() })
             }
             Ok(Err(error)) => Err(broken(error.to_string())),
             // The reply went down with the connection's task.

@@ -29,6 +29,7 @@ pub struct Network {
     listener: Arc<Libp2pListener>,
     events: broadcast::Sender<NetworkEvent>,
     listening: Vec<PeerLocator>,
+    protocol: Arc<str>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -47,12 +48,13 @@ impl Network {
         announce(&mut swarm, &config, &listening, &external);
         let relays = relay_addresses(config.relays.iter().chain(&circuits)).await?;
 
+        let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
         let actor = Actor::new(swarm, config, external, relays, commands, events.clone());
         let task = tokio::spawn(actor.run());
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events, listening, task: Mutex::new(Some(task)) })
+        Ok(Network { local, handle, listener, events, listening, protocol, task: Mutex::new(Some(task)) })
     }
 
     /// Who this node is.
@@ -67,7 +69,7 @@ impl Network {
 
     /// Opens streams.
     pub fn dialer(&self) -> Libp2pDialer {
-        Libp2pDialer::new(self.handle.clone())
+        Libp2pDialer::new(self.handle.clone(), self.protocol.clone())
     }
 
     /// Accepts streams. All clones share one queue.

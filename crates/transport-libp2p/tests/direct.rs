@@ -143,3 +143,15 @@ fn shutdown_takes_less_than_a_second_and_leaves_no_task() {
         .unwrap_or_else(|_| panic!("{} tasks live on", metrics.num_alive_tasks()));
     });
 }
+
+#[tokio::test]
+async fn peers_without_a_common_stream_protocol_get_no_stream() {
+    let speaking = |name: &str| NetworkConfig { protocols: vec![name.to_owned()], ..config() };
+    let (ours, theirs) = (start(speaking("/test/simnet")).await, start(speaking("/test/mainnet")).await);
+    let error = dial(&ours, &theirs, route(&theirs, Transport::Tcp)).await.unwrap_err();
+    let expected = DialError::ProtocolUnsupported { peer: theirs.local_peer().clone(), protocol: "/test/simnet".to_owned() };
+    assert_eq!(error, expected);
+
+    let bad = Network::start(NodeKey::generate(), speaking("no slash")).await;
+    assert!(matches!(bad, Err(StartError::Protocol(name)) if name == "no slash"));
+}

@@ -1,6 +1,6 @@
 //! `kaspath server` and `kaspath client`: a node that is found and that reaches.
 
-mod remote;
+pub(crate) mod remote;
 mod traffic;
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
 };
 use remote::Remote;
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 

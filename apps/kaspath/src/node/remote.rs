@@ -20,8 +20,8 @@ use crate::output::Printer;
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A peer and all its known addresses.
-pub(super) struct Remote {
-    request: PlanRequest,
+pub(crate) struct Remote {
+    pub(crate) request: PlanRequest,
 }
 
 /// A remote with what reaches it.
@@ -36,7 +36,7 @@ pub(super) struct ReachableRemote {
 
 impl Remote {
     /// Addresses of one peer are one remote; each plain address is its own.
-    pub(super) fn group(locators: &[PeerLocator]) -> Vec<Self> {
+    pub(crate) fn group(locators: &[PeerLocator]) -> Vec<Self> {
         let mut remotes: Vec<Self> = Vec::new();
         for locator in locators {
             let known = remotes.iter_mut().find(|remote| locator.peer.is_some() && remote.request.peer == locator.peer);

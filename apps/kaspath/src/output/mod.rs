@@ -58,6 +58,11 @@ impl Printer {
         self.print(&event, Some(text));
     }
 
+    /// An event with its sentence.
+    pub(crate) fn event(&self, event: &impl Serialize, text: String) {
+        self.print(event, Some(text));
+    }
+
     /// A line for the reader.
     pub(crate) fn line(&self, text: &str) {
         self.print(&json!({ "event": "note", "text": text }), Some(text.to_owned()));

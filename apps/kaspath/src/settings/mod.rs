@@ -12,7 +12,7 @@ use kaspath_policy::{StrategyConfig, StrategyName};
 use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
-    cli::{Command, CommonArgs, ListenArgs, NodeArgs, RelayArgs},
+    cli::{Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
     output::OutputSettings,
 };
 use environment::Environment;
@@ -29,6 +29,14 @@ pub(crate) struct Settings {
     identity: PathBuf,
     pub(crate) network_config: NetworkConfig,
     pub(crate) node: Option<NodeSettings>,
+    pub(crate) gateway: Option<GatewaySettings>,
+}
+
+/// What only the gateway needs.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewaySettings {
+    pub(crate) kaspad: SocketAddr,
+    pub(crate) table: PathBuf,
 }
 
 /// What only nodes need, not relays.
@@ -62,10 +70,25 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         identity: identity_path(common, &file, command.role(), &lookup)?,
         network_config: NetworkConfig::default(),
         node: None,
+        gateway: None,
     };
     match command {
         Command::Id(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
+        Command::Gateway(args) => {
+            let network = args.peers.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet);
+            listening(&mut settings.network_config, &args.listen, &file, &environment, ANY_PORT)?;
+            let node = peers(&mut settings.network_config, &args.peers, &file, &environment)?;
+            // Peers of another network share no protocol with us: kaspad never sees them.
+            settings.network_config.protocols = vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())];
+            let kaspad = args.kaspad.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));
+            if !(kaspad.is_ipv4() && kaspad.ip().is_loopback()) {
+                bail!("--kaspad {kaspad} is not IPv4 loopback, but peers reach kaspad from 127.x addresses: use 127.0.0.1");
+            }
+            let table = settings.identity.with_file_name("gateway-addresses.json");
+            settings.gateway = Some(GatewaySettings { kaspad, table });
+            settings.node = Some(node);
+        }
         Command::Server(args) | Command::Client(args) => {
             let node = node(&mut settings.network_config, args, &file, &environment)?;
             let is_client = matches!(command, Command::Client(_));
@@ -154,6 +177,16 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
 
 fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
     listening(config, &args.listen, file, environment, ANY_PORT)?;
+    let node = peers(config, &args.peers, file, environment)?;
+    Ok(NodeSettings {
+        kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
+        once: args.once,
+        test_traffic: args.test_traffic,
+        ..node
+    })
+}
+
+fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
     config.relays = first([&args.relay, &environment.relays, &file.relay]);
     let policy = args.policy.or(file.policy).unwrap_or_default();
     let strategy = StrategyConfig::new(policy).build();
@@ -171,9 +204,9 @@ fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environm
         network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
         policy,
         remotes,
-        kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
-        once: args.once,
-        test_traffic: args.test_traffic,
+        kaspa_listen: None,
+        once: false,
+        test_traffic: None,
     })
 }
 

@@ -103,6 +103,16 @@ fn the_example_file_is_true() {
 }
 
 #[test]
+fn a_gateway_has_its_networks_protocol_and_a_kaspad_on_ipv4_loopback() {
+    let simnet = settings(&["gateway", "--network", "simnet"], &[]).unwrap();
+    assert_eq!(simnet.network_config.protocols, ["/kaspath/kaspad/kaspa-simnet/1.0.0"]);
+    assert_eq!(simnet.gateway.unwrap().kaspad.to_string(), "127.0.0.1:16511");
+    for elsewhere in ["192.0.2.1:16511", "[::1]:16511"] {
+        assert!(error(&["gateway", "--kaspad", elsewhere], &[]).contains("use 127.0.0.1"));
+    }
+}
+
+#[test]
 fn the_policy_decides_what_is_punched() {
     let punched = |policy: &str| settings(&["server", "--policy", policy], &[]).unwrap().network_config.punch.transports;
     assert!(punched("relay-only").is_empty());

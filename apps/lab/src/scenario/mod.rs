@@ -3,14 +3,18 @@
 mod bench;
 mod cast;
 mod demo;
+mod gateway;
 mod kaspad;
 mod matrix;
 mod paths;
 mod pump;
+mod rpc;
 
 pub(crate) use bench::bench;
 pub(crate) use demo::demo;
+pub(crate) use gateway::gateway;
 pub(crate) use kaspad::kaspad;
 pub(crate) use matrix::matrix;
 pub(crate) use paths::paths;
 pub(crate) use pump::pump;
+pub(crate) use rpc::rpc;

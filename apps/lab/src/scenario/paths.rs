@@ -34,7 +34,8 @@ pub(crate) async fn paths(args: &CommonArgs) -> Result<()> {
     cast.client()?.wait_for("Ready over a direct path", RETRIED, direct).await?;
     let upgraded = begin.elapsed();
     // Whichever side is ready first closes the old session.
-    let left = |event: &Value| event["event"] == "peer-left" && ["superseded", "peer-closed"].iter().any(|r| event["reason"] == *r);
+    let left =
+        |event: &Value| event["event"] == "peer-left" && ["superseded", "peer-closed"].iter().any(|r| event["reason"] == *r);
     let client = cast.client()?;
     if !client.events.iter().any(left) {
         client.wait_for("the end of the session on the relay", SESSION, left).await?;

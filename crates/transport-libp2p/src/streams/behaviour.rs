@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::PollSender;
 
 use super::{
-    ConnectionMeta, OpenError, OpenRequest, OpenStream,
+    ConnectionMeta, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream,
     handler::{FromBehaviour, Handler, ToBehaviour},
 };
 use crate::convert;
@@ -70,6 +70,15 @@ impl Behaviour {
             accepted,
             refused: Arc::default(),
         }
+    }
+
+    /// Asks for a data stream on that very connection.
+    pub(crate) fn open_data(&mut self, connection: ConnectionId, reply: OpenReply) {
+        // Negotiation is lazy: the last proposal counts as agreed before it is
+        // answered. With a last one that nobody has, a peer that refused all others
+        // is known at once, and not at the first read.
+        let protocols = self.data_protocols.iter().cloned().chain([NONE_OF_THEM]).collect();
+        self.open(connection, OpenRequest { protocols, reply });
     }
 
     /// Asks for a stream on that very connection; the answer goes to the request's reply.

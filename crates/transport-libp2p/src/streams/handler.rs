@@ -17,15 +17,10 @@ use libp2p::{
 };
 use tokio_util::sync::PollSender;
 
-use super::{ConnectionMeta, ConnectionUse, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+use super::{ConnectionMeta, ConnectionUse, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
 
 /// Time for the remote to agree on a protocol.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Proposed last where there is a choice. Negotiation is lazy: the last proposal
-/// counts as agreed before it is answered. With a protocol there that nobody
-/// has, a peer that refused all others is known at once, and not at the first
-/// read. A single proposal stays lazy, and its refusal comes with the first read.
-const NONE_OF_THEM: StreamProtocol = StreamProtocol::new("/kaspath/none-of-them");
 /// Streams of one connection that may wait for a place in the queue.
 const MAX_WAITING: usize = 64;
 
@@ -132,11 +127,8 @@ impl ConnectionHandler for Handler {
                 Poll::Ready(Err(_)) => self.waiting.clear(),
             }
         }
-        if let Some(OpenRequest { mut protocols, reply }) = self.to_open.pop_front() {
+        if let Some(OpenRequest { protocols, reply }) = self.to_open.pop_front() {
             self.opening += 1;
-            if protocols.len() > 1 {
-                protocols.push(NONE_OF_THEM);
-            }
             let protocol = SubstreamProtocol::new(AnyOf(protocols), reply).with_timeout(NEGOTIATION_TIMEOUT);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }

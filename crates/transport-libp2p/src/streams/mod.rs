@@ -98,6 +98,9 @@ pub(crate) enum OpenError {
     Io(std::io::Error),
 }
 
+/// A protocol that nobody speaks; see [`Behaviour::open_data`].
+const NONE_OF_THEM: StreamProtocol = StreamProtocol::new("/kaspath/none-of-them");
+
 pub(crate) type OpenReply = oneshot::Sender<Result<OpenStream, OpenError>>;
 
 /// What to open.

@@ -26,11 +26,7 @@ use super::{
     punching::{Progress, Punching},
     relaying::Relaying,
 };
-use crate::{
-    NetworkConfig, NetworkEvent, convert,
-    reservations::Reservations,
-    streams::{self, OpenRequest},
-};
+use crate::{NetworkConfig, NetworkEvent, convert, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
@@ -151,8 +147,7 @@ impl Actor {
             Command::Circuit { relay, peer, punch, reply } => self.circuit(relay, peer, punch, reply),
             Command::AwaitDirect { peer, transports, reply } => self.await_direct(peer, transports, reply),
             Command::Open { connection, reply } => {
-                let request = OpenRequest { protocols: super::build::data_protocols(), reply };
-                self.swarm.behaviour_mut().streams.open(connection, request);
+                self.swarm.behaviour_mut().streams.open_data(connection, reply);
             }
             Command::RelayReason { connection, reply } => {
                 let path = self.swarm.behaviour().streams.connection(connection).map(|meta| meta.path());

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::behaviour::Behaviour;
 use crate::{
-    LEGACY_STREAM_PROTOCOL, NetworkConfig, NodeKey, STREAM_PROTOCOL, StartError, punch,
+    NetworkConfig, NodeKey, StartError, punch,
     streams::{self, OpenStream},
 };
 
@@ -16,9 +16,13 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Inbound streams of one connection that negotiate at once.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
 
-/// The protocols on which Kaspa's bytes travel, ours first.
-pub(super) fn data_protocols() -> Vec<StreamProtocol> {
-    vec![StreamProtocol::new(STREAM_PROTOCOL), StreamProtocol::new(LEGACY_STREAM_PROTOCOL)]
+/// The configured stream protocols.
+pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtocol>, StartError> {
+    if config.protocols.is_empty() {
+        return Err(StartError::Protocol(String::new()));
+    }
+    let parse = |name: &String| StreamProtocol::try_from_owned(name.clone()).map_err(|_| StartError::Protocol(name.clone()));
+    config.protocols.iter().map(parse).collect()
 }
 
 /// A swarm that listens nowhere yet. Inbound streams go to `accepted`.
@@ -30,7 +34,7 @@ pub(crate) fn build(
     // With punching off we do not even speak DCUtR, so that peers learn it at once.
     let punching = !config.punch.transports.is_empty();
     let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
-    let streams = streams::Behaviour::new(data_protocols(), punching.then_some(punch::PROTOCOL), reason, accepted);
+    let streams = streams::Behaviour::new(data_protocols(config)?, punching.then_some(punch::PROTOCOL), reason, accepted);
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     Ok(SwarmBuilder::with_existing_identity(key.keypair().clone())
         .with_tokio()
