@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
   On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
+  Beside a kaspad:            kaspath gateway --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
   On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
 
 The environment is read where no flag is given, lists split at commas, semicolons or space:

@@ -26,6 +26,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     let policy = StrategyConfig::new(node.policy).build();
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("gateway", &network);
+    settings.warn_if_lonely(&printer);
     let sessions = Sessions::new(network.local_peer().clone());
     let report = {
         let printer = printer.clone();

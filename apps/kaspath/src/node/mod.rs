@@ -35,6 +35,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
     printer.started("node", &network);
 
+    settings.warn_if_lonely(&printer);
     let mut background = JoinSet::new();
     background.spawn(printer.clone().follow_network(network.events()));
     background.spawn(printer.clone().follow_kaspa(kaspa.events()));

@@ -13,7 +13,7 @@ use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerC
 
 use crate::{
     cli::{Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
-    output::OutputSettings,
+    output::{OutputSettings, Printer},
 };
 use environment::Environment;
 use file::ConfigFile;
@@ -54,6 +54,19 @@ impl Settings {
     /// The node's key, made at the first use.
     pub(crate) fn key(&self) -> Result<NodeKey> {
         Ok(NodeKey::load_or_create(&self.identity)?)
+    }
+}
+
+impl Settings {
+    /// A node that neither reaches anybody nor is found through a relay is most
+    /// likely a flag forgotten.
+    pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
+        let circuits = |locator: &PeerLocator| matches!(locator.address, kaspath_domain::PeerAddress::Relayed(_));
+        let found = !self.network_config.relays.is_empty() || self.network_config.listen.iter().any(circuits);
+        let reaches = self.node.as_ref().is_some_and(|node| !node.remotes.is_empty() || node.kaspa_listen.is_some());
+        if !found && !reaches {
+            printer.warning("no --relay and no --remote: only peers that can reach the addresses above will find this node");
+        }
     }
 }
 
