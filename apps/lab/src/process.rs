@@ -155,3 +155,11 @@ pub(crate) fn kaspath(given: Option<&PathBuf>) -> Result<PathBuf> {
     }
     Ok(path.canonicalize()?)
 }
+
+/// Says how to get kaspad where it is not there.
+pub(crate) fn need_kaspad(path: &Path) -> Result<()> {
+    if !path.exists() {
+        bail!("there is no kaspad at {}: run `.ci/install-kaspad`, or give --kaspad", path.display());
+    }
+    Ok(())
+}

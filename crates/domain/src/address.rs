@@ -46,6 +46,8 @@ pub struct TransportSet {
 }
 
 impl TransportSet {
+    /// No transport.
+    pub const NONE: Self = Self { tcp: false, quic: false };
     /// Both transports.
     pub const ALL: Self = Self { tcp: true, quic: true };
     /// TCP alone.
@@ -64,6 +66,15 @@ impl TransportSet {
     /// Whether no transport is in the set.
     pub const fn is_empty(self) -> bool {
         !self.tcp && !self.quic
+    }
+}
+
+impl FromIterator<Transport> for TransportSet {
+    fn from_iter<I: IntoIterator<Item = Transport>>(transports: I) -> Self {
+        transports.into_iter().fold(Self::NONE, |set, transport| match transport {
+            Transport::Tcp => Self { tcp: true, ..set },
+            Transport::Quic => Self { quic: true, ..set },
+        })
     }
 }
 

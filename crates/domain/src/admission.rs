@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::PeerIdentity;
+use crate::{ConnectInfo, Path, PeerAddress, PeerIdentity};
 
 /// What kind of inbound peer it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +20,23 @@ pub enum PeerClass {
         /// That relay.
         relay: PeerIdentity,
     },
+}
+
+impl PeerClass {
+    /// The class of a peer that came in on such a connection.
+    pub fn of(info: &ConnectInfo, path: &Path) -> Self {
+        match path {
+            Path::Relayed { relay, .. } => Self::Relayed { relay: relay.clone() },
+            Path::Direct { .. } => {
+                let literal = match &info.remote.address {
+                    PeerAddress::Direct(address) => address.socket_addr(),
+                    PeerAddress::Relayed(_) => None,
+                };
+                // An IPv4 address is the same one when it comes mapped into IPv6.
+                Self::Direct { from: literal.unwrap_or(info.synthetic).ip().to_canonical() }
+            }
+        }
+    }
 }
 
 /// An inbound peer that asks to stay.
@@ -70,4 +87,28 @@ pub enum Admission {
     Accept,
     /// It is not.
     Refuse(RefuseReason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Direction, RelayReason, Transport};
+
+    #[test]
+    fn a_class_is_the_real_address_or_the_relay() {
+        let info = |remote: &str| ConnectInfo {
+            peer: None,
+            direction: Direction::Inbound,
+            remote: remote.parse().unwrap(),
+            synthetic: ([127, 64, 0, 1], 1024).into(),
+        };
+        let direct = Path::Direct { transport: Transport::Tcp };
+        let from = |text: &str| PeerClass::Direct { from: text.parse().unwrap() };
+        assert_eq!(PeerClass::of(&info("192.0.2.1:1"), &direct), from("192.0.2.1"));
+        assert_eq!(PeerClass::of(&info("[::ffff:192.0.2.1]:1"), &direct), from("192.0.2.1"));
+        assert_eq!(PeerClass::of(&info("/dns/a.example/tcp/1"), &direct), from("127.64.0.1"));
+        let relay = PeerIdentity::from_bytes(&[0, 1, 7]).unwrap();
+        let relayed = Path::Relayed { relay: relay.clone(), reason: RelayReason::Policy };
+        assert_eq!(PeerClass::of(&info("192.0.2.1:1"), &relayed), PeerClass::Relayed { relay });
+    }
 }

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{
-    Admission, AdmissionRequest, Direction, DuplexStream, Path, PeerAddress, PeerClass, StreamListener, Timestamp,
-    TransportPolicy,
-};
+use kaspath_domain::{Admission, AdmissionRequest, Direction, PeerClass, StreamListener, Timestamp, TransportPolicy};
 use tokio::{
     net::{TcpSocket, TcpStream},
     task::JoinSet,
@@ -40,7 +37,7 @@ pub async fn serve_inbound(
     while let Ok(stream) = listener.accept().await {
         while running.try_join_next().is_some() {}
         let Some(peer) = stream.info().peer.clone() else { continue };
-        let class = class(&stream);
+        let class = PeerClass::of(stream.info(), &stream.path());
         let (inbound, same_class) = sessions.inbound(&class);
         let request = AdmissionRequest { peer: Some(peer.clone()), class: class.clone(), inbound, same_class };
         if let Admission::Refuse(reason) = policy.admit(&request, clock()) {
@@ -79,14 +76,4 @@ async fn connect_from(source: Ipv4Addr, kaspad: SocketAddr) -> Result<TcpStream,
         .map_err(failed)?;
     connection.set_nodelay(true).map_err(failed)?;
     Ok(connection)
-}
-
-fn class(stream: &DuplexStream) -> PeerClass {
-    match (stream.path(), &stream.info().remote.address) {
-        (Path::Relayed { relay, .. }, _) => PeerClass::Relayed { relay },
-        (Path::Direct { .. }, PeerAddress::Direct(address)) => {
-            PeerClass::Direct { from: address.socket_addr().unwrap_or(stream.info().synthetic).ip() }
-        }
-        (Path::Direct { .. }, PeerAddress::Relayed(_)) => PeerClass::Direct { from: stream.info().synthetic.ip() },
-    }
 }

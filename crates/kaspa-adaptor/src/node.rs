@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    Admission, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerLocator, StreamListener,
-    Timestamp, Transport, TransportAddress, TransportPolicy,
+    Admission, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerClass, PeerLocator,
+    StreamListener, Timestamp, Transport, TransportAddress, TransportPolicy,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -20,7 +20,7 @@ use crate::{
     KaspaNetwork, KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
     flows::{self, Context, Flows},
     grpc,
-    session::{Handshake, Pending, Place, Terms, class},
+    session::{Handshake, Pending, Place, Terms},
 };
 
 /// Events that a slow observer may fall behind before it loses some.
@@ -176,7 +176,7 @@ impl KaspaNode {
     }
 
     fn admit(&self, router: &Router, policy: &dyn TransportPolicy, now: Timestamp) -> Result<(), HandshakeError> {
-        let class = class(router.info(), &router.path());
+        let class = PeerClass::of(router.info(), &router.path());
         let (inbound, same_class) = self.hub().inbound(&class);
         let request = AdmissionRequest { peer: router.info().peer.clone(), class, inbound, same_class };
         match policy.admit(&request, now) {

@@ -54,10 +54,9 @@ impl Libp2pDialer {
 
     async fn relayed(&self, peer: PeerId, relay: &RelayAddress, stage: &Stage) -> Result<ConnectionId, DialError> {
         *stage.lock().await = "connecting to the relay";
-        let none = TransportSet { tcp: false, quic: false };
-        let relay = self.meet_relay(relay, none).await?;
+        let relay = self.meet_relay(relay, TransportSet::NONE).await?;
         *stage.lock().await = "opening a circuit through the relay";
-        self.circuit(peer, relay, none).await
+        self.circuit(peer, relay, TransportSet::NONE).await
     }
 
     async fn punched(

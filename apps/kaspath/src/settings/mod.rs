@@ -89,9 +89,9 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         Command::Id(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
         Command::Gateway(args) => {
-            let network = args.peers.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet);
             listening(&mut settings.network_config, &args.listen, &file, &environment, ANY_PORT)?;
             let node = peers(&mut settings.network_config, &args.peers, &file, &environment)?;
+            let network = node.network;
             // Peers of another network share no protocol with us: kaspad never sees them.
             settings.network_config.protocols = vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())];
             let kaspad = args.kaspad.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));

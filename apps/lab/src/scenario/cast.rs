@@ -1,6 +1,9 @@
 //! A lab with a relay, a server that is found through it, and a client.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -51,26 +54,11 @@ impl Cast {
         let mut evidence = Evidence::create(&args.evidence, name)?;
         let appdir = |name: &str| appdirs.path().join(name).display().to_string();
 
-        let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
-        // AutoNAT's tests would drown what the relay's counters are to show.
-        let relay_args = strings(&[
-            "relay",
-            "--no-autonat",
-            "--appdir",
-            &appdir("relay"),
-            "--log-format",
-            "json",
-            "-l",
-            &listen[0],
-            "-l",
-            &listen[1],
-        ]);
-        let mut relay = Program::start("relay", &lab.relay, &kaspath, &relay_args)?;
-        let relay_id = started(&mut relay).await?;
+        let (relay, addresses) = start_relay(&lab, &kaspath, &appdir("relay")).await?;
+        let relay_id = addresses.peer;
         evidence.name(&relay_id, "<relay>");
 
-        let via = if policy == "quic-only" { &listen[1] } else { &listen[0] };
-        let relay_address = format!("{via}/p2p/{relay_id}");
+        let relay_address = if policy == "quic-only" { addresses.quic } else { addresses.tcp };
         let mut server_args = strings(&["server", "--appdir", &appdir("server"), "--relay", &relay_address]);
         server_args.extend(common(policy));
         let mut server = Program::start("server", &lab.sites[1].host, &kaspath, &server_args)?;
@@ -82,12 +70,7 @@ impl Cast {
 
     /// Waits for the server's reservation.
     pub(super) async fn reserved(&mut self) -> Result<()> {
-        self.server
-            .wait_for("a confirmed reservation", SESSION, |event| {
-                event["event"] == "reservation" && event["state"] == "confirmed"
-            })
-            .await
-            .map(drop)
+        reserved(&mut self.server).await
     }
 
     /// Starts the client.
@@ -129,6 +112,30 @@ impl Cast {
         drop(lab);
         Ok(evidence.dir().to_path_buf())
     }
+}
+
+/// A relay's peer id, and its addresses with it.
+pub(super) struct RelayAddresses {
+    pub(super) peer: String,
+    pub(super) tcp: String,
+    pub(super) quic: String,
+}
+
+pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
+    let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
+    // AutoNAT's tests would drown what the relay's counters are to show.
+    let mut args = strings(&["relay", "--no-autonat", "--appdir", appdir, "--log-format", "json"]);
+    args.extend(strings(&["-l", &listen[0], "-l", &listen[1]]));
+    let mut relay = Program::start("relay", &lab.relay, kaspath, &args)?;
+    let peer = started(&mut relay).await?;
+    let [tcp, quic] = listen.map(|address| format!("{address}/p2p/{peer}"));
+    Ok((relay, RelayAddresses { peer, tcp, quic }))
+}
+
+/// Waits for a program's reservation.
+pub(super) async fn reserved(program: &mut Program) -> Result<()> {
+    let confirmed = |event: &Value| event["event"] == "reservation" && event["state"] == "confirmed";
+    program.wait_for("a confirmed reservation", SESSION, confirmed).await.map(drop)
 }
 
 fn common(policy: &str) -> Vec<String> {

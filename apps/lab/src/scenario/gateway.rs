@@ -3,18 +3,18 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
 };
 
-use super::cast::{SESSION, START, sites, started, strings};
+use super::cast::{SESSION, START, reserved, sites, start_relay, started, strings};
 use crate::{
     cli::GatewayArgs,
     evidence::Evidence,
-    net::{Host, Lab, NatKind, RELAY_IP, WireSpec},
-    process::{Program, kaspath},
+    net::{Host, Lab, NatKind, WireSpec},
+    process::{Program, kaspath, need_kaspad},
 };
 
 const RPC: &str = "127.0.0.1:18510";
@@ -26,9 +26,7 @@ const KEEPALIVE_BYTES: u64 = 4_000;
 const SYNC: Duration = Duration::from_secs(240);
 
 pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
-    if !args.kaspad.exists() {
-        bail!("there is no kaspad at {}: run `.ci/install-kaspad`, or give --kaspad", args.kaspad.display());
-    }
+    need_kaspad(&args.kaspad)?;
     let kaspath = kaspath(args.common.kaspath.as_ref())?;
     let nat = NatKind::PortRestricted;
     let lab = Lab::build(sites(nat, nat, WireSpec::from_args(&args.common)))?;
@@ -38,29 +36,14 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     let [left, right] = [&lab.sites[0].host, &lab.sites[1].host];
     let mut evidence = Evidence::create(&args.common.evidence, "gateway")?;
 
-    let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
-    let relay_args = strings(&[
-        "relay",
-        "--no-autonat",
-        "--appdir",
-        &dir("relay"),
-        "--log-format",
-        "json",
-        "-l",
-        &listen[0],
-        "-l",
-        &listen[1],
-    ]);
-    let mut relay = Program::start("relay", &lab.relay, &kaspath, &relay_args)?;
-    let relay_id = started(&mut relay).await?;
-    let relay_address = format!("{}/p2p/{relay_id}", listen[0]);
+    let (relay, addresses) = start_relay(&lab, &kaspath, &dir("relay")).await?;
+    let (relay_id, relay_address) = (addresses.peer, addresses.tcp);
 
     let common = ["--network", "simnet", "--policy", "tcp-only", "--log-format", "json"];
     let right_args = [&["gateway", "--appdir", &right_dir, "--relay", &relay_address], &common[..]].concat();
     let mut right_gateway = Program::start("right gateway", right, &kaspath, &strings(&right_args))?;
     let right_id = started(&mut right_gateway).await?;
-    let confirmed = |event: &Value| event["event"] == "reservation" && event["state"] == "confirmed";
-    right_gateway.wait_for("a confirmed reservation", SESSION, confirmed).await?;
+    reserved(&mut right_gateway).await?;
 
     let remote = format!("{relay_address}/p2p-circuit/p2p/{right_id}");
     let left_args = [&["gateway", "--appdir", &left_dir, "--remote", &remote], &common[..]].concat();

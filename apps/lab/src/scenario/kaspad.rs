@@ -10,7 +10,7 @@ use super::cast::{SESSION, START, started, strings};
 use crate::{
     cli::KaspadArgs,
     evidence::Evidence,
-    process::{Program, kaspath},
+    process::{Program, kaspath, need_kaspad},
 };
 
 /// kaspad pings at this interval.
@@ -21,9 +21,7 @@ const KASPAD_PORT: u16 = 16511;
 const OUR_PORT: u16 = 26511;
 
 pub(crate) async fn kaspad(args: &KaspadArgs) -> Result<()> {
-    if !args.kaspad.exists() {
-        bail!("there is no kaspad at {}: run `.ci/install-kaspad`, or give --kaspad", args.kaspad.display());
-    }
+    need_kaspad(&args.kaspad)?;
     let kaspath = kaspath(args.common.kaspath.as_ref())?;
     loopback_up().await?;
     let dirs = tempfile::tempdir()?;

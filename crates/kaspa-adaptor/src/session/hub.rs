@@ -6,7 +6,7 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{ConnectInfo, Direction, Path, PeerAddress, PeerClass, PeerIdentity};
+use kaspath_domain::{Direction, PeerClass, PeerIdentity};
 
 use super::{Peer, PeerKey};
 use crate::{CloseReason, HandshakeError};
@@ -71,7 +71,9 @@ impl Hub {
     pub(crate) fn inbound(&self, class: &PeerClass) -> (usize, usize) {
         let peers = self.lock();
         let inbound = peers.values().filter(|peer| peer.router.info().direction == Direction::Inbound);
-        inbound.fold((0, 0), |(all, same), peer| (all + 1, same + usize::from(class_of(peer) == *class)))
+        inbound.fold((0, 0), |(all, same), peer| {
+            (all + 1, same + usize::from(PeerClass::of(peer.router.info(), &peer.router.path()) == *class))
+        })
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.
@@ -86,23 +88,4 @@ fn supersedes(new: &Peer, old: &Peer) -> bool {
     let restarted = new.key().id != old.key().id;
     let better = old.router.path().is_relayed() && !new.router.path().is_relayed();
     restarted || better || old.router.is_closed()
-}
-
-/// What kind of inbound peer it is, for admission.
-pub(crate) fn class_of(peer: &Peer) -> PeerClass {
-    class(peer.router.info(), &peer.router.path())
-}
-
-/// The same, before there is a peer.
-pub(crate) fn class(info: &ConnectInfo, path: &Path) -> PeerClass {
-    match path {
-        Path::Relayed { relay, .. } => PeerClass::Relayed { relay: relay.clone() },
-        Path::Direct { .. } => {
-            let literal = match &info.remote.address {
-                PeerAddress::Direct(address) => address.socket_addr(),
-                PeerAddress::Relayed(_) => None,
-            };
-            PeerClass::Direct { from: literal.unwrap_or(info.synthetic).ip().to_canonical() }
-        }
-    }
 }

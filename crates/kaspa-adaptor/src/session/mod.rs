@@ -10,7 +10,7 @@ mod router;
 pub use counters::MessageCounters;
 pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
-pub(crate) use hub::{Place, class};
+pub(crate) use hub::Place;
 pub use peer::{Peer, PeerKey};
 pub(crate) use pending::Pending;
 pub use router::Router;

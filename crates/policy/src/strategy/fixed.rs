@@ -8,8 +8,6 @@ use super::{
     routes::{self, Allowed},
 };
 
-const NONE: TransportSet = TransportSet { tcp: false, quic: false };
-
 /// The one thing that a [`Fixed`] strategy sticks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Only {
@@ -39,7 +37,7 @@ impl Fixed {
         match self.only {
             Only::Tcp => Allowed { direct: TransportSet::TCP, punch: TransportSet::TCP, relay: true },
             Only::Quic => Allowed { direct: TransportSet::QUIC, punch: TransportSet::QUIC, relay: true },
-            Only::Relay => Allowed { direct: NONE, punch: NONE, relay: true },
+            Only::Relay => Allowed { direct: TransportSet::NONE, punch: TransportSet::NONE, relay: true },
             Only::Direct => Allowed { direct: TransportSet::ALL, punch: TransportSet::ALL, relay: false },
         }
     }

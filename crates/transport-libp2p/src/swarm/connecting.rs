@@ -64,13 +64,7 @@ impl Actor {
     }
 
     pub(super) fn connect(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: ConnectReply) {
-        let wanted =
-            addresses.iter().filter_map(convert::transport).fold(TransportSet { tcp: false, quic: false }, |set, transport| {
-                match transport {
-                    kaspath_domain::Transport::Tcp => TransportSet { tcp: true, ..set },
-                    kaspath_domain::Transport::Quic => TransportSet { quic: true, ..set },
-                }
-            });
+        let wanted: TransportSet = addresses.iter().filter_map(convert::transport).collect();
         if let Some(connection) = self.direct_connection(peer, wanted) {
             let _ = reply.send(Ok(connection));
             return;

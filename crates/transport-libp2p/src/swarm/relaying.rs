@@ -119,13 +119,7 @@ impl Actor {
     }
 
     fn link(&mut self, relay: PeerId, addresses: Vec<Multiaddr>) {
-        let mut transports = TransportSet { tcp: false, quic: false };
-        for transport in addresses.iter().filter_map(convert::transport) {
-            match transport {
-                Transport::Tcp => transports.tcp = true,
-                Transport::Quic => transports.quic = true,
-            }
-        }
+        let transports: TransportSet = addresses.iter().filter_map(convert::transport).collect();
         let opts = DialOpts::peer_id(relay).condition(PeerCondition::Always).addresses(addresses).build();
         if let Some(known) = self.relaying.relays.get_mut(&relay) {
             known.linking.insert(opts.connection_id(), transports);

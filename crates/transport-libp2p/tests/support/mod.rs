@@ -27,8 +27,7 @@ pub fn config() -> NetworkConfig {
 
 /// Like [`config`], but never leaves the relay.
 pub fn relay_only() -> NetworkConfig {
-    let none = TransportSet { tcp: false, quic: false };
-    NetworkConfig { punch: PunchConfig { transports: none, ..PunchConfig::default() }, ..config() }
+    NetworkConfig { punch: PunchConfig { transports: TransportSet::NONE, ..PunchConfig::default() }, ..config() }
 }
 
 pub async fn start(config: NetworkConfig) -> Network {
