@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     behaviour::{Behaviour, BehaviourEvent},
+    boxed::Boxed,
     commands::Command,
     connecting::Connecting,
     punching::{Progress, Punching},
@@ -34,7 +35,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(400);
 const MAX_PROGRESS: usize = 256;
 
 pub(crate) struct Actor {
-    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Boxed<Behaviour>>,
     commands: mpsc::Receiver<Command>,
     events: broadcast::Sender<NetworkEvent>,
     origin: Instant,
@@ -51,7 +52,7 @@ pub(crate) struct Actor {
 impl Actor {
     /// `relays` are those to reserve at, with their addresses.
     pub(crate) fn new(
-        swarm: Swarm<Behaviour>,
+        swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
         external: Vec<Multiaddr>,
         relays: HashMap<PeerId, Vec<Multiaddr>>,

@@ -10,6 +10,7 @@ use libp2p::{
 };
 use rand::rngs::OsRng;
 
+use super::boxed::Boxed;
 use crate::{NetworkConfig, RelayServerConfig, streams};
 
 /// Identify's protocol family: private to our kind of network.
@@ -24,11 +25,12 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
-    relay_server: Toggle<relay::Behaviour>,
+    // What is turned off costs a connection nothing, being boxed.
+    relay_server: Toggle<Boxed<relay::Behaviour>>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    autonat_client: Toggle<autonat::v2::client::Behaviour<OsRng>>,
-    autonat_server: Toggle<autonat::v2::server::Behaviour<OsRng>>,
+    autonat_client: Toggle<Boxed<autonat::v2::client::Behaviour<OsRng>>>,
+    autonat_server: Toggle<Boxed<autonat::v2::server::Behaviour<OsRng>>>,
 }
 
 impl Behaviour {
@@ -55,19 +57,19 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             streams,
             relay_client,
-            relay_server: serves.map(|server| relay::Behaviour::new(local, relay_config(server))).into(),
+            relay_server: serves.map(|server| Boxed(relay::Behaviour::new(local, relay_config(server)))).into(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
             // A relay's address is known; a node wants to know its own.
             autonat_client: (config.autonat && serves.is_none())
                 .then(|| {
-                    autonat::v2::client::Behaviour::new(
-                        OsRng,
-                        autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL),
-                    )
+                    let config = autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL);
+                    Boxed(autonat::v2::client::Behaviour::new(OsRng, config))
                 })
                 .into(),
-            autonat_server: (config.autonat && serves.is_some()).then(|| autonat::v2::server::Behaviour::new(OsRng)).into(),
+            autonat_server: (config.autonat && serves.is_some())
+                .then(|| Boxed(autonat::v2::server::Behaviour::new(OsRng)))
+                .into(),
         }
     }
 }

@@ -4,7 +4,7 @@ use kaspath_domain::RelayReason;
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, quic, swarm, tcp, yamux};
 use tokio::sync::mpsc;
 
-use super::behaviour::Behaviour;
+use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
     NetworkConfig, NodeKey, StartError, punch,
     streams::{self, OpenStream},
@@ -13,6 +13,10 @@ use crate::{
 /// Time for a connection to be set up, security and muxer included. Punches
 /// count on it: see [`punch::ATTEMPT_TIMEOUT`].
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that a peer may have open on one QUIC connection; more wait at the peer.
+/// Each costs 84 bytes from the start, used or not. A relay has a stream per circuit.
+const QUIC_STREAMS: u32 = 32;
+const RELAY_QUIC_STREAMS: u32 = 256;
 /// Inbound streams of one connection that negotiate at once.
 const MAX_NEGOTIATING_STREAMS: usize = 128;
 
@@ -30,7 +34,7 @@ pub(crate) fn build(
     key: &NodeKey,
     config: &NetworkConfig,
     accepted: mpsc::Sender<OpenStream>,
-) -> Result<Swarm<Behaviour>, StartError> {
+) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
     // With punching off we do not even speak DCUtR, so that peers learn it at once.
     let punching = !config.punch.transports.is_empty();
     let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
@@ -41,10 +45,10 @@ pub(crate) fn build(
         // Noise alone: see docs/decisions/0007-noise-alone.md.
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
-        .with_quic_config(quic_config)
+        .with_quic_config(|quic| quic_config(quic, config.relay_server.is_some()))
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair, relay_client| Behaviour::new(keypair, relay_client, streams, config))
+        .with_behaviour(|keypair, relay_client| Boxed(Behaviour::new(keypair, relay_client, streams, config)))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|swarm| swarm_config(swarm, config))
         .with_connection_timeout(CONNECTION_TIMEOUT)
@@ -53,9 +57,10 @@ pub(crate) fn build(
 
 /// libp2p's defaults ping every 5 s and give up after 10 s: more than a home
 /// router's mapping needs (30 s and more), and less than a path needs to recover.
-fn quic_config(mut config: quic::Config) -> quic::Config {
+fn quic_config(mut config: quic::Config, is_relay: bool) -> quic::Config {
     config.keep_alive_interval = Duration::from_secs(15);
     config.max_idle_timeout = 40_000;
+    config.max_concurrent_stream_limit = if is_relay { RELAY_QUIC_STREAMS } else { QUIC_STREAMS };
     config
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `behaviour`, `build` | what the swarm is made of |
+//! | `behaviour`, `boxed`, `build` | what the swarm is made of |
 //! | `actor` | the loop; which file gets which event |
 //! | `commands` | what handles ask of the actor |
 //! | `connecting` | direct dials and circuits, and who waits for them |
@@ -12,6 +12,7 @@
 
 mod actor;
 mod behaviour;
+mod boxed;
 mod build;
 mod commands;
 mod connecting;
