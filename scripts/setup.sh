@@ -1,5 +1,9 @@
-# Sourced by ./demo, ./test and .ci/run: installs what is missing, or says how.
+# Sourced by ./install, ./demo, ./test and .ci/run: installs what is missing, or says how.
 # Only the packages named below are touched, and only with root or sudo.
+
+# The kaspad that everything here was tried with.
+# shellcheck disable=SC2034 # used by those that source this
+KASPAD_VERSION=2.1.0
 
 # Packages by group, Debian's and Ubuntu's names.
 packages_of() {
@@ -58,6 +62,7 @@ need_tools() {
     fi
     if ! command -v cargo >/dev/null; then
         echo "installing Rust with rustup (https://rustup.rs) ..." >&2
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default >&2
+        curl --proto '=https' --tlsv1.2 -sSf https://static.rust-lang.org/rustup/rustup-init.sh |
+            sh -s -- -y --profile default >&2
     fi
 }

@@ -23,7 +23,8 @@ const EXAMPLES: &str = "\
 Examples:
   On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
   On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
-  Beside a kaspad:            kaspath gateway --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
+  With a kaspad:              kaspath run --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id> -- kaspad --utxoindex
+  Beside one that runs:       kaspath gateway --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
   On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
 
 The environment is read where no flag is given, lists split at commas, semicolons or space:
@@ -41,8 +42,17 @@ pub(crate) enum Command {
     Client(NodeArgs),
     /// Stand in front of an unmodified kaspad: private peers reach it, and it reaches them.
     Gateway(GatewayArgs),
+    /// Start an unmodified kaspad behind a gateway, look after both, and stop both.
+    ///
+    /// kaspad gets your flags and what the gateway needs beside them; what is added
+    /// is printed. It is started again when it fails, and told to end when this
+    /// program is.
+    Run(RunArgs),
     /// Print this node's peer id, making its identity file if there is none.
     Id(CommonArgs),
+    /// Becomes kaspad, which then ends when the program that started this does.
+    #[command(hide = true)]
+    Exec(ExecArgs),
 }
 
 impl Command {
@@ -51,7 +61,9 @@ impl Command {
             Command::Relay(args) => &args.common,
             Command::Server(args) | Command::Client(args) => &args.common,
             Command::Gateway(args) => &args.common,
+            Command::Run(args) => &args.gateway.common,
             Command::Id(args) => args,
+            Command::Exec(args) => &args.common,
         }
     }
 
@@ -59,7 +71,12 @@ impl Command {
     pub(crate) fn role(&self) -> &'static str {
         match self {
             Command::Relay(_) => "relay",
-            Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Id(_) => "node",
+            Command::Server(_)
+            | Command::Client(_)
+            | Command::Gateway(_)
+            | Command::Run(_)
+            | Command::Id(_)
+            | Command::Exec(_) => "node",
         }
     }
 }
@@ -178,6 +195,33 @@ pub(crate) struct GatewayArgs {
     /// Where kaspad listens for peers; must be IPv4 loopback.  [default: 127.0.0.1 and the network's port]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) kaspad: Option<SocketAddr>,
+
+    /// kaspad's JSON RPC, by which its bans are followed and peers are added; "off" leaves it alone.
+    /// [default: ws://127.0.0.1 and the network's port]
+    #[arg(long, value_name = "URL")]
+    pub(crate) kaspad_rpc: Option<String>,
+
+    /// Inbound peers in all; per address, prefix and relay see the configuration file.  [default: 8]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_inbound: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+
+    /// kaspad and its flags, after `--`.
+    #[arg(last = true, required = true, value_name = "KASPAD FLAGS")]
+    pub(crate) kaspad_command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

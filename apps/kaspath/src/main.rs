@@ -8,6 +8,7 @@ mod gateway;
 mod node;
 mod output;
 mod relay;
+mod run;
 mod settings;
 mod signals;
 
@@ -22,6 +23,12 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Exec(args) = &cli.command
+        && let Err(error) = run::exec(&args.command)
+    {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let settings = match settings::resolve(&cli.command, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(error) => {
@@ -41,11 +48,13 @@ fn main() -> ExitCode {
         match &cli.command {
             Command::Relay(_) => relay::run(settings).await,
             Command::Server(_) | Command::Client(_) => node::run(settings).await,
-            Command::Gateway(_) => gateway::run(settings).await,
+            Command::Gateway(_) | Command::Run(_) => gateway::run(settings).await,
             Command::Id(_) => {
                 println!("{}", settings.key()?.identity());
                 Ok(())
             }
+            // It has become another program by now.
+            Command::Exec(_) => Ok(()),
         }
     });
     match result {

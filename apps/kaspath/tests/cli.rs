@@ -1,86 +1,13 @@
 //! The program as its user meets it: relay, server and client as processes on
 //! loopback, and what it says when something is wrong.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
-    time::{Duration, Instant},
-};
+mod support;
 
-use serde_json::Value;
+use std::{path::Path, process::Output};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+use support::{Running, kaspath};
+
 const STRANGER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-
-fn kaspath(args: &[&str], appdir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kaspath"));
-    command.args(args).arg("--appdir").arg(appdir).stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LIBP2P_") || name == "RUST_LOG") {
-        command.env_remove(name);
-    }
-    command
-}
-
-/// A running kaspath; ended with the test.
-struct Running {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Running {
-    fn start(args: &[&str], appdir: &Path) -> Self {
-        let mut child = kaspath(args, appdir).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout: ChildStdout = child.stdout.take().unwrap();
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-            if wanted(&event) {
-                return event;
-            }
-            seen.push(line);
-        }
-        panic!("{what} did not come; instead:\n{}", seen.join("\n"));
-    }
-
-    fn wait_event(&self, name: &str) -> Value {
-        self.wait_for(name, |event| event["event"] == name)
-    }
-
-    fn stop(mut self) -> i32 {
-        // SIGTERM by the system's tool: the standard library only knows SIGKILL.
-        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < end, "it does not end at SIGTERM");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn output(args: &[&str], appdir: &Path) -> Output {
     kaspath(args, appdir).output().unwrap()

@@ -32,18 +32,20 @@ fn dependencies_point_inwards() {
         ("kaspath-policy", &["kaspath-domain"]),
         ("kaspath-gateway", &["kaspath-domain"]),
         ("kaspath-kaspa-adaptor", &["kaspath-domain"]),
+        ("kaspath-kaspad-rpc", &[]),
         (
             "kaspath",
             &[
                 "kaspath-domain",
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",
+                "kaspath-kaspad-rpc",
                 "kaspath-policy",
                 "kaspath-transport-libp2p",
                 "kaspath-transport-tcp",
             ],
         ),
-        ("kaspath-lab", &["kaspath-domain", "kaspath-transport-libp2p"]),
+        ("kaspath-lab", &["kaspath-domain", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
     ]);
     let found = dependencies();
     assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), allowed.keys().copied().collect::<Vec<_>>());

@@ -26,7 +26,16 @@ pub(crate) enum Command {
     Kaspad(KaspadArgs),
     /// Two unmodified kaspads behind NATs, synced through gateways over the punched path.
     Gateway(GatewayArgs),
-    /// A part of the gateway scenario: mines on a kaspad, then prints its block count.
+    /// The same pair with each part restarted in turn: it must find itself again, with the same addresses.
+    Restarts(KaspadsArgs),
+    /// Ten gateways around one kaspad: stable addresses, and a ban that hits just one.
+    Crowd(KaspadsArgs),
+    /// What an idle peer costs a gateway, in memory, over TCP and over QUIC.
+    Memory(MemoryArgs),
+    /// A part of the memory scenario: many peers of one gateway, all idle.
+    #[command(hide = true)]
+    Idle(IdleArgs),
+    /// A part of the scenarios with kaspads: drives a kaspad's RPC, then prints its state.
     #[command(hide = true)]
     Rpc(RpcArgs),
     /// A part of the bench: a swarm of stock libp2p behaviours.
@@ -96,6 +105,41 @@ pub(crate) struct KaspadArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct MemoryArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Peers.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) peers: usize,
+    /// The most that one may cost.
+    #[arg(long, value_name = "KIB", default_value_t = 64)]
+    pub(crate) max_kib: u64,
+    /// Bytes that each sends and gets back before it is idle.
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    pub(crate) warm_up: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// The gateway.
+    #[arg(long)]
+    pub(crate) remote: String,
+    #[arg(long)]
+    pub(crate) peers: usize,
+    #[arg(long)]
+    pub(crate) warm_up: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KaspadsArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// The kaspad program.
+    #[arg(long, value_name = "FILE", env = "KASPAD")]
+    pub(crate) kaspad: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GatewayArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -105,6 +149,18 @@ pub(crate) struct GatewayArgs {
     /// Blocks that the one has and the other has not.
     #[arg(long, default_value_t = 1000)]
     pub(crate) blocks: u64,
+    /// The NAT of the kaspad that syncs.
+    #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
+    pub(crate) client_nat: NatKind,
+    /// The NAT of the kaspad that has the blocks.
+    #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
+    pub(crate) server_nat: NatKind,
+    /// Also sync so often over the gateway and over plain TCP (through a forwarded port), and compare.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rounds: usize,
+    /// The least ratio of the medians of their blocks per second.
+    #[arg(long, default_value_t = 0.95)]
+    pub(crate) min_ratio: f64,
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +171,12 @@ pub(crate) struct RpcArgs {
     /// Blocks to mine first.
     #[arg(long, default_value_t = 0)]
     pub(crate) mine: u64,
+    /// An address to ban first.
+    #[arg(long, value_name = "IP")]
+    pub(crate) ban: Option<String>,
+    /// Milliseconds between two states.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) every: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

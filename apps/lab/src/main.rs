@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     // These run inside the lab's hosts already.
-    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_) | Command::Rpc(_));
+    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_) | Command::Rpc(_) | Command::Idle(_));
     let result = if is_part || sandbox::is_inside() {
         runtime.block_on(run(cli))
     } else {
@@ -58,6 +58,10 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Paths(args) => scenario::paths(&args).await,
             Command::Kaspad(args) => scenario::kaspad(&args).await,
             Command::Gateway(args) => scenario::gateway(&args).await,
+            Command::Restarts(args) => scenario::restarts(&args).await,
+            Command::Crowd(args) => scenario::crowd(&args).await,
+            Command::Memory(args) => scenario::memory(&args).await,
+            Command::Idle(args) => scenario::idle(&args).await,
             Command::Rpc(args) => scenario::rpc(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,

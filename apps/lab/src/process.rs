@@ -1,6 +1,7 @@
 //! Programs in the lab's hosts, and the events they print.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -23,8 +24,8 @@ use crate::net::Host;
 
 /// Events kept for the evidence; more are counted only.
 const MAX_KEPT: usize = 20_000;
-/// Time for a program to end when it is told to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a program to end when it is told to, and a kaspad under it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running program that prints JSON lines.
 pub(crate) struct Program {
@@ -39,8 +40,13 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `program args` in a host.
     pub(crate) fn start(name: &'static str, host: &Host, program: &Path, args: &[String]) -> Result<Self> {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", host.namespace)).arg(program);
+        Self::spawn(name, in_host(host, program), program, args)
+    }
+
+    /// The same, with what it writes to standard error in a file.
+    pub(crate) fn start_logged(name: &'static str, host: &Host, program: &Path, args: &[String], log: &Path) -> Result<Self> {
+        let mut command = in_host(host, program);
+        command.stderr(File::options().create(true).append(true).open(log)?);
         Self::spawn(name, command, program, args)
     }
 
@@ -96,6 +102,11 @@ impl Program {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
+    }
+
     /// Takes what has come already.
     pub(crate) fn drain(&mut self) {
         while let Ok(event) = self.lines.try_recv() {
@@ -142,6 +153,12 @@ impl Program {
         }
         Ok(self.events)
     }
+}
+
+fn in_host(host: &Host, program: &Path) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{}", host.namespace)).arg(program);
+    command
 }
 
 /// The kaspath program: the one given, or the one beside this.

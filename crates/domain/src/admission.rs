@@ -1,6 +1,9 @@
 //! Whom to let in.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +40,41 @@ impl PeerClass {
             }
         }
     }
+
+    /// The prefix that the peer's real address lies in, if that is known.
+    pub fn prefix(&self) -> Option<IpPrefix> {
+        match self {
+            Self::Direct { from } => Some(IpPrefix::of(*from)),
+            Self::Relayed { .. } => None,
+        }
+    }
+}
+
+/// Addresses that most likely belong to one owner: a /16 of IPv4 or a /48 of
+/// IPv6. Identities are free, addresses of many prefixes are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IpPrefix(IpAddr);
+
+impl IpPrefix {
+    /// The prefix of an address; one that is mapped into IPv6 counts as IPv4.
+    pub fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(ip) => {
+                let [a, b, ..] = ip.octets();
+                Ipv4Addr::new(a, b, 0, 0).into()
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, ..] = ip.segments();
+                Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
+            }
+        })
+    }
+}
+
+impl fmt::Display for IpPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0, if self.0.is_ipv4() { 16 } else { 48 })
+    }
 }
 
 /// An inbound peer that asks to stay.
@@ -50,6 +88,22 @@ pub struct AdmissionRequest {
     pub inbound: usize,
     /// Of these, those of the same class (same address, or same relay).
     pub same_class: usize,
+    /// Of these, those whose real address lies in the same prefix.
+    pub same_prefix: usize,
+}
+
+impl AdmissionRequest {
+    /// A request, counted beside the inbound peers that are here now.
+    pub fn beside<'a>(peer: Option<PeerIdentity>, class: PeerClass, here: impl IntoIterator<Item = &'a PeerClass>) -> Self {
+        let prefix = class.prefix();
+        let mut request = Self { peer, class, inbound: 0, same_class: 0, same_prefix: 0 };
+        for other in here {
+            request.inbound += 1;
+            request.same_class += usize::from(*other == request.class);
+            request.same_prefix += usize::from(prefix.is_some() && other.prefix() == prefix);
+        }
+        request
+    }
 }
 
 /// Why a peer is not let in.
@@ -61,8 +115,18 @@ pub enum RefuseReason {
         /// The limit.
         limit: usize,
     },
-    /// Too many from one address or one relay.
-    TooManyOfOneKind {
+    /// Too many from one address.
+    TooManyFromAddress {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many from one prefix of addresses.
+    TooManyFromPrefix {
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many through one relay.
+    TooManyThroughRelay {
         /// The limit.
         limit: usize,
     },
@@ -74,7 +138,11 @@ impl fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RefuseReason::TooManyInbound { limit } => write!(f, "there are {limit} inbound peers already"),
-            RefuseReason::TooManyOfOneKind { limit } => write!(f, "there are {limit} inbound peers from there already"),
+            RefuseReason::TooManyFromAddress { limit } => write!(f, "there are {limit} inbound peers from its address already"),
+            RefuseReason::TooManyFromPrefix { limit } => {
+                write!(f, "there are {limit} inbound peers from its address prefix (/16 or /48) already")
+            }
+            RefuseReason::TooManyThroughRelay { limit } => write!(f, "there are {limit} inbound peers through its relay already"),
             RefuseReason::Banned => f.write_str("the peer is banned"),
         }
     }
@@ -110,5 +178,24 @@ mod tests {
         let relay = PeerIdentity::from_bytes(&[0, 1, 7]).unwrap();
         let relayed = Path::Relayed { relay: relay.clone(), reason: RelayReason::Policy };
         assert_eq!(PeerClass::of(&info("192.0.2.1:1"), &relayed), PeerClass::Relayed { relay });
+    }
+
+    #[test]
+    fn peers_are_counted_by_class_and_by_prefix() {
+        let direct = |text: &str| PeerClass::Direct { from: text.parse().unwrap() };
+        let relayed = PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, 7]).unwrap() };
+        let here = [direct("192.0.2.1"), direct("192.0.77.1"), direct("192.0.2.1"), direct("198.51.100.1"), relayed.clone()];
+        let asked = AdmissionRequest::beside(None, direct("192.0.2.1"), &here);
+        assert_eq!((asked.inbound, asked.same_class, asked.same_prefix), (5, 2, 3));
+        let asked = AdmissionRequest::beside(None, relayed, &here);
+        assert_eq!((asked.inbound, asked.same_class, asked.same_prefix), (5, 1, 0));
+    }
+
+    #[test]
+    fn a_prefix_is_what_one_owner_has() {
+        let prefix = |text: &str| IpPrefix::of(text.parse().unwrap()).to_string();
+        assert_eq!(prefix("192.0.2.1"), "192.0.0.0/16");
+        assert_eq!(prefix("::ffff:192.0.2.1"), "192.0.0.0/16");
+        assert_eq!(prefix("2001:db8:1:2::3"), "2001:db8:1::/48");
     }
 }

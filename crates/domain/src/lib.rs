@@ -35,7 +35,7 @@ pub mod synthetic;
 pub mod time;
 
 pub use address::{Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
-pub use admission::{Admission, AdmissionRequest, PeerClass, RefuseReason};
+pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
 pub use cadence::RetryCadence;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{AddressError, DialError, ListenError, PeerBookError, PolicyError};

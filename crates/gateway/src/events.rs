@@ -1,4 +1,7 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use kaspath_domain::{Direction, Path, PeerIdentity};
 use serde::Serialize;
@@ -38,5 +41,68 @@ pub enum GatewayEvent {
         peer: PeerIdentity,
         /// Why.
         cause: String,
+    },
+    /// A relayed session is ended, to be begun again over the direct path that
+    /// stands now.
+    GatewayMoving {
+        /// The peer.
+        peer: PeerIdentity,
+    },
+    /// kaspad's RPC answers.
+    KaspadUp {
+        /// Its version.
+        version: String,
+        /// Its network, such as `mainnet`.
+        network: String,
+    },
+    /// kaspad's RPC does not answer: bans are not followed and peers not added.
+    KaspadDown {
+        /// Why.
+        cause: String,
+    },
+    /// kaspad is on another network than this gateway: no peer is let in.
+    KaspadOnOtherNetwork {
+        /// Its network.
+        network: String,
+        /// Ours.
+        expected: String,
+    },
+    /// kaspad does not let peers be added by RPC.
+    PeersNotAdded {
+        /// Its word.
+        cause: String,
+    },
+    /// How kaspad is doing; told when it changes, and not too often.
+    KaspadStatus {
+        /// Whether it holds itself to be in sync.
+        synced: bool,
+        /// Blocks it has.
+        blocks: u64,
+        /// Its peers.
+        peers: usize,
+        /// Of these, those through the gateway.
+        tunnelled: usize,
+    },
+    /// kaspad has banned a peer's address, so the peer is banned here.
+    PeerBanned {
+        /// The peer.
+        peer: PeerIdentity,
+        /// The address by which kaspad knows it.
+        address: IpAddr,
+    },
+    /// kaspad has lifted that ban.
+    PeerUnbanned {
+        /// The peer.
+        peer: PeerIdentity,
+        /// The address by which kaspad knows it.
+        address: IpAddr,
+    },
+    /// kaspad has one node as two peers: through the gateway and by another
+    /// address. The id is the node's own claim, so nothing is closed for it.
+    SeenTwice {
+        /// The node's id in its Version message.
+        id: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
     },
 }

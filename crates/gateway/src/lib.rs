@@ -8,22 +8,30 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `addresses` | which peer has which loopback address, on disk |
+//! | `gateway` | what the parts share |
+//! | `table` | which peer has which loopback address, and its ban; on disk |
 //! | `sessions` | one session per peer, whoever began it |
+//! | `newcomers` | how fast one place may bring peers never seen before |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | kaspad's connection to a peer |
+//! | `pump`, `pipe` | the bytes between the two |
+//! | `control` | what is asked of kaspad's RPC, a port of this crate |
 
 #![warn(clippy::unwrap_used)]
 
-mod addresses;
+mod control;
 mod events;
+mod gateway;
 mod inbound;
+mod newcomers;
 mod outbound;
 mod pipe;
+mod pump;
 mod sessions;
+mod table;
 
-pub use addresses::{AddressTable, TableError};
+pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::GatewayEvent;
-pub use inbound::serve_inbound;
-pub use outbound::{Reach, serve_outbound};
-pub use sessions::Sessions;
+pub use gateway::{Gateway, GatewayParts};
+pub use outbound::Reach;
+pub use table::{Hold, PeerTable, TableError};

@@ -5,73 +5,116 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kaspath_domain::{Direction, PeerClass, PeerIdentity};
+use kaspath_domain::{Direction, Path, PeerClass, PeerIdentity};
 use tokio::sync::watch;
 
 struct Entry {
+    /// Tells a session's entry from its successor's.
+    number: u64,
     direction: Direction,
     class: Option<PeerClass>,
-    /// Tells the session that another takes its place.
-    yield_to: watch::Sender<bool>,
+    path: Path,
+    end: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    sessions: HashMap<PeerIdentity, Entry>,
 }
 
 /// The sessions that stand. Two nodes that reach each other at once would have
 /// two; both keep the one that the peer with the smaller identity began.
 #[derive(Clone)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     local: PeerIdentity,
-    open: Arc<Mutex<HashMap<PeerIdentity, Entry>>>,
+    open: Arc<Mutex<Open>>,
+    /// Counts the changes.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 /// A session's place, given back on drop.
 pub(crate) struct Place {
     sessions: Sessions,
     peer: PeerIdentity,
-    superseded: watch::Receiver<bool>,
+    number: u64,
+    ended: watch::Receiver<bool>,
 }
 
 impl Sessions {
     /// No session yet; `local` is this node.
-    pub fn new(local: PeerIdentity) -> Self {
-        Self { local, open: Arc::default() }
+    pub(crate) fn new(local: PeerIdentity) -> Self {
+        Self { local, open: Arc::default(), changes: Arc::new(watch::channel(0).0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Inbound sessions in all, and those of that class.
-    pub(crate) fn inbound(&self, class: &PeerClass) -> (usize, usize) {
-        let open = self.lock();
-        let inbound = open.values().filter(|entry| entry.direction == Direction::Inbound);
-        inbound.fold((0, 0), |(all, same), entry| (all + 1, same + usize::from(entry.class.as_ref() == Some(class))))
+    /// The classes of the inbound sessions.
+    pub(crate) fn inbound(&self) -> Vec<PeerClass> {
+        self.lock().sessions.values().filter_map(|entry| entry.class.clone()).collect()
     }
 
-    /// A place for a session; `None` if the one that stands is to be kept.
-    pub(crate) fn enter(&self, peer: &PeerIdentity, direction: Direction, class: Option<PeerClass>) -> Option<Place> {
+    /// Whether there is one with the peer.
+    pub(crate) fn contains(&self, peer: &PeerIdentity) -> bool {
+        self.lock().sessions.contains_key(peer)
+    }
+
+    /// Told at every change.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// A place for a session; `None` if the one that stands is to be kept. An
+    /// inbound session comes with its class.
+    pub(crate) fn enter(&self, peer: &PeerIdentity, class: Option<PeerClass>, path: Path) -> Option<Place> {
+        let direction = if class.is_some() { Direction::Inbound } else { Direction::Outbound };
         let mut open = self.lock();
-        if let Some(old) = open.get(peer) {
+        if let Some(old) = open.sessions.get(peer) {
             let ours_is_kept = self.local < *peer;
             let kept = if ours_is_kept { Direction::Outbound } else { Direction::Inbound };
             // Of the same direction, the newer: the peer would not call twice if the first were alive.
             if old.direction == kept && direction != kept {
                 return None;
             }
-            old.yield_to.send_replace(true);
+            old.end.send_replace(true);
         }
-        let (yield_to, superseded) = watch::channel(false);
-        open.insert(peer.clone(), Entry { direction, class, yield_to });
-        Some(Place { sessions: self.clone(), peer: peer.clone(), superseded })
+        let (end, ended) = watch::channel(false);
+        open.next += 1;
+        let number = open.next;
+        open.sessions.insert(peer.clone(), Entry { number, direction, class, path, end });
+        drop(open);
+        self.changes.send_modify(|count| *count += 1);
+        Some(Place { sessions: self.clone(), peer: peer.clone(), number, ended })
+    }
+
+    /// Ends the session with a peer, if there is one.
+    pub(crate) fn end(&self, peer: &PeerIdentity) -> bool {
+        self.end_if(peer, |_| true)
+    }
+
+    /// Ends the session with a peer if our side began it and it is on a relay.
+    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
+        self.end_if(peer, |entry| entry.direction == Direction::Outbound && entry.path.is_relayed())
+    }
+
+    fn end_if(&self, peer: &PeerIdentity, condition: impl Fn(&Entry) -> bool) -> bool {
+        let open = self.lock();
+        let Some(entry) = open.sessions.get(peer).filter(|entry| condition(entry)) else { return false };
+        entry.end.send_replace(true);
+        true
     }
 }
 
 impl Place {
-    /// Waits until another session takes this one's place.
-    pub(crate) async fn superseded(&self) {
-        let mut watch = self.superseded.clone();
+    /// Waits until the session must end: another takes its place, or it is unwanted.
+    pub(crate) async fn ended(&self) {
+        let mut watch = self.ended.clone();
         while !*watch.borrow_and_update() {
             if watch.changed().await.is_err() {
-                std::future::pending::<()>().await;
+                // The entry is gone, so somebody has replaced it.
+                return;
             }
         }
     }
@@ -79,42 +122,64 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A successor has the place already.
-        if !*self.superseded.borrow() {
-            self.sessions.lock().remove(&self.peer);
+        let mut open = self.sessions.lock();
+        // A successor may have the place already.
+        if open.sessions.get(&self.peer).is_some_and(|entry| entry.number == self.number) {
+            open.sessions.remove(&self.peer);
         }
+        drop(open);
+        self.sessions.changes.send_modify(|count| *count += 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::{RelayReason, Transport};
+
     use super::*;
+
+    const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
 
     fn peer(n: u8) -> PeerIdentity {
         PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
+    }
+
+    fn class(n: u8) -> Option<PeerClass> {
+        Some(PeerClass::Direct { from: [192, 0, 2, n].into() })
     }
 
     #[tokio::test]
     async fn both_ends_of_a_pair_keep_the_same_session() {
         // Peer 1 calls peer 2 and peer 2 calls peer 1: the call of peer 1 is kept.
         let (at_one, at_two) = (Sessions::new(peer(1)), Sessions::new(peer(2)));
-        let kept = at_one.enter(&peer(2), Direction::Outbound, None).unwrap();
-        assert!(at_one.enter(&peer(2), Direction::Inbound, None).is_none());
-        let yielded = at_two.enter(&peer(1), Direction::Outbound, None).unwrap();
-        let _successor = at_two.enter(&peer(1), Direction::Inbound, None).unwrap();
-        yielded.superseded().await;
+        let kept = at_one.enter(&peer(2), None, DIRECT).unwrap();
+        assert!(at_one.enter(&peer(2), class(1), DIRECT).is_none());
+        let yielded = at_two.enter(&peer(1), None, DIRECT).unwrap();
+        let _successor = at_two.enter(&peer(1), class(1), DIRECT).unwrap();
+        yielded.ended().await;
         drop((kept, yielded));
-        assert!(at_one.lock().is_empty(), "the place comes back");
-        assert_eq!(at_two.lock().len(), 1, "the successor keeps it");
+        assert!(!at_one.contains(&peer(2)), "the place comes back");
+        assert!(at_two.contains(&peer(1)), "the successor keeps it");
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_gives_its_place_back_when_it_has_gone() {
+        let sessions = Sessions::new(peer(9));
+        let place = sessions.enter(&peer(1), class(1), DIRECT).unwrap();
+        assert_eq!(sessions.inbound().len(), 1);
+        assert!(sessions.end(&peer(1)) && !sessions.end(&peer(2)));
+        place.ended().await;
+        drop(place);
+        assert!(!sessions.contains(&peer(1)) && sessions.inbound().is_empty());
     }
 
     #[test]
-    fn inbound_sessions_are_counted_by_class() {
+    fn only_our_own_relayed_session_is_ended_for_a_better_path() {
         let sessions = Sessions::new(peer(9));
-        let class = |n: u8| PeerClass::Direct { from: [192, 0, 2, n].into() };
-        let _a = sessions.enter(&peer(1), Direction::Inbound, Some(class(1))).unwrap();
-        let _b = sessions.enter(&peer(2), Direction::Inbound, Some(class(2))).unwrap();
-        let _c = sessions.enter(&peer(3), Direction::Outbound, None).unwrap();
-        assert_eq!(sessions.inbound(&class(1)), (2, 1));
+        let relayed = Path::Relayed { relay: peer(8), reason: RelayReason::Policy };
+        let _direct = sessions.enter(&peer(1), None, DIRECT).unwrap();
+        let _relayed = sessions.enter(&peer(2), None, relayed.clone()).unwrap();
+        let _theirs = sessions.enter(&peer(3), class(3), relayed).unwrap();
+        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n))), [false, true, false]);
     }
 }

@@ -1,67 +1,31 @@
 //! The gateway between streams in memory and a stand-in for kaspad that notes
 //! who connects. A real kaspad is in the lab.
 
+mod support;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use kaspath_domain::{
-    DialRequest, DuplexStream, PeerIdentity, Route, StreamDialer, Timestamp, TransportAddress,
-    memory::{FixedPolicy, MemoryDialer, memory_network},
-};
-use kaspath_gateway::{AddressTable, GatewayEvent, Reach, Sessions, serve_inbound, serve_outbound};
+use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockTransportPolicy};
+use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
+use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
     time::timeout,
 };
 
-const DEADLINE: Duration = Duration::from_secs(5);
-
-fn peer(n: u8) -> PeerIdentity {
-    PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
-}
-
-async fn dial(dialer: &MemoryDialer) -> DuplexStream {
-    let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()));
-    dialer.dial(DialRequest { peer: Some(peer(1)), route, deadline: DEADLINE }).await.unwrap()
-}
-
-type Events = mpsc::UnboundedReceiver<GatewayEvent>;
-
-fn reporter() -> (impl Fn(GatewayEvent) + Clone + Send + Sync + 'static, Events) {
-    let (sender, events) = mpsc::unbounded_channel();
-    (
-        move |event| {
-            let _ = sender.send(event);
-        },
-        events,
-    )
-}
-
-async fn event(events: &mut Events) -> GatewayEvent {
-    timeout(DEADLINE, events.recv()).await.expect("an event").unwrap()
-}
-
-fn inbound(caller: u8, kaspad: SocketAddr, table: &Arc<AddressTable>) -> (MemoryDialer, Events) {
-    let (dialer, listener) = memory_network(peer(caller));
-    let (report, events) = reporter();
-    let (table, sessions) = (table.clone(), Sessions::new(peer(1)));
-    let policy = Arc::new(FixedPolicy::default());
-    tokio::spawn(
-        async move { serve_inbound(Arc::new(listener), kaspad, table, sessions, policy, Timestamp::default, report).await },
-    );
-    (dialer, events)
+/// Nothing may come: the stream has been closed.
+async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.expect("a close").unwrap_or(0), 0);
 }
 
 #[tokio::test]
 async fn each_peer_reaches_kaspad_from_its_own_stable_address() {
     let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = kaspad.local_addr().unwrap();
-    let table = Arc::new(AddressTable::in_memory());
+    let mut desk = Desk::new(kaspad.local_addr().unwrap());
     let mut seen = Vec::new();
     for caller in [2, 3, 2] {
-        let (dialer, mut events) = inbound(caller, address, &table);
+        let dialer = desk.serve(caller);
         let mut stream = dial(&dialer).await;
         let (mut connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
         stream.write_all(b"ping").await.unwrap();
@@ -71,13 +35,12 @@ async fn each_peer_reaches_kaspad_from_its_own_stable_address() {
         stream.read_exact(&mut back).await.unwrap();
         assert_eq!((&there, &back), (b"ping", b"pong"));
         seen.push(from.ip());
-        assert!(matches!(event(&mut events).await, GatewayEvent::GatewayOpened { .. }));
+        desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { .. })).await;
 
         drop(stream);
-        assert_eq!(timeout(DEADLINE, connection.read(&mut [0])).await.unwrap().unwrap(), 0, "the close goes through");
+        is_closed(&mut connection).await;
         drop(connection);
-        let closed = event(&mut events).await;
-        assert!(matches!(closed, GatewayEvent::GatewayClosed { to_kaspad: 4, to_peer: 4, .. }), "{closed:?}");
+        desk.wait(|event| matches!(event, GatewayEvent::GatewayClosed { to_kaspad: 4, to_peer: 4, .. })).await;
     }
     assert_eq!(seen[0], seen[2]);
     assert_ne!(seen[0], seen[1]);
@@ -86,55 +49,139 @@ async fn each_peer_reaches_kaspad_from_its_own_stable_address() {
 #[tokio::test]
 async fn a_kaspad_that_is_not_there_is_told_and_the_gateway_lives_on() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (dialer, mut events) = inbound(2, gone, &Arc::new(AddressTable::in_memory()));
+    let mut desk = Desk::new(gone);
+    let dialer = desk.serve(2);
     for _ in 0..2 {
         let mut stream = dial(&dialer).await;
-        let refused = event(&mut events).await;
-        assert!(
-            matches!(&refused, GatewayEvent::GatewayRefused { cause, .. } if cause.contains("is it running?")),
-            "{refused:?}"
-        );
-        assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.unwrap().unwrap(), 0, "the peer's stream is closed");
+        assert!(desk.refused().await.contains("is it running?"));
+        is_closed(&mut stream).await;
     }
 }
 
-struct ByMemory(PeerIdentity, MemoryDialer);
-
-#[async_trait]
-impl Reach for ByMemory {
-    fn peer(&self) -> &PeerIdentity {
-        &self.0
-    }
-
-    async fn reach(&self) -> Result<DuplexStream, String> {
-        Ok(dial(&self.1).await)
-    }
+#[tokio::test]
+async fn a_peer_that_the_policy_does_not_want_never_reaches_kaspad() {
+    let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut policy = MockTransportPolicy::new();
+    policy.expect_admit().returning(|_, _| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    let mut desk = Desk::with(kaspad.local_addr().unwrap(), Arc::new(policy), None);
+    let mut stream = dial(&desk.serve(2)).await;
+    assert!(desk.refused().await.contains("8 inbound peers"));
+    is_closed(&mut stream).await;
 }
 
 #[tokio::test]
 async fn kaspad_reaches_a_peer_by_dialling_its_address() {
     let (dialer, listener) = memory_network(peer(1));
-    let table = Arc::new(AddressTable::in_memory());
-    let expected = table.address(&peer(2)).unwrap();
-    let (report, mut events) = reporter();
-    let (listening, mut at) = mpsc::unbounded_channel();
-    let port = std::net::TcpListener::bind((expected, 0)).unwrap().local_addr().unwrap().port();
-    let reach = Arc::new(ByMemory(peer(2), dialer));
-    tokio::spawn(serve_outbound(reach, port, table, Sessions::new(peer(1)), move |local| listening.send(local).unwrap(), report));
-    let local = timeout(DEADLINE, at.recv()).await.unwrap().unwrap();
-    assert_eq!(local.ip(), expected);
+    let mut desk = Desk::new(SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let local = desk.keep(by_memory(peer(2), dialer)).await;
 
     let mut kaspad = TcpStream::connect(local).await.unwrap();
-    let mut remote = timeout(DEADLINE, kaspath_domain::StreamListener::accept(&listener)).await.unwrap().unwrap();
+    let mut remote = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
     kaspad.write_all(b"version").await.unwrap();
     let mut buffer = [0; 7];
     remote.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"version");
-    assert!(matches!(event(&mut events).await, GatewayEvent::GatewayOpened { .. }));
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { .. })).await;
     drop(remote);
-    assert_eq!(
-        timeout(DEADLINE, kaspad.read(&mut [0])).await.unwrap().unwrap(),
-        0,
-        "a remote that goes takes kaspad's connection with it"
-    );
+    is_closed(&mut kaspad).await;
+}
+
+#[tokio::test]
+async fn where_the_rpc_allows_it_kaspad_is_had_to_dial_once_the_peer_is_reached() {
+    let (dialer, listener) = memory_network(peer(1));
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::controlled(node.clone());
+    let local = desk.keep(by_memory(peer(2), dialer)).await;
+    desk.follow();
+    let _remote = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!(node.asked().await, local, "only then is kaspad asked");
+    let _kaspad = TcpStream::connect(local).await.unwrap();
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { .. })).await;
+}
+
+#[tokio::test]
+async fn where_the_rpc_forbids_it_that_is_told_once() {
+    let (dialer, _listener) = memory_network(peer(1));
+    let node = Arc::new(Node::on("simnet"));
+    node.forbid(ControlError::NotAllowed("safe mode".into()));
+    let mut desk = Desk::controlled(node);
+    desk.keep(by_memory(peer(2), dialer)).await;
+    desk.follow();
+    desk.wait(|event| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode")).await;
+}
+
+#[tokio::test]
+async fn a_ban_of_an_address_is_a_ban_of_the_peer_until_it_is_lifted() {
+    let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::with(kaspad.local_addr().unwrap(), support::let_all_in(), Some(node.clone()));
+    desk.follow();
+    desk.wait(|event| matches!(event, GatewayEvent::KaspadUp { .. })).await;
+    let dialer = desk.serve(2);
+    let mut stream = dial(&dialer).await;
+    let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
+
+    node.change(|snapshot| snapshot.banned.push(from.ip()));
+    desk.wait(|event| matches!(event, GatewayEvent::PeerBanned { peer: banned, .. } if *banned == peer(2))).await;
+    is_closed(&mut stream).await;
+    dial(&dialer).await;
+    assert!(desk.refused().await.contains("banned"));
+
+    node.change(|snapshot| snapshot.banned.clear());
+    desk.wait(|event| matches!(event, GatewayEvent::PeerUnbanned { peer: lifted, .. } if *lifted == peer(2))).await;
+    let _stream = dial(&dialer).await;
+    let (_connection, again) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
+    assert_eq!(again.ip(), from.ip());
+}
+
+#[tokio::test]
+async fn a_kaspad_on_another_network_gets_no_peers() {
+    let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Arc::new(Node::on("mainnet"));
+    let mut desk = Desk::with(kaspad.local_addr().unwrap(), support::let_all_in(), Some(node.clone()));
+    desk.follow();
+    desk.wait(|event| matches!(event, GatewayEvent::KaspadOnOtherNetwork { network, .. } if network == "mainnet")).await;
+    let dialer = desk.serve(2);
+    let mut stream = dial(&dialer).await;
+    assert_eq!(desk.refused().await, "kaspad is on mainnet, this gateway on simnet");
+    is_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_node_that_kaspad_has_twice_is_noticed() {
+    let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::with(kaspad.local_addr().unwrap(), support::let_all_in(), Some(node.clone()));
+    let dialer = desk.serve(2);
+    let _stream = dial(&dialer).await;
+    let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
+    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address };
+    node.change(|snapshot: &mut NodeSnapshot| snapshot.peers = vec![at(from), at(([192, 0, 2, 1], 16511).into())]);
+    desk.follow();
+    let told = desk.wait(|event| matches!(event, GatewayEvent::SeenTwice { .. })).await;
+    let GatewayEvent::SeenTwice { addresses, .. } = told else { unreachable!() };
+    assert_eq!(addresses.len(), 2);
+}
+
+#[tokio::test]
+async fn a_relayed_session_of_ours_moves_when_a_direct_path_comes_up() {
+    let (dialer, listener) = memory_network(peer(1));
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::controlled(node.clone());
+    let reach = support::by_memory_over_relay(peer(2), dialer);
+    let local = desk.keep(reach.clone()).await;
+    desk.follow();
+    let _first = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    node.asked().await;
+    let mut kaspad = TcpStream::connect(local).await.unwrap();
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { path, .. } if path.is_relayed())).await;
+
+    reach.now_direct();
+    desk.gateway().direct_path(&peer(2));
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayMoving { .. })).await;
+    is_closed(&mut kaspad).await;
+    let _second = timeout(Duration::from_secs(10), listener.accept()).await.unwrap().unwrap();
+    node.asked().await;
+    let _kaspad = TcpStream::connect(local).await.unwrap();
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { path, .. } if !path.is_relayed())).await;
 }

@@ -46,6 +46,16 @@ impl KaspaNetwork {
             Self::Devnet => 16611,
         }
     }
+
+    /// The port of kaspad's gRPC by default: never a peer's.
+    pub fn grpc_port(self) -> u16 {
+        self.p2p_port() - 1
+    }
+
+    /// The port of kaspad's JSON RPC by default.
+    pub fn json_rpc_port(self) -> u16 {
+        self.grpc_port() + 2_000
+    }
 }
 
 impl fmt::Display for KaspaNetwork {
@@ -73,6 +83,7 @@ mod tests {
             assert_eq!(network.to_string().parse(), Ok(network));
             assert_eq!(network.wire_name().parse(), Ok(network));
         }
+        assert_eq!((KaspaNetwork::Simnet.grpc_port(), KaspaNetwork::Simnet.json_rpc_port()), (16510, 18510));
         assert!("moonnet".parse::<KaspaNetwork>().unwrap_err().to_string().contains("testnet-10"));
     }
 }

@@ -177,8 +177,7 @@ impl KaspaNode {
 
     fn admit(&self, router: &Router, policy: &dyn TransportPolicy, now: Timestamp) -> Result<(), HandshakeError> {
         let class = PeerClass::of(router.info(), &router.path());
-        let (inbound, same_class) = self.hub().inbound(&class);
-        let request = AdmissionRequest { peer: router.info().peer.clone(), class, inbound, same_class };
+        let request = AdmissionRequest::beside(router.info().peer.clone(), class, &self.hub().inbound());
         match policy.admit(&request, now) {
             Admission::Accept => Ok(()),
             Admission::Refuse(reason) => Err(HandshakeError::NotAdmitted(reason.to_string())),

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{StreamDialer, StreamListener, Timestamp, TransportPolicy};
 use kaspath_kaspa_adaptor::{KaspaNode, NodeConfig};
-use kaspath_policy::{Executor, StrategyConfig};
+use kaspath_policy::Executor;
 use kaspath_transport_libp2p::Network;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     let node_settings = settings.node.clone().context("a node's settings")?;
     let printer = Printer::new(settings.output.clone());
-    let policy = StrategyConfig::new(node_settings.policy).build();
+    let policy = node_settings.policy.clone().build();
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
     printer.started("node", &network);
@@ -54,7 +54,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     }
 
     let result = tokio::select! {
-        stopped = signals::stop_requested() => stopped.context("cannot watch for signals"),
+        stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
         reached = reach_all(&node_settings, &network, &kaspa, policy, &printer) => reached,
     };
     kaspa.shutdown().await;

@@ -28,7 +28,21 @@ pub(super) struct ConfigFile {
     pub(super) network: Option<KaspaNetwork>,
     pub(super) policy: Option<StrategyName>,
     pub(super) kaspa_listen: Option<SocketAddr>,
+    pub(super) kaspad: Option<SocketAddr>,
+    pub(super) kaspad_rpc: Option<String>,
+    pub(super) inbound: Inbound,
     pub(super) relay_server: RelayServer,
+}
+
+/// How many inbound peers a node takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Inbound {
+    pub(super) total: Option<usize>,
+    pub(super) per_address: Option<usize>,
+    pub(super) per_prefix: Option<usize>,
+    pub(super) per_relay: Option<usize>,
+    pub(super) newcomers: Option<usize>,
 }
 
 /// The relay's limits.

@@ -2,13 +2,14 @@
 
 mod environment;
 mod file;
+mod gateway;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::{StrategyConfig, StrategyName};
+use kaspath_policy::StrategyConfig;
 use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
 };
 use environment::Environment;
 use file::ConfigFile;
+pub(crate) use gateway::{GatewaySettings, is_usable};
 
 /// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
 const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
@@ -32,18 +34,11 @@ pub(crate) struct Settings {
     pub(crate) gateway: Option<GatewaySettings>,
 }
 
-/// What only the gateway needs.
-#[derive(Clone, Debug)]
-pub(crate) struct GatewaySettings {
-    pub(crate) kaspad: SocketAddr,
-    pub(crate) table: PathBuf,
-}
-
 /// What only nodes need, not relays.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeSettings {
     pub(crate) network: KaspaNetwork,
-    pub(crate) policy: StrategyName,
+    pub(crate) policy: StrategyConfig,
     pub(crate) remotes: Vec<PeerLocator>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
@@ -86,21 +81,12 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         gateway: None,
     };
     match command {
-        Command::Id(_) => {}
+        Command::Id(_) | Command::Exec(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
-        Command::Gateway(args) => {
-            listening(&mut settings.network_config, &args.listen, &file, &environment, ANY_PORT)?;
-            let node = peers(&mut settings.network_config, &args.peers, &file, &environment)?;
-            let network = node.network;
-            // Peers of another network share no protocol with us: kaspad never sees them.
-            settings.network_config.protocols = vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())];
-            let kaspad = args.kaspad.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));
-            if !(kaspad.is_ipv4() && kaspad.ip().is_loopback()) {
-                bail!("--kaspad {kaspad} is not IPv4 loopback, but peers reach kaspad from 127.x addresses: use 127.0.0.1");
-            }
-            let table = settings.identity.with_file_name("gateway-addresses.json");
-            settings.gateway = Some(GatewaySettings { kaspad, table });
-            settings.node = Some(node);
+        Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment)?,
+        Command::Run(args) => {
+            gateway::resolve(&mut settings, &args.gateway, &file, &environment)?;
+            gateway::for_kaspad(&mut settings, args, &file, &lookup)?;
         }
         Command::Server(args) | Command::Client(args) => {
             let node = node(&mut settings.network_config, args, &file, &environment)?;
@@ -201,8 +187,13 @@ fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environm
 
 fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
     config.relays = first([&args.relay, &environment.relays, &file.relay]);
-    let policy = args.policy.or(file.policy).unwrap_or_default();
-    let strategy = StrategyConfig::new(policy).build();
+    let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
+    let inbound = &mut policy.inbound;
+    inbound.total = file.inbound.total.unwrap_or(inbound.total);
+    inbound.per_address = file.inbound.per_address.unwrap_or(inbound.per_address);
+    inbound.per_prefix = file.inbound.per_prefix.unwrap_or(inbound.per_prefix);
+    inbound.per_relay = file.inbound.per_relay.unwrap_or(inbound.per_relay);
+    let strategy = policy.clone().build();
     config.punch =
         PunchConfig { transports: strategy.punch_transports(), cadence: strategy.punch_cadence(), ..PunchConfig::default() };
     let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());

@@ -47,6 +47,8 @@ pub(crate) struct Site {
 pub(crate) struct Lab {
     pub(crate) relay: Host,
     pub(crate) sites: [Site; 2],
+    number: u32,
+    internet: String,
     namespaces: Vec<String>,
 }
 
@@ -60,12 +62,21 @@ impl Lab {
         let built = builder.build(specs);
         let namespaces = builder.namespaces;
         match built {
-            Ok((relay, sites)) => Ok(Lab { relay, sites, namespaces }),
+            Ok((internet, relay, sites)) => Ok(Lab { relay, sites, number, internet, namespaces }),
             Err(error) => {
                 remove(&namespaces);
                 Err(error)
             }
         }
+    }
+
+    /// One more host on the lab's internet, with a public address and no delay.
+    pub(crate) fn add_public(&mut self, ip: Ipv4Addr) -> Result<Host> {
+        let [.., last] = ip.octets();
+        let mut builder = Builder { number: self.number, namespaces: std::mem::take(&mut self.namespaces) };
+        let added = builder.public(&self.internet, &format!("pub-{last}"), &format!("pub{last}"), ip);
+        self.namespaces = builder.namespaces;
+        Ok(Host { namespace: added? })
     }
 
     /// Bytes that the relay's interface has moved so far, both ways, by the kernel's count.
@@ -141,19 +152,24 @@ impl Builder {
         Ok(name)
     }
 
-    fn build(&mut self, specs: [SiteSpec; 2]) -> Result<(Host, [Site; 2])> {
+    fn build(&mut self, specs: [SiteSpec; 2]) -> Result<(String, Host, [Site; 2])> {
         let internet = self.namespace("inet")?;
         shell::run(Some(&internet), "ip link add br0 type bridge")?;
         shell::run(Some(&internet), "ip link set br0 up")?;
 
-        let relay = self.namespace("relay")?;
-        veth(&internet, "relay0", &relay, "eth0")?;
-        shell::run(Some(&internet), "ip link set relay0 master br0")?;
-        shell::run(Some(&relay), &format!("ip addr add {RELAY_IP}/24 dev eth0"))?;
-
+        let relay = self.public(&internet, "relay", "relay0", RELAY_IP)?;
         let first = self.site(&internet, 1, specs[0])?;
         let second = self.site(&internet, 2, specs[1])?;
-        Ok((Host { namespace: relay }, [first, second]))
+        Ok((internet, Host { namespace: relay }, [first, second]))
+    }
+
+    /// A host on the bridge.
+    fn public(&mut self, internet: &str, role: &str, port: &str, ip: Ipv4Addr) -> Result<String> {
+        let host = self.namespace(role)?;
+        veth(internet, port, &host, "eth0")?;
+        shell::run(Some(internet), &format!("ip link set {port} master br0"))?;
+        shell::run(Some(&host), &format!("ip addr add {ip}/24 dev eth0"))?;
+        Ok(host)
     }
 
     fn site(&mut self, internet: &str, index: u8, spec: SiteSpec) -> Result<Site> {

@@ -1,35 +1,38 @@
-//! Two unmodified kaspads, each behind its own NAT, joined by gateways.
+//! Two unmodified kaspads, each behind its own NAT, joined by gateways; and the
+//! same two over plain TCP, to compare.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use tokio::{
-    process::{Child, Command},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
-use super::cast::{SESSION, START, reserved, sites, start_relay, started, strings};
+use super::{
+    cast::{SESSION, START, reserved, sites, start_relay, started, strings},
+    nodes::{Kaspad, P2P, Rpc},
+};
 use crate::{
     cli::GatewayArgs,
     evidence::Evidence,
-    net::{Host, Lab, NatKind, WireSpec},
+    net::{Lab, NatKind, WireSpec},
     process::{Program, kaspath, need_kaspad},
+    stats::percentile,
 };
 
-const RPC: &str = "127.0.0.1:18510";
 /// Blocks mined live, on each side, once the two are in sync.
 const LIVE_BLOCKS: u64 = 20;
 /// The relay's bytes while live blocks pass: keepalives.
 const KEEPALIVE_BYTES: u64 = 4_000;
-/// Time to sync, for the default number of blocks many times what it takes.
-const SYNC: Duration = Duration::from_secs(240);
+/// Time to sync a block, many times what it takes.
+const BLOCK: Duration = Duration::from_millis(100);
+/// Between two looks at the block count while the time is taken.
+const LOOK: u64 = 20;
 
 pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     need_kaspad(&args.kaspad)?;
     let kaspath = kaspath(args.common.kaspath.as_ref())?;
-    let nat = NatKind::PortRestricted;
-    let lab = Lab::build(sites(nat, nat, WireSpec::from_args(&args.common)))?;
+    let lab = Lab::build(sites(args.client_nat, args.server_nat, WireSpec::from_args(&args.common)))?;
+    let must_be_direct = args.client_nat.can_punch(args.server_nat);
     let dirs = tempfile::tempdir()?;
     let dir = |name: &str| dirs.path().join(name).display().to_string();
     let [left_dir, right_dir] = ["left", "right"].map(dir);
@@ -55,80 +58,88 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
         evidence.name(id, name);
     }
 
-    let _right_kaspad = start_kaspad(args, right, dirs.path(), "right-kaspad", None)?;
+    let right_kaspad = Kaspad::start("right-kaspad", &args.kaspad, right, dirs.path(), &[])?;
     println!("mining {} blocks on the right kaspad ...", args.blocks);
-    let mut right_rpc = start_rpc(right, args.blocks)?;
-    right_rpc.wait_event("mined", Duration::from_secs(30) + Duration::from_millis(100) * args.blocks as u32).await?;
-    let goal = block_count(&mut right_rpc).await?;
+    let goal = Rpc::mine(right, args.blocks).await?.blocks().await?;
+    let mut right_rpc = Rpc::watch(right)?;
+
+    // Rounds alternate, so that what the machine does besides falls on both alike.
+    let mut rates = [Vec::new(), Vec::new()];
+    if args.rounds > 0 {
+        // The same way for plain TCP, which needs the port forwarded.
+        let plain = format!("{}:{P2P}", lab.sites[1].wan_ip);
+        for round in 1..=args.rounds {
+            for (way, peer) in [("gateway", &peer_address), ("plain TCP", &plain)] {
+                let kind = if way == "gateway" { args.server_nat } else { NatKind::FullCone };
+                lab.change_nat(1, kind)?;
+                let mut kaspad =
+                    Kaspad::start("compared-kaspad", &args.kaspad, left, dirs.path(), &[&format!("--addpeer={peer}")])?;
+                let rate = sync(&mut Rpc::watch_every(left, LOOK)?, goal).await?;
+                kaspad.stop().await?;
+                std::fs::remove_dir_all(dirs.path().join("compared-kaspad"))?;
+                println!("round {round}: {goal} blocks over {way}: {rate:.1} blocks/s");
+                rates[usize::from(way != "gateway")].push(rate);
+            }
+        }
+        lab.change_nat(1, args.server_nat)?;
+    }
 
     println!("the left kaspad starts, with --addpeer={peer_address}");
-    let _left_kaspad = start_kaspad(args, left, dirs.path(), "left-kaspad", Some(&peer_address))?;
+    left_gateway.drain();
+    let left_kaspad = Kaspad::start("left-kaspad", &args.kaspad, left, dirs.path(), &[&format!("--addpeer={peer_address}")])?;
     let opened = left_gateway.wait_event("gateway-opened", SESSION).await?;
     println!("its connection goes through: {}", opened["path"]);
-    if opened["path"].get("direct").is_none() {
-        bail!("the session is not direct: {opened}");
+    if opened["path"].get("direct").is_some() != must_be_direct {
+        bail!("the session does not take the way that it must: {opened}");
     }
-    let begin = Instant::now();
-    let mut left_rpc = start_rpc(left, 0)?;
-    await_blocks(&mut left_rpc, goal, SYNC).await?;
-    let seconds = begin.elapsed().as_secs_f64();
-    println!("synced {goal} blocks in {seconds:.1} s: {:.0} blocks/s over the punched path", goal as f64 / seconds);
+    let mut left_rpc = Rpc::watch_every(left, LOOK)?;
+    let rate = sync(&mut left_rpc, goal).await?;
+    println!("synced {goal} blocks: {rate:.1} blocks/s over {}", if must_be_direct { "the punched path" } else { "the relay" });
 
-    // Live, both ways: what the one mines the other gets, and the relay stands still.
-    sleep(Duration::from_secs(1)).await;
-    let relay_bytes = lab.relay_bytes()?;
-    let mut right_miner = start_rpc(right, LIVE_BLOCKS)?;
-    right_miner.wait_event("mined", SESSION).await?;
-    await_blocks(&mut left_rpc, goal + LIVE_BLOCKS, SESSION).await?;
-    let mut left_miner = start_rpc(left, LIVE_BLOCKS)?;
-    left_miner.wait_event("mined", SESSION).await?;
-    await_blocks(&mut right_rpc, goal + 2 * LIVE_BLOCKS, SESSION).await?;
-    let relay_bytes = lab.relay_bytes()? - relay_bytes;
+    let relay_bytes = follow_live(&lab, &mut left_rpc, &mut right_rpc, goal).await?;
     println!("{LIVE_BLOCKS} live blocks each way; the relay's interface moved {relay_bytes} bytes meanwhile");
-    if relay_bytes > KEEPALIVE_BYTES {
+    if must_be_direct && relay_bytes > KEEPALIVE_BYTES {
         bail!("not direct: the relay moved {relay_bytes} bytes");
     }
     evidence.events("left-gateway", &left_gateway.stop().await?)?;
     evidence.events("right-gateway", &right_gateway.stop().await?)?;
     evidence.events("relay", &relay.stop().await?)?;
-    for name in ["left-kaspad", "right-kaspad"] {
-        evidence.table(&format!("{name}.log"), &fs::read_to_string(dirs.path().join(format!("{name}.log")))?)?;
+    left_kaspad.keep_log(&evidence)?;
+    right_kaspad.keep_log(&evidence)?;
+    let medians = rates.clone().map(|rates| percentile(&rates, 0.5));
+    let ratio = medians[0] / medians[1];
+    let nats = format!("{} x {}", args.client_nat, args.server_nat);
+    evidence.summary(&json!({
+        "nats": nats, "blocks": goal, "blocks-per-second": rate, "live-blocks": 2 * LIVE_BLOCKS, "relay-bytes": relay_bytes,
+        "gateway-rates": rates[0], "plain-rates": rates[1], "ratio-of-medians": ratio,
+    }))?;
+    if args.rounds > 0 {
+        println!("medians: {:.1} blocks/s over the gateway, {:.1} over plain TCP: {ratio:.3}", medians[0], medians[1]);
+        if ratio < args.min_ratio {
+            bail!("the gateway is slower than {} of plain TCP", args.min_ratio);
+        }
     }
-    evidence
-        .summary(&json!({ "blocks": goal, "seconds": seconds, "live-blocks": 2 * LIVE_BLOCKS, "relay-bytes": relay_bytes }))?;
     println!("evidence: {}", evidence.dir().display());
     println!("1 passed, 0 failed");
     Ok(())
 }
 
-fn start_kaspad(args: &GatewayArgs, host: &Host, dirs: &Path, name: &str, peer: Option<&str>) -> Result<Child> {
-    let mut command = Command::new("nsenter");
-    command
-        .arg(format!("--net=/run/netns/{}", host.namespace))
-        .arg(&args.kaspad)
-        .args(["--simnet", "--nodnsseed", "--disable-upnp", "--yes", "--nologfiles", "--nogrpc", "--unsaferpc"])
-        .args(["--enable-unsynced-mining", "--listen=127.0.0.1:16511", &format!("--rpclisten-json={RPC}")])
-        .arg(format!("--appdir={}", dirs.join(name).display()))
-        .args(peer.map(|peer| format!("--addpeer={peer}")))
-        .stdout(fs::File::create(dirs.join(format!("{name}.log")))?)
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true);
-    command.spawn().context("cannot start kaspad")
+/// Blocks per second from the peer's appearing to the last block.
+async fn sync(rpc: &mut Rpc, goal: u64) -> Result<f64> {
+    rpc.await_peers("a peer", SESSION, |peers| !peers.is_empty()).await?;
+    let begin = Instant::now();
+    rpc.await_blocks(goal, SESSION + BLOCK * u32::try_from(goal)?).await?;
+    Ok(goal as f64 / begin.elapsed().as_secs_f64())
 }
 
-fn start_rpc(host: &Host, mine: u64) -> Result<Program> {
-    let url = format!("ws://{RPC}");
-    Program::start("rpc", host, &std::env::current_exe()?, &strings(&["rpc", "--url", &url, "--mine", &mine.to_string()]))
-}
-
-async fn block_count(rpc: &mut Program) -> Result<u64> {
-    let event = rpc.wait_event("dag", START).await?;
-    event["blocks"].as_u64().context("no block count")
-}
-
-async fn await_blocks(rpc: &mut Program, goal: u64, within: Duration) -> Result<()> {
-    let what = format!("{goal} blocks");
-    rpc.wait_for(&what, within, |event| event["blocks"].as_u64().is_some_and(|blocks| event["event"] == "dag" && blocks >= goal))
-        .await
-        .map(drop)
+/// What the one mines the other gets, both ways; the relay's bytes meanwhile.
+async fn follow_live(lab: &Lab, left: &mut Rpc, right: &mut Rpc, goal: u64) -> Result<u64> {
+    // The sync's last acknowledgements are not to be counted.
+    sleep(Duration::from_secs(1)).await;
+    let before = lab.relay_bytes()?;
+    Rpc::mine(&lab.sites[1].host, LIVE_BLOCKS).await?;
+    left.await_blocks(goal + LIVE_BLOCKS, SESSION).await?;
+    Rpc::mine(&lab.sites[0].host, LIVE_BLOCKS).await?;
+    right.await_blocks(goal + 2 * LIVE_BLOCKS, SESSION).await?;
+    Ok(lab.relay_bytes()? - before)
 }

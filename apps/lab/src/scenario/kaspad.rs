@@ -86,7 +86,7 @@ pub(crate) async fn kaspad(args: &KaspadArgs) -> Result<()> {
     Ok(())
 }
 
-async fn loopback_up() -> Result<()> {
+pub(super) async fn loopback_up() -> Result<()> {
     let status =
         Command::new("ip").args(["link", "set", "lo", "up"]).status().await.context("cannot start `ip`: install iproute2")?;
     if status.success() { Ok(()) } else { bail!("cannot bring loopback up") }

@@ -2,19 +2,26 @@
 
 mod bench;
 mod cast;
+mod crowd;
 mod demo;
 mod gateway;
 mod kaspad;
 mod matrix;
+mod memory;
+mod nodes;
 mod paths;
 mod pump;
+mod restarts;
 mod rpc;
 
 pub(crate) use bench::bench;
+pub(crate) use crowd::crowd;
 pub(crate) use demo::demo;
 pub(crate) use gateway::gateway;
 pub(crate) use kaspad::kaspad;
 pub(crate) use matrix::matrix;
+pub(crate) use memory::{idle, memory};
 pub(crate) use paths::paths;
 pub(crate) use pump::pump;
+pub(crate) use restarts::restarts;
 pub(crate) use rpc::rpc;

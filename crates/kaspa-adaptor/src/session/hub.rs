@@ -67,13 +67,11 @@ impl Hub {
         Ok(Place { hub: self.clone(), peer })
     }
 
-    /// Inbound peers in all, and of that class.
-    pub(crate) fn inbound(&self, class: &PeerClass) -> (usize, usize) {
+    /// The classes of the inbound peers.
+    pub(crate) fn inbound(&self) -> Vec<PeerClass> {
         let peers = self.lock();
         let inbound = peers.values().filter(|peer| peer.router.info().direction == Direction::Inbound);
-        inbound.fold((0, 0), |(all, same), peer| {
-            (all + 1, same + usize::from(PeerClass::of(peer.router.info(), &peer.router.path()) == *class))
-        })
+        inbound.map(|peer| PeerClass::of(peer.router.info(), &peer.router.path())).collect()
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.

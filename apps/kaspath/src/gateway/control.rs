@@ -1,0 +1,61 @@
+//! kaspad's RPC as the gateway's port wants it.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use kaspath_gateway::{ControlError, NodeControl, NodePeer, NodeSnapshot};
+use kaspath_kaspad_rpc::{KaspadRpc, RpcError};
+use tokio::sync::Mutex;
+
+/// Connects when it is needed, and again after an error.
+pub(super) struct RpcControl {
+    url: String,
+    connection: Mutex<Option<KaspadRpc>>,
+}
+
+impl RpcControl {
+    pub(super) fn new(url: String) -> Self {
+        Self { url, connection: Mutex::default() }
+    }
+
+    async fn with<T>(&self, calls: impl AsyncFnOnce(&mut KaspadRpc) -> Result<T, RpcError>) -> Result<T, ControlError> {
+        let mut connection = self.connection.lock().await;
+        // Taken out, so that a call that is dropped halfway takes its connection with it.
+        let called = match connection.take() {
+            Some(rpc) => Ok(rpc),
+            None => KaspadRpc::connect(&self.url).await,
+        };
+        let called = match called {
+            Ok(mut rpc) => calls(&mut rpc).await.map(|value| (value, rpc)),
+            Err(error) => Err(error),
+        };
+        match called {
+            Ok((value, rpc)) => {
+                *connection = Some(rpc);
+                Ok(value)
+            }
+            Err(RpcError::Refused { message, .. }) => Err(ControlError::NotAllowed(message)),
+            Err(error) => Err(ControlError::Unreachable(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl NodeControl for RpcControl {
+    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+        self.with(async |rpc| {
+            let info = rpc.server_info().await?;
+            let blocks = rpc.block_dag().await?.block_count;
+            let peers = rpc.connected_peers().await?.into_iter().map(|peer| NodePeer { id: peer.id, address: peer.address });
+            let peers = peers.collect();
+            let banned = rpc.banned_addresses().await?;
+            let (version, network, synced) = (info.server_version, info.network_id, info.is_synced);
+            Ok(NodeSnapshot { version, network, synced, blocks, peers, banned })
+        })
+        .await
+    }
+
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
+        self.with(async |rpc| rpc.add_peer(address, false).await).await
+    }
+}

@@ -1,0 +1,193 @@
+//! `kaspath gateway`: private peers and an unmodified kaspad. `kaspath run` is
+//! the same with the kaspad.
+
+mod control;
+mod text;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use kaspath_domain::{DuplexStream, PeerIdentity, PlanRequest, StreamDialer};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, NodeControl, PeerTable, Reach};
+use kaspath_policy::Executor;
+use kaspath_transport_libp2p::{Network, NetworkEvent};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    task::JoinSet,
+};
+
+use crate::{
+    node::{now, remote::Remote},
+    output::Printer,
+    run::Supervisor,
+    settings::{NodeSettings, Settings},
+    signals,
+};
+use control::RpcControl;
+
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    let node = settings.node.clone().context("a node's settings")?;
+    let gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
+    let printer = Printer::new(settings.output.clone());
+    let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
+    let policy = node.policy.clone().build();
+    let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
+    printer.started("gateway", &network);
+    settings.warn_if_lonely(&printer);
+    gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
+
+    let report = printer.clone();
+    let gateway = Gateway::new(GatewayParts {
+        local: network.local_peer().clone(),
+        kaspad: gateway_settings.kaspad,
+        network: node.network.to_string(),
+        port: gateway_settings.peer_port(),
+        table: table.clone(),
+        newcomers: gateway_settings.newcomers,
+        policy: policy.clone(),
+        control: gateway_settings.rpc.clone().map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
+        clock: Arc::new(now),
+        report: Arc::new(move |event: GatewayEvent| report.event(&event, text::describe(&event))),
+    });
+
+    let mut tasks = JoinSet::new();
+    in_background(&mut tasks, &gateway, &network, &table, &printer);
+    let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
+    let remotes = keep_remotes(&mut tasks, &gateway, &network, &executor, &node, &printer).await?;
+
+    // A kaspad that is run is told to end, and waited for, whatever ends the rest.
+    let mut failure = Ok(());
+    let stop = async {
+        tokio::select! {
+            stopped = signals::stop_requested() => stopped.unwrap_or(Signal::SIGTERM),
+            failed = first_failure(&mut tasks) => {
+                failure = failed;
+                Signal::SIGTERM
+            }
+        }
+    };
+    let result = match gateway_settings.run {
+        Some(mut plan) => {
+            plan.keep_peers(&remotes);
+            Supervisor::new(plan, printer.clone(), settings.output.format).run(stop).await
+        }
+        None => {
+            stop.await;
+            Ok(())
+        }
+    };
+    tasks.shutdown().await;
+    network.shutdown().await;
+    failure.and(result).and(table.save().await.map_err(Into::into))
+}
+
+fn in_background(
+    tasks: &mut JoinSet<Result<()>>,
+    gateway: &Gateway,
+    network: &Arc<Network>,
+    table: &Arc<PeerTable>,
+    printer: &Printer,
+) {
+    let events = printer.clone().follow_network(network.events());
+    tasks.spawn(async move {
+        events.await;
+        Ok(())
+    });
+    let (serving, listener) = (gateway.clone(), network.listener());
+    tasks.spawn(async move {
+        serving.serve(listener).await;
+        Ok(())
+    });
+    let following = gateway.clone();
+    tasks.spawn(async move {
+        following.follow().await;
+        Ok(())
+    });
+    let (moving, mut events) = (gateway.clone(), network.events());
+    tasks.spawn(async move {
+        loop {
+            match events.recv().await {
+                Ok(NetworkEvent::PunchSucceeded { peer, .. }) => moving.direct_path(&peer),
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+    });
+    let (saving, printer) = (table.clone(), printer.clone());
+    tasks.spawn(async move {
+        saving.keep_saved(|error| printer.warning(&error.to_string())).await;
+        Ok(())
+    });
+}
+
+/// Lets kaspad reach each remote; returns with their addresses once all are open.
+async fn keep_remotes(
+    tasks: &mut JoinSet<Result<()>>,
+    gateway: &Gateway,
+    network: &Network,
+    executor: &Arc<Executor>,
+    node: &NodeSettings,
+    printer: &Printer,
+) -> Result<Vec<SocketAddr>> {
+    let remotes = Remote::group(&node.remotes);
+    let (opened, mut listening) = mpsc::channel(remotes.len().max(1));
+    for remote in remotes {
+        let Some(peer) = remote.request.peer.clone() else {
+            bail!("{:?} names no peer: append /p2p/<peer id>", remote.request.addresses);
+        };
+        if &peer == network.local_peer() {
+            bail!("{peer} is this node itself");
+        }
+        let reach = Arc::new(Planned { peer: peer.clone(), request: remote.request, executor: executor.clone() });
+        let (gateway, printer, opened) = (gateway.clone(), printer.clone(), opened.clone());
+        tasks.spawn(async move {
+            let listening = move |local: SocketAddr| {
+                let event = json!({ "event": "gateway-peer", "peer": peer, "address": local });
+                printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", peer.short()));
+                let _ = opened.try_send(local);
+            };
+            gateway.keep(reach, listening).await.map_err(anyhow::Error::from)
+        });
+    }
+    drop(opened);
+    let mut addresses = Vec::new();
+    while let Some(address) = listening.recv().await {
+        addresses.push(address);
+    }
+    // One that could not be opened has failed its task, which ends the program after this.
+    Ok(addresses)
+}
+
+/// The first failure of a task; those that end in order are waited for to the last.
+async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.context("a task")??;
+    }
+    Ok(())
+}
+
+/// Reaches a peer by the policy's plan.
+struct Planned {
+    peer: PeerIdentity,
+    request: PlanRequest,
+    executor: Arc<Executor>,
+}
+
+#[async_trait]
+impl Reach for Planned {
+    fn peer(&self) -> &PeerIdentity {
+        &self.peer
+    }
+
+    async fn reach(&self) -> Result<DuplexStream, String> {
+        let reached = self.executor.reach(&self.request).await;
+        reached.map(|(stream, _)| stream).map_err(|error| error.to_string())
+    }
+
+    fn random(&self) -> f64 {
+        rand::random()
+    }
+}

@@ -1,0 +1,160 @@
+//! Starts kaspad, passes signals on, starts it again when it fails.
+
+use std::{
+    os::fd::AsFd,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use kaspath_domain::RetryCadence;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+    time::{interval_at, sleep, timeout},
+};
+
+use super::KaspadPlan;
+use crate::{cli::LogFormat, output::Printer};
+
+/// A first start that ends sooner has a wrong flag, or data that is in use.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// A kaspad that has run for so long starts the cadence anew.
+const HEALTHY: Duration = Duration::from_secs(120);
+/// kaspad writes its caches down when it ends, which takes a while on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two lines that say so.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Looks after one kaspad.
+pub(crate) struct Supervisor {
+    plan: KaspadPlan,
+    printer: Printer,
+    format: LogFormat,
+}
+
+impl Supervisor {
+    pub(crate) fn new(mut plan: KaspadPlan, printer: Printer, format: LogFormat) -> Self {
+        if let Some(program) = beside_this(&plan.program) {
+            plan.program = program;
+        }
+        Self { plan, printer, format }
+    }
+
+    /// Says what kaspad gets beside its owner's flags.
+    fn explain(&self) {
+        for change in &self.plan.changes {
+            self.printer.line(&format!("kaspad also gets {change}"));
+        }
+        for warning in &self.plan.warnings {
+            self.printer.warning(warning);
+        }
+    }
+
+    /// Runs kaspad until it ends in order by itself, or until `stop` gives a
+    /// signal to pass on. Dropping the future kills kaspad: let it return.
+    pub(crate) async fn run(&self, stop: impl Future<Output = Signal>) -> Result<()> {
+        self.nobody_is_there().await?;
+        self.explain();
+        let cadence = RetryCadence::persistent();
+        let mut failures = 0;
+        let mut first = true;
+        tokio::pin!(stop);
+        loop {
+            let begin = Instant::now();
+            let mut child = self.spawn()?;
+            let status = tokio::select! {
+                status = child.wait() => status.context("cannot wait for kaspad")?,
+                signal = &mut stop => return self.end(child, signal).await,
+            };
+            let ran = begin.elapsed();
+            if status.success() {
+                self.printer.line("kaspad has ended by itself, in order");
+                return Ok(());
+            }
+            // One that was killed is no such thing.
+            if first && ran < AT_ONCE && status.code().is_some() {
+                bail!("kaspad ended at once ({}): what it printed says why", status);
+            }
+            first = false;
+            failures = if ran > HEALTHY { 1 } else { failures + 1 };
+            let delay = cadence.delay(failures, rand::random()).unwrap_or(HEALTHY);
+            self.printer.warning(&format!(
+                "kaspad ended after {:.0} s ({}); it is started again in {:.1} s",
+                ran.as_secs_f64(),
+                status,
+                delay.as_secs_f64()
+            ));
+            tokio::select! {
+                () = sleep(delay) => {}
+                _ = &mut stop => return Ok(()),
+            }
+        }
+    }
+
+    /// Two kaspads on one port would make peers meet the wrong one.
+    async fn nobody_is_there(&self) -> Result<()> {
+        let p2p = self.plan.p2p;
+        if let Ok(Ok(_)) = timeout(Duration::from_secs(1), TcpStream::connect(p2p)).await {
+            bail!("something listens at {p2p} already: stop that kaspad first, or put `kaspath gateway` beside it");
+        }
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
+        command.args(["exec", "--"]).arg(&self.plan.program).args(&self.plan.args);
+        // Its own group: Ctrl-C in a terminal reaches this program alone, which passes it on.
+        command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
+        if self.format == LogFormat::Json {
+            // Standard output is for events.
+            command.stdout(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?));
+        }
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?;
+        let event = json!({ "event": "kaspad-started", "pid": child.id(), "args": self.plan.args });
+        self.printer.event(&event, format!("kaspad started: {} {}", self.plan.program, self.plan.args.join(" ")));
+        Ok(child)
+    }
+
+    async fn end(&self, mut child: Child, signal: Signal) -> Result<()> {
+        let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+        self.printer.line("kaspad is told to end, and waited for");
+        let begin = Instant::now();
+        // It may have ended in this very moment.
+        let _ = kill(Pid::from_raw(pid), signal);
+        let mut progress = interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    let status = status.context("cannot wait for kaspad")?;
+                    self.printer.line(&format!("kaspad has ended ({}) after {:.1} s", status, begin.elapsed().as_secs_f64()));
+                    return Ok(());
+                }
+                _ = progress.tick() => {
+                    if begin.elapsed() > PATIENCE {
+                        child.kill().await.context("cannot kill kaspad")?;
+                        bail!("kaspad did not end within {PATIENCE:?} and was killed");
+                    }
+                    self.printer.line("kaspad is still writing its data down; a second signal ends this at once");
+                }
+            }
+        }
+    }
+}
+
+/// The program's path if it is not on the PATH but stands beside this one, as
+/// after `./install` in a shell that has not read its profile again.
+fn beside_this(program: &str) -> Option<String> {
+    let on_path =
+        || std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    if program.contains('/') || on_path() {
+        return None;
+    }
+    let beside = std::env::current_exe().ok()?.with_file_name(program);
+    beside.is_file().then(|| beside.display().to_string())
+}

@@ -1,0 +1,127 @@
+//! Settings of `kaspath gateway` and `kaspath run`.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result, bail};
+use kaspath_kaspa_adaptor::KaspaNetwork;
+
+use super::{ANY_PORT, Environment, Settings, file::ConfigFile, listening, peers};
+use crate::{
+    cli::{GatewayArgs, RunArgs},
+    run::{KaspadFlags, KaspadPlan},
+};
+
+/// More than a home or a small provider brings in an hour, less than fills a table.
+const NEWCOMERS: usize = 16;
+
+/// What only the gateway needs.
+#[derive(Clone, Debug)]
+pub(crate) struct GatewaySettings {
+    pub(crate) kaspad: SocketAddr,
+    /// Where its RPC is; `None` leaves it alone.
+    pub(crate) rpc: Option<String>,
+    pub(crate) table: PathBuf,
+    /// Peers never seen before that one place may bring at once.
+    pub(crate) newcomers: usize,
+    /// What looks like a mistake and may be none.
+    pub(crate) doubts: Vec<String>,
+    /// The kaspad to be run.
+    pub(crate) run: Option<KaspadPlan>,
+}
+
+impl GatewaySettings {
+    /// The port at which kaspad finds peers: beside its own, for a kaspad that
+    /// listens on every address has its own port on theirs as well.
+    pub(crate) fn peer_port(&self) -> u16 {
+        self.kaspad.port().checked_add(1).unwrap_or(self.kaspad.port() - 1)
+    }
+}
+
+pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
+    listening(&mut settings.network_config, &args.listen, file, environment, ANY_PORT)?;
+    let mut node = peers(&mut settings.network_config, &args.peers, file, environment)?;
+    if let Some(total) = args.max_inbound {
+        node.policy.inbound.total = total;
+    }
+    // A connection each, and room for relays and for connections that are replaced.
+    let inbound = u32::try_from(node.policy.inbound.total).unwrap_or(u32::MAX);
+    let limits = &mut settings.network_config.limits;
+    limits.inbound = limits.inbound.max(inbound.saturating_mul(2));
+
+    let network = node.network;
+    let kaspad = args.kaspad.or(file.kaspad).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));
+    if !is_usable(kaspad.ip()) {
+        bail!("--kaspad {kaspad} is not IPv4 loopback, but peers reach kaspad from 127.x addresses: use 127.0.0.1");
+    }
+    let rpc = match args.kaspad_rpc.as_ref().or(file.kaspad_rpc.as_ref()).map(String::as_str) {
+        Some("off") => None,
+        Some(url) if url.starts_with("ws://") => Some(url.to_owned()),
+        Some(other) => bail!("--kaspad-rpc {other:?} is no WebSocket URL: give one like ws://127.0.0.1:18110, or \"off\""),
+        None => Some(format!("ws://127.0.0.1:{}", network.json_rpc_port())),
+    };
+    let table = settings.identity.with_file_name("gateway-addresses.json");
+    let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
+    settings.gateway = Some(GatewaySettings { kaspad, rpc, table, newcomers, doubts: doubts(kaspad, network), run: None });
+    settings.node = Some(node);
+    settings.set_gateway_protocol(network);
+    Ok(())
+}
+
+/// Fits the gateway to the kaspad that it is to run.
+pub(super) fn for_kaspad(
+    settings: &mut Settings,
+    args: &RunArgs,
+    file: &ConfigFile,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<()> {
+    let flags = KaspadFlags::read(&args.kaspad_command, lookup)?;
+    let network = flags.network()?;
+    let named = args.gateway.peers.network.or(file.network);
+    if let Some(other) = named.filter(|other| *other != network) {
+        bail!("kaspad's flags ask for {network}, --network for {other}: leave --network out, kaspad's flags decide");
+    }
+    if args.gateway.kaspad.is_some() || args.gateway.kaspad_rpc.is_some() {
+        bail!("--kaspad and --kaspad-rpc are for `kaspath gateway`; here kaspad's own --listen and --rpclisten-json decide");
+    }
+    let plan = KaspadPlan::new(&flags, network)?;
+    if let Some(node) = &mut settings.node {
+        node.network = network;
+    }
+    settings.set_gateway_protocol(network);
+    let gateway = settings.gateway.as_mut().context("a gateway's settings")?;
+    gateway.kaspad = plan.p2p;
+    gateway.rpc = Some(plan.rpc_url.clone());
+    gateway.doubts = Vec::new();
+    gateway.run = Some(plan);
+    Ok(())
+}
+
+impl Settings {
+    /// Peers of another network share no protocol with us: kaspad never sees them.
+    fn set_gateway_protocol(&mut self, network: KaspaNetwork) {
+        self.network_config.protocols = vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())];
+    }
+}
+
+/// Whether peers' loopback addresses reach a kaspad that listens there.
+pub(crate) fn is_usable(ip: IpAddr) -> bool {
+    ip.is_ipv4() && ip.is_loopback()
+}
+
+/// A port that by habit is something else's.
+fn doubts(kaspad: SocketAddr, network: KaspaNetwork) -> Vec<String> {
+    let habit = |other: KaspaNetwork| match kaspad.port() {
+        port if port == other.grpc_port() => Some(format!("{other}'s gRPC")),
+        port if port == other.json_rpc_port() => Some(format!("{other}'s JSON RPC")),
+        port if port == other.p2p_port() && other != network => Some(format!("{other}'s P2P")),
+        _ => None,
+    };
+    let found = KaspaNetwork::ALL.into_iter().find_map(habit);
+    found
+        .map(|habit| format!("--kaspad {kaspad} is by habit {habit} port; {network}'s P2P port is {}", network.p2p_port()))
+        .into_iter()
+        .collect()
+}

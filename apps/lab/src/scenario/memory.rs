@@ -1,0 +1,130 @@
+//! What an idle peer costs a gateway, in memory.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use kaspath_domain::{DialRequest, PeerAddress, PeerLocator, Route, StreamDialer};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{
+    cast::{SESSION, started, strings},
+    kaspad::loopback_up,
+};
+use crate::{
+    cli::{IdleArgs, MemoryArgs},
+    evidence::Evidence,
+    process::{Program, kaspath},
+};
+
+/// Peers that come first and move so much, so that what is made once, such as the
+/// QUIC socket's buffers, is not counted.
+const FIRST: usize = 20;
+const FIRST_MOVE: usize = 4 << 20;
+const PROTOCOL: &str = "/kaspath/kaspad/kaspa-simnet/1.0.0";
+
+pub(crate) async fn memory(args: &MemoryArgs) -> Result<()> {
+    let kaspath = kaspath(args.common.kaspath.as_ref())?;
+    loopback_up().await?;
+    let evidence = Evidence::create(&args.common.evidence, "memory")?;
+    let kaspad = TcpListener::bind("127.0.0.1:0").await?;
+    let kaspad_address = kaspad.local_addr()?.to_string();
+    tokio::spawn(echo(kaspad));
+    let mut rows = Vec::new();
+    let mut worst = 0;
+    for transport in ["tcp", "quic"] {
+        let bytes = one(&kaspath, &kaspad_address, transport, args).await?;
+        println!("{transport}: {} idle peers, {:.1} KiB of memory each", args.peers, bytes as f64 / 1024.0);
+        rows.push(json!({ "transport": transport, "peers": args.peers, "bytes-per-peer": bytes }));
+        worst = worst.max(bytes);
+    }
+    evidence.summary(&json!(rows))?;
+    println!("evidence: {}", evidence.dir().display());
+    if worst > args.max_kib * 1024 {
+        bail!("an idle peer costs more than {} KiB", args.max_kib);
+    }
+    println!("2 passed, 0 failed");
+    Ok(())
+}
+
+/// Bytes of resident memory per peer.
+async fn one(kaspath: &Path, kaspad: &str, transport: &str, args: &MemoryArgs) -> Result<u64> {
+    let peers = args.peers;
+    let dirs = tempfile::tempdir()?;
+    let settings = dirs.path().join("gateway.toml");
+    let all = peers + FIRST;
+    fs::write(&settings, format!("[inbound]\ntotal = {all}\nper-address = {all}\nper-prefix = {all}\nnewcomers = {all}\n"))?;
+    let (appdir, settings) = (dirs.path().display().to_string(), settings.display().to_string());
+    let listen = if transport == "tcp" { "/ip4/127.0.0.1/tcp/0" } else { "/ip4/127.0.0.1/udp/0/quic-v1" };
+    let flags = ["gateway", "--appdir", &appdir, "--config", &settings, "-n", "simnet", "-l", listen, "--log-format", "json"];
+    let more = ["--kaspad", kaspad, "--kaspad-rpc", "off", "--no-autonat"];
+    let mut gateway = Program::start_here("gateway", kaspath, &strings(&[&flags[..], &more].concat()))?;
+    let event = gateway.wait_event("started", SESSION).await?;
+    let address = event["listening"][0].as_str().context("no address")?.to_owned();
+    let _first = idle_peers(&address, FIRST, FIRST_MOVE).await?;
+    let before = resident(gateway.pid()?)?;
+    let _others = idle_peers(&address, peers, args.warm_up).await?;
+    let after = resident(gateway.pid()?)?;
+    gateway.drain();
+    let opened = gateway.events.iter().filter(|event| event["event"] == "gateway-opened").count();
+    if opened != all {
+        bail!("{opened} of {all} peers have a session");
+    }
+    Ok((after.saturating_sub(before)) / peers as u64)
+}
+
+/// Peers in a process of their own; returns when all are idle.
+async fn idle_peers(address: &str, count: usize, warm_up: usize) -> Result<Program> {
+    let args = strings(&["idle", "--remote", address, "--peers", &count.to_string(), "--warm-up", &warm_up.to_string()]);
+    let mut program = Program::start_here("idle peers", &std::env::current_exe()?, &args)?;
+    started(&mut program).await?;
+    program.wait_event("idle", SESSION + Duration::from_millis(200) * u32::try_from(count)?).await?;
+    Ok(program)
+}
+
+/// A part of this: so many peers of one gateway, which say something and then nothing.
+pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
+    let remote: PeerLocator = args.remote.parse()?;
+    let PeerAddress::Direct(address) = remote.address else { bail!("a direct address is needed") };
+    println!("{}", json!({ "event": "started", "peer": "many" }));
+    let mut held = Vec::new();
+    for _ in 0..args.peers {
+        let config = NetworkConfig { protocols: vec![PROTOCOL.into()], autonat: false, ..NetworkConfig::default() };
+        let network = Network::start(NodeKey::generate(), config).await?;
+        let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), deadline: SESSION };
+        let mut stream = network.dialer().dial(request).await?;
+        let (mut sent, mut back) = (vec![7; args.warm_up], vec![0; args.warm_up]);
+        let (mut reader, mut writer) = tokio::io::split(&mut stream);
+        tokio::try_join!(writer.write_all(&sent), reader.read_exact(&mut back))?;
+        if sent != back {
+            bail!("what came back is something else");
+        }
+        sent.clear();
+        held.push((network, stream));
+    }
+    println!("{}", json!({ "event": "idle", "peers": held.len() }));
+    std::future::pending::<()>().await;
+    Ok(())
+}
+
+/// Sends back what comes in.
+async fn echo(listener: TcpListener) {
+    while let Ok((mut connection, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = connection.split();
+            let _ = tokio::io::copy(&mut reader, &mut writer).await;
+        });
+    }
+}
+
+/// A process's resident memory, in bytes.
+fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}

@@ -1,0 +1,75 @@
+//! Looks at kaspad again and again, and carries out what follows.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    NodeControl, NodeSnapshot, NodeState,
+    watch::{Finding, Watch},
+};
+use crate::{GatewayEvent, gateway::Shared};
+
+/// Between two looks. kaspad itself acts on a ban at once; here it only must not
+/// be forgotten.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Follows kaspad. Runs until it is dropped.
+pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut watch = Watch::new(shared.network.clone());
+    loop {
+        ticks.tick().await;
+        let node = match control.snapshot().await {
+            Ok(node) => node,
+            Err(error) => {
+                shared.node.send_replace(NodeState::Unknown);
+                if watch.lost() {
+                    shared.report(GatewayEvent::KaspadDown { cause: error.to_string() });
+                }
+                continue;
+            }
+        };
+        let tunnelled = |ip: IpAddr| shared.table.peer_at(ip).is_some();
+        let findings = watch.look((shared.clock)(), &node, tunnelled);
+        let state = if node.network == shared.network { NodeState::Up } else { NodeState::OtherNetwork(node.network.clone()) };
+        shared.node.send_if_modified(|old| {
+            let changed = *old != state;
+            *old = state;
+            changed
+        });
+        for finding in findings {
+            act(&shared, finding, &node);
+        }
+    }
+}
+
+fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
+    match finding {
+        Finding::Up => {
+            shared.report(GatewayEvent::KaspadUp { version: node.version.clone(), network: node.network.clone() });
+        }
+        Finding::OtherNetwork => {
+            let (network, expected) = (node.network.clone(), shared.network.clone());
+            shared.report(GatewayEvent::KaspadOnOtherNetwork { network, expected });
+        }
+        Finding::Banned(address) => {
+            if let Some(peer) = shared.table.ban(address, (shared.clock)()) {
+                shared.sessions.end(&peer);
+                shared.report(GatewayEvent::PeerBanned { peer, address });
+            }
+        }
+        Finding::Unbanned(address) => {
+            if let Some(peer) = shared.table.unban(address) {
+                shared.report(GatewayEvent::PeerUnbanned { peer, address });
+            }
+        }
+        Finding::SeenTwice { id, addresses } => shared.report(GatewayEvent::SeenTwice { id, addresses }),
+        Finding::Status => {
+            let tunnelled = node.peers.iter().filter(|peer| shared.table.peer_at(peer.address.ip()).is_some()).count();
+            let (synced, blocks, peers) = (node.synced, node.blocks, node.peers.len());
+            shared.report(GatewayEvent::KaspadStatus { synced, blocks, peers, tunnelled });
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the gateway asks of kaspad, and what it makes of the answers.
+
+mod follow;
+mod watch;
+
+use std::net::{IpAddr, SocketAddr};
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+pub(crate) use follow::follow;
+
+/// One of kaspad's peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePeer {
+    /// The id in its Version message: new at each start, and only claimed.
+    pub id: String,
+    /// Where kaspad has it.
+    pub address: SocketAddr,
+}
+
+/// kaspad at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSnapshot {
+    /// Its version.
+    pub version: String,
+    /// Its network, such as `mainnet` or `testnet-10`.
+    pub network: String,
+    /// Whether it holds itself to be in sync.
+    pub synced: bool,
+    /// Blocks it has.
+    pub blocks: u64,
+    /// Its peers.
+    pub peers: Vec<NodePeer>,
+    /// The addresses it has banned.
+    pub banned: Vec<IpAddr>,
+}
+
+/// Why kaspad could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ControlError {
+    /// It does not answer. The next call begins anew.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not allow this.
+    #[error("{0}")]
+    NotAllowed(String),
+}
+
+/// kaspad's RPC, as far as the gateway needs it.
+
+#[async_trait]
+pub trait NodeControl: Send + Sync {
+    /// How kaspad is doing. Dropping the future is harmless.
+    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError>;
+
+    /// Asks kaspad to dial an address once, at once. Dropping the future may
+    /// leave the request made.
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError>;
+}
+
+/// What is known of kaspad now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// Nothing: it has no RPC, or does not answer.
+    #[default]
+    Unknown,
+    /// It runs, on our network.
+    Up,
+    /// It runs on that network, which is not ours.
+    OtherNetwork(String),
+}

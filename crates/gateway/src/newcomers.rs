@@ -1,0 +1,92 @@
+//! How many peers nobody has seen before may come from one place.
+
+use std::{collections::HashMap, time::Duration};
+
+use kaspath_domain::{IpPrefix, PeerClass, PeerIdentity, Timestamp};
+
+/// Time for one more.
+const REFILL: Duration = Duration::from_secs(60);
+/// Places remembered; beyond them the one that was used longest ago is forgotten,
+/// which gives it a full bucket again.
+const MAX_PLACES: usize = 1024;
+
+/// Where a peer comes from, as far as identities are made there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Prefix(IpPrefix),
+    Relay(PeerIdentity),
+}
+
+#[derive(Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Timestamp,
+}
+
+/// Identities cost nothing, and each one that comes in is remembered: this keeps
+/// one place from filling the memory with them. Peers known already do not count.
+pub(crate) struct Newcomers {
+    /// From one place at once.
+    burst: f64,
+    buckets: HashMap<Place, Bucket>,
+}
+
+impl Newcomers {
+    pub(crate) fn new(burst: usize) -> Self {
+        Self { burst: burst as f64, buckets: HashMap::new() }
+    }
+
+    /// Whether a peer that is not known yet may come in from there now.
+    pub(crate) fn allow(&mut self, class: &PeerClass, now: Timestamp) -> bool {
+        let place = match class {
+            PeerClass::Direct { from } => Place::Prefix(IpPrefix::of(*from)),
+            PeerClass::Relayed { relay } => Place::Relay(relay.clone()),
+        };
+        if !self.buckets.contains_key(&place) && self.buckets.len() >= MAX_PLACES {
+            let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(place, _)| place.clone());
+            if let Some(oldest) = oldest {
+                self.buckets.remove(&oldest);
+            }
+        }
+        let bucket = self.buckets.entry(place).or_insert(Bucket { left: self.burst, at: now });
+        let refilled = now.since(bucket.at).as_secs_f64() / REFILL.as_secs_f64();
+        *bucket = Bucket { left: (bucket.left + refilled).min(self.burst), at: now };
+        let allowed = bucket.left >= 1.0;
+        if allowed {
+            bucket.left -= 1.0;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_epoch(Duration::from_secs(seconds))
+    }
+
+    fn direct(ip: [u8; 4]) -> PeerClass {
+        PeerClass::Direct { from: ip.into() }
+    }
+
+    #[test]
+    fn a_place_that_mints_identities_is_slowed_down_and_others_are_not() {
+        let mut newcomers = Newcomers::new(16);
+        let allowed = (0..100).filter(|n| newcomers.allow(&direct([192, 0, 2, *n]), at(0))).count();
+        assert_eq!(allowed, 16);
+        assert!(newcomers.allow(&direct([198, 51, 100, 1]), at(0)));
+        assert!(newcomers.allow(&direct([192, 0, 2, 1]), at(60)) && !newcomers.allow(&direct([192, 0, 2, 1]), at(60)));
+    }
+
+    #[test]
+    fn the_places_are_bounded() {
+        let mut newcomers = Newcomers::new(16);
+        for n in 0..2000u16 {
+            let [a, b] = n.to_be_bytes();
+            newcomers.allow(&direct([a, b, 0, 1]), at(n.into()));
+        }
+        assert_eq!(newcomers.buckets.len(), MAX_PLACES);
+    }
+}

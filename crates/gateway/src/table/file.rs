@@ -1,0 +1,78 @@
+//! The table on disk: JSON, so that its owner can read it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, Write},
+    net::Ipv4Addr,
+    path::Path,
+};
+
+use kaspath_domain::{PeerIdentity, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::TableError;
+
+/// Larger than any table.
+const MAX_FILE: u64 = 32 << 20;
+/// Version 0, without a number, held addresses alone.
+const VERSION: u64 = 1;
+
+/// What is known of one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Entry {
+    pub(super) address: Ipv4Addr,
+    #[serde(default)]
+    pub(super) last_used: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) banned_since: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    version: u64,
+    peers: &'a HashMap<PeerIdentity, Entry>,
+}
+
+pub(super) fn read(path: &Path) -> Result<HashMap<PeerIdentity, Entry>, TableError> {
+    let io = |cause| TableError::Io { path: path.into(), cause };
+    let corrupt = |cause: String| TableError::Corrupt { path: path.into(), cause };
+    match fs::metadata(path) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(cause) => return Err(io(cause)),
+        Ok(metadata) if metadata.len() > MAX_FILE => return Err(corrupt("it is too large".into())),
+        Ok(_) => {}
+    }
+    let text = fs::read(path).map_err(io)?;
+    let mut value: Value = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+    let version = value.get("version").map_or(0, |version| version.as_u64().unwrap_or(u64::MAX));
+    let peers: HashMap<PeerIdentity, Entry> = match version {
+        0 => {
+            let addresses: HashMap<PeerIdentity, Ipv4Addr> =
+                serde_json::from_value(value).map_err(|error| corrupt(error.to_string()))?;
+            let entry = |address| Entry { address, last_used: Timestamp::default(), banned_since: None };
+            addresses.into_iter().map(|(peer, address)| (peer, entry(address))).collect()
+        }
+        VERSION => serde_json::from_value(value["peers"].take()).map_err(|error| corrupt(error.to_string()))?,
+        found => return Err(TableError::Newer { path: path.into(), found, known: VERSION }),
+    };
+    let distinct: std::collections::HashSet<_> = peers.values().map(|entry| entry.address).collect();
+    if distinct.len() < peers.len() {
+        return Err(corrupt("two peers have one address".into()));
+    }
+    Ok(peers)
+}
+
+/// Whole or not at all: written beside, synced and renamed.
+pub(super) fn write(path: &Path, peers: &HashMap<PeerIdentity, Entry>) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let temporary = path.with_extension("new");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec_pretty(&File { version: VERSION, peers })?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    fs::File::open(parent)?.sync_all()
+}

@@ -1,0 +1,210 @@
+//! A gateway with its surroundings in memory.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kaspath_domain::{
+    DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress, TransportPolicy,
+    memory::{FixedPolicy, MemoryDialer, memory_network},
+};
+use kaspath_gateway::{ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(crate) fn peer(n: u8) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
+}
+
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) fn let_all_in() -> Arc<dyn TransportPolicy> {
+    Arc::new(FixedPolicy::default())
+}
+
+async fn dial_over(dialer: &MemoryDialer, route: Route) -> DuplexStream {
+    dialer.dial(DialRequest { peer: Some(peer(1)), route, deadline: DEADLINE }).await.unwrap()
+}
+
+pub(crate) async fn dial(dialer: &MemoryDialer) -> DuplexStream {
+    dial_over(dialer, Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()))).await
+}
+
+/// Reaches a peer in memory, over a relay until it is told otherwise.
+pub(crate) struct ByMemory {
+    peer: PeerIdentity,
+    dialer: MemoryDialer,
+    relayed: AtomicBool,
+}
+
+pub(crate) fn by_memory(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
+    Arc::new(ByMemory { peer, dialer, relayed: AtomicBool::new(false) })
+}
+
+pub(crate) fn by_memory_over_relay(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
+    Arc::new(ByMemory { peer, dialer, relayed: AtomicBool::new(true) })
+}
+
+impl ByMemory {
+    pub(crate) fn now_direct(&self) {
+        self.relayed.store(false, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Reach for ByMemory {
+    fn peer(&self) -> &PeerIdentity {
+        &self.peer
+    }
+
+    async fn reach(&self) -> Result<DuplexStream, String> {
+        if !self.relayed.load(Ordering::SeqCst) {
+            return Ok(dial(&self.dialer).await);
+        }
+        let relay = RelayAddress { relay: peer(8), via: TransportAddress::tcp(([203, 0, 113, 1], 4001).into()) };
+        Ok(dial_over(&self.dialer, Route::Relayed(relay)).await)
+    }
+
+    fn random(&self) -> f64 {
+        0.0
+    }
+}
+
+/// A kaspad that answers as it is told to.
+pub(crate) struct Node {
+    snapshot: Mutex<NodeSnapshot>,
+    forbidden: Mutex<Option<ControlError>>,
+    asks: mpsc::UnboundedSender<SocketAddr>,
+    asked: AsyncMutex<mpsc::UnboundedReceiver<SocketAddr>>,
+}
+
+impl Node {
+    pub(crate) fn on(network: &str) -> Self {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let snapshot = NodeSnapshot { network: network.into(), ..NodeSnapshot::default() };
+        Self { snapshot: Mutex::new(snapshot), forbidden: Mutex::default(), asks, asked: AsyncMutex::new(asked) }
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut NodeSnapshot)) {
+        change(&mut self.snapshot.lock().unwrap());
+    }
+
+    pub(crate) fn forbid(&self, error: ControlError) {
+        *self.forbidden.lock().unwrap() = Some(error);
+    }
+
+    /// The next address that it was asked to dial.
+    pub(crate) async fn asked(&self) -> SocketAddr {
+        timeout(DEADLINE, self.asked.lock().await.recv()).await.expect("kaspad is asked to dial").unwrap()
+    }
+}
+
+#[async_trait]
+impl NodeControl for Node {
+    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+        Ok(self.snapshot.lock().unwrap().clone())
+    }
+
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
+        if let Some(error) = self.forbidden.lock().unwrap().clone() {
+            return Err(error);
+        }
+        self.asks.send(address).unwrap();
+        Ok(())
+    }
+}
+
+/// A gateway of peer 1 on simnet, and what it reports.
+pub(crate) struct Desk {
+    gateway: Gateway,
+    events: mpsc::UnboundedReceiver<GatewayEvent>,
+    running: JoinSet<()>,
+}
+
+impl Desk {
+    pub(crate) fn new(kaspad: SocketAddr) -> Self {
+        Self::with(kaspad, let_all_in(), None)
+    }
+
+    pub(crate) fn controlled(node: Arc<Node>) -> Self {
+        Self::with(SocketAddr::from(([127, 0, 0, 1], free_port())), let_all_in(), Some(node))
+    }
+
+    pub(crate) fn with(kaspad: SocketAddr, policy: Arc<dyn TransportPolicy>, node: Option<Arc<Node>>) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let gateway = Gateway::new(GatewayParts {
+            local: peer(1),
+            kaspad,
+            network: "simnet".into(),
+            port: free_port(),
+            table: Arc::new(PeerTable::in_memory()),
+            newcomers: 16,
+            policy,
+            control: node.map(|node| node as Arc<dyn NodeControl>),
+            clock: Arc::new(Timestamp::default),
+            report: Arc::new(move |event| {
+                let _ = sender.send(event);
+            }),
+        });
+        Self { gateway, events, running: JoinSet::new() }
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// What a peer with that number calls the gateway by.
+    pub(crate) fn serve(&mut self, caller: u8) -> MemoryDialer {
+        let (dialer, listener) = memory_network(peer(caller));
+        let gateway = self.gateway.clone();
+        self.running.spawn(async move { gateway.serve(Arc::new(listener)).await });
+        dialer
+    }
+
+    /// Keeps a peer; where kaspad finds it.
+    pub(crate) async fn keep(&mut self, reach: Arc<ByMemory>) -> SocketAddr {
+        let (listening, mut at) = mpsc::unbounded_channel();
+        let gateway = self.gateway.clone();
+        self.running.spawn(async move { gateway.keep(reach, move |local| listening.send(local).unwrap()).await.unwrap() });
+        timeout(DEADLINE, at.recv()).await.unwrap().unwrap()
+    }
+
+    pub(crate) fn follow(&mut self) {
+        let gateway = self.gateway.clone();
+        self.running.spawn(async move { gateway.follow().await });
+    }
+
+    pub(crate) async fn wait(&mut self, wanted: impl Fn(&GatewayEvent) -> bool) -> GatewayEvent {
+        let waiting = async {
+            let mut seen = Vec::new();
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if wanted(&event) {
+                    return event;
+                }
+                seen.push(event);
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect("the event comes in time")
+    }
+
+    /// The cause of the next refusal.
+    pub(crate) async fn refused(&mut self) -> String {
+        let event = self.wait(|event| matches!(event, GatewayEvent::GatewayRefused { .. })).await;
+        let GatewayEvent::GatewayRefused { cause, .. } = event else { unreachable!() };
+        cause
+    }
+}
