@@ -7,6 +7,8 @@ use kaspath_domain::{PeerLocator, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
+use crate::settings::{Size, Span};
+
 /// Two Kaspa nodes behind NATs, connected directly.
 ///
 /// A relay on a public address lets two private nodes meet; they punch through
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print this node's peer id, making its identity file if there is none.
     Id(CommonArgs),
+    /// Check a configuration file, or print one with every key and its default.
+    Config(ConfigArgs),
     /// Becomes kaspad, which then ends when the program that started this does.
     #[command(hide = true)]
     Exec(ExecArgs),
@@ -64,6 +68,7 @@ impl Command {
             Command::Run(args) => &args.gateway.common,
             Command::Id(args) => args,
             Command::Exec(args) => &args.common,
+            Command::Config(args) => &args.common,
         }
     }
 
@@ -76,7 +81,8 @@ impl Command {
             | Command::Gateway(_)
             | Command::Run(_)
             | Command::Id(_)
-            | Command::Exec(_) => "node",
+            | Command::Exec(_)
+            | Command::Config(_) => "node",
         }
     }
 }
@@ -150,13 +156,13 @@ pub(crate) struct RelayArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_circuits_per_peer: Option<usize>,
 
-    /// Lifetime of a circuit, in seconds.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) max_circuit_duration: Option<Duration>,
+    /// Lifetime of a circuit, like 24h; a bare number is seconds.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_circuit_duration: Option<Span>,
 
-    /// Bytes of a circuit, both ways together; 0 is unlimited.
+    /// Bytes of a circuit, both ways together, like 10GiB; 0 is unlimited.
     #[arg(long, value_name = "BYTES")]
-    pub(crate) max_circuit_bytes: Option<u64>,
+    pub(crate) max_circuit_bytes: Option<Size>,
 }
 
 /// Whom to meet, where and how.
@@ -178,7 +184,8 @@ pub(crate) struct PeerArgs {
     #[arg(short, long)]
     pub(crate) network: Option<KaspaNetwork>,
 
-    /// How peers are reached: balanced, tcp-only, quic-only, relay-only or direct-only.  [default: balanced]
+    /// How peers are reached: balanced, direct-first, quic-first, adaptive, tcp-only, quic-only, relay-only
+    /// or direct-only.  [default: balanced]
     #[arg(long)]
     pub(crate) policy: Option<StrategyName>,
 }
@@ -217,6 +224,25 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read a file as relay, server and gateway would; say what is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print a file with every key, explained.
+    Example,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -245,10 +271,6 @@ pub(crate) struct NodeArgs {
     /// Announce a made-up transaction at this interval, to see gossip flow; never sent to a kaspad.
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds)]
     pub(crate) test_traffic: Option<Duration>,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_secs).map_err(|_| format!("{text:?} is no number of seconds"))
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -12,22 +12,26 @@ mod run;
 mod settings;
 mod signals;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfigCommand};
 
 /// The exit code for a wrong flag, file or environment variable.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Command::Exec(args) = &cli.command
-        && let Err(error) = run::exec(&args.command)
-    {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
+    match &cli.command {
+        Command::Exec(args) => {
+            if let Err(error) = run::exec(&args.command) {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        }
+        Command::Config(args) => return config(&args.what),
+        _ => {}
     }
     let settings = match settings::resolve(&cli.command, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         }
     };
     output::start_logs(&settings.output);
+    let command = Arc::new(cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -45,27 +50,43 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(async {
-        match &cli.command {
-            Command::Relay(_) => relay::run(settings).await,
-            Command::Server(_) | Command::Client(_) => node::run(settings).await,
-            Command::Gateway(_) | Command::Run(_) => gateway::run(settings).await,
+        match command.as_ref() {
+            Command::Relay(_) => relay::run(settings, command.clone()).await,
+            Command::Server(_) | Command::Client(_) => node::run(settings, command.clone()).await,
+            Command::Gateway(_) | Command::Run(_) => gateway::run(settings, command.clone()).await,
             Command::Id(_) => {
                 println!("{}", settings.key()?.identity());
                 Ok(())
             }
-            // It has become another program by now.
-            Command::Exec(_) => Ok(()),
+            // Done already; or it has become another program.
+            Command::Config(_) | Command::Exec(_) => Ok(()),
         }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", settings_redacted(&cli, &format!("{error:#}")));
+            eprintln!("error: {}", settings_redacted(&command, &format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
-fn settings_redacted(cli: &Cli, text: &str) -> String {
-    if cli.command.common().redact { output::redact(text) } else { text.to_owned() }
+/// `kaspath config`.
+fn config(what: &ConfigCommand) -> ExitCode {
+    match what {
+        ConfigCommand::Example => print!("{}", include_str!("../../../docs/kaspath.example.toml")),
+        ConfigCommand::Check { file } => {
+            // Not this machine's environment: the file alone.
+            if let Err(error) = settings::check(file, |name| (name == "HOME").then(|| "/".to_owned())) {
+                eprintln!("error: {error:#}");
+                return ExitCode::from(USAGE);
+            }
+            println!("{} is valid", file.display());
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn settings_redacted(command: &Command, text: &str) -> String {
+    if command.common().redact { output::redact(text) } else { text.to_owned() }
 }

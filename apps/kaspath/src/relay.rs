@@ -1,17 +1,26 @@
 //! `kaspath relay`.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use kaspath_transport_libp2p::Network;
 
-use crate::{output::Printer, settings::Settings, signals};
+use crate::{
+    cli::Command,
+    output::Printer,
+    settings::{Reload, Settings},
+    signals,
+};
 
-pub(crate) async fn run(settings: Settings) -> Result<()> {
+pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let printer = Printer::new(settings.output.clone());
     let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
     printer.started("relay", &network);
+    let reloading = tokio::spawn(Reload::new(command, &settings, printer.clone()).at_hangup(None));
     let printing = tokio::spawn(printer.follow_network(network.events()));
     signals::stop_requested().await?;
     network.shutdown().await;
     printing.abort();
+    reloading.abort();
     Ok(())
 }

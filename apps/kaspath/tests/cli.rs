@@ -3,9 +3,12 @@
 
 mod support;
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
-use support::{Running, kaspath};
+use support::{Running, kaspath, signal};
 
 const STRANGER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -108,4 +111,39 @@ fn redacted_output_names_no_address() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(!text.contains("192.0.2.7"), "{text}");
     assert!(text.contains("relay-only"), "{text}");
+}
+
+#[test]
+fn a_configuration_is_checked_and_the_example_is_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kaspath.toml");
+    let path = file.to_str().unwrap();
+    let kaspath = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_kaspath")).args(args).output().unwrap();
+    std::fs::write(&file, kaspath(&["config", "example"]).stdout).unwrap();
+    assert_eq!(kaspath(&["config", "check", path]).status.code(), Some(0));
+    std::fs::write(&file, "[inbound]\nper-adress = 3\n").unwrap();
+    let wrong = kaspath(&["config", "check", path]);
+    let text = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text.contains("per-adress") && text.contains("did you mean `per-address`?") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn a_changed_file_is_applied_at_sighup_and_a_wrong_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kaspath.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("policy = \"relay-only\"\n");
+    let args = ["server", "--config", file.to_str().unwrap(), "-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"];
+    let server = Running::start(&args, dir.path());
+    server.wait_event("started");
+    let reload = |text: &str, expected: &str| {
+        write(text);
+        signal("HUP", server.pid());
+        server.wait_for(expected, |event| event["text"].as_str().is_some_and(|text| text.contains(expected)));
+    };
+    reload("policy = \"balanced\"\n", "the policy is balanced now");
+    reload("polici = \"balanced\"\n", "did you mean `policy`?");
+    reload("policy = \"balanced\"\nnetwork = \"simnet\"\n", "only a restart applies it: network");
+    assert_eq!(server.stop(), 0);
 }

@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// A session moves from the relay to a direct path when the NATs begin to allow one, and back when it dies.
     Paths(CommonArgs),
+    /// A running client is told another policy by its file and SIGHUP, and leaves the relay for a direct path.
+    Reload(CommonArgs),
     /// A real kaspad, both ways round, over plain TCP.
     Kaspad(KaspadArgs),
     /// Two unmodified kaspads behind NATs, synced through gateways over the punched path.

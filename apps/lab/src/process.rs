@@ -107,6 +107,11 @@ impl Program {
         self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
+    /// Tells it to read its settings again.
+    pub(crate) fn hang_up(&self) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGHUP)?)
+    }
+
     /// Takes what has come already.
     pub(crate) fn drain(&mut self) {
         while let Ok(event) = self.lines.try_recv() {

@@ -159,6 +159,10 @@ pub enum DialError {
         /// The transport's word.
         cause: String,
     },
+    /// Another way to the peer was there first, so this one was given up. It says
+    /// only that this one took longer than `elapsed` of its outcome.
+    #[error("another way was faster")]
+    Overtaken,
     /// The transport is going down.
     #[error("the transport is shutting down")]
     ShuttingDown,

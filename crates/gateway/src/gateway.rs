@@ -112,7 +112,8 @@ impl Gateway {
     /// once; elsewhere the next session is direct.
     pub fn direct_path(&self, peer: &PeerIdentity) {
         let can_dial = *self.0.node.borrow() == NodeState::Up && self.0.control.is_some();
-        if can_dial && self.0.sessions.end_relayed_outbound(peer) {
+        let may_move = || self.0.policy.may_move(peer, (self.0.clock)());
+        if can_dial && self.0.sessions.end_relayed_outbound(peer, may_move) {
             self.0.report(GatewayEvent::GatewayMoving { peer: peer.clone() });
         }
     }

@@ -94,9 +94,10 @@ impl Sessions {
         self.end_if(peer, |_| true)
     }
 
-    /// Ends the session with a peer if our side began it and it is on a relay.
-    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
-        self.end_if(peer, |entry| entry.direction == Direction::Outbound && entry.path.is_relayed())
+    /// Ends the session with a peer if our side began it, it is on a relay, and it
+    /// may move.
+    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity, may_move: impl Fn() -> bool) -> bool {
+        self.end_if(peer, |entry| entry.direction == Direction::Outbound && entry.path.is_relayed() && may_move())
     }
 
     fn end_if(&self, peer: &PeerIdentity, condition: impl Fn(&Entry) -> bool) -> bool {
@@ -180,6 +181,31 @@ mod tests {
         let _direct = sessions.enter(&peer(1), None, DIRECT).unwrap();
         let _relayed = sessions.enter(&peer(2), None, relayed.clone()).unwrap();
         let _theirs = sessions.enter(&peer(3), class(3), relayed).unwrap();
-        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n))), [false, true, false]);
+        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n), || true)), [false, true, false]);
+        assert!(!sessions.end_relayed_outbound(&peer(2), || false));
+    }
+
+    proptest::proptest! {
+        /// However sessions begin, replace one another and end, each peer has one at
+        /// most, and when all have gone no place is left taken.
+        #[test]
+        fn no_sequence_of_sessions_leaks_a_place(
+            events in proptest::collection::vec((0..3u8, 1..6u8, proptest::prelude::any::<bool>()), 0..100),
+        ) {
+            let sessions = Sessions::new(peer(3));
+            let mut places = Vec::new();
+            for (what, n, inbound) in events {
+                match what {
+                    0 => places.extend(sessions.enter(&peer(n), inbound.then(|| class(n)).flatten(), DIRECT)),
+                    1 => drop(sessions.end(&peer(n))),
+                    _ if places.is_empty() => {}
+                    _ => drop(places.remove(usize::from(n) % places.len())),
+                }
+                let standing = sessions.lock().sessions.len();
+                proptest::prop_assert!(standing <= 5 && sessions.inbound().len() <= standing);
+            }
+            drop(places);
+            proptest::prop_assert!(sessions.lock().sessions.is_empty());
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use kaspath_domain::{
-    Attempt, AttemptOutcome, DialError, DialPlan, DuplexStream, PlanRequest, PolicyError, Stage, StreamDialer, Timestamp,
-    TransportPolicy,
+    Attempt, AttemptOutcome, DialError, DialPlan, DialRequest, DuplexStream, PlanRequest, PolicyError, Stage, StreamDialer,
+    Timestamp, TransportPolicy,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -72,10 +72,13 @@ impl Executor {
         let begin = Instant::now();
         let mut waiting = stage.attempts.into_iter().peekable();
         let mut running = FuturesUnordered::new();
+        let mut under_way: Vec<(DialRequest, Instant)> = Vec::new();
         loop {
             // With nothing under way the next attempt need not wait for its turn.
             if running.is_empty() {
-                running.push(self.attempt(waiting.next()?));
+                let attempt = waiting.next()?;
+                under_way.push((attempt.request.clone(), Instant::now()));
+                running.push(self.attempt(attempt));
             }
             let next_start = waiting.peek().map(|attempt| begin + attempt.start_after);
             tokio::select! {
@@ -83,17 +86,27 @@ impl Executor {
                 Some((stream, outcome)) = running.next() => {
                     self.policy.observe(&outcome, (self.clock)());
                     tracing::debug!(route = %outcome.route, result = ?outcome.result, elapsed = ?outcome.elapsed, "attempt ended");
+                    under_way.retain(|(request, _)| request.route != outcome.route);
                     outcomes.push(outcome);
                     if stream.is_some() {
-                        // Dropping the others cancels them.
+                        // Dropping the others cancels them; the policy learns that they were too slow.
+                        under_way.into_iter().for_each(|(request, since)| self.overtaken(request, since));
                         return stream;
                     }
                 }
                 () = sleep_until(next_start.unwrap_or(begin)), if next_start.is_some() => {
-                    running.extend(waiting.next().map(|attempt| self.attempt(attempt)));
+                    if let Some(attempt) = waiting.next() {
+                        under_way.push((attempt.request.clone(), Instant::now()));
+                        running.push(self.attempt(attempt));
+                    }
                 }
             }
         }
+    }
+
+    fn overtaken(&self, DialRequest { peer, route, .. }: DialRequest, since: Instant) {
+        let outcome = AttemptOutcome { peer, route, result: Err(DialError::Overtaken), elapsed: since.elapsed() };
+        self.policy.observe(&outcome, (self.clock)());
     }
 
     async fn attempt(&self, Attempt { request, .. }: Attempt) -> (Option<DuplexStream>, AttemptOutcome) {

@@ -9,7 +9,7 @@
 //! use kaspath_policy::{StrategyConfig, StrategyName};
 //!
 //! let strategy = StrategyConfig::new(StrategyName::Balanced).build();
-//! let request = PlanRequest { peer: None, addresses: vec!["203.0.113.7:16111".parse().unwrap()] };
+//! let request = PlanRequest { addresses: vec!["203.0.113.7:16111".parse().unwrap()], ..PlanRequest::default() };
 //! let plan = strategy.plan(&request, Timestamp::default()).unwrap();
 //! assert_eq!(plan.stages[0].attempts.len(), 1);
 //! ```
@@ -18,8 +18,14 @@
 
 mod executor;
 mod inbound;
+mod mapping;
+mod pace;
 mod strategy;
+mod switch;
 
 pub use executor::{ExecuteError, Executor};
 pub use inbound::InboundLimits;
-pub use strategy::{Balanced, Fixed, Only, StrategyConfig, StrategyName, Timing};
+pub use mapping::MappingObserver;
+pub use pace::{AttemptRate, Cooldowns, PaceConfig, Paced};
+pub use strategy::{Adaptive, Balanced, Fixed, Only, StrategyConfig, StrategyName, Timing, diverse_relays};
+pub use switch::Switch;

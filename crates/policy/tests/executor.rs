@@ -10,7 +10,9 @@ use std::{
 
 use kaspath_domain::{
     Attempt, ConnectInfo, DialError, DialPlan, DialRequest, Direction, DuplexStream, Path, PathWatch, PeerLocator, Route, Stage,
-    StreamDialer, Timestamp, Transport, TransportAddress, memory::FixedPolicy, ports::MockStreamDialer,
+    StreamDialer, Timestamp, Transport, TransportAddress,
+    memory::FixedPolicy,
+    ports::{MockStreamDialer, MockTransportPolicy},
 };
 use kaspath_policy::{ExecuteError, Executor};
 use tokio::time::Instant;
@@ -133,4 +135,19 @@ async fn a_route_that_nobody_serves_is_an_error() {
 async fn a_dialer_that_overruns_its_deadline_is_left() {
     let error = executor(Stuck).run(plan(&[&[attempt(1, 0)]])).await.unwrap_err();
     assert!(error.to_string().contains("overran"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
+    let mut policy = MockTransportPolicy::new();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = told.clone();
+    policy.expect_observe().returning(move |outcome, _| heard.lock().unwrap().push((outcome.result.clone(), outcome.elapsed)));
+    let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
+    let executor = Executor::new(Arc::new(policy), dialers, Timestamp::default);
+    executor.run(plan(&[&[attempt(900, 0), attempt(200, 250)]])).await.unwrap();
+    let told = told.lock().unwrap();
+    assert!(matches!(told[0], (Ok(_), elapsed) if elapsed == Duration::from_millis(200)), "{told:?}");
+    assert_eq!(told[1], (Err(DialError::Overtaken), Duration::from_millis(450)));
+    assert_eq!(told.len(), 2);
 }

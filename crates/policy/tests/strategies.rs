@@ -18,7 +18,11 @@ fn private_peer() -> PlanRequest {
     let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{PEER}");
     let addresses =
         [circuit, format!("/ip4/198.51.100.7/udp/4001/quic-v1/p2p/{PEER}"), format!("/ip4/198.51.100.7/tcp/4001/p2p/{PEER}")];
-    PlanRequest { peer: PEER.parse().ok(), addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
+    PlanRequest {
+        peer: PEER.parse().ok(),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ..PlanRequest::default()
+    }
 }
 
 fn kinds(plan: &DialPlan) -> Vec<Vec<String>> {
@@ -33,7 +37,7 @@ fn kinds(plan: &DialPlan) -> Vec<Vec<String>> {
 }
 
 fn planned(name: StrategyName) -> Vec<Vec<String>> {
-    kinds(&StrategyConfig::new(name).build().plan(&private_peer(), at(0)).unwrap())
+    kinds(&StrategyConfig::new(name).unpaced().plan(&private_peer(), at(0)).unwrap())
 }
 
 #[test]
@@ -49,7 +53,7 @@ fn strategies_swap_and_each_keeps_its_word() {
 fn names_round_trip_and_an_unknown_one_lists_them_all() {
     for (name, strategy) in StrategyName::ALL {
         assert_eq!(name.parse(), Ok(strategy));
-        assert_eq!(StrategyConfig::new(strategy).build().name(), name);
+        assert_eq!(StrategyConfig::new(strategy).unpaced().name(), name);
     }
     let error = "fastest".parse::<StrategyName>().unwrap_err();
     assert!(error.contains("fastest") && error.contains("balanced") && error.contains("direct-only"), "{error}");
@@ -57,28 +61,31 @@ fn names_round_trip_and_an_unknown_one_lists_them_all() {
 
 #[test]
 fn a_strategy_without_usable_address_says_so() {
-    let request = PlanRequest { peer: None, addresses: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()] };
-    let error = StrategyConfig::new(StrategyName::RelayOnly).build().plan(&request, at(0)).unwrap_err();
+    let request = PlanRequest { peer: None, addresses: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()], ..PlanRequest::default() };
+    let error = StrategyConfig::new(StrategyName::RelayOnly).unpaced().plan(&request, at(0)).unwrap_err();
     assert_eq!(error, PolicyError::NoUsableAddress { policy: "relay-only".into(), known: 1 });
 }
 
 #[test]
 fn direct_dials_are_staggered_and_bounded() {
     let addresses = (1..100).map(|port| format!("192.0.2.1:{port}").parse().unwrap()).collect();
-    let plan = StrategyConfig::new(StrategyName::Balanced).build().plan(&PlanRequest { peer: None, addresses }, at(0)).unwrap();
+    let plan = StrategyConfig::new(StrategyName::Balanced)
+        .unpaced()
+        .plan(&PlanRequest { addresses, ..PlanRequest::default() }, at(0))
+        .unwrap();
     let starts: Vec<_> = plan.stages[0].attempts.iter().map(|attempt| attempt.start_after.as_millis()).collect();
     assert_eq!(starts, [0, 250, 500, 750, 1000, 1250, 1500, 1750]);
 }
 
 #[test]
 fn relay_only_never_lets_a_peer_punch() {
-    assert!(StrategyConfig::new(StrategyName::RelayOnly).build().punch_transports().is_empty());
-    assert_eq!(StrategyConfig::new(StrategyName::QuicOnly).build().punch_transports(), TransportSet::QUIC);
+    assert!(StrategyConfig::new(StrategyName::RelayOnly).unpaced().punch_transports().is_empty());
+    assert_eq!(StrategyConfig::new(StrategyName::QuicOnly).unpaced().punch_transports(), TransportSet::QUIC);
 }
 
 #[test]
 fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
-    let strategy = StrategyConfig::new(StrategyName::Balanced).build();
+    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
     let peer: PeerIdentity = PEER.parse().unwrap();
     let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
     let patient = relay_start(0);
@@ -93,4 +100,22 @@ fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
     outcome.result = Ok(Path::Direct { transport: Transport::Tcp });
     strategy.observe(&outcome, at(12));
     assert_eq!(relay_start(13), patient, "a success clears it");
+}
+
+#[test]
+fn a_punch_that_the_relay_overtook_has_failed_if_it_had_its_time() {
+    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
+    let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
+    let patient = relay_start(0);
+    let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
+    let overtaken = |after| AttemptOutcome {
+        peer: PEER.parse().ok(),
+        route: route.clone(),
+        result: Err(DialError::Overtaken),
+        elapsed: Duration::from_secs(after),
+    };
+    strategy.observe(&overtaken(1), at(10));
+    assert_eq!(relay_start(11), patient);
+    strategy.observe(&overtaken(7), at(10));
+    assert!(relay_start(11) < patient);
 }

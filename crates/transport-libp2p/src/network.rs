@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NodeKey, StartError, convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, StartError, convert,
     swarm::{Actor, Command, Handle, build},
 };
 
@@ -81,6 +81,12 @@ impl Network {
     /// oldest events, and is told how many.
     pub fn events(&self) -> broadcast::Receiver<NetworkEvent> {
         self.events.subscribe()
+    }
+
+    /// Punches by these settings from now on. If other transports may be punched
+    /// than before, circuits with peers are closed, and begin again by the new rule.
+    pub async fn set_punch(&self, punch: PunchConfig) {
+        let _ = self.handle.ask(|reply| Command::SetPunch { punch: Box::new(punch), reply }).await;
     }
 
     /// Closes every connection and returns when the actor has ended, within a second.
@@ -174,10 +180,11 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     resolved
 }
 
-/// The relays to reserve at, by peer. One whose name does not resolve now is an
-/// error worth stopping for: it is more likely a typing mistake than an outage.
-async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<HashMap<PeerId, Vec<Multiaddr>>, StartError> {
-    let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
+/// The relays to reserve at, in the order given. One whose name does not resolve
+/// now is an error worth stopping for: it is more likely a typing mistake than an
+/// outage.
+async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, StartError> {
+    let mut by_peer: Vec<(PeerId, Vec<Multiaddr>)> = Vec::new();
     for locator in relays {
         let (relay, via) = match (&locator.address, &locator.peer) {
             (PeerAddress::Direct(via), Some(peer)) => (peer, via),
@@ -185,7 +192,11 @@ async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<H
             (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
         };
         let resolved = convert::resolve(via).await.map_err(|error| StartError::Transport(error.to_string()))?;
-        by_peer.entry(convert::peer_id(relay)).or_default().extend(resolved);
+        let peer = convert::peer_id(relay);
+        match by_peer.iter_mut().find(|(known, _)| *known == peer) {
+            Some((_, addresses)) => addresses.extend(resolved),
+            None => by_peer.push((peer, resolved.into_iter().collect())),
+        }
     }
     Ok(by_peer)
 }

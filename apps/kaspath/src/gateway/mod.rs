@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use kaspath_domain::{DuplexStream, PeerIdentity, PlanRequest, StreamDialer};
 use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, NodeControl, PeerTable, Reach};
-use kaspath_policy::Executor;
+use kaspath_policy::{Executor, Switch};
 use kaspath_transport_libp2p::{Network, NetworkEvent};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -20,20 +20,21 @@ use tokio::{
 };
 
 use crate::{
-    node::{now, remote::Remote},
+    cli::Command,
+    node::{OwnNat, now, remote::Remote},
     output::Printer,
     run::Supervisor,
-    settings::{NodeSettings, Settings},
+    settings::{Live, NodeSettings, Reload, Settings},
     signals,
 };
 use control::RpcControl;
 
-pub(crate) async fn run(settings: Settings) -> Result<()> {
+pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let node = settings.node.clone().context("a node's settings")?;
     let gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
     let printer = Printer::new(settings.output.clone());
     let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
-    let policy = node.policy.clone().build();
+    let policy = Arc::new(Switch::new(node.policy.clone().build()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("gateway", &network);
     settings.warn_if_lonely(&printer);
@@ -55,8 +56,20 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 
     let mut tasks = JoinSet::new();
     in_background(&mut tasks, &gateway, &network, &table, &printer);
+    let live = Live { policy: policy.clone(), network: network.clone() };
+    let reload = Reload::new(command, &settings, printer.clone());
+    tasks.spawn(async move {
+        reload.at_hangup(Some(live)).await;
+        Ok(())
+    });
+    let own_nat = OwnNat::default();
+    let (learning, events) = (own_nat.clone(), network.events());
+    tasks.spawn(async move {
+        learning.follow(events).await;
+        Ok(())
+    });
     let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
-    let remotes = keep_remotes(&mut tasks, &gateway, &network, &executor, &node, &printer).await?;
+    let remotes = keep_remotes(&mut tasks, &gateway, &network, Reaching { executor, own_nat }, &node, &printer).await?;
 
     // A kaspad that is run is told to end, and waited for, whatever ends the rest.
     let mut failure = Ok(());
@@ -128,7 +141,7 @@ async fn keep_remotes(
     tasks: &mut JoinSet<Result<()>>,
     gateway: &Gateway,
     network: &Network,
-    executor: &Arc<Executor>,
+    reaching: Reaching,
     node: &NodeSettings,
     printer: &Printer,
 ) -> Result<Vec<SocketAddr>> {
@@ -141,7 +154,7 @@ async fn keep_remotes(
         if &peer == network.local_peer() {
             bail!("{peer} is this node itself");
         }
-        let reach = Arc::new(Planned { peer: peer.clone(), request: remote.request, executor: executor.clone() });
+        let reach = Arc::new(Planned { peer: peer.clone(), request: remote.request, reaching: reaching.clone() });
         let (gateway, printer, opened) = (gateway.clone(), printer.clone(), opened.clone());
         tasks.spawn(async move {
             let listening = move |local: SocketAddr| {
@@ -169,11 +182,18 @@ async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     Ok(())
 }
 
+/// What plans are made and run with.
+#[derive(Clone)]
+struct Reaching {
+    executor: Arc<Executor>,
+    own_nat: OwnNat,
+}
+
 /// Reaches a peer by the policy's plan.
 struct Planned {
     peer: PeerIdentity,
     request: PlanRequest,
-    executor: Arc<Executor>,
+    reaching: Reaching,
 }
 
 #[async_trait]
@@ -183,7 +203,8 @@ impl Reach for Planned {
     }
 
     async fn reach(&self) -> Result<DuplexStream, String> {
-        let reached = self.executor.reach(&self.request).await;
+        let Reaching { executor, own_nat } = &self.reaching;
+        let reached = executor.reach(&own_nat.fill(&self.request)).await;
         reached.map(|(stream, _)| stream).map_err(|error| error.to_string())
     }
 

@@ -1,5 +1,6 @@
 //! `kaspath server` and `kaspath client`: a node that is found and that reaches.
 
+mod own_nat;
 pub(crate) mod remote;
 mod traffic;
 
@@ -11,26 +12,29 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{StreamDialer, StreamListener, Timestamp, TransportPolicy};
 use kaspath_kaspa_adaptor::{KaspaNode, NodeConfig};
-use kaspath_policy::Executor;
+use kaspath_policy::{Executor, Switch};
 use kaspath_transport_libp2p::Network;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
 
 use crate::{
+    cli::Command,
     output::Printer,
-    settings::{NodeSettings, Settings},
+    settings::{Live, NodeSettings, Reload, Settings},
     signals,
 };
-use remote::Remote;
+use remote::{Means, Remote};
+
+pub(crate) use own_nat::OwnNat;
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-pub(crate) async fn run(settings: Settings) -> Result<()> {
+pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let node_settings = settings.node.clone().context("a node's settings")?;
     let printer = Printer::new(settings.output.clone());
-    let policy = node_settings.policy.clone().build();
+    let policy = Arc::new(Switch::new(node_settings.policy.clone().build()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
     printer.started("node", &network);
@@ -38,6 +42,10 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     settings.warn_if_lonely(&printer);
     let mut background = JoinSet::new();
     background.spawn(printer.clone().follow_network(network.events()));
+    let own_nat = OwnNat::default();
+    background.spawn(own_nat.clone().follow(network.events()));
+    let live = Live { policy: policy.clone(), network: network.clone() };
+    background.spawn(Reload::new(command, &settings, printer.clone()).at_hangup(Some(live)));
     background.spawn(printer.clone().follow_kaspa(kaspa.events()));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![network.listener()];
     if let Some(address) = node_settings.kaspa_listen {
@@ -55,7 +63,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
 
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
-        reached = reach_all(&node_settings, &network, &kaspa, policy, &printer) => reached,
+        reached = reach_all(&node_settings, &network, &kaspa, policy, own_nat, &printer) => reached,
     };
     kaspa.shutdown().await;
     network.shutdown().await;
@@ -69,6 +77,7 @@ async fn reach_all(
     network: &Arc<Network>,
     kaspa: &KaspaNode,
     policy: Arc<dyn TransportPolicy>,
+    own_nat: OwnNat,
     printer: &Printer,
 ) -> Result<()> {
     if settings.remotes.is_empty() {
@@ -78,7 +87,15 @@ async fn reach_all(
     let executor = Arc::new(Executor::new(policy.clone(), dialers, now));
     let mut sessions = JoinSet::new();
     for remote in Remote::group(&settings.remotes) {
-        let remote = remote.with(executor.clone(), network.clone(), kaspa.clone(), printer.clone(), policy.punch_transports());
+        let means = Means {
+            executor: executor.clone(),
+            network: network.clone(),
+            kaspa: kaspa.clone(),
+            printer: printer.clone(),
+            policy: policy.clone(),
+            own_nat: own_nat.clone(),
+        };
+        let remote = remote.with(means);
         let once = settings.once;
         sessions.spawn(async move { if once { remote.once().await } else { remote.keep().await } });
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use kaspath_domain::{
-    DialRequest, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, RetryCadence, Route, StreamDialer, TransportSet,
+    DialRequest, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, RetryCadence, Route, StreamDialer, TransportPolicy,
 };
 use kaspath_kaspa_adaptor::{KaspaNode, Peer};
 use kaspath_policy::Executor;
@@ -14,6 +14,7 @@ use tokio::{
     time::sleep,
 };
 
+use super::{OwnNat, now};
 use crate::output::Printer;
 
 /// Time to open a stream on a direct connection that stands already.
@@ -24,14 +25,20 @@ pub(crate) struct Remote {
     pub(crate) request: PlanRequest,
 }
 
+/// What reaches a remote.
+pub(super) struct Means {
+    pub(super) executor: Arc<Executor>,
+    pub(super) network: Arc<Network>,
+    pub(super) kaspa: KaspaNode,
+    pub(super) printer: Printer,
+    pub(super) policy: Arc<dyn TransportPolicy>,
+    pub(super) own_nat: OwnNat,
+}
+
 /// A remote with what reaches it.
 pub(super) struct ReachableRemote {
     request: PlanRequest,
-    executor: Arc<Executor>,
-    network: Arc<Network>,
-    kaspa: KaspaNode,
-    printer: Printer,
-    punch: TransportSet,
+    means: Means,
 }
 
 impl Remote {
@@ -42,23 +49,20 @@ impl Remote {
             let known = remotes.iter_mut().find(|remote| locator.peer.is_some() && remote.request.peer == locator.peer);
             match known {
                 Some(remote) => remote.request.addresses.push(locator.clone()),
-                None => {
-                    remotes.push(Self { request: PlanRequest { peer: locator.peer.clone(), addresses: vec![locator.clone()] } })
-                }
+                None => remotes.push(Self {
+                    request: PlanRequest {
+                        peer: locator.peer.clone(),
+                        addresses: vec![locator.clone()],
+                        ..PlanRequest::default()
+                    },
+                }),
             }
         }
         remotes
     }
 
-    pub(super) fn with(
-        self,
-        executor: Arc<Executor>,
-        network: Arc<Network>,
-        kaspa: KaspaNode,
-        printer: Printer,
-        punch: TransportSet,
-    ) -> ReachableRemote {
-        ReachableRemote { request: self.request, executor, network, kaspa, printer, punch }
+    pub(super) fn with(self, means: Means) -> ReachableRemote {
+        ReachableRemote { request: self.request, means }
     }
 }
 
@@ -72,7 +76,7 @@ impl ReachableRemote {
 
     /// Reaches the peer once; returns when the session has ended.
     pub(super) async fn once(self) -> Result<()> {
-        let mut events = self.network.events();
+        let mut events = self.means.network.events();
         let peer = self.connect().await.with_context(|| format!("{} cannot be reached", self.name()))?;
         self.stay(peer, &mut events).await;
         Ok(())
@@ -84,24 +88,24 @@ impl ReachableRemote {
         let mut failures = 0;
         loop {
             // From before the dial, so that a punch during the handshake is not missed.
-            let mut events = self.network.events();
+            let mut events = self.means.network.events();
             match self.connect().await {
                 Ok(peer) => {
                     failures = 0;
                     self.stay(peer, &mut events).await;
                 }
-                Err(error) => self.printer.warning(&format!("{} cannot be reached: {error:#}", self.name())),
+                Err(error) => self.means.printer.warning(&format!("{} cannot be reached: {error:#}", self.name())),
             }
             failures += 1;
             let delay = cadence.delay(failures, rand::random()).unwrap_or(Duration::from_secs(60));
-            self.printer.line(&format!("trying {} again in {:.1} s", self.name(), delay.as_secs_f32()));
+            self.means.printer.line(&format!("trying {} again in {:.1} s", self.name(), delay.as_secs_f32()));
             sleep(delay).await;
         }
     }
 
     async fn connect(&self) -> Result<Arc<Peer>> {
-        let (stream, _outcomes) = self.executor.reach(&self.request).await?;
-        Ok(self.kaspa.connect(stream).await?)
+        let (stream, _outcomes) = self.means.executor.reach(&self.means.own_nat.fill(&self.request)).await?;
+        Ok(self.means.kaspa.connect(stream).await?)
     }
 
     /// Stays until the session ends; moves it to a direct path when one comes up.
@@ -111,7 +115,8 @@ impl ReachableRemote {
             tokio::select! {
                 _ = peer.router().closed() => return,
                 () = punched(&self.request.peer, events), if relayed => {
-                    if let Some(better) = self.upgrade().await {
+                    let may_move = self.request.peer.as_ref().is_none_or(|peer| self.means.policy.may_move(peer, now()));
+                    if may_move && let Some(better) = self.upgrade().await {
                         peer = better;
                     }
                 }
@@ -126,13 +131,13 @@ impl ReachableRemote {
             PeerAddress::Relayed(relay) => Some(relay.clone()),
             PeerAddress::Direct(_) => None,
         })?;
-        let route = Route::Punched { relay, transports: self.punch };
+        let route = Route::Punched { relay, transports: self.means.policy.punch_transports() };
         let request = DialRequest { peer: self.request.peer.clone(), route, deadline: UPGRADE_TIMEOUT };
-        let moved = match self.network.dialer().dial(request).await {
-            Ok(stream) => self.kaspa.connect(stream).await.map_err(|error| error.to_string()),
+        let moved = match self.means.network.dialer().dial(request).await {
+            Ok(stream) => self.means.kaspa.connect(stream).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        moved.inspect_err(|error| self.printer.warning(&format!("the session stays on the relay: {error}"))).ok()
+        moved.inspect_err(|error| self.means.printer.warning(&format!("the session stays on the relay: {error}"))).ok()
     }
 }
 

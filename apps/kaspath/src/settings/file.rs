@@ -4,11 +4,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kaspath_domain::PeerLocator;
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 use serde::Deserialize;
+
+use super::units::{Size, Span};
 
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
@@ -31,6 +33,7 @@ pub(super) struct ConfigFile {
     pub(super) kaspad: Option<SocketAddr>,
     pub(super) kaspad_rpc: Option<String>,
     pub(super) inbound: Inbound,
+    pub(super) timing: Times,
     pub(super) relay_server: RelayServer,
 }
 
@@ -45,6 +48,17 @@ pub(super) struct Inbound {
     pub(super) newcomers: Option<usize>,
 }
 
+/// Time given to the ways of reaching a peer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Times {
+    pub(super) direct: Option<Span>,
+    pub(super) stagger: Option<Span>,
+    pub(super) punch: Option<Span>,
+    pub(super) relayed: Option<Span>,
+    pub(super) relay_after: Option<Span>,
+}
+
 /// The relay's limits.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -52,9 +66,8 @@ pub(super) struct RelayServer {
     pub(super) max_reservations: Option<usize>,
     pub(super) max_circuits: Option<usize>,
     pub(super) max_circuits_per_peer: Option<usize>,
-    /// Seconds.
-    pub(super) max_circuit_duration: Option<u64>,
-    pub(super) max_circuit_bytes: Option<u64>,
+    pub(super) max_circuit_duration: Option<Span>,
+    pub(super) max_circuit_bytes: Option<Size>,
 }
 
 impl ConfigFile {
@@ -64,6 +77,19 @@ impl ConfigFile {
             bail!("the configuration file {} is larger than 1 MiB", path.display());
         }
         let text = fs::read_to_string(path).with_context(reading)?;
-        toml::from_str(&text).with_context(|| format!("in the configuration file {}", path.display()))
+        toml::from_str(&text).map_err(|error| {
+            let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?")).unwrap_or_default();
+            anyhow!("in the configuration file {}: {error}{hint}", path.display())
+        })
     }
+}
+
+/// The known key that an unknown one is nearest to, from serde's message, which
+/// names them all.
+fn nearest_key(message: &str) -> Option<&str> {
+    let (unknown, expected) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    let known = expected.split('`').skip(1).step_by(2);
+    let (key, distance) =
+        known.map(|key| (key, strsim::damerau_levenshtein(key, unknown))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= 3 && distance < unknown.len()).then_some(key)
 }

@@ -3,22 +3,31 @@
 mod environment;
 mod file;
 mod gateway;
+mod reload;
+mod units;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
+use clap::Parser;
 use kaspath_domain::{PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::StrategyConfig;
+use kaspath_policy::{StrategyConfig, diverse_relays};
 use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
-    cli::{Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
+    cli::{Cli, Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
     output::{OutputSettings, Printer},
 };
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
+pub(crate) use reload::{Live, Reload};
+pub(crate) use units::{Size, Span};
 
 /// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
 const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
@@ -81,7 +90,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         gateway: None,
     };
     match command {
-        Command::Id(_) | Command::Exec(_) => {}
+        Command::Id(_) | Command::Exec(_) | Command::Config(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
         Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment)?,
         Command::Run(args) => {
@@ -98,6 +107,16 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         }
     }
     Ok(settings)
+}
+
+/// Reads a file as every kind of program would.
+pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy) -> Result<()> {
+    let file = file.to_str().context("the file's name is not UTF-8")?;
+    for role in ["relay", "server", "gateway"] {
+        let cli = Cli::try_parse_from(["kaspath", role, "--config", file]).context("cannot make up a command line")?;
+        resolve(&cli.command, lookup)?;
+    }
+    Ok(())
 }
 
 fn identity_path(
@@ -159,9 +178,9 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
             .unwrap_or(defaults.max_circuits_per_peer),
         max_circuit_duration: args
             .max_circuit_duration
-            .or(given.max_circuit_duration.map(Duration::from_secs))
-            .unwrap_or(defaults.max_circuit_duration),
-        max_circuit_bytes: args.max_circuit_bytes.or(given.max_circuit_bytes).unwrap_or(defaults.max_circuit_bytes),
+            .or(given.max_circuit_duration)
+            .map_or(defaults.max_circuit_duration, |span| span.0),
+        max_circuit_bytes: args.max_circuit_bytes.or(given.max_circuit_bytes).map_or(defaults.max_circuit_bytes, |size| size.0),
         ..defaults
     };
     if server.max_circuit_duration.is_zero() {
@@ -186,13 +205,23 @@ fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environm
 }
 
 fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
-    config.relays = first([&args.relay, &environment.relays, &file.relay]);
+    config.relays = diverse_relays(first([&args.relay, &environment.relays, &file.relay]));
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
     let inbound = &mut policy.inbound;
     inbound.total = file.inbound.total.unwrap_or(inbound.total);
     inbound.per_address = file.inbound.per_address.unwrap_or(inbound.per_address);
     inbound.per_prefix = file.inbound.per_prefix.unwrap_or(inbound.per_prefix);
     inbound.per_relay = file.inbound.per_relay.unwrap_or(inbound.per_relay);
+    let (timing, given) = (&mut policy.timing, &file.timing);
+    for (time, given) in [
+        (&mut timing.direct, given.direct),
+        (&mut timing.stagger, given.stagger),
+        (&mut timing.punch, given.punch),
+        (&mut timing.relayed, given.relayed),
+        (&mut timing.relay_after, given.relay_after),
+    ] {
+        *time = given.map_or(*time, |span| span.0);
+    }
     let strategy = policy.clone().build();
     config.punch =
         PunchConfig { transports: strategy.punch_transports(), cadence: strategy.punch_cadence(), ..PunchConfig::default() };

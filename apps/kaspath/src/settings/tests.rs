@@ -1,9 +1,6 @@
 use std::collections::HashMap;
 
-use clap::Parser;
-
 use super::*;
-use crate::cli::Cli;
 
 const A: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 const B: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
@@ -88,7 +85,22 @@ fn an_unknown_key_in_the_file_is_named() {
     let path = dir.path().join("kaspath.toml");
     std::fs::write(&path, "lisen = []\n").unwrap();
     let error = error(&["server", "-c", path.to_str().unwrap()], &[]);
-    assert!(error.contains("lisen") && error.contains("listen"), "{error}");
+    assert!(error.contains("lisen") && error.contains("did you mean `listen`?") && error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn values_have_units_and_reach_the_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    let text = "policy = \"adaptive\"\n[timing]\npunch = \"20s\"\nrelay-after = 3\n[inbound]\nper-relay = 2\n[relay-server]\nmax-circuit-bytes = \"10GiB\"\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let policy = settings(&["server", "-c", path], &[]).unwrap().node.unwrap().policy;
+    assert_eq!((policy.timing.punch.as_secs(), policy.timing.relay_after.as_secs(), policy.inbound.per_relay), (20, 3, 2));
+    let relay = settings(&["relay", "-c", path], &[]).unwrap().network_config.relay_server.unwrap();
+    assert_eq!(relay.max_circuit_bytes, 10 << 30);
+    std::fs::write(path, "[timing]\npunch = \"soon\"\n").unwrap();
+    assert!(error(&["server", "-c", path], &[]).contains("24h"));
 }
 
 #[test]
@@ -96,6 +108,12 @@ fn the_example_file_is_true() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kaspath.example.toml");
     let node = settings(&["server", "-c", path], &[]).unwrap();
     assert_eq!((node.network_config.listen.len(), node.network_config.relays.len()), (2, 1));
+    let policy = node.node.unwrap().policy;
+    assert_eq!(
+        format!("{policy:?}"),
+        format!("{:?}", kaspath_policy::StrategyConfig::new(policy.name)),
+        "these are the defaults"
+    );
     // What it says of the relay's limits are the defaults.
     let relay = settings(&["relay", "-c", path], &[]).unwrap();
     let (given, default) = (relay.network_config.relay_server.unwrap(), RelayServerConfig::default());

@@ -11,6 +11,7 @@ mod memory;
 mod nodes;
 mod paths;
 mod pump;
+mod reload;
 mod restarts;
 mod rpc;
 
@@ -23,5 +24,6 @@ pub(crate) use matrix::matrix;
 pub(crate) use memory::{idle, memory};
 pub(crate) use paths::paths;
 pub(crate) use pump::pump;
+pub(crate) use reload::reload;
 pub(crate) use restarts::restarts;
 pub(crate) use rpc::rpc;

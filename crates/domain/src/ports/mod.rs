@@ -8,7 +8,7 @@ mod policy;
 pub use dialer::StreamDialer;
 pub use listener::StreamListener;
 pub use peer_book::PeerBook;
-pub use policy::{PlanRequest, TransportPolicy};
+pub use policy::{NatMapping, PlanRequest, TransportPolicy};
 
 #[cfg(feature = "mocks")]
 pub use {dialer::MockStreamDialer, listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy};

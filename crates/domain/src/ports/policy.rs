@@ -3,13 +3,27 @@ use crate::{
     TransportSet,
 };
 
+/// How our own NAT maps (RFC 4787, section 4.1), as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NatMapping {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// One mapping for every destination, or no NAT.
+    EndpointIndependent,
+    /// Another mapping for each destination (a "symmetric" NAT).
+    EndpointDependent,
+}
+
 /// A peer to be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlanRequest {
     /// Who, if known.
     pub peer: Option<PeerIdentity>,
     /// Where it may be found, best known first.
     pub addresses: Vec<PeerLocator>,
+    /// How our own NAT maps.
+    pub mapping: NatMapping,
 }
 
 /// Decides how to reach peers and whom to let in.
@@ -27,8 +41,15 @@ pub trait TransportPolicy: Send + Sync {
     /// Whether an inbound peer may stay.
     fn admit(&self, request: &AdmissionRequest, now: Timestamp) -> Admission;
 
-    /// Takes note of how an attempt ended.
+    /// Takes note of how an attempt ended; also of one that was under way when
+    /// another succeeded ([`crate::DialError::Overtaken`]).
     fn observe(&self, outcome: &AttemptOutcome, now: Timestamp);
+
+    /// Whether a session with the peer that is on a relay may move, now, to a direct
+    /// path that has come up; each yes counts as a move.
+    fn may_move(&self, _peer: &PeerIdentity, _now: Timestamp) -> bool {
+        true
+    }
 
     /// When a peer that is still on the relay is punched again.
     fn punch_cadence(&self) -> RetryCadence;

@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence, Route,
-    Timestamp, TransportPolicy, TransportSet,
+    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
+    Route, Timestamp, TransportPolicy, TransportSet,
 };
 
 use super::{
@@ -53,8 +53,7 @@ impl TransportPolicy for Balanced {
         if failed.is_some_and(|at| now.since(at) < PUNCH_COOLDOWN) {
             timing.relay_after = timing.relay_after.min(HOPELESS_RELAY_AFTER);
         }
-        let allowed = Allowed { direct: TransportSet::ALL, punch: TransportSet::ALL, relay: true };
-        routes::plan(self.name(), request, &allowed, &timing)
+        routes::plan(self.name(), request, &Allowed::ALL, &timing)
     }
 
     fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
@@ -64,9 +63,14 @@ impl TransportPolicy for Balanced {
     fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut failed = self.failed_punches();
-        if outcome.result.is_ok() {
-            failed.remove(peer);
-            return;
+        match &outcome.result {
+            Ok(_) => {
+                failed.remove(peer);
+                return;
+            }
+            // The relay was there first, before the punch had its time.
+            Err(DialError::Overtaken) if outcome.elapsed < self.config.timing.relay_after => return,
+            Err(_) => {}
         }
         if failed.len() >= MAX_REMEMBERED && !failed.contains_key(peer) {
             let oldest = failed.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| peer.clone());

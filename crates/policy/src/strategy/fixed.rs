@@ -1,11 +1,11 @@
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PlanRequest, PolicyError, RetryCadence, Timestamp, TransportPolicy,
-    TransportSet,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PlanRequest, PolicyError, RetryCadence, Timestamp, Transport,
+    TransportPolicy, TransportSet,
 };
 
 use super::{
     StrategyConfig,
-    routes::{self, Allowed},
+    routes::{self, Allowed, RelayUse},
 };
 
 /// The one thing that a [`Fixed`] strategy sticks to.
@@ -19,9 +19,13 @@ pub enum Only {
     Relay,
     /// Direct or punched, over either transport.
     Direct,
+    /// Direct or punched, and the relay only where all of that has failed.
+    DirectFirst,
+    /// Everything, QUIC before TCP.
+    QuicFirst,
 }
 
-/// A strategy that learns nothing and uses one kind of path.
+/// A strategy that learns nothing and keeps one order.
 pub struct Fixed {
     only: Only,
     config: StrategyConfig,
@@ -34,11 +38,14 @@ impl Fixed {
     }
 
     fn allowed(&self) -> Allowed {
+        let over = |transports| Allowed { direct: transports, punch: transports, ..Allowed::ALL };
         match self.only {
-            Only::Tcp => Allowed { direct: TransportSet::TCP, punch: TransportSet::TCP, relay: true },
-            Only::Quic => Allowed { direct: TransportSet::QUIC, punch: TransportSet::QUIC, relay: true },
-            Only::Relay => Allowed { direct: TransportSet::NONE, punch: TransportSet::NONE, relay: true },
-            Only::Direct => Allowed { direct: TransportSet::ALL, punch: TransportSet::ALL, relay: false },
+            Only::Tcp => over(TransportSet::TCP),
+            Only::Quic => over(TransportSet::QUIC),
+            Only::Relay => over(TransportSet::NONE),
+            Only::Direct => Allowed { relay: RelayUse::Never, ..Allowed::ALL },
+            Only::DirectFirst => Allowed { relay: RelayUse::Last, ..Allowed::ALL },
+            Only::QuicFirst => Allowed { first: Transport::Quic, ..Allowed::ALL },
         }
     }
 }
@@ -50,6 +57,8 @@ impl TransportPolicy for Fixed {
             Only::Quic => "quic-only",
             Only::Relay => "relay-only",
             Only::Direct => "direct-only",
+            Only::DirectFirst => "direct-first",
+            Only::QuicFirst => "quic-first",
         }
     }
 

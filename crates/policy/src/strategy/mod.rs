@@ -1,17 +1,19 @@
 //! The strategies, each a value of the same port.
 
+mod adaptive;
 mod balanced;
 mod fixed;
-mod routes;
+pub(crate) mod routes;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+pub use adaptive::Adaptive;
 pub use balanced::Balanced;
 pub use fixed::{Fixed, Only};
-use kaspath_domain::{RetryCadence, TransportPolicy};
+use kaspath_domain::{IpPrefix, PeerAddress, PeerLocator, RetryCadence, TransportPolicy};
 use serde::{Deserialize, Serialize};
 
-use crate::InboundLimits;
+use crate::{InboundLimits, PaceConfig, Paced};
 
 /// Time given to the ways of reaching a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,17 +57,33 @@ pub enum StrategyName {
     RelayOnly,
     /// Direct and punched paths; never stay on the relay.
     DirectOnly,
+    /// Direct and punched paths; the relay once all of them have failed.
+    DirectFirst,
+    /// As balanced, with QUIC before TCP.
+    QuicFirst,
+    /// As balanced, learning where a punch pays.
+    Adaptive,
 }
 
 impl StrategyName {
     /// Every name, for help texts.
-    pub const ALL: [(&'static str, StrategyName); 5] = [
+    pub const ALL: [(&'static str, StrategyName); 8] = [
         ("balanced", StrategyName::Balanced),
         ("tcp-only", StrategyName::TcpOnly),
         ("quic-only", StrategyName::QuicOnly),
         ("relay-only", StrategyName::RelayOnly),
         ("direct-only", StrategyName::DirectOnly),
+        ("direct-first", StrategyName::DirectFirst),
+        ("quic-first", StrategyName::QuicFirst),
+        ("adaptive", StrategyName::Adaptive),
     ];
+}
+
+impl fmt::Display for StrategyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(_, strategy)| strategy == self).map_or("?", |(name, _)| *name);
+        f.write_str(name)
+    }
 }
 
 impl FromStr for StrategyName {
@@ -90,23 +108,51 @@ pub struct StrategyConfig {
     pub cadence: RetryCadence,
     /// Whom it lets in.
     pub inbound: InboundLimits,
+    /// How often it dials at all.
+    pub pace: PaceConfig,
 }
 
 impl StrategyConfig {
     /// The named strategy with the default times and limits.
     pub fn new(name: StrategyName) -> Self {
-        Self { name, timing: Timing::default(), cadence: RetryCadence::punch(), inbound: InboundLimits::default() }
+        Self {
+            name,
+            timing: Timing::default(),
+            cadence: RetryCadence::punch(),
+            inbound: InboundLimits::default(),
+            pace: PaceConfig::default(),
+        }
     }
 
-    /// The strategy.
+    /// The strategy at its pace: what a node runs.
     pub fn build(self) -> Arc<dyn TransportPolicy> {
+        let pace = self.pace.clone();
+        Arc::new(Paced::new(self.unpaced(), pace))
+    }
+
+    /// The strategy alone.
+    pub fn unpaced(self) -> Arc<dyn TransportPolicy> {
         let only = match self.name {
             StrategyName::Balanced => return Arc::new(Balanced::new(self)),
             StrategyName::TcpOnly => Only::Tcp,
             StrategyName::QuicOnly => Only::Quic,
             StrategyName::RelayOnly => Only::Relay,
             StrategyName::DirectOnly => Only::Direct,
+            StrategyName::DirectFirst => Only::DirectFirst,
+            StrategyName::QuicFirst => Only::QuicFirst,
+            StrategyName::Adaptive => return Arc::new(Adaptive::new(self)),
         };
         Arc::new(Fixed::new(only, self))
     }
+}
+
+/// Relays in an order in which the first ones lie in as many prefixes (/16, /48)
+/// as there are: who holds reservations at one owner's relays alone meets whom
+/// that owner lets it meet.
+pub fn diverse_relays(mut relays: Vec<PeerLocator>) -> Vec<PeerLocator> {
+    routes::diverse_first(&mut relays, |relay| match &relay.address {
+        PeerAddress::Direct(address) => address.socket_addr().map(|socket| IpPrefix::of(socket.ip())),
+        PeerAddress::Relayed(_) => None,
+    });
+    relays
 }

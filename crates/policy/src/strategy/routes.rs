@@ -1,7 +1,9 @@
 //! From addresses to plans: what the strategies share.
 
+use std::time::Duration;
+
 use kaspath_domain::{
-    Attempt, DialPlan, DialRequest, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport,
+    Attempt, DialPlan, DialRequest, IpPrefix, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport,
     TransportAddress, TransportSet,
 };
 
@@ -11,15 +13,35 @@ use super::Timing;
 const MAX_DIRECT: usize = 8;
 const MAX_RELAYS: usize = 3;
 
-/// What a strategy may use.
+/// When a relayed stream is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RelayUse {
+    /// Never.
+    Never,
+    /// Beside a punch that takes long.
+    Beside,
+    /// Once every punch has failed.
+    Last,
+}
+
+/// What a strategy may use, and in which order.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Allowed {
     pub(super) direct: TransportSet,
     pub(super) punch: TransportSet,
-    pub(super) relay: bool,
+    pub(super) relay: RelayUse,
+    /// Dialled before the other. TCP moves more bytes.
+    pub(super) first: Transport,
 }
 
-/// Direct addresses first, staggered; then, relay by relay, a punch that a
-/// relayed stream joins if it takes long.
+impl Allowed {
+    /// Everything, the relay beside a punch.
+    pub(super) const ALL: Allowed =
+        Allowed { direct: TransportSet::ALL, punch: TransportSet::ALL, relay: RelayUse::Beside, first: Transport::Tcp };
+}
+
+/// Direct addresses first, staggered (RFC 8305); then, relay by relay, a punch
+/// that a relayed stream joins if it takes long.
 pub(super) fn plan(
     name: &'static str,
     request: &PlanRequest,
@@ -31,22 +53,23 @@ pub(super) fn plan(
     for locator in &request.addresses {
         match &locator.address {
             PeerAddress::Direct(address) if allowed.direct.contains(address.transport) && !direct.contains(&address) => {
-                direct.push(address)
+                direct.push(address);
             }
             PeerAddress::Relayed(relay) if !relays.contains(&relay) => relays.push(relay),
             _ => {}
         }
     }
-    // TCP before QUIC, for it moves more bytes; a peer's own order otherwise.
-    direct.sort_by_key(|address| address.transport);
+    // A peer's own order within a transport.
+    direct.sort_by_key(|address| address.transport != allowed.first);
     direct.truncate(MAX_DIRECT);
+    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::of(socket.ip())));
     relays.truncate(MAX_RELAYS);
 
     let attempt = |route, deadline, start_after| Attempt {
         request: DialRequest { peer: request.peer.clone(), route, deadline },
         start_after,
     };
-    let mut stages = Vec::new();
+    let mut stages = Vec::with_capacity(1 + relays.len());
     if !direct.is_empty() {
         let staggered = direct.iter().zip(0_u32..);
         let attempts = staggered
@@ -55,21 +78,44 @@ pub(super) fn plan(
             .collect();
         stages.push(Stage { attempts });
     }
-    for relay in relays {
-        let mut attempts = Vec::new();
-        if !allowed.punch.is_empty() {
-            let route = Route::Punched { relay: relay.clone(), transports: allowed.punch };
-            attempts.push(attempt(route, timing.punch, std::time::Duration::ZERO));
+    let punched = |relay: &RelayAddress| {
+        attempt(Route::Punched { relay: relay.clone(), transports: allowed.punch }, timing.punch, Duration::ZERO)
+    };
+    let relayed = |relay: &RelayAddress, wait| attempt(Route::Relayed(relay.clone()), timing.relayed, wait);
+    let punches = !allowed.punch.is_empty();
+    for relay in &relays {
+        let mut attempts = Vec::with_capacity(2);
+        if punches {
+            attempts.push(punched(relay));
         }
-        if allowed.relay {
-            let wait = if attempts.is_empty() { std::time::Duration::ZERO } else { timing.relay_after };
-            attempts.push(attempt(Route::Relayed(relay.clone()), timing.relayed, wait));
+        if allowed.relay == RelayUse::Beside {
+            attempts.push(relayed(relay, if punches { timing.relay_after } else { Duration::ZERO }));
         }
         stages.push(Stage { attempts });
+    }
+    if allowed.relay == RelayUse::Last {
+        stages.extend(relays.iter().map(|relay| Stage { attempts: vec![relayed(relay, Duration::ZERO)] }));
     }
     stages.retain(|stage: &Stage| !stage.attempts.is_empty());
     if stages.is_empty() {
         return Err(PolicyError::NoUsableAddress { policy: name.to_owned(), known: request.addresses.len() });
     }
     Ok(DialPlan { stages })
+}
+
+/// Puts one of each prefix first, in their order, and the rest after them: relays
+/// of one owner must not be all that a node meets its peers at.
+pub(crate) fn diverse_first<T, P: PartialEq>(items: &mut [T], prefix: impl Fn(&T) -> Option<P>) {
+    let mut seen: Vec<P> = Vec::with_capacity(items.len());
+    let mut distinct = 0;
+    for n in 0..items.len() {
+        let prefix = prefix(&items[n]);
+        // A name's owner is not known; it counts as one of its own.
+        let is_new = prefix.as_ref().is_none_or(|prefix| !seen.contains(prefix));
+        if is_new {
+            seen.extend(prefix);
+            items[distinct..=n].rotate_right(1);
+            distinct += 1;
+        }
+    }
 }

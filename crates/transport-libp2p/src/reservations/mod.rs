@@ -29,6 +29,8 @@ enum State {
 struct Entry {
     state: State,
     failures: u32,
+    /// Its place in the order in which the relays were given.
+    rank: usize,
 }
 
 /// What the actor is to do.
@@ -50,8 +52,8 @@ pub(crate) struct Reservations {
 
 impl Reservations {
     pub(crate) fn new(relays: impl IntoIterator<Item = PeerId>, wanted: usize, cadence: RetryCadence, now: Timestamp) -> Self {
-        let relays =
-            relays.into_iter().map(|relay| (relay, Entry { state: State::Resting { until: now }, failures: 0 })).collect();
+        let new = |rank| Entry { state: State::Resting { until: now }, failures: 0, rank };
+        let relays = relays.into_iter().enumerate().map(|(rank, relay)| (relay, new(rank))).collect();
         Self { relays, wanted, cadence }
     }
 
@@ -87,17 +89,18 @@ impl Reservations {
             actions.push(Action::Abandon { relay, cause: format!("no answer within {REQUEST_TIMEOUT:?}"), retry_in });
         }
         let mut free = self.wanted.saturating_sub(self.held());
-        // The relay that failed least, then the one that has rested longest.
+        // The relay that failed least, then the one that has rested longest, then in
+        // the order given: the caller puts diverse ones first.
         let mut rested: Vec<_> = self
             .relays
             .iter_mut()
             .filter_map(|(relay, entry)| match entry.state {
-                State::Resting { until } if until <= now => Some((entry.failures, until, *relay, entry)),
+                State::Resting { until } if until <= now => Some((entry.failures, until, entry.rank, *relay, entry)),
                 _ => None,
             })
             .collect();
-        rested.sort_by_key(|(failures, until, relay, _)| (*failures, *until, *relay));
-        for (_, _, relay, entry) in rested {
+        rested.sort_by_key(|(failures, until, rank, _, _)| (*failures, *until, *rank));
+        for (_, _, _, relay, entry) in rested {
             if free == 0 {
                 break;
             }
@@ -122,7 +125,7 @@ impl Reservations {
     /// The relay granted it.
     pub(crate) fn confirmed(&mut self, relay: PeerId) {
         if let Some(entry) = self.relays.get_mut(&relay) {
-            *entry = Entry { state: State::Active, failures: 0 };
+            (entry.state, entry.failures) = (State::Active, 0);
         }
     }
 

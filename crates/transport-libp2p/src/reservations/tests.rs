@@ -109,3 +109,60 @@ fn no_sequence_of_events_leaks_a_place() {
     assert_eq!(reservations.held(), 0);
     assert_eq!(reservations.step(at(30_000), half).len(), 3);
 }
+
+#[test]
+fn the_order_given_decides_between_equals() {
+    let mut given = relays(5);
+    given.reverse();
+    let mut reservations = Reservations::new(given.clone(), 2, cadence(), at(0));
+    assert_eq!(reservations.step(at(0), half), [Action::Meet(given[0]), Action::Meet(given[1])]);
+}
+
+proptest::proptest! {
+    /// Whatever happens in whatever order: pending and active ones keep to what is
+    /// wanted, no relay is asked again before its time, and once all is lost every
+    /// place can be had again.
+    #[test]
+    fn no_sequence_of_events_leaks_a_reservation(
+        events in proptest::collection::vec((0..5u8, 0..6usize, 0..30u64), 0..200), wanted in 1..4usize,
+    ) {
+        use proptest::prelude::*;
+        let all = relays(6);
+        let mut reservations = Reservations::new(all.clone(), wanted, cadence(), at(0));
+        let mut rests: BTreeMap<PeerId, Timestamp> = BTreeMap::new();
+        let mut now = 0;
+        for (what, which, wait) in events {
+            let relay = all[which];
+            match what {
+                0 => now += wait,
+                1 => {
+                    reservations.met(relay, at(now));
+                }
+                2 if matches!(reservations.relays[&relay].state, State::Requested { .. }) => reservations.confirmed(relay),
+                3 => {
+                    if let Some(retry_in) = reservations.lost(relay, at(now), 0.5) {
+                        rests.insert(relay, at(now) + retry_in.unwrap());
+                    }
+                }
+                _ => {
+                    for action in reservations.step(at(now), half) {
+                        match action {
+                            Action::Meet(relay) => {
+                                prop_assert!(rests.get(&relay).is_none_or(|until| *until <= at(now)), "asked before its time");
+                            }
+                            Action::Abandon { relay, retry_in, .. } => {
+                                rests.insert(relay, at(now) + retry_in.unwrap());
+                            }
+                        }
+                    }
+                }
+            }
+            prop_assert!(reservations.held() <= wanted);
+        }
+        for relay in &all {
+            reservations.lost(*relay, at(now), 0.5);
+        }
+        prop_assert_eq!(reservations.held(), 0);
+        prop_assert_eq!(reservations.step(at(now + 100), half).len(), wanted);
+    }
+}

@@ -107,6 +107,11 @@ impl Behaviour {
         }
     }
 
+    /// What is spoken on circuits that are still to come, and why they are relayed at first.
+    pub(crate) fn set_punching(&mut self, protocol: Option<StreamProtocol>, first_reason: RelayReason) {
+        (self.punch_protocol, self.first_reason) = (protocol, first_reason);
+    }
+
     /// A connection by its id.
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Arc<ConnectionMeta>> {
         self.connections.get(&id).map(|known| &known.meta)

@@ -22,12 +22,13 @@ use tokio::{
 use super::{
     behaviour::{Behaviour, BehaviourEvent},
     boxed::Boxed,
+    build::punching,
     commands::Command,
     connecting::Connecting,
     punching::{Progress, Punching},
     relaying::Relaying,
 };
-use crate::{NetworkConfig, NetworkEvent, convert, reservations::Reservations, streams};
+use crate::{NetworkConfig, NetworkEvent, PunchConfig, convert, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
@@ -50,18 +51,18 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// `relays` are those to reserve at, with their addresses.
+    /// `relays` are those to reserve at, with their addresses, the preferred first.
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
         external: Vec<Multiaddr>,
-        relays: HashMap<PeerId, Vec<Multiaddr>>,
+        relays: Vec<(PeerId, Vec<Multiaddr>)>,
         commands: mpsc::Receiver<Command>,
         events: broadcast::Sender<NetworkEvent>,
     ) -> Self {
         let (progress_sender, progress) = mpsc::channel(MAX_PROGRESS);
         let reservations = Reservations::new(
-            relays.keys().copied(),
+            relays.iter().map(|(relay, _)| *relay),
             config.wanted_reservations,
             config.reservation_cadence.clone(),
             Timestamp::default(),
@@ -158,8 +159,31 @@ impl Actor {
                 };
                 let _ = reply.send(reason);
             }
+            Command::SetPunch { punch, reply } => {
+                self.set_punch(*punch);
+                let _ = reply.send(());
+            }
             Command::Shutdown { .. } => unreachable!("handled in the loop"),
         }
+    }
+
+    /// Circuits that stand have been told whether they may be punched, so they end;
+    /// their dialers open new ones.
+    fn set_punch(&mut self, punch: PunchConfig) {
+        let changed = punch.transports != self.config.punch.transports;
+        self.config.punch = punch;
+        if !changed {
+            return;
+        }
+        let (protocol, reason) = punching(&self.config);
+        let streams = &mut self.swarm.behaviour_mut().streams;
+        streams.set_punching(protocol, reason);
+        let is_circuit = |id: &ConnectionId| streams.connection(*id).is_some_and(|meta| meta.path().is_relayed());
+        let circuits: Vec<ConnectionId> = streams.all().filter(is_circuit).collect();
+        for circuit in circuits {
+            self.swarm.close_connection(circuit);
+        }
+        self.link_all_relays();
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {

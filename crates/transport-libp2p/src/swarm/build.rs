@@ -29,16 +29,24 @@ pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtoco
     config.protocols.iter().map(parse).collect()
 }
 
+/// What is spoken on new circuits, and why they are relayed at first. With punching
+/// off we do not even speak DCUtR, so that peers learn it at once.
+pub(super) fn punching(config: &NetworkConfig) -> (Option<StreamProtocol>, RelayReason) {
+    if config.punch.transports.is_empty() {
+        (None, RelayReason::Policy)
+    } else {
+        (Some(punch::PROTOCOL), RelayReason::PunchPending)
+    }
+}
+
 /// A swarm that listens nowhere yet. Inbound streams go to `accepted`.
 pub(crate) fn build(
     key: &NodeKey,
     config: &NetworkConfig,
     accepted: mpsc::Sender<OpenStream>,
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
-    // With punching off we do not even speak DCUtR, so that peers learn it at once.
-    let punching = !config.punch.transports.is_empty();
-    let reason = if punching { RelayReason::PunchPending } else { RelayReason::Policy };
-    let streams = streams::Behaviour::new(data_protocols(config)?, punching.then_some(punch::PROTOCOL), reason, accepted);
+    let (punch_protocol, reason) = punching(config);
+    let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted);
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     Ok(SwarmBuilder::with_existing_identity(key.keypair().clone())
         .with_tokio()

@@ -4,7 +4,7 @@ use kaspath_domain::{DialError, RelayReason, TransportSet};
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::streams::OpenReply;
+use crate::{PunchConfig, streams::OpenReply};
 
 /// Commands that may wait for the actor.
 const MAX_COMMANDS: usize = 256;
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Open { connection: ConnectionId, reply: OpenReply },
     /// Why that connection is relayed.
     RelayReason { connection: ConnectionId, reply: oneshot::Sender<Option<RelayReason>> },
+    /// Punch by these settings from now on.
+    SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
     /// Close everything and end.
     Shutdown { reply: oneshot::Sender<()> },
 }

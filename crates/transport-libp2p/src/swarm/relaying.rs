@@ -54,7 +54,7 @@ pub(super) struct Relaying {
 }
 
 impl Relaying {
-    pub(super) fn new(relays: HashMap<PeerId, Vec<Multiaddr>>) -> Self {
+    pub(super) fn new(relays: Vec<(PeerId, Vec<Multiaddr>)>) -> Self {
         let relays = relays.into_iter().map(|(peer, addresses)| (peer, Relay { addresses, ..Relay::default() })).collect();
         Self { relays }
     }
@@ -125,6 +125,15 @@ impl Actor {
             known.linking.insert(opts.connection_id(), transports);
         }
         self.dial(opts, Purpose::RelayLink);
+    }
+
+    /// The same for every relay that is met.
+    pub(super) fn link_all_relays(&mut self) {
+        let met: Vec<PeerId> =
+            self.relaying.relays.iter().filter(|(_, relay)| !relay.identified.is_empty()).map(|(id, _)| *id).collect();
+        for relay in met {
+            self.link_missing_transports(relay);
+        }
     }
 
     /// Connects over transports that can be punched and are not linked yet, once

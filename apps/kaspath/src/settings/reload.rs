@@ -1,0 +1,90 @@
+//! What a changed configuration file changes in a running program.
+
+use std::sync::Arc;
+
+use kaspath_policy::Switch;
+use kaspath_transport_libp2p::Network;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Settings, resolve};
+use crate::{cli::Command, output::Printer};
+
+/// Reads the settings again at SIGHUP and applies what can change live.
+pub(crate) struct Reload {
+    command: Arc<Command>,
+    /// What the program was started with and cannot change.
+    fixed: Vec<(&'static str, String)>,
+    policy: Option<String>,
+    printer: Printer,
+}
+
+impl Reload {
+    /// `running` is what the program runs by.
+    pub(crate) fn new(command: Arc<Command>, running: &Settings, printer: Printer) -> Self {
+        Self { command, fixed: running.fixed(), policy: running.policy(), printer }
+    }
+
+    /// Runs until it is dropped.
+    pub(crate) async fn at_hangup(mut self, live: Option<Live>) {
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        while hangups.recv().await.is_some() {
+            match resolve(&self.command, |name| std::env::var(name).ok()) {
+                Ok(new) => self.apply(&new, live.as_ref()).await,
+                Err(error) => self.printer.warning(&format!("the settings are not changed: {error:#}")),
+            }
+        }
+    }
+
+    async fn apply(&mut self, new: &Settings, live: Option<&Live>) {
+        let changed = self.fixed.iter().zip(new.fixed()).filter(|(old, new)| **old != *new);
+        let fixed: Vec<&str> = changed.map(|(old, _)| old.0).collect();
+        if !fixed.is_empty() {
+            let names = fixed.join(", ");
+            self.printer.warning(&format!("changed in the settings, but only a restart applies it: {names}"));
+        }
+        match (live, &new.node) {
+            (Some(live), Some(node)) if self.policy != new.policy() => {
+                self.policy = new.policy();
+                live.policy.set(node.policy.clone().build());
+                live.network.set_punch(new.network_config.punch.clone()).await;
+                self.printer.line(&format!("settings read again: the policy is {} now", node.policy.name));
+            }
+            _ => self.printer.line("settings read again: nothing to apply"),
+        }
+    }
+}
+
+impl Settings {
+    /// What only a restart changes, by the keys' names.
+    fn fixed(&self) -> Vec<(&'static str, String)> {
+        let config = &self.network_config;
+        let text = |value: &dyn std::fmt::Debug| format!("{value:?}");
+        let (node, gateway) = (self.node.as_ref(), self.gateway.as_ref());
+        vec![
+            ("appdir or identity", text(&self.identity)),
+            ("redact", text(&self.output.redact)),
+            ("listen", text(&config.listen)),
+            ("external-address", text(&config.external)),
+            ("no-autonat", text(&config.autonat)),
+            ("relay", text(&config.relays)),
+            ("relay-server", text(&config.relay_server)),
+            ("remote", text(&node.map(|node| &node.remotes))),
+            ("network", text(&node.map(|node| node.network))),
+            ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
+            ("kaspad", text(&gateway.map(|gateway| gateway.kaspad))),
+            ("kaspad-rpc", text(&gateway.map(|gateway| &gateway.rpc))),
+            ("inbound.newcomers", text(&gateway.map(|gateway| gateway.newcomers))),
+        ]
+    }
+
+    /// The policy with all its times and limits.
+    fn policy(&self) -> Option<String> {
+        self.node.as_ref().map(|node| format!("{:?}", node.policy))
+    }
+}
+
+/// What can change while it runs.
+pub(crate) struct Live {
+    pub(crate) policy: Arc<Switch>,
+    pub(crate) network: Arc<Network>,
+}

@@ -1,0 +1,102 @@
+//! Values with units.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Visitor};
+
+/// A time: `30s`, `5min`, `1h 30min`; a bare number is seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+/// An amount of bytes: `512KiB`, `10GiB`, `1MB`; a bare number is bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+const UNITS: [(&str, u64); 10] = [
+    ("", 1),
+    ("b", 1),
+    ("kb", 1_000),
+    ("mb", 1_000_000),
+    ("gb", 1_000_000_000),
+    ("tb", 1_000_000_000_000),
+    ("kib", 1 << 10),
+    ("mib", 1 << 20),
+    ("gib", 1 << 30),
+    ("tib", 1 << 40),
+];
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(seconds) = text.parse() {
+            return Ok(Self(Duration::from_secs(seconds)));
+        }
+        humantime::parse_duration(text).map(Self).map_err(|_| format!("{text:?} is no time; write it like 30s, 5min or 24h"))
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no amount of bytes; write it like 512KiB, 10GiB or 0");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim().to_ascii_lowercase();
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)).map(Self).ok_or_else(wrong)
+    }
+}
+
+/// A number or a text.
+fn deserialize<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    T: FromStr<Err = String>,
+    D: Deserializer<'de>,
+{
+    struct Either<T>(&'static str, std::marker::PhantomData<T>);
+    impl<T: FromStr<Err = String>> Visitor<'_> for Either<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
+            number.to_string().parse().map_err(E::custom)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Either(expected, std::marker::PhantomData))
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer, "a time like \"30s\"")
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer, "an amount of bytes like \"10GiB\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_have_units_and_bare_numbers() {
+        let span = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs());
+        assert_eq!((span("90"), span("30s"), span("24h")), (Ok(90), Ok(30), Ok(86_400)));
+        assert!(span("-1").is_err() && span("soon").unwrap_err().contains("24h"));
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!((size("0"), size("8MiB"), size("1 kB")), (Ok(0), Ok(8 << 20), Ok(1000)));
+        assert!(size("9999999999TiB").is_err() && size("much").unwrap_err().contains("10GiB"));
+    }
+}
