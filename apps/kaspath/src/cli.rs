@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print this node's peer id, making its identity file if there is none.
     Id(CommonArgs),
+    /// Try policies on a made-up population of NATs, in virtual time; print a table.
+    Simulate(SimulateArgs),
     /// Check a configuration file, or print one with every key and its default.
     Config(ConfigArgs),
     /// Becomes kaspad, which then ends when the program that started this does.
@@ -69,6 +71,7 @@ impl Command {
             Command::Id(args) => args,
             Command::Exec(args) => &args.common,
             Command::Config(args) => &args.common,
+            Command::Simulate(args) => &args.common,
         }
     }
 
@@ -82,7 +85,8 @@ impl Command {
             | Command::Run(_)
             | Command::Id(_)
             | Command::Exec(_)
-            | Command::Config(_) => "node",
+            | Command::Config(_)
+            | Command::Simulate(_) => "node",
         }
     }
 }
@@ -224,6 +228,27 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Peers that are dialled, in all.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_one)]
+    pub(crate) peers: usize,
+    /// Peers that one node dials, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) per_node: usize,
+    /// The same seed gives the same run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The policies, a row each.
+    #[arg(long, value_delimiter = ',', default_value = "balanced,adaptive,direct-first,relay-only")]
+    pub(crate) policy: Vec<StrategyName>,
+    /// Also write the report and its plot there, as report.md and usable.svg.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -271,6 +296,13 @@ pub(crate) struct NodeArgs {
     /// Announce a made-up transaction at this interval, to see gossip flow; never sent to a kaspad.
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds)]
     pub(crate) test_traffic: Option<Duration>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.replace('_', "").parse() {
+        Ok(0) | Err(_) => Err(format!("{text:?} is no number, 1 or more")),
+        Ok(number) => Ok(number),
+    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ mod relay;
 mod run;
 mod settings;
 mod signals;
+mod simulate;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -31,6 +32,15 @@ fn main() -> ExitCode {
             }
         }
         Command::Config(args) => return config(&args.what),
+        Command::Simulate(args) => {
+            return simulate::run(args).map_or_else(
+                |error| {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
+        }
         _ => {}
     }
     let settings = match settings::resolve(&cli.command, |name| std::env::var(name).ok()) {
@@ -59,7 +69,7 @@ fn main() -> ExitCode {
                 Ok(())
             }
             // Done already; or it has become another program.
-            Command::Config(_) | Command::Exec(_) => Ok(()),
+            Command::Config(_) | Command::Exec(_) | Command::Simulate(_) => Ok(()),
         }
     });
     match result {

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Paths(CommonArgs),
     /// A running client is told another policy by its file and SIGHUP, and leaves the relay for a direct path.
     Reload(CommonArgs),
+    /// A program with a policy of its own reaches a stock server, as docs/policies.md shows.
+    OwnPolicy(OwnPolicyArgs),
     /// A real kaspad, both ways round, over plain TCP.
     Kaspad(KaspadArgs),
     /// Two unmodified kaspads behind NATs, synced through gateways over the punched path.
@@ -130,6 +132,15 @@ pub(crate) struct IdleArgs {
     pub(crate) peers: usize,
     #[arg(long)]
     pub(crate) warm_up: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OwnPolicyArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// The program, which takes `client ADDRESS`.
+    #[arg(long, value_name = "FILE", default_value = "target/release/examples/own_policy")]
+    pub(crate) program: PathBuf,
 }
 
 #[derive(Debug, Args)]

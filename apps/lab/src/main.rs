@@ -63,6 +63,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Memory(args) => scenario::memory(&args).await,
             Command::Idle(args) => scenario::idle(&args).await,
             Command::Reload(args) => scenario::reload(&args).await,
+            Command::OwnPolicy(args) => scenario::own_policy(&args).await,
             Command::Rpc(args) => scenario::rpc(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,

@@ -90,7 +90,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         gateway: None,
     };
     match command {
-        Command::Id(_) | Command::Exec(_) | Command::Config(_) => {}
+        Command::Id(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
         Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment)?,
         Command::Run(args) => {

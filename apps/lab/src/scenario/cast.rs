@@ -85,6 +85,11 @@ impl Cast {
         Ok(())
     }
 
+    /// Where the server is found.
+    pub(super) fn server_address(&self) -> &str {
+        &self.server_address
+    }
+
     pub(super) fn client(&mut self) -> Result<&mut Program> {
         self.client.as_mut().context("the client has not been started")
     }

@@ -29,6 +29,8 @@ const HOPELESS_WAIT: Duration = Duration::from_millis(200);
 /// How many times its usual time a punch may take where it is likely.
 const PATIENCE: f64 = 2.0;
 const MIN_WAIT: Duration = Duration::from_secs(1);
+/// Outcomes after which a place is known by its own.
+const FAMILIAR: f64 = 3.0;
 /// Every so many plans of a place, all is tried as if nothing was known.
 const EXPLORE: u64 = 20;
 
@@ -61,12 +63,25 @@ struct Lesson {
     used: Timestamp,
 }
 
-/// Where a peer is, as far as it can be told before it is reached: its prefix, or
-/// the relay that it is found through; and how our own NAT maps.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+impl Lesson {
+    fn add(&mut self, outcome: &AttemptOutcome) {
+        self.punch.add(outcome.result.is_ok());
+        if let Ok(Path::Direct { transport }) = &outcome.result {
+            self.quic.add(*transport == Transport::Quic);
+            self.seconds = self.seconds * 0.8 + outcome.elapsed.as_secs_f64() * 0.2;
+        }
+    }
+}
+
+/// Where a peer is, as far as it can be told before it is reached, and how our own
+/// NAT maps. Which relay it is found through is left out: punches succeed alike
+/// through all (Trautwein et al. 2025, arXiv:2510.27500).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
+    /// In that prefix.
     Prefix(IpPrefix, NatMapping),
-    Relay(PeerIdentity, NatMapping),
+    /// Anywhere: what all places teach together.
+    Anywhere(NatMapping),
 }
 
 #[derive(Default)]
@@ -104,29 +119,33 @@ impl Adaptive {
     }
 }
 
-fn place(request: &PlanRequest) -> Option<Place> {
-    let mut relay = None;
-    for locator in &request.addresses {
-        match &locator.address {
-            PeerAddress::Direct(address) => {
-                if let Some(socket) = address.socket_addr() {
-                    return Some(Place::Prefix(IpPrefix::of(socket.ip()), request.mapping));
-                }
-            }
-            PeerAddress::Relayed(found) => relay = relay.or(Some(&found.relay)),
+fn place(request: &PlanRequest) -> Place {
+    let address = request.addresses.iter().find_map(|locator| match &locator.address {
+        PeerAddress::Direct(address) => address.socket_addr(),
+        PeerAddress::Relayed(_) => None,
+    });
+    match address {
+        Some(socket) => Place::Prefix(IpPrefix::of(socket.ip()), request.mapping),
+        None => Place::Anywhere(request.mapping),
+    }
+}
+
+impl Place {
+    fn anywhere(self) -> Self {
+        match self {
+            Self::Prefix(_, mapping) | Self::Anywhere(mapping) => Self::Anywhere(mapping),
         }
     }
-    relay.map(|relay| Place::Relay(relay.clone(), request.mapping))
 }
 
 impl Memory {
-    fn lesson(&mut self, place: &Place, now: Timestamp) -> &mut Lesson {
-        if !self.places.contains_key(place) && self.places.len() >= MAX_PLACES {
+    fn lesson(&mut self, place: Place, now: Timestamp) -> &mut Lesson {
+        if !self.places.contains_key(&place) && self.places.len() >= MAX_PLACES {
             forget_stalest(&mut self.places, |lesson| lesson.used);
         }
         let none = Share { good: 0.0, all: 0.0 };
         let new = || Lesson { punch: none, quic: none, seconds: 2.0, plans: 0, used: now };
-        let lesson = self.places.entry(place.clone()).or_insert_with(new);
+        let lesson = self.places.entry(place).or_insert_with(new);
         lesson.used = lesson.used.max(now);
         lesson
     }
@@ -154,28 +173,32 @@ impl TransportPolicy for Adaptive {
     fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
         let mut allowed = Allowed::ALL;
         let mut relay_after = self.config.timing.relay_after;
-        if let Some(place) = place(request) {
-            let mut memory = self.memory();
-            let lesson = memory.lesson(&place, now);
-            lesson.plans += 1;
-            if !lesson.plans.is_multiple_of(EXPLORE) {
-                if lesson.punch.value() < HOPELESS {
-                    relay_after = HOPELESS_WAIT;
-                } else {
-                    relay_after = Duration::from_secs_f64(lesson.seconds * PATIENCE).clamp(MIN_WAIT, relay_after.max(MIN_WAIT));
-                }
-                // Its prior is 0.7, which must not speak for QUIC by itself.
-                if lesson.quic.all > 1.0 && lesson.quic.good / lesson.quic.all > 0.6 {
-                    allowed.first = Transport::Quic;
-                }
+        let place = place(request);
+        let mut memory = self.memory();
+        let everywhere = *memory.lesson(place.anywhere(), now);
+        let lesson = memory.lesson(place, now);
+        lesson.plans += 1;
+        let explores = lesson.plans.is_multiple_of(EXPLORE);
+        // A place that is hardly known is taken to be like the others.
+        let lesson = if lesson.punch.all < FAMILIAR { everywhere } else { *lesson };
+        if !explores {
+            if lesson.punch.value() < HOPELESS {
+                relay_after = HOPELESS_WAIT;
+            } else {
+                relay_after = Duration::from_secs_f64(lesson.seconds * PATIENCE).clamp(MIN_WAIT, relay_after.max(MIN_WAIT));
             }
-            if let Some(peer) = &request.peer {
-                if !memory.peers.contains_key(peer) && memory.peers.len() >= MAX_PEERS {
-                    forget_stalest(&mut memory.peers, |(_, at)| *at);
-                }
-                memory.peers.insert(peer.clone(), (place, now));
+            // Its prior is 0.7, which must not speak for QUIC by itself.
+            if lesson.quic.all > 1.0 && lesson.quic.good / lesson.quic.all > 0.6 {
+                allowed.first = Transport::Quic;
             }
         }
+        if let Some(peer) = &request.peer {
+            if !memory.peers.contains_key(peer) && memory.peers.len() >= MAX_PEERS {
+                forget_stalest(&mut memory.peers, |(_, at)| *at);
+            }
+            memory.peers.insert(peer.clone(), (place, now));
+        }
+        drop(memory);
         let timing = Timing { relay_after, ..self.config.timing.clone() };
         routes::plan(self.name(), request, &allowed, &timing)
     }
@@ -187,22 +210,20 @@ impl TransportPolicy for Adaptive {
     fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut memory = self.memory();
-        let Some((place, _)) = memory.peers.get(peer).cloned() else { return };
-        let lesson = memory.lesson(&place, now);
+        let Some((place, _)) = memory.peers.get(peer).copied() else { return };
         let told = match &outcome.result {
             Ok(_) | Err(DialError::NoDirectPath { .. } | DialError::Timeout { .. }) => true,
             // One that did not have its time says nothing.
-            Err(DialError::Overtaken) => outcome.elapsed.as_secs_f64() >= lesson.seconds,
+            Err(DialError::Overtaken) => outcome.elapsed.as_secs_f64() >= memory.lesson(place, now).seconds,
             // Nor does a relay that failed.
             Err(_) => false,
         };
         if !told {
             return;
         }
-        lesson.punch.add(outcome.result.is_ok());
-        if let Ok(Path::Direct { transport }) = &outcome.result {
-            lesson.quic.add(*transport == Transport::Quic);
-            lesson.seconds = lesson.seconds * 0.8 + outcome.elapsed.as_secs_f64() * 0.2;
+        memory.lesson(place.anywhere(), now).add(outcome);
+        if place != place.anywhere() {
+            memory.lesson(place, now).add(outcome);
         }
     }
 

@@ -1,0 +1,26 @@
+//! Policies over a population of NATs, in virtual time.
+//!
+//! The policy is the very one that a node runs: it is asked for plans and told of
+//! outcomes through its port. Only what the network does is made up, from shares
+//! and times that were measured; [`Population`] names them. No clock, no I/O, and
+//! the same seed gives the same run.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `population` | who is behind which NAT, how far apart |
+//! | `world` | how one attempt between two such peers ends, and when |
+//! | `race` | a plan run in virtual time, as the executor runs it |
+//! | `run` | nodes that dial peers, one after the other |
+//! | `report` | the figures as a table and as a plot |
+
+#![warn(clippy::unwrap_used)]
+
+mod population;
+mod race;
+mod report;
+mod run;
+mod world;
+
+pub use population::{Nat, Population, Shares};
+pub use report::{plot, table};
+pub use run::{Figures, Percentiles, SimulationConfig, simulate};

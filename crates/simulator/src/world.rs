@@ -1,0 +1,96 @@
+//! How one attempt ends, and when.
+
+use std::time::Duration;
+
+use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, Transport, TransportSet};
+use rand::Rng;
+
+use crate::population::{Host, Population};
+
+/// Round trips to meet a relay and open a circuit.
+const CIRCUIT: f64 = 2.0;
+/// Round trips from the circuit to the direct connection, as `kaspath-lab bench`
+/// measures them for this implementation.
+const TCP_PUNCH: f64 = 4.5;
+const QUIC_PUNCH: f64 = 3.0;
+/// Beyond a direct connection over QUIC the dialer waits so long for one over TCP.
+const TCP_GRACE: Duration = Duration::from_millis(300);
+/// Time until a relay that is down is known to be.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Two peers and the relay between them.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) ours: Host,
+    pub(crate) theirs: Host,
+    pub(crate) round_trip: Duration,
+    pub(crate) relay_down: bool,
+    pub(crate) relay_full: bool,
+    pub(crate) peer: PeerIdentity,
+}
+
+/// An attempt's end, if nothing cancels it before.
+pub(crate) type End = (Duration, Result<Path, DialError>);
+
+impl Pair {
+    /// What can be punched, and by which transports.
+    pub(crate) fn punchable(&self, allowed: TransportSet) -> TransportSet {
+        if !self.ours.nat.can_punch(self.theirs.nat) {
+            return TransportSet::NONE;
+        }
+        TransportSet {
+            tcp: allowed.tcp && self.ours.tcp && self.theirs.tcp,
+            quic: allowed.quic && self.ours.udp && self.theirs.udp,
+        }
+    }
+
+    /// One punch over a circuit that stands: how long it takes and over what, if it works.
+    pub(crate) fn punch(
+        &self,
+        allowed: TransportSet,
+        world: &Population,
+        random: &mut impl Rng,
+    ) -> Option<(Duration, Transport)> {
+        let can = self.punchable(allowed);
+        let mut works = |can: bool| can && random.gen_range(0.0..1.0) < world.first_attempt;
+        let (tcp, quic) = (works(can.tcp), works(can.quic));
+        let (tcp_time, quic_time) = (self.round_trip.mul_f64(TCP_PUNCH), self.round_trip.mul_f64(QUIC_PUNCH));
+        match (tcp, quic) {
+            (true, true) if tcp_time <= quic_time + TCP_GRACE => Some((tcp_time, Transport::Tcp)),
+            (true, true) => Some((quic_time + TCP_GRACE, Transport::Quic)),
+            (true, false) => Some((tcp_time, Transport::Tcp)),
+            (false, true) => Some((quic_time, Transport::Quic)),
+            (false, false) => None,
+        }
+    }
+
+    /// How an attempt by that route ends.
+    pub(crate) fn attempt(&self, route: &Route, deadline: Duration, world: &Population, random: &mut impl Rng) -> End {
+        let relay = match route {
+            // Private peers are not there for a dial.
+            Route::Direct(address) => {
+                let cause = "no answer".to_owned();
+                return (deadline, Err(DialError::Unreachable { address: address.to_string(), cause }));
+            }
+            Route::Relayed(relay) | Route::Punched { relay, .. } => relay,
+        };
+        if self.relay_down {
+            let error = DialError::RelayUnreachable { relay: relay.relay.clone(), cause: "no answer".into() };
+            return (RELAY_TIMEOUT.min(deadline), Err(error));
+        }
+        let circuit = self.round_trip.mul_f64(CIRCUIT);
+        if self.relay_full {
+            return (circuit, Err(DialError::RelayRefused { relay: relay.relay.clone(), cause: "full".into() }));
+        }
+        match route {
+            Route::Punched { transports, .. } => match self.punch(*transports, world, random) {
+                Some((time, transport)) if circuit + time <= deadline => (circuit + time, Ok(Path::Direct { transport })),
+                _ => {
+                    let reason = RelayReason::PunchFailed { attempts: 1 };
+                    (deadline, Err(DialError::NoDirectPath { peer: self.peer.clone(), reason }))
+                }
+            },
+            _ => (circuit, Ok(Path::Relayed { relay: relay.relay.clone(), reason: RelayReason::PunchPending })),
+        }
+    }
+}
