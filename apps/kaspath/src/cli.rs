@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kaspath_domain::{PeerLocator, TransportAddress};
+use kaspath_domain::{PeerIdentity, PeerLocator, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Print this node's peer id, making its identity file if there is none.
     Id(CommonArgs),
+    /// Look into the book of known peers, and ban or forget them.
+    Peers(PeersArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
     Simulate(SimulateArgs),
     /// Check a configuration file, or print one with every key and its default.
@@ -72,6 +74,7 @@ impl Command {
             Command::Exec(args) => &args.common,
             Command::Config(args) => &args.common,
             Command::Simulate(args) => &args.common,
+            Command::Peers(args) => &args.common,
         }
     }
 
@@ -86,7 +89,8 @@ impl Command {
             | Command::Id(_)
             | Command::Exec(_)
             | Command::Config(_)
-            | Command::Simulate(_) => "node",
+            | Command::Simulate(_)
+            | Command::Peers(_) => "node",
         }
     }
 }
@@ -225,6 +229,50 @@ pub(crate) struct RunArgs {
     /// kaspad and its flags, after `--`.
     #[arg(last = true, required = true, value_name = "KASPAD FLAGS")]
     pub(crate) kaspad_command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(subcommand)]
+    pub(crate) what: PeersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// All of them, those seen last first.
+    List,
+    /// Everything that is known of one, as JSON.
+    Show {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Neither dial a peer nor let it in.
+    Ban {
+        /// Who.
+        peer: PeerIdentity,
+        /// For how long, like 12h.  [default: 24h]
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<Span>,
+    },
+    /// Lift a ban.
+    Unban {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Remove a peer from the book.
+    Forget {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Print the whole book as JSON.
+    Export,
+    /// Take over an exported book; what is known already is joined with it.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

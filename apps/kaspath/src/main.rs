@@ -7,6 +7,7 @@ mod cli;
 mod gateway;
 mod node;
 mod output;
+mod peers;
 mod relay;
 mod run;
 mod settings;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
                 println!("{}", settings.key()?.identity());
                 Ok(())
             }
+            Command::Peers(args) => peers::run(&settings.peer_book(), &args.what),
             // Done already; or it has become another program.
             Command::Config(_) | Command::Exec(_) | Command::Simulate(_) => Ok(()),
         }

@@ -14,9 +14,10 @@ use crate::{
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let printer = Printer::new(settings.output.clone());
+    let reload = Reload::new(command, &settings, printer.clone())?;
     let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
     printer.started("relay", &network);
-    let reloading = tokio::spawn(Reload::new(command, &settings, printer.clone()).at_hangup(None));
+    let reloading = tokio::spawn(reload.at_hangup(None));
     let printing = tokio::spawn(printer.follow_network(network.events()));
     signals::stop_requested().await?;
     network.shutdown().await;

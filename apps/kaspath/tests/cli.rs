@@ -147,3 +147,34 @@ fn a_changed_file_is_applied_at_sighup_and_a_wrong_one_is_not() {
     reload("policy = \"balanced\"\nnetwork = \"simnet\"\n", "only a restart applies it: network");
     assert_eq!(server.stop(), 0);
 }
+
+#[test]
+fn peers_are_remembered_listed_banned_and_carried_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}");
+    let once = ["client", "--once", "-l", "/ip4/127.0.0.1/tcp/0", "--remote", &remote];
+    assert_eq!(output(&once, dir.path()).status.code(), Some(1));
+    let peers = |args: &[&str], dir: &Path| {
+        let output = output(&[&["peers"], args].concat(), dir);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (code, list) = peers(&["list"], dir.path());
+    assert_eq!(code, Some(0), "{list}");
+    assert!(list.contains(STRANGER) && list.contains(&format!("told {remote}")), "{list}");
+
+    assert_eq!(peers(&["ban", STRANGER, "--for", "2h"], dir.path()).0, Some(0));
+    let (_, banned) = failure(&once, dir.path());
+    assert!(banned.contains("the peer is banned"), "{banned}");
+    let export = output(&["peers", "export"], dir.path()).stdout;
+
+    let other = tempfile::tempdir().unwrap();
+    assert!(peers(&["list"], other.path()).1.contains("there is no peer book"));
+    let file = other.path().join("export.json");
+    std::fs::write(&file, export).unwrap();
+    assert_eq!(peers(&["import", file.to_str().unwrap()], other.path()), (Some(0), "1 peers taken over\n".into()));
+    assert!(peers(&["show", STRANGER], other.path()).1.contains("banned_until"));
+    assert_eq!(peers(&["unban", STRANGER], other.path()).0, Some(0));
+    assert!(peers(&["unban", STRANGER], other.path()).1.contains("is not banned"));
+    assert_eq!(peers(&["forget", STRANGER], other.path()).0, Some(0));
+    assert!(peers(&["show", STRANGER], other.path()).1.contains("not in the book"));
+}

@@ -34,6 +34,7 @@ fn dependencies_point_inwards() {
         ("kaspath-gateway", &["kaspath-domain"]),
         ("kaspath-kaspa-adaptor", &["kaspath-domain"]),
         ("kaspath-kaspad-rpc", &[]),
+        ("kaspath-peer-store", &["kaspath-domain"]),
         (
             "kaspath",
             &[
@@ -41,6 +42,7 @@ fn dependencies_point_inwards() {
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",
                 "kaspath-kaspad-rpc",
+                "kaspath-peer-store",
                 "kaspath-policy",
                 "kaspath-simulator",
                 "kaspath-transport-libp2p",
@@ -76,6 +78,10 @@ fn libp2p_stays_in_its_adapter() {
         ("crates/domain", false),
         ("crates/policy", false),
         ("crates/kaspa-adaptor", false),
+        ("crates/gateway", false),
+        ("crates/kaspad-rpc", false),
+        ("crates/peer-store", false),
+        ("crates/simulator", false),
         ("crates/transport-tcp", false),
         ("crates/transport-libp2p", true),
         ("apps/kaspath", false),

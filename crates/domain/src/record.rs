@@ -1,8 +1,10 @@
 //! What a peer book remembers.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{PeerIdentity, PeerLocator, Timestamp};
+use crate::{AttemptOutcome, DialError, PeerIdentity, PeerLocator, Timestamp};
 
 /// Who told us an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,4 +49,85 @@ pub struct PeerRecord {
     pub successes: u64,
     /// Dials that did not.
     pub failures: u64,
+    /// The last round trip that was measured.
+    #[serde(default)]
+    pub rtt: Option<Duration>,
+    /// The ids by which Kaspa knew it, each new at a start of its node; newest last.
+    #[serde(default)]
+    pub kaspa_ids: Vec<KaspaId>,
+    /// Not let in before then.
+    #[serde(default)]
+    pub banned_until: Option<Timestamp>,
+}
+
+/// The id in a node's Version message, which together with the address is its
+/// PeerKey to Kaspa.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KaspaId {
+    /// The id.
+    pub id: String,
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+}
+
+impl PeerRecord {
+    /// Addresses kept per peer.
+    pub const MAX_ADDRESSES: usize = 16;
+    /// Kaspa ids kept per peer.
+    pub const MAX_KASPA_IDS: usize = 16;
+
+    /// A peer heard of for the first time.
+    pub fn new(peer: PeerIdentity, now: Timestamp) -> Self {
+        Self {
+            peer,
+            addresses: Vec::new(),
+            first_seen: now,
+            last_seen: now,
+            successes: 0,
+            failures: 0,
+            rtt: None,
+            kaspa_ids: Vec::new(),
+            banned_until: None,
+        }
+    }
+
+    /// Adds an address, or freshens it. Beyond the bound the oldest goes that the
+    /// peer came from, of which there is a new one at each connection.
+    pub fn observe(&mut self, address: ObservedAddress) {
+        self.last_seen = self.last_seen.max(address.last_seen);
+        self.addresses.retain(|known| known.locator != address.locator);
+        self.addresses.push(address);
+        if self.addresses.len() > Self::MAX_ADDRESSES {
+            let passing = self.addresses.iter().position(|address| address.source == AddressSource::Inbound);
+            self.addresses.remove(passing.unwrap_or(0));
+        }
+    }
+
+    /// Counts an attempt's end. One that was overtaken says nothing.
+    pub fn count(&mut self, outcome: &AttemptOutcome, now: Timestamp) {
+        self.last_seen = self.last_seen.max(now);
+        match outcome.result {
+            Ok(_) => self.successes = self.successes.saturating_add(1),
+            Err(DialError::Overtaken) => {}
+            Err(_) => self.failures = self.failures.saturating_add(1),
+        }
+    }
+
+    /// Notes the id by which Kaspa knows it now; whether it is a new one.
+    pub fn note_kaspa_id(&mut self, id: &str, now: Timestamp) -> bool {
+        self.last_seen = self.last_seen.max(now);
+        if self.kaspa_ids.iter().any(|known| known.id == id) {
+            return false;
+        }
+        self.kaspa_ids.push(KaspaId { id: id.to_owned(), first_seen: now });
+        if self.kaspa_ids.len() > Self::MAX_KASPA_IDS {
+            self.kaspa_ids.remove(0);
+        }
+        true
+    }
+
+    /// Whether it is banned now.
+    pub fn is_banned(&self, now: Timestamp) -> bool {
+        self.banned_until.is_some_and(|until| now < until)
+    }
 }

@@ -56,6 +56,8 @@ pub enum KaspaEvent {
         path: Path,
         /// The peer's user agent.
         user_agent: String,
+        /// The id in its Version message, new at each start of its node.
+        kaspa_id: String,
         /// The protocol version it advertises.
         protocol_version: u32,
     },

@@ -211,6 +211,7 @@ impl KaspaNode {
             direction: router.info().direction,
             path: router.path(),
             user_agent: peer.user_agent().to_owned(),
+            kaspa_id: peer.key().id.to_string(),
             protocol_version: peer.protocol_version(),
         });
         let (node, session_peer) = (self.clone(), peer.clone());

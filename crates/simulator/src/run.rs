@@ -191,7 +191,7 @@ fn dial(
                 elapsed += left.max(Duration::from_millis(1));
                 continue;
             }
-            Err(PolicyError::NoUsableAddress { .. }) => return,
+            Err(PolicyError::NoUsableAddress { .. } | PolicyError::Banned) => return,
         };
         tally.plans += 1;
         let (took, path) = race::run(plan, policy, &pair, world, begin + elapsed, random);

@@ -23,6 +23,7 @@ use crate::{
     cli::Command,
     node::{OwnNat, now, remote::Remote},
     output::Printer,
+    peers::{self, Recording},
     run::Supervisor,
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
@@ -33,8 +34,12 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let node = settings.node.clone().context("a node's settings")?;
     let gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
     let printer = Printer::new(settings.output.clone());
+    let reload = Reload::new(command, &settings, printer.clone())?;
     let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
-    let policy = Arc::new(Switch::new(node.policy.clone().build()));
+    let switch = Arc::new(Switch::new(node.policy.clone().build()));
+    let book = peers::open(&settings.peer_book(), &printer);
+    peers::remember_remotes(book.as_ref(), &node.remotes);
+    let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("gateway", &network);
     settings.warn_if_lonely(&printer);
@@ -56,8 +61,12 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
 
     let mut tasks = JoinSet::new();
     in_background(&mut tasks, &gateway, &network, &table, &printer);
-    let live = Live { policy: policy.clone(), network: network.clone() };
-    let reload = Reload::new(command, &settings, printer.clone());
+    let live = Live { policy: switch, network: network.clone() };
+    let remembering = peers::remember_network(book, network.events());
+    tasks.spawn(async move {
+        remembering.await;
+        Ok(())
+    });
     tasks.spawn(async move {
         reload.at_hangup(Some(live)).await;
         Ok(())

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::{
     cli::Command,
     output::Printer,
+    peers::{self, Recording},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
 };
@@ -34,7 +35,11 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let node_settings = settings.node.clone().context("a node's settings")?;
     let printer = Printer::new(settings.output.clone());
-    let policy = Arc::new(Switch::new(node_settings.policy.clone().build()));
+    let reload = Reload::new(command, &settings, printer.clone())?;
+    let switch = Arc::new(Switch::new(node_settings.policy.clone().build()));
+    let book = peers::open(&settings.peer_book(), &printer);
+    peers::remember_remotes(book.as_ref(), &node_settings.remotes);
+    let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
     printer.started("node", &network);
@@ -44,8 +49,10 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     background.spawn(printer.clone().follow_network(network.events()));
     let own_nat = OwnNat::default();
     background.spawn(own_nat.clone().follow(network.events()));
-    let live = Live { policy: policy.clone(), network: network.clone() };
-    background.spawn(Reload::new(command, &settings, printer.clone()).at_hangup(Some(live)));
+    let live = Live { policy: switch, network: network.clone() };
+    background.spawn(peers::remember_network(book.clone(), network.events()));
+    background.spawn(peers::remember_kaspa(book, kaspa.events()));
+    background.spawn(reload.at_hangup(Some(live)));
     background.spawn(printer.clone().follow_kaspa(kaspa.events()));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![network.listener()];
     if let Some(address) = node_settings.kaspa_listen {

@@ -83,7 +83,7 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
             format!("{step} from {} after {}", name(peer, address), ms(*elapsed))
         }
         KaspaEvent::HandshakeFailed { peer, address, cause } => format!("handshake with {} failed: {cause}", name(peer, address)),
-        KaspaEvent::PeerReady { peer, address, direction, path, user_agent, protocol_version } => {
+        KaspaEvent::PeerReady { peer, address, direction, path, user_agent, protocol_version, .. } => {
             format!("{direction} Kaspa peer {} {user_agent} (protocol {protocol_version}): {path}", name(peer, address))
         }
         KaspaEvent::PathChanged { peer, path } => {

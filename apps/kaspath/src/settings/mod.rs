@@ -59,6 +59,11 @@ impl Settings {
     pub(crate) fn key(&self) -> Result<NodeKey> {
         Ok(NodeKey::load_or_create(&self.identity)?)
     }
+
+    /// Where the book of peers is.
+    pub(crate) fn peer_book(&self) -> PathBuf {
+        self.identity.with_file_name("peers.redb")
+    }
 }
 
 impl Settings {
@@ -90,7 +95,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         gateway: None,
     };
     match command {
-        Command::Id(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => {}
+        Command::Id(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) | Command::Peers(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
         Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment)?,
         Command::Run(args) => {

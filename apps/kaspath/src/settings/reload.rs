@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use anyhow::{Context, Result};
 use kaspath_policy::Switch;
 use kaspath_transport_libp2p::Network;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Settings, resolve};
 use crate::{cli::Command, output::Printer};
@@ -16,18 +17,20 @@ pub(crate) struct Reload {
     fixed: Vec<(&'static str, String)>,
     policy: Option<String>,
     printer: Printer,
+    hangups: Signal,
 }
 
 impl Reload {
-    /// `running` is what the program runs by.
-    pub(crate) fn new(command: Arc<Command>, running: &Settings, printer: Printer) -> Self {
-        Self { command, fixed: running.fixed(), policy: running.policy(), printer }
+    /// `running` is what the program runs by. From here on SIGHUP does not end the
+    /// program, so this comes before anybody can know that it runs.
+    pub(crate) fn new(command: Arc<Command>, running: &Settings, printer: Printer) -> Result<Self> {
+        let hangups = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+        Ok(Self { command, fixed: running.fixed(), policy: running.policy(), printer, hangups })
     }
 
     /// Runs until it is dropped.
     pub(crate) async fn at_hangup(mut self, live: Option<Live>) {
-        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-        while hangups.recv().await.is_some() {
+        while self.hangups.recv().await.is_some() {
             match resolve(&self.command, |name| std::env::var(name).ok()) {
                 Ok(new) => self.apply(&new, live.as_ref()).await,
                 Err(error) => self.printer.warning(&format!("the settings are not changed: {error:#}")),

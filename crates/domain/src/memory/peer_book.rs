@@ -4,9 +4,6 @@ use async_trait::async_trait;
 
 use crate::{AttemptOutcome, ObservedAddress, PeerBook, PeerBookError, PeerIdentity, PeerRecord, Timestamp};
 
-/// Addresses kept per peer.
-const MAX_ADDRESSES: usize = 16;
-
 /// A bounded peer book that forgets everything at its end. When it is full, the
 /// peer that was seen longest ago makes room.
 pub struct MemoryPeerBook {
@@ -32,14 +29,7 @@ impl MemoryPeerBook {
                     peers.remove(&oldest);
                 }
             }
-            let record = peers.entry(peer.clone()).or_insert_with(|| PeerRecord {
-                peer: peer.clone(),
-                addresses: Vec::new(),
-                first_seen: now,
-                last_seen: now,
-                successes: 0,
-                failures: 0,
-            });
+            let record = peers.entry(peer.clone()).or_insert_with(|| PeerRecord::new(peer.clone(), now));
             record.last_seen = record.last_seen.max(now);
             change(record);
         });
@@ -53,22 +43,13 @@ impl PeerBook for MemoryPeerBook {
     }
 
     async fn observe(&self, peer: &PeerIdentity, address: ObservedAddress) -> Result<(), PeerBookError> {
-        self.update(peer, address.last_seen, |record| {
-            record.addresses.retain(|known| known.locator != address.locator);
-            record.addresses.push(address);
-            if record.addresses.len() > MAX_ADDRESSES {
-                record.addresses.remove(0);
-            }
-        });
+        self.update(peer, address.last_seen, |record| record.observe(address));
         Ok(())
     }
 
     async fn record_outcome(&self, outcome: &AttemptOutcome, now: Timestamp) -> Result<(), PeerBookError> {
         let Some(peer) = &outcome.peer else { return Ok(()) };
-        self.update(peer, now, |record| match outcome.result {
-            Ok(_) => record.successes += 1,
-            Err(_) => record.failures += 1,
-        });
+        self.update(peer, now, |record| record.count(outcome, now));
         Ok(())
     }
 
@@ -123,8 +104,13 @@ mod tests {
         }
         book.observe(&peer(1), address(40, 9)).await.unwrap();
         let record = book.get(&peer(1)).await.unwrap().unwrap();
-        assert_eq!(record.addresses.len(), MAX_ADDRESSES);
+        assert_eq!(record.addresses.len(), PeerRecord::MAX_ADDRESSES);
         assert_eq!(record.addresses.last().unwrap().last_seen, at(9));
+        let passing = ObservedAddress { source: AddressSource::Inbound, ..address(99, 10) };
+        book.observe(&peer(1), passing).await.unwrap();
+        book.observe(&peer(1), address(41, 11)).await.unwrap();
+        let record = book.get(&peer(1)).await.unwrap().unwrap();
+        assert!(record.addresses.iter().all(|address| address.source == AddressSource::Manual), "what it came from goes first");
         assert!(book.forget(&peer(1)).await.unwrap());
         assert!(!book.forget(&peer(1)).await.unwrap());
     }

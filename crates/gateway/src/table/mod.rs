@@ -24,6 +24,8 @@ const LAST: u32 = u32::from_be_bytes([127, 127, 255, 255]);
 const MAX_PEERS: usize = 65_536;
 /// Between two writes of the file: a change is on disk within about a second.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// After a write that failed, as on a full disk.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a ban holds, as in kaspad.
 const BAN: Duration = Duration::from_secs(24 * 3600);
 
@@ -204,6 +206,8 @@ impl PeerTable {
             self.changed.notified().await;
             if let Err(error) = self.clone().save().await {
                 failed(error);
+                sleep(RETRY_INTERVAL).await;
+                self.changed.notify_one();
             }
             sleep(WRITE_INTERVAL).await;
         }
