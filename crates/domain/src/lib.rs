@@ -43,7 +43,7 @@ pub use identity::{IdentityError, PeerIdentity};
 pub use path::{Path, PathWatch, RelayReason};
 pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Route, Stage};
 pub use ports::{NatMapping, PeerBook, PlanRequest, StreamDialer, StreamListener, TransportPolicy};
-pub use record::{AddressSource, KaspaId, ObservedAddress, PeerRecord};
+pub use record::{AddressSource, KaspaId, ObservedAddress, PeerRecord, RelayScore};
 pub use stream::{ByteCounters, DuplexStream};
 pub use synthetic::synthetic_address;
 pub use time::Timestamp;

@@ -20,6 +20,16 @@ pub enum Route {
     },
 }
 
+impl Route {
+    /// The relay it goes by, if it does.
+    pub fn relay(&self) -> Option<&PeerIdentity> {
+        match self {
+            Route::Relayed(relay) | Route::Punched { relay, .. } => Some(&relay.relay),
+            Route::Direct(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! What a peer book remembers.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,35 @@ pub struct PeerRecord {
     /// Not let in before then.
     #[serde(default)]
     pub banned_until: Option<Timestamp>,
+    /// The loopback address by which a gateway's kaspad knows it.
+    #[serde(default)]
+    pub synthetic: Option<Ipv4Addr>,
+    /// As a relay: dials that it carried, and dials that failed for its sake.
+    #[serde(default)]
+    pub relayed: RelayScore,
+}
+
+/// How a relay has served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayScore {
+    /// Dials through it that gave a stream.
+    pub carried: u64,
+    /// Dials for which it could not be reached or gave no circuit.
+    pub failed: u64,
+}
+
+impl RelayScore {
+    /// Counts the end of an attempt by way of the relay. That a punch failed, or the
+    /// peer did, is not the relay's fault.
+    pub fn count(&mut self, outcome: &AttemptOutcome) {
+        match outcome.result {
+            Ok(_) => self.carried = self.carried.saturating_add(1),
+            Err(DialError::RelayUnreachable { .. } | DialError::RelayRefused { .. }) => {
+                self.failed = self.failed.saturating_add(1);
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// The id in a node's Version message, which together with the address is its
@@ -88,6 +117,8 @@ impl PeerRecord {
             rtt: None,
             kaspa_ids: Vec::new(),
             banned_until: None,
+            synthetic: None,
+            relayed: RelayScore::default(),
         }
     }
 

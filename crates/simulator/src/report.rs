@@ -41,7 +41,7 @@ const DASHES: [&str; 4] = ["", "8 4", "2 3", "10 3 2 3"];
 
 /// An SVG: how many peers are usable so long after the dial, a line a policy.
 pub fn plot(all: &[Figures]) -> String {
-    let x = |seconds: f32| LEFT + seconds.min(LONGEST) / LONGEST * (WIDTH - LEFT - 20.0);
+    let x = |seconds: f32| LEFT + seconds / LONGEST * (WIDTH - LEFT - 20.0);
     let y = |share: f32| HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - 20.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
@@ -65,6 +65,7 @@ pub fn plot(all: &[Figures]) -> String {
             .usable_curve
             .iter()
             .enumerate()
+            .filter(|(_, seconds)| **seconds <= LONGEST)
             .map(|(step, seconds)| format!("{:.1},{:.1}", x(*seconds), y(step as f32 / steps * figures.usable as f32)))
             .collect();
         let _ = writeln!(

@@ -45,7 +45,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 
-    let report = printer.clone();
+    let (report, entering) = (printer.clone(), book.clone());
     let gateway = Gateway::new(GatewayParts {
         local: network.local_peer().clone(),
         kaspad: gateway_settings.kaspad,
@@ -56,7 +56,10 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         policy: policy.clone(),
         control: gateway_settings.rpc.clone().map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
         clock: Arc::new(now),
-        report: Arc::new(move |event: GatewayEvent| report.event(&event, text::describe(&event))),
+        report: Arc::new(move |event: GatewayEvent| {
+            peers::remember_gateway(entering.as_ref(), &event);
+            report.event(&event, text::describe(&event));
+        }),
     });
 
     let mut tasks = JoinSet::new();

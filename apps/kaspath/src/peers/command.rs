@@ -71,6 +71,9 @@ fn merge(record: &mut PeerRecord, new: PeerRecord) {
     record.failures = record.failures.max(new.failures);
     record.rtt = record.rtt.or(new.rtt);
     record.banned_until = record.banned_until.max(new.banned_until);
+    record.synthetic = record.synthetic.or(new.synthetic);
+    record.relayed.carried = record.relayed.carried.max(new.relayed.carried);
+    record.relayed.failed = record.relayed.failed.max(new.relayed.failed);
     for address in new.addresses {
         record.observe(address);
     }

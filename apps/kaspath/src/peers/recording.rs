@@ -1,17 +1,21 @@
 //! What a node writes into its book, and the bans that it reads there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{
     AddressSource, Admission, AdmissionRequest, AttemptOutcome, DialPlan, Direction, ObservedAddress, Path, PeerIdentity,
     PeerLocator, PlanRequest, PolicyError, RefuseReason, RetryCadence, Timestamp, TransportPolicy, TransportSet,
 };
+use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_peer_store::PeerStore;
 use kaspath_transport_libp2p::NetworkEvent;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::node::now;
+
+/// How long kaspad's bans hold.
+const KASPAD_BAN: Duration = Duration::from_secs(24 * 3600);
 
 /// A policy that knows the book: outcomes are counted there, and who is banned
 /// there is neither dialled nor let in.
@@ -54,6 +58,9 @@ impl<P: std::ops::Deref<Target: TransportPolicy> + Send + Sync> TransportPolicy 
         if let (Some(store), Some(peer)) = (&self.store, &outcome.peer) {
             // A full book forgets somebody else, or nobody: either is no reason to fail.
             let _ = store.update(peer, now, |record| record.count(outcome, now));
+            if let Some(relay) = outcome.route.relay() {
+                let _ = store.update(relay, now, |record| record.relayed.count(outcome));
+            }
         }
     }
 
@@ -119,4 +126,19 @@ pub(crate) async fn remember_kaspa(store: Option<Arc<PeerStore>>, mut events: br
             Err(RecvError::Closed) => return,
         }
     }
+}
+
+/// Enters what happens at a gateway: who has which address, and whom kaspad bans.
+pub(crate) fn remember_gateway(store: Option<&Arc<PeerStore>>, event: &GatewayEvent) {
+    let Some(store) = store else { return };
+    let _ = match event {
+        GatewayEvent::GatewayOpened { peer, address, .. } => {
+            store.update(peer, now(), |record| record.synthetic = Some(*address))
+        }
+        GatewayEvent::PeerBanned { peer, .. } => {
+            store.update(peer, now(), |record| record.banned_until = Some(now() + KASPAD_BAN))
+        }
+        GatewayEvent::PeerUnbanned { peer, .. } => store.update(peer, now(), |record| record.banned_until = None),
+        _ => return,
+    };
 }

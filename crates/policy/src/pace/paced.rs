@@ -86,13 +86,6 @@ impl Paced {
     }
 }
 
-fn relay_of(route: &Route) -> Option<&PeerIdentity> {
-    match route {
-        Route::Relayed(relay) | Route::Punched { relay, .. } => Some(&relay.relay),
-        Route::Direct(_) => None,
-    }
-}
-
 impl TransportPolicy for Paced {
     fn name(&self) -> &'static str {
         self.inner.name()
@@ -106,7 +99,7 @@ impl TransportPolicy for Paced {
             return Err(PolicyError::CoolingDown(rests));
         }
         // A relay that rests is left out while there is any other way.
-        let rest_of = |route: &Route| relay_of(route).map_or(Duration::ZERO, |relay| state.relays.left(relay, now));
+        let rest_of = |route: &Route| route.relay().map_or(Duration::ZERO, |relay| state.relays.left(relay, now));
         let attempts = || plan.stages.iter().flat_map(|stage| &stage.attempts);
         if attempts().all(|attempt| !rest_of(&attempt.request.route).is_zero()) {
             let soonest = attempts().map(|attempt| rest_of(&attempt.request.route)).min().unwrap_or_default();
@@ -133,7 +126,7 @@ impl TransportPolicy for Paced {
     fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
         self.inner.observe(outcome, now);
         let mut state = self.state();
-        let relay = relay_of(&outcome.route);
+        let relay = outcome.route.relay();
         match (&outcome.result, relay) {
             (Ok(_), _) => {
                 if let Some(relay) = relay {
