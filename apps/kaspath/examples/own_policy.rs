@@ -4,7 +4,10 @@
 //! - `own_policy client ADDRESS` reaches a peer by it, says how, and stays until
 //!   it is interrupted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{
@@ -90,7 +93,7 @@ async fn client(remote: PeerLocator) -> Result<()> {
     let listen = vec!["/ip4/0.0.0.0/tcp/0".parse()?];
     let network = Network::start(NodeKey::generate(), NetworkConfig { listen, ..NetworkConfig::default() }).await?;
     println!("{}", json!({ "event": "started", "peer": network.local_peer() }));
-    let now = Timestamp::default;
+    let now = || Timestamp::from_epoch(UNIX_EPOCH.elapsed().unwrap_or_default());
     let executor = Executor::new(policy, vec![Arc::new(network.dialer())], now);
     let request = PlanRequest { peer: remote.peer.clone(), addresses: vec![remote], ..PlanRequest::default() };
     let (stream, _) = executor.reach(&request).await?;
