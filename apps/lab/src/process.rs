@@ -160,7 +160,8 @@ impl Program {
     }
 }
 
-fn in_host(host: &Host, program: &Path) -> Command {
+/// The command that runs `program` in a host.
+pub(crate) fn in_host(host: &Host, program: &Path) -> Command {
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{}", host.namespace)).arg(program);
     command

@@ -21,6 +21,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod bounds;
 pub mod cadence;
 pub mod connect_info;
 pub mod errors;
@@ -36,6 +37,7 @@ pub mod time;
 
 pub use address::{Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
 pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
+pub use bounds::{TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{AddressError, DialError, ListenError, PeerBookError, PolicyError};

@@ -34,4 +34,4 @@ pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::GatewayEvent;
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::Reach;
-pub use table::{Hold, PeerTable, TableError};
+pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};

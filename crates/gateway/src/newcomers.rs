@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{IpPrefix, PeerClass, PeerIdentity, Timestamp};
+use kaspath_domain::{IpPrefix, PeerClass, PeerIdentity, Timestamp, TokenBucket, make_room};
 
 /// Time for one more.
 const REFILL: Duration = Duration::from_secs(60);
@@ -17,23 +17,17 @@ enum Place {
     Relay(PeerIdentity),
 }
 
-#[derive(Clone, Copy)]
-struct Bucket {
-    left: f64,
-    at: Timestamp,
-}
-
 /// Identities cost nothing, and each one that comes in is remembered: this keeps
 /// one place from filling the memory with them. Peers known already do not count.
 pub(crate) struct Newcomers {
     /// From one place at once.
-    burst: f64,
-    buckets: HashMap<Place, Bucket>,
+    burst: u32,
+    buckets: HashMap<Place, TokenBucket>,
 }
 
 impl Newcomers {
     pub(crate) fn new(burst: usize) -> Self {
-        Self { burst: burst as f64, buckets: HashMap::new() }
+        Self { burst: u32::try_from(burst).unwrap_or(u32::MAX), buckets: HashMap::new() }
     }
 
     /// Whether a peer that is not known yet may come in from there now.
@@ -42,20 +36,9 @@ impl Newcomers {
             PeerClass::Direct { from } => Place::Prefix(IpPrefix::of(*from)),
             PeerClass::Relayed { relay } => Place::Relay(relay.clone()),
         };
-        if !self.buckets.contains_key(&place) && self.buckets.len() >= MAX_PLACES {
-            let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(place, _)| place.clone());
-            if let Some(oldest) = oldest {
-                self.buckets.remove(&oldest);
-            }
-        }
-        let bucket = self.buckets.entry(place).or_insert(Bucket { left: self.burst, at: now });
-        let refilled = now.since(bucket.at).as_secs_f64() / REFILL.as_secs_f64();
-        *bucket = Bucket { left: (bucket.left + refilled).min(self.burst), at: now };
-        let allowed = bucket.left >= 1.0;
-        if allowed {
-            bucket.left -= 1.0;
-        }
-        allowed
+        make_room(&mut self.buckets, &place, MAX_PLACES, TokenBucket::last_asked);
+        let bucket = self.buckets.entry(place).or_insert_with(|| TokenBucket::new(self.burst, REFILL));
+        bucket.take(now).is_ok()
     }
 }
 

@@ -26,6 +26,6 @@ mod switch;
 pub use executor::{ExecuteError, Executor};
 pub use inbound::InboundLimits;
 pub use mapping::MappingObserver;
-pub use pace::{AttemptRate, Cooldowns, PaceConfig, Paced};
+pub use pace::{Cooldowns, PaceConfig, Paced};
 pub use strategy::{Adaptive, Balanced, Fixed, Only, StrategyConfig, StrategyName, Timing, diverse_relays};
 pub use switch::Switch;

@@ -5,9 +5,9 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use kaspath_domain::{
     Admission, AdmissionRequest, AttemptOutcome, DialError, IpPrefix, NatMapping, Path, PeerClass, PeerIdentity, PlanRequest,
-    PolicyError, RelayReason, RetryCadence, Route, Timestamp, Transport, TransportPolicy,
+    PolicyError, RelayReason, RetryCadence, Route, Timestamp, TokenBucket, Transport, TransportPolicy,
 };
-use kaspath_policy::{Adaptive, AttemptRate, InboundLimits, PaceConfig, Paced, StrategyConfig, StrategyName, diverse_relays};
+use kaspath_policy::{Adaptive, InboundLimits, PaceConfig, Paced, StrategyConfig, StrategyName, diverse_relays};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 fn at(millis: u64) -> Timestamp {
@@ -96,7 +96,7 @@ proptest! {
     /// Whatever is asked when, the bucket gives no more than it holds and earns.
     #[test]
     fn the_rate_is_kept(waits in vec(0..3_000u64, 1..200), burst in 1..10u32, every in 1..2_000u64) {
-        let mut rate = AttemptRate::new(burst, Duration::from_millis(every));
+        let mut rate = TokenBucket::new(burst, Duration::from_millis(every));
         let (mut now, mut given) = (0, 0u64);
         for wait in waits {
             now += wait;

@@ -15,7 +15,10 @@ use kaspath_transport_libp2p::{Network, NetworkEvent};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::{
-    sync::{broadcast::error::RecvError, mpsc},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     task::JoinSet,
 };
 
@@ -63,23 +66,17 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     });
 
     let mut tasks = JoinSet::new();
-    in_background(&mut tasks, &gateway, &network, &table, &printer);
-    let live = Live { policy: switch, network: network.clone() };
-    let remembering = peers::remember_network(book, network.events());
-    tasks.spawn(async move {
-        remembering.await;
-        Ok(())
-    });
-    tasks.spawn(async move {
-        reload.at_hangup(Some(live)).await;
-        Ok(())
-    });
     let own_nat = OwnNat::default();
-    let (learning, events) = (own_nat.clone(), network.events());
-    tasks.spawn(async move {
-        learning.follow(events).await;
-        Ok(())
-    });
+    in_background(&mut tasks, printer.clone().follow_network(network.events()));
+    in_background(&mut tasks, peers::remember_network(book, network.events()));
+    in_background(&mut tasks, own_nat.clone().follow(network.events()));
+    in_background(&mut tasks, move_when_punched(gateway.clone(), network.events()));
+    in_background(&mut tasks, reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
+    let (serving, following, listener) = (gateway.clone(), gateway.clone(), network.listener());
+    in_background(&mut tasks, async move { serving.serve(listener).await });
+    in_background(&mut tasks, async move { following.follow().await });
+    let warn = printer.clone();
+    in_background(&mut tasks, table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
     let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
     let remotes = keep_remotes(&mut tasks, &gateway, &network, Reaching { executor, own_nat }, &node, &printer).await?;
 
@@ -109,43 +106,23 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     failure.and(result).and(table.save().await.map_err(Into::into))
 }
 
-fn in_background(
-    tasks: &mut JoinSet<Result<()>>,
-    gateway: &Gateway,
-    network: &Arc<Network>,
-    table: &Arc<PeerTable>,
-    printer: &Printer,
-) {
-    let events = printer.clone().follow_network(network.events());
-    tasks.spawn(async move {
-        events.await;
+/// Work that cannot fail; its end is of no matter.
+fn in_background(tasks: &mut JoinSet<Result<()>>, work: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async {
+        work.await;
         Ok(())
     });
-    let (serving, listener) = (gateway.clone(), network.listener());
-    tasks.spawn(async move {
-        serving.serve(listener).await;
-        Ok(())
-    });
-    let following = gateway.clone();
-    tasks.spawn(async move {
-        following.follow().await;
-        Ok(())
-    });
-    let (moving, mut events) = (gateway.clone(), network.events());
-    tasks.spawn(async move {
-        loop {
-            match events.recv().await {
-                Ok(NetworkEvent::PunchSucceeded { peer, .. }) => moving.direct_path(&peer),
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return Ok(()),
-            }
+}
+
+/// A relayed session begins again where a direct path has come up.
+async fn move_when_punched(gateway: Gateway, mut events: broadcast::Receiver<NetworkEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(NetworkEvent::PunchSucceeded { peer, .. }) => gateway.direct_path(&peer),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
         }
-    });
-    let (saving, printer) = (table.clone(), printer.clone());
-    tasks.spawn(async move {
-        saving.keep_saved(|error| printer.warning(&error.to_string())).await;
-        Ok(())
-    });
+    }
 }
 
 /// Lets kaspad reach each remote; returns with their addresses once all are open.

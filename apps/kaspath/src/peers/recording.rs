@@ -1,21 +1,18 @@
 //! What a node writes into its book, and the bans that it reads there.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use kaspath_domain::{
     AddressSource, Admission, AdmissionRequest, AttemptOutcome, DialPlan, Direction, ObservedAddress, Path, PeerIdentity,
     PeerLocator, PlanRequest, PolicyError, RefuseReason, RetryCadence, Timestamp, TransportPolicy, TransportSet,
 };
-use kaspath_gateway::GatewayEvent;
+use kaspath_gateway::{GatewayEvent, KASPAD_BAN};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_peer_store::PeerStore;
 use kaspath_transport_libp2p::NetworkEvent;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::node::now;
-
-/// How long kaspad's bans hold.
-const KASPAD_BAN: Duration = Duration::from_secs(24 * 3600);
 
 /// A policy that knows the book: outcomes are counted there, and who is banned
 /// there is neither dialled nor let in.

@@ -1,11 +1,11 @@
 //! Time to direct beside a stock swarm, and throughput beside iperf3, each pair
 //! measured in the same run.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use tokio::{process::Command, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     cast::{Cast, SESSION, START, sites, started, strings},
@@ -14,8 +14,8 @@ use super::{
 use crate::{
     cli::BenchArgs,
     evidence::Evidence,
-    net::{Lab, NatKind, RELAY_IP, WireSpec},
-    process::Program,
+    net::{Host, Lab, NatKind, RELAY_IP, WireSpec},
+    process::{Program, in_host},
     stats::percentile,
 };
 
@@ -130,12 +130,12 @@ async fn measure_throughput(args: &BenchArgs, report: &mut String) -> Result<Vec
 
 async fn iperf(lab: &Lab, seconds: u64) -> Result<f64> {
     let server_ip = lab.sites[1].wan_ip.to_string();
-    let enter = |namespace: &str| {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{namespace}")).arg("iperf3").kill_on_drop(true);
+    let enter = |host: &Host| {
+        let mut command = in_host(host, Path::new("iperf3"));
+        command.kill_on_drop(true);
         command
     };
-    let mut server = enter(&lab.sites[1].host.namespace)
+    let mut server = enter(&lab.sites[1].host)
         .args(["-s", "-1", "--forceflush"])
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -153,7 +153,7 @@ async fn iperf(lab: &Lab, seconds: u64) -> Result<f64> {
     })
     .await
     .context("iperf3 does not listen")??;
-    let output = enter(&lab.sites[0].host.namespace)
+    let output = enter(&lab.sites[0].host)
         .args(["-c", &server_ip, "-t", &seconds.to_string(), "-J"])
         .output()
         .await

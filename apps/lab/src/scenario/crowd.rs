@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     cast::{SESSION, reserved, sites, start_relay, started, strings},
-    nodes::{FLAGS, Kaspad, Rpc, rpc_flag},
+    nodes::{Kaspad, Rpc, start_run},
 };
 use crate::{
     cli::KaspadsArgs,
@@ -123,19 +123,11 @@ impl Crowd {
         let remote = format!("{}/p2p-circuit/p2p/{centre_id}", self.relay_address);
         let mut around = Vec::new();
         for (n, host) in self.hosts.iter().enumerate() {
-            let mut program = self.start_one(n, host, &remote)?;
+            let paths = [&*self.kaspath, &*self.kaspad, &*self.dirs];
+            let mut program = start_run("around", &format!("around-{n}"), host, paths, &remote)?;
             around.push((started(&mut program).await?, program));
         }
         Ok(Running { centre, centre_id, kaspad, around })
-    }
-
-    fn start_one(&self, n: usize, host: &Host, remote: &str) -> Result<Program> {
-        let dir = |what: &str| self.dirs.join(format!("{what}-{n}")).display().to_string();
-        let (appdir, data, rpc) = (dir("around"), format!("--appdir={}", dir("around-kaspad")), rpc_flag());
-        let kaspad = self.kaspad.display().to_string();
-        let kaspad_flags = [&[kaspad.as_str()][..], &FLAGS, &[&data, &rpc]].concat();
-        let args = [&["run", "--appdir", &appdir, "--remote", remote][..], &COMMON, &["--"], &kaspad_flags].concat();
-        Program::start_logged("around", host, &self.kaspath, &strings(&args), &self.dirs.join(format!("around-{n}.log")))
     }
 
     /// Waits until the kaspad in the middle has so many peers; whose address is whose.

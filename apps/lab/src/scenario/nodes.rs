@@ -15,13 +15,14 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::Value;
-use tokio::{
-    process::{Child, Command},
-    time::timeout,
-};
+use tokio::{process::Child, time::timeout};
 
 use super::cast::{START, strings};
-use crate::{evidence::Evidence, net::Host, process::Program};
+use crate::{
+    evidence::Evidence,
+    net::Host,
+    process::{Program, in_host},
+};
 
 /// simnet's P2P port.
 pub(super) const P2P: u16 = 16511;
@@ -30,11 +31,11 @@ const RPC: &str = "127.0.0.1:18510";
 const STOP: Duration = Duration::from_secs(30);
 
 /// What every kaspad of the lab gets.
-pub(super) const FLAGS: [&str; 7] =
+const FLAGS: [&str; 7] =
     ["--simnet", "--nodnsseed", "--yes", "--nologfiles", "--nogrpc", "--enable-unsynced-mining", "--unsaferpc"];
 
 /// Its RPC's flag.
-pub(super) fn rpc_flag() -> String {
+fn rpc_flag() -> String {
     format!("--rpclisten-json={RPC}")
 }
 
@@ -64,10 +65,8 @@ impl Kaspad {
     pub(super) fn start_again(&mut self) -> Result<()> {
         self.starts += 1;
         let log = fs::File::create(self.dir.join(format!("log-{}", self.starts)))?;
-        let mut command = Command::new("nsenter");
+        let mut command = in_host(&self.host, &self.program);
         command
-            .arg(format!("--net=/run/netns/{}", self.host.namespace))
-            .arg(&self.program)
             .args(FLAGS)
             .args([rpc_flag(), "--disable-upnp".to_owned(), format!("--appdir={}", self.dir.join("data").display())])
             .args(&self.flags)
@@ -99,6 +98,22 @@ impl Kaspad {
     pub(super) fn keep_log(&self, evidence: &Evidence) -> Result<()> {
         evidence.table(&format!("{}.log", self.name), &self.log()?)
     }
+}
+
+/// Starts a `kaspath run` that reaches `remote`, with a kaspad of its own. What it
+/// keeps lies under `dirs`, and what kaspad prints in `LABEL.log` there.
+pub(super) fn start_run(
+    name: &'static str,
+    label: &str,
+    host: &Host,
+    [kaspath, kaspad, dirs]: [&Path; 3],
+    remote: &str,
+) -> Result<Program> {
+    let dir = |what: &str| dirs.join(format!("{label}{what}")).display().to_string();
+    let (appdir, data, rpc, kaspad) = (dir(""), format!("--appdir={}", dir("-kaspad")), rpc_flag(), kaspad.display().to_string());
+    let ours = ["run", "--appdir", &appdir, "--remote", remote, "--policy", "tcp-only", "--log-format", "json", "--", &kaspad];
+    let args = [&ours[..], &FLAGS, &[&data, &rpc]].concat();
+    Program::start_logged(name, host, kaspath, &strings(&args), &dirs.join(format!("{label}.log")))
 }
 
 /// One kaspad's RPC.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     cast::{RelayAddresses, SESSION, START, reserved, sites, start_relay, started, strings},
-    nodes::{FLAGS, Kaspad, Rpc, rpc_flag},
+    nodes::{Kaspad, Rpc, start_run},
 };
 use crate::{
     cli::KaspadsArgs,
@@ -105,7 +105,7 @@ impl Pair {
         let right_id = started(&mut right).await?;
         reserved(&mut right).await?;
         let remote = format!("{relay_address}/p2p-circuit/p2p/{right_id}");
-        let left = Some(start_left(&lab, kaspath, kaspad, dirs.path(), &remote)?);
+        let left = Some(start_run("left", "left", &lab.sites[0].host, [kaspath, kaspad, dirs.path()], &remote)?);
         let (kaspath, kaspad, right, events) = (kaspath.into(), kaspad.into(), Some(right), Vec::new());
         Ok(Self { lab, kaspath, kaspad, dirs, relay_address, right_id, remote, left, right, right_kaspad, events })
     }
@@ -150,7 +150,8 @@ impl Pair {
     async fn restart_left(&mut self) -> Result<()> {
         let old = self.left.take().context("the left side is not there")?;
         self.events.push(("left", old.stop().await?));
-        self.left = Some(start_left(&self.lab, &self.kaspath, &self.kaspad, self.dirs.path(), &self.remote)?);
+        let paths = [&self.kaspath, &self.kaspad, self.dirs.path()];
+        self.left = Some(start_run("left", "left", &self.lab.sites[0].host, paths, &self.remote)?);
         Ok(())
     }
 
@@ -163,7 +164,7 @@ impl Pair {
             evidence.events(&format!("{n}-{name}"), events)?;
         }
         self.right_kaspad.stop().await?;
-        evidence.table("left-kaspad.log", &fs::read_to_string(self.dirs.path().join("left-kaspad.log"))?)?;
+        evidence.table("left-kaspad.log", &fs::read_to_string(self.dirs.path().join("left.log"))?)?;
         self.right_kaspad.keep_log(evidence)
     }
 }
@@ -172,12 +173,4 @@ fn start_right(lab: &Lab, kaspath: &Path, dirs: &Path, relay: &str) -> Result<Pr
     let appdir = dirs.join("right").display().to_string();
     let args = [&["gateway", "--appdir", &appdir, "--relay", relay][..], &COMMON].concat();
     Program::start("right gateway", &lab.sites[1].host, kaspath, &strings(&args))
-}
-
-fn start_left(lab: &Lab, kaspath: &Path, kaspad: &Path, dirs: &Path, remote: &str) -> Result<Program> {
-    let (appdir, data) = (dirs.join("left").display().to_string(), dirs.join("left-kaspad").display().to_string());
-    let (kaspad, data, rpc) = (kaspad.display().to_string(), format!("--appdir={data}"), rpc_flag());
-    let kaspad_flags = [&[kaspad.as_str()][..], &FLAGS, &[&data, &rpc]].concat();
-    let args = [&["run", "--appdir", &appdir, "--remote", remote][..], &COMMON[2..], &["--"], &kaspad_flags].concat();
-    Program::start_logged("left", &lab.sites[0].host, kaspath, &strings(&args), &dirs.join("left-kaspad.log"))
 }

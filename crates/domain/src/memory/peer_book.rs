@@ -2,7 +2,7 @@ use std::{collections::HashMap, sync::Mutex};
 
 use async_trait::async_trait;
 
-use crate::{AttemptOutcome, ObservedAddress, PeerBook, PeerBookError, PeerIdentity, PeerRecord, Timestamp};
+use crate::{AttemptOutcome, ObservedAddress, PeerBook, PeerBookError, PeerIdentity, PeerRecord, Timestamp, make_room};
 
 /// A bounded peer book that forgets everything at its end. When it is full, the
 /// peer that was seen longest ago makes room.
@@ -23,12 +23,7 @@ impl MemoryPeerBook {
 
     fn update(&self, peer: &PeerIdentity, now: Timestamp, change: impl FnOnce(&mut PeerRecord)) {
         self.with(|peers| {
-            if !peers.contains_key(peer) && peers.len() >= self.limit {
-                let oldest = peers.values().min_by_key(|record| record.last_seen).map(|record| record.peer.clone());
-                if let Some(oldest) = oldest {
-                    peers.remove(&oldest);
-                }
-            }
+            make_room(peers, peer, self.limit, |record| record.last_seen);
             let record = peers.entry(peer.clone()).or_insert_with(|| PeerRecord::new(peer.clone(), now));
             record.last_seen = record.last_seen.max(now);
             change(record);

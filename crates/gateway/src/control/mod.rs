@@ -48,7 +48,6 @@ pub enum ControlError {
 }
 
 /// kaspad's RPC, as far as the gateway needs it.
-
 #[async_trait]
 pub trait NodeControl: Send + Sync {
     /// How kaspad is doing. Dropping the future is harmless.

@@ -26,8 +26,8 @@ const MAX_PEERS: usize = 65_536;
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// After a write that failed, as on a full disk.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a ban holds, as in kaspad.
-const BAN: Duration = Duration::from_secs(24 * 3600);
+/// How long kaspad's bans hold, and so ours.
+pub const KASPAD_BAN: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the table failed. The file is never changed by a failed read.
 #[derive(Debug, Error)]
@@ -191,7 +191,7 @@ impl PeerTable {
     /// Whether the peer is banned now.
     pub fn is_banned(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
         let since = self.lock().peers.get(peer).and_then(|entry| entry.banned_since);
-        since.is_some_and(|since| now.since(since) < BAN)
+        since.is_some_and(|since| now.since(since) < KASPAD_BAN)
     }
 
     fn mark(&self, inner: &mut Inner) {

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use kaspath_domain::{RetryCadence, Timestamp};
+use kaspath_domain::{RetryCadence, Timestamp, make_room};
 
 #[derive(Clone, Copy, Debug)]
 struct Rest {
@@ -37,12 +37,7 @@ impl<K: Clone + Eq + Hash> Cooldowns<K> {
         }
         let failures = self.resting.get(key).map_or(0, |rest| rest.failures).saturating_add(1);
         let Some(delay) = self.cadence.delay(failures, 0.5) else { return };
-        if !self.resting.contains_key(key) && self.resting.len() >= self.limit {
-            let oldest = self.resting.iter().min_by_key(|(_, rest)| rest.since).map(|(key, _)| key.clone());
-            if let Some(oldest) = oldest {
-                self.resting.remove(&oldest);
-            }
-        }
+        make_room(&mut self.resting, key, self.limit, |rest| rest.since);
         self.resting.insert(key.clone(), Rest { failures, since: now, until: now + delay });
     }
 

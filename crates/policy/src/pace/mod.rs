@@ -2,8 +2,6 @@
 
 mod cooldown;
 mod paced;
-mod rate;
 
 pub use cooldown::Cooldowns;
 pub use paced::{PaceConfig, Paced};
-pub use rate::AttemptRate;

@@ -6,15 +6,15 @@ use std::{
 
 use kaspath_domain::{
     Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
-    Route, Timestamp, TransportPolicy, TransportSet,
+    Route, Timestamp, TokenBucket, TransportPolicy, TransportSet,
 };
 
-use super::{AttemptRate, Cooldowns};
+use super::Cooldowns;
 
 /// How often peers are dialled at all.
 #[derive(Clone, Debug)]
 pub struct PaceConfig {
-    /// Plans at once, for all peers together.
+    /// Plans at once, for all peers together; at least one.
     pub burst: u32,
     /// Time for one more.
     pub every: Duration,
@@ -49,7 +49,7 @@ impl Default for PaceConfig {
 }
 
 struct State {
-    rate: AttemptRate,
+    rate: TokenBucket,
     peers: Cooldowns<PeerIdentity>,
     relays: Cooldowns<PeerIdentity>,
     moved: HashMap<PeerIdentity, Timestamp>,
@@ -67,7 +67,7 @@ impl Paced {
     /// Paces a strategy.
     pub fn new(inner: Arc<dyn TransportPolicy>, config: PaceConfig) -> Self {
         let state = State {
-            rate: AttemptRate::new(config.burst, config.every),
+            rate: TokenBucket::new(config.burst.max(1), config.every),
             peers: Cooldowns::new(config.peer_rest.clone(), config.remembered),
             relays: Cooldowns::new(config.relay_rest.clone(), config.remembered),
             moved: HashMap::new(),

@@ -6,7 +6,7 @@ use std::{
 
 use kaspath_domain::{
     Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
-    Route, Timestamp, TransportPolicy, TransportSet,
+    Route, Timestamp, TransportPolicy, TransportSet, make_room,
 };
 
 use super::{
@@ -72,12 +72,7 @@ impl TransportPolicy for Balanced {
             Err(DialError::Overtaken) if outcome.elapsed < self.config.timing.relay_after => return,
             Err(_) => {}
         }
-        if failed.len() >= MAX_REMEMBERED && !failed.contains_key(peer) {
-            let oldest = failed.iter().min_by_key(|(_, at)| **at).map(|(peer, _)| peer.clone());
-            if let Some(oldest) = oldest {
-                failed.remove(&oldest);
-            }
-        }
+        make_room(&mut failed, peer, MAX_REMEMBERED, |at| *at);
         failed.insert(peer.clone(), now);
     }
 

@@ -1,0 +1,69 @@
+//! What bounds are made of: a bucket, and room in a full table.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use crate::Timestamp;
+
+/// A bucket of tokens: so many at once, then one more at every interval.
+#[derive(Clone, Debug)]
+pub struct TokenBucket {
+    burst: f64,
+    every: Duration,
+    left: f64,
+    at: Timestamp,
+}
+
+impl TokenBucket {
+    /// A full bucket; one of none never gives any.
+    pub fn new(burst: u32, every: Duration) -> Self {
+        let burst = f64::from(burst);
+        // Full already, it earns nothing by having been asked last at the epoch.
+        Self { burst, every: every.max(Duration::from_nanos(1)), left: burst, at: Timestamp::default() }
+    }
+
+    /// Takes one, or says how long until there is one. A clock that goes back
+    /// neither gives nor takes.
+    pub fn take(&mut self, now: Timestamp) -> Result<(), Duration> {
+        let earned = now.since(self.at).as_secs_f64() / self.every.as_secs_f64();
+        self.left = (self.left + earned).min(self.burst);
+        self.at = self.at.max(now);
+        if self.left >= 1.0 {
+            self.left -= 1.0;
+            Ok(())
+        } else {
+            Err(self.every.mul_f64(1.0 - self.left))
+        }
+    }
+
+    /// When it was last asked.
+    pub fn last_asked(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// Makes room for `key` in a table of at most `limit` entries: if it is new and the
+/// table full, the entry with the least `age` goes.
+pub fn make_room<K: Clone + Eq + Hash, V, T: Ord>(map: &mut HashMap<K, V>, key: &K, limit: usize, age: impl Fn(&V) -> T) {
+    if map.len() < limit || map.contains_key(key) {
+        return;
+    }
+    let oldest = map.iter().min_by_key(|(_, value)| age(value)).map(|(key, _)| key.clone());
+    if let Some(oldest) = oldest {
+        map.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_key_in_a_full_table_takes_the_oldests_room() {
+        let mut map = HashMap::from([("a", 3), ("b", 1)]);
+        make_room(&mut map, &"c", 3, |age| *age);
+        make_room(&mut map, &"a", 2, |age| *age);
+        assert_eq!(map.len(), 2);
+        make_room(&mut map, &"c", 2, |age| *age);
+        assert_eq!(map, HashMap::from([("a", 3)]));
+    }
+}
