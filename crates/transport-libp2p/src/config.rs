@@ -21,9 +21,6 @@ pub struct NetworkConfig {
     pub punch: PunchConfig,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
-    /// AutoNAT v2: a node has its candidates tested by relays, a relay tests
-    /// them. A test moves up to 100 KB, for the tester must not be an amplifier.
-    pub autonat: bool,
     /// Stream protocols, the preferred first; peers that share none get no stream.
     /// Each is a name that begins with a slash.
     pub protocols: Vec<String>,
@@ -48,7 +45,6 @@ impl Default for NetworkConfig {
             external: Vec::new(),
             punch: PunchConfig::default(),
             relay_server: None,
-            autonat: true,
             protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
             limits: ConnectionLimits::default(),
             inbound_queue: 64,

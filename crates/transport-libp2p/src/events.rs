@@ -160,11 +160,4 @@ pub enum NetworkEvent {
         /// Who was asked for.
         destination: PeerIdentity,
     },
-    /// AutoNAT v2 tried one of our addresses.
-    ReachabilityTested {
-        /// The address.
-        address: PeerLocator,
-        /// Whether a dial-back came through.
-        reachable: bool,
-    },
 }

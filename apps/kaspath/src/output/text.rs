@@ -65,7 +65,6 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
         NetworkEvent::RelayCircuitClosed { source, destination } => {
             format!("circuit from {} to {} closed", source.short(), destination.short())
         }
-        NetworkEvent::ReachabilityTested { .. } => return None,
     })
 }
 

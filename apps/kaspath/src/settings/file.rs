@@ -24,7 +24,9 @@ pub(super) struct ConfigFile {
     pub(super) redact: bool,
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,
-    pub(super) no_autonat: bool,
+    /// Accepted and without effect, like the flag.
+    #[serde(rename = "no-autonat")]
+    _no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
     pub(super) remote: Vec<PeerLocator>,
     pub(super) network: Option<KaspaNetwork>,

@@ -166,7 +166,6 @@ fn listening(
             (kaspath_domain::PeerAddress::Relayed(_), _) => bail!("external-address {locator} goes through a relay"),
         }
     }
-    config.autonat = !(args.no_autonat || file.no_autonat);
     Ok(())
 }
 

@@ -68,7 +68,6 @@ impl Settings {
             ("redact", text(&self.output.redact)),
             ("listen", text(&config.listen)),
             ("external-address", text(&config.external)),
-            ("no-autonat", text(&config.autonat)),
             ("relay", text(&config.relays)),
             ("relay-server", text(&config.relay_server)),
             ("remote", text(&node.map(|node| &node.remotes))),

@@ -128,8 +128,7 @@ pub(super) struct RelayAddresses {
 
 pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
     let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
-    // AutoNAT's tests would drown what the relay's counters are to show.
-    let mut args = strings(&["relay", "--no-autonat", "--appdir", appdir, "--log-format", "json"]);
+    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json"]);
     args.extend(strings(&["-l", &listen[0], "-l", &listen[1]]));
     let mut relay = Program::start("relay", &lab.relay, kaspath, &args)?;
     let peer = started(&mut relay).await?;

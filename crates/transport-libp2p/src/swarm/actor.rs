@@ -8,7 +8,7 @@ use std::{
 use futures::StreamExt;
 use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport};
 use libp2p::{
-    Multiaddr, PeerId, Swarm, autonat,
+    Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
     identify, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
@@ -234,12 +234,6 @@ impl Actor {
                 self.swarm.close_connection(connection);
             }
             BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
-            BehaviourEvent::AutonatClient(autonat::v2::client::Event { tested_addr, result, .. }) => {
-                let local = *self.swarm.local_peer_id();
-                if let Some(address) = convert::locator(&tested_addr, &local) {
-                    self.report(NetworkEvent::ReachabilityTested { address, reachable: result.is_ok() });
-                }
-            }
             _ => {}
         }
     }

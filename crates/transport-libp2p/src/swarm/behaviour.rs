@@ -1,23 +1,16 @@
-use std::time::Duration;
-
 use libp2p::{
-    autonat,
     connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
     ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
-use rand::rngs::OsRng;
 
 use super::boxed::Boxed;
 use crate::{NetworkConfig, RelayServerConfig, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
-
-/// How often AutoNAT looks for candidates that are not tested yet.
-const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
@@ -29,8 +22,6 @@ pub(crate) struct Behaviour {
     relay_server: Toggle<Boxed<relay::Behaviour>>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    autonat_client: Toggle<Boxed<autonat::v2::client::Behaviour<OsRng>>>,
-    autonat_server: Toggle<Boxed<autonat::v2::server::Behaviour<OsRng>>>,
 }
 
 impl Behaviour {
@@ -60,16 +51,6 @@ impl Behaviour {
             relay_server: serves.map(|server| Boxed(relay::Behaviour::new(local, relay_config(server)))).into(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
-            // A relay's address is known; a node wants to know its own.
-            autonat_client: (config.autonat && serves.is_none())
-                .then(|| {
-                    let config = autonat::v2::client::Config::default().with_probe_interval(PROBE_INTERVAL);
-                    Boxed(autonat::v2::client::Behaviour::new(OsRng, config))
-                })
-                .into(),
-            autonat_server: (config.autonat && serves.is_some())
-                .then(|| Boxed(autonat::v2::server::Behaviour::new(OsRng)))
-                .into(),
         }
     }
 }
