@@ -13,7 +13,7 @@ use kaspath_domain::{PeerAddress, Route, Transport, TransportAddress};
 use kaspath_transport_libp2p::Network;
 use libp2p::identity::Keypair;
 use quinn::crypto::rustls::QuicClientConfig;
-use support::{DEADLINE, config, dial, start};
+use support::{DEADLINE, config, dial, listening_over, start};
 use tokio::{
     task::JoinHandle,
     time::{interval, timeout},
@@ -26,11 +26,8 @@ const INITIALS: usize = 600;
 const PER_SECOND: u32 = 200;
 
 fn address(of: &Network, transport: Transport) -> TransportAddress {
-    let direct = of.listening().iter().find_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) if address.transport == transport => Some(address.clone()),
-        _ => None,
-    });
-    direct.unwrap()
+    let PeerAddress::Direct(address) = listening_over(of, transport).address else { panic!("direct") };
+    address
 }
 
 /// Whole first packets of QUIC handshakes, each with connection ids and keys of its own.
