@@ -10,6 +10,7 @@
 //! | `streams` | which connection a stream is on, and how that connection travels |
 //! | `punch` | the DCUtR exchange, our candidates, when to punch again |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
+//! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `swarm` | the actor that joins these to libp2p |
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ mod keys;
 mod listener;
 mod network;
 mod punch;
+mod quic;
 mod reservations;
 mod streams;
 mod swarm;

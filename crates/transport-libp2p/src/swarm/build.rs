@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use kaspath_domain::RelayReason;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, quic, swarm, tcp, yamux};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, swarm, tcp, yamux};
 use tokio::sync::mpsc;
 
 use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
-    NetworkConfig, NodeKey, StartError, punch,
+    NetworkConfig, NodeKey, StartError, punch, quic,
     streams::{self, OpenStream},
 };
 
@@ -53,7 +53,8 @@ pub(crate) fn build(
         // Noise alone: see docs/decisions/0007-noise-alone.md.
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
-        .with_quic_config(|quic| quic_config(quic, config.relay_server.is_some()))
+        .with_other_transport(|keypair| Ok(quic::Transport::new(keypair, quic_config(config))?))
+        .map_err(|error| failed(&error))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
         .with_behaviour(|keypair, relay_client| Boxed(Behaviour::new(keypair, relay_client, streams, config)))
@@ -63,13 +64,20 @@ pub(crate) fn build(
         .build())
 }
 
-/// libp2p's defaults ping every 5 s and give up after 10 s: more than a home
-/// router's mapping needs (30 s and more), and less than a path needs to recover.
-fn quic_config(mut config: quic::Config, is_relay: bool) -> quic::Config {
-    config.keep_alive_interval = Duration::from_secs(15);
-    config.max_idle_timeout = 40_000;
-    config.max_concurrent_stream_limit = if is_relay { RELAY_QUIC_STREAMS } else { QUIC_STREAMS };
-    config
+/// Of the places for pending inbound connections, QUIC's proven addresses take at
+/// most half; forged ones never take more than the transport's own few.
+fn quic_config(config: &NetworkConfig) -> quic::Config {
+    let limits = &config.limits;
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    quic::Config {
+        streams: if config.relay_server.is_some() { RELAY_QUIC_STREAMS } else { QUIC_STREAMS },
+        limits: quic::Limits {
+            validated: count(limits.pending_inbound / 2).max(1),
+            connections: count(limits.inbound.saturating_add(limits.pending_inbound)),
+            ..quic::Limits::default()
+        },
+        ..quic::Config::default()
+    }
 }
 
 fn swarm_config(swarm: swarm::Config, config: &NetworkConfig) -> swarm::Config {
