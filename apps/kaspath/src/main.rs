@@ -13,6 +13,7 @@ mod run;
 mod settings;
 mod signals;
 mod simulate;
+mod tasks;
 
 use std::{process::ExitCode, sync::Arc};
 

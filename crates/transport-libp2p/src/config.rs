@@ -21,13 +21,16 @@ pub struct NetworkConfig {
     pub punch: PunchConfig,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
-    /// Stream protocols, the preferred first; peers that share none get no stream.
+    /// Stream protocols, the preferred first; peers that share none get no stream. A
+    /// node without any opens and accepts none, as a relay that is nothing else.
     /// Each is a name that begins with a slash.
     pub protocols: Vec<String>,
     /// Connection limits.
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
     pub inbound_queue: usize,
+    /// How long an inbound stream may wait to be accepted; then it is refused.
+    pub accept_timeout: Duration,
     /// When a reservation that failed or was lost is asked for again.
     pub reservation_cadence: RetryCadence,
     /// A connection that nothing uses is closed after this time.
@@ -48,6 +51,7 @@ impl Default for NetworkConfig {
             protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
+            accept_timeout: Duration::from_secs(10),
             reservation_cadence: RetryCadence::persistent(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
@@ -157,7 +161,7 @@ pub enum StartError {
         /// The transport's word.
         cause: String,
     },
-    /// A stream protocol's name does not begin with a slash, or there is none.
+    /// A stream protocol's name does not begin with a slash.
     #[error("{0:?} is no stream protocol: it must begin with a slash")]
     Protocol(String),
     /// A transport could not be set up.

@@ -29,6 +29,11 @@ pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
+/// The address of a relay's circuits: `via` the relay, which has that id.
+pub(crate) fn circuit(via: Multiaddr, relay: PeerId) -> Multiaddr {
+    via.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
+}
+
 /// The transport that a dialable multiaddr starts with.
 pub(crate) fn transport(address: &Multiaddr) -> Option<Transport> {
     address.iter().find_map(|part| match part {

@@ -30,9 +30,21 @@ pub enum ReservationState {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum NetworkEvent {
-    /// We listen there, directly or through a relay.
+    /// We listen there, directly or through a relay. A direct address may be one
+    /// that nobody else can reach: see [`NetworkEvent::Announced`].
     Listening {
+        /// The address.
+        address: PeerLocator,
+    },
+    /// From now on peers are told this direct address of ours: it is public, or was
+    /// configured.
+    Announced {
         /// The address, ready to be given to others.
+        address: PeerLocator,
+    },
+    /// The address is gone from our interfaces; peers are not told it any more.
+    AnnouncementEnded {
+        /// The address.
         address: PeerLocator,
     },
     /// A reservation moved.

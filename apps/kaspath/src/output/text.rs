@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{PeerIdentity, PeerLocator};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
@@ -21,7 +21,9 @@ fn list(addresses: &[PeerLocator]) -> String {
 
 pub(super) fn network(event: &NetworkEvent) -> Option<String> {
     Some(match event {
-        NetworkEvent::Listening { address } => format!("reachable at {address}"),
+        NetworkEvent::Listening { address } if matches!(address.address, PeerAddress::Direct(_)) => return None,
+        NetworkEvent::Listening { address } | NetworkEvent::Announced { address } => format!("reachable at {address}"),
+        NetworkEvent::AnnouncementEnded { address } => format!("not reachable at {address} any more: the address is gone"),
         NetworkEvent::Reservation { relay, state } => {
             let relay = relay.short();
             match state {

@@ -194,6 +194,8 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
     // A relay is reached by everybody, and punches with nobody.
     config.limits.inbound = 2048;
     config.limits.pending_inbound = 256;
+    // Nobody takes streams here, so none are accepted.
+    config.protocols = Vec::new();
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use kaspath_domain::{Direction, Path, PathWatch, RelayReason, Transport};
@@ -48,17 +49,20 @@ pub(crate) struct Behaviour {
     held: HashSet<PeerId>,
     queue: VecDeque<ToSwarm<Event, FromBehaviour>>,
     accepted: mpsc::Sender<OpenStream>,
+    accept_timeout: Duration,
     refused: Arc<AtomicU64>,
 }
 
 impl Behaviour {
-    /// Inbound data streams go to `accepted`, whose bound is the backpressure.
+    /// Inbound data streams go to `accepted`, whose bound is the backpressure. They
+    /// wait for a place there for `accept_timeout`.
     /// `first_reason` is why a relayed connection is relayed until something else is set.
     pub(crate) fn new(
         data_protocols: Vec<StreamProtocol>,
         punch_protocol: Option<StreamProtocol>,
         first_reason: RelayReason,
         accepted: mpsc::Sender<OpenStream>,
+        accept_timeout: Duration,
     ) -> Self {
         Self {
             data_protocols,
@@ -68,6 +72,7 @@ impl Behaviour {
             held: HashSet::new(),
             queue: VecDeque::new(),
             accepted,
+            accept_timeout,
             refused: Arc::default(),
         }
     }
@@ -165,6 +170,7 @@ impl Behaviour {
             self.punch_protocol.clone().filter(|_| relayed),
             !relayed && self.held.contains(&peer),
             PollSender::new(self.accepted.clone()),
+            self.accept_timeout,
             self.refused.clone(),
         )
     }

@@ -1,7 +1,7 @@
 //! The loop, and which module gets which event.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    addressing::Announcing,
     behaviour::{Behaviour, BehaviourEvent},
     boxed::Boxed,
     build::punching,
@@ -28,7 +29,7 @@ use super::{
     punching::{Progress, Punching},
     relaying::Relaying,
 };
-use crate::{NetworkConfig, NetworkEvent, PunchConfig, convert, reservations::Reservations, streams};
+use crate::{NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, convert, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
@@ -47,6 +48,11 @@ pub(crate) struct Actor {
     pub(super) relaying: Relaying,
     pub(super) reservations: Reservations,
     pub(super) circuit_listeners: HashMap<ListenerId, PeerId>,
+    /// Circuit listeners whose address has been reported.
+    pub(super) reachable_through: HashSet<ListenerId>,
+    pub(super) announcing: Announcing,
+    /// Why the loop must end.
+    pub(super) failure: Option<NetworkFailure>,
     pub(super) punching: Punching,
 }
 
@@ -55,6 +61,7 @@ impl Actor {
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
+        announcing: Announcing,
         external: Vec<Multiaddr>,
         relays: Vec<(PeerId, Vec<Multiaddr>)>,
         commands: mpsc::Receiver<Command>,
@@ -78,6 +85,9 @@ impl Actor {
             relaying: Relaying::new(relays),
             reservations,
             circuit_listeners: HashMap::new(),
+            reachable_through: HashSet::new(),
+            announcing,
+            failure: None,
             punching: Punching::new(external, progress_sender),
             config,
         }
@@ -92,24 +102,36 @@ impl Actor {
         let _ = self.events.send(event);
     }
 
-    /// Runs until it is told to shut down or nobody holds a handle any more.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to shut down or nobody holds a handle any more; an
+    /// error is what ended it before.
+    pub(crate) async fn run(mut self) -> Result<(), NetworkFailure> {
         loop {
+            if let Some(failure) = self.failure.take() {
+                self.close().await;
+                return Err(failure);
+            }
             self.step();
             let deadline = self.deadline();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(progress) = self.progress.recv() => self.on_punch_progress(progress),
-                Some(_) = self.tasks.join_next() => {}
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        self.failure = Some(NetworkFailure::panicked(error.into_panic().as_ref()));
+                    }
+                }
                 () = sleep_until(deadline.into()) => {}
                 command = self.commands.recv() => match command {
                     Some(Command::Shutdown { reply }) => {
                         self.close().await;
                         let _ = reply.send(());
-                        return;
+                        return Ok(());
                     }
                     Some(command) => self.on_command(command),
-                    None => return self.close().await,
+                    None => {
+                        self.close().await;
+                        return Ok(());
+                    }
                 },
             }
         }
@@ -199,14 +221,13 @@ impl Actor {
                 self.on_dial_failed(connection_id, peer_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                tracing::trace!(?listener_id, %address, "listening");
-                if let Some(address) = convert::locator(&address, self.swarm.local_peer_id()) {
-                    self.report(NetworkEvent::Listening { address });
-                }
+                self.on_listen_address(listener_id, address);
             }
-            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                let cause = reason.err().map_or_else(|| "the relay ended it".to_owned(), |error| convert::error_chain(&error));
-                self.on_circuit_listener_closed(listener_id, cause);
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => self.on_listen_address_gone(listener_id, address),
+            SwarmEvent::ListenerClosed { listener_id, reason, addresses } => {
+                let cause =
+                    reason.err().map_or_else(|| "the other side ended it".to_owned(), |error| convert::error_chain(&error));
+                self.on_listener_closed(listener_id, &addresses, cause);
             }
             SwarmEvent::ListenerError { listener_id, error } => {
                 tracing::debug!(?listener_id, %error, "listener error");
@@ -227,10 +248,9 @@ impl Actor {
             BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 self.on_reservation_accepted(relay_peer_id, renewal);
             }
-            // A peer without ping is alive; one that does not answer is not.
-            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. })
-                if !matches!(failure, ping::Failure::Unsupported) =>
-            {
+            // Only silence shows that a path is dead. A peer without ping answers: with a
+            // refusal, which comes as `Other` because negotiation is lazy.
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(ping::Failure::Timeout), .. }) => {
                 self.swarm.close_connection(connection);
             }
             BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),

@@ -42,8 +42,8 @@ impl Behaviour {
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
             .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
-            // Private listen addresses are nobody's business.
-            .with_hide_listen_addrs(serves.is_none());
+            // Only what is announced is told: private listen addresses are nobody's business.
+            .with_hide_listen_addrs(true);
         Self {
             limits: connection_limits::Behaviour::new(limits),
             streams,
