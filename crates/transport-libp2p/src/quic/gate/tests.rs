@@ -109,6 +109,22 @@ fn handshakes_that_fail_at_once_are_paced() {
     assert!((95..105).contains(&accepted(1, true, 1000)));
 }
 
+#[test]
+fn what_is_remembered_of_others_is_bounded() {
+    let mut gate = Gate::new(LIMITS);
+    for n in 0..5000u32 {
+        let ip = std::net::Ipv4Addr::from(0x0a00_0000 + (n << 8));
+        gate.expect((ip, 1).into(), Duration::from_secs(5), at(0));
+        if let Verdict::Accept(ticket) = gate.judge(Knock { remote: (ip, 2).into(), validated: true }, at(u64::from(n))) {
+            gate.release(ticket);
+        }
+    }
+    assert_eq!((gate.expected.len(), gate.prefixes.len()), (MAX_EXPECTED, MAX_PREFIXES));
+    // When these have expired, others are expected again.
+    gate.expect("192.0.2.1:1".parse().unwrap(), Duration::from_secs(5), at(6));
+    assert_eq!(gate.expected.len(), 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Knock { ip: u8, net: u8, port: u16, validated: bool },
