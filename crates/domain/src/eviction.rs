@@ -58,6 +58,11 @@ impl Default for Eviction {
 }
 
 impl Eviction {
+    /// Whether a candidate has been of no use for too long.
+    pub fn is_silent<Id, Group>(&self, candidate: &Candidate<Id, Group>, now: Timestamp) -> bool {
+        candidate.silence(now) >= self.silent_after
+    }
+
     /// The candidate that goes so that a newcomer of group `newcomer` can stay, or
     /// `None` if the newcomer has to go. It costs one sort of the candidates for each
     /// kind of merit; nothing is kept from one call to the next.
@@ -84,7 +89,7 @@ impl Eviction {
         }
         let crowd = |candidate: &Candidate<Id, Group>| members.get(&candidate.group).copied().unwrap_or_default();
 
-        let silent = evictable.iter().filter(|candidate| candidate.silence(now) >= self.silent_after);
+        let silent = evictable.iter().filter(|candidate| self.is_silent(candidate, now));
         if let Some(silent) = silent.max_by_key(|candidate| (crowd(candidate), candidate.silence(now), &candidate.id)) {
             return Some(silent.id.clone());
         }

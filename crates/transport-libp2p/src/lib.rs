@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
 //! | `punch` | the DCUtR exchange, our candidates, when to punch again |
+//! | `limits` | which connections there is room for, and which give way |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `swarm` | the actor that joins these to libp2p |
 //!
@@ -36,6 +37,7 @@ mod convert;
 mod dialer;
 mod events;
 mod keys;
+mod limits;
 mod listener;
 mod network;
 mod punch;
@@ -43,10 +45,11 @@ mod reservations;
 mod streams;
 mod swarm;
 
-pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, StartError};
+pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
 pub use events::{NetworkEvent, ReservationState};
 pub use keys::{KeyError, NodeKey};
+pub use limits::{ConnectionLimits, RefusedConnections};
 pub use listener::Libp2pListener;
 pub use network::Network;
 

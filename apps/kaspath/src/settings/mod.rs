@@ -17,7 +17,7 @@ use clap::Parser;
 use kaspath_domain::{PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
     cli::{Cli, Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
@@ -193,8 +193,7 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
     }
     config.relay_server = Some(server);
     // A relay is reached by everybody, and punches with nobody.
-    config.limits.inbound = 2048;
-    config.limits.pending_inbound = 256;
+    config.limits = ConnectionLimits::of_relay();
     Ok(())
 }
 

@@ -1,9 +1,7 @@
 use std::time::Duration;
 
 use libp2p::{
-    autonat,
-    connection_limits::{self, ConnectionLimits},
-    identify,
+    autonat, identify,
     identity::Keypair,
     ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
@@ -11,7 +9,7 @@ use libp2p::{
 use rand::rngs::OsRng;
 
 use super::boxed::Boxed;
-use crate::{NetworkConfig, RelayServerConfig, streams};
+use crate::{NetworkConfig, RelayServerConfig, limits, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
@@ -22,7 +20,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     // First, so that a connection over the limits is denied before others enter it.
-    limits: connection_limits::Behaviour,
+    pub(super) limits: limits::Behaviour,
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
     // What is turned off costs a connection nothing, being boxed.
@@ -41,20 +39,13 @@ impl Behaviour {
         config: &NetworkConfig,
     ) -> Self {
         let local = keypair.public().to_peer_id();
-        let limits = &config.limits;
-        let limits = ConnectionLimits::default()
-            .with_max_established_incoming(Some(limits.inbound))
-            .with_max_established_outgoing(Some(limits.outbound))
-            .with_max_established_per_peer(Some(limits.per_peer))
-            .with_max_pending_incoming(Some(limits.pending_inbound))
-            .with_max_pending_outgoing(Some(limits.pending_outbound));
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
             .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
             // Private listen addresses are nobody's business.
             .with_hide_listen_addrs(serves.is_none());
         Self {
-            limits: connection_limits::Behaviour::new(limits),
+            limits: limits::Behaviour::new(config.limits.clone()),
             streams,
             relay_client,
             relay_server: serves.map(|server| Boxed(relay::Behaviour::new(local, relay_config(server)))).into(),
