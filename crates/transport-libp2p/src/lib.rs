@@ -49,7 +49,7 @@ pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
 pub use events::{NetworkEvent, ReservationState};
 pub use keys::{KeyError, NodeKey};
-pub use limits::{ConnectionLimits, RefusedConnections};
+pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
 pub use network::Network;
 

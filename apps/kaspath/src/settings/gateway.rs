@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 
-use super::{ANY_PORT, Environment, Settings, file::ConfigFile, listening, peers};
+use super::{ANY_PORT, Environment, Settings, connections, file::ConfigFile, listening, peers};
 use crate::{
     cli::{GatewayArgs, RunArgs},
     run::{KaspadFlags, KaspadPlan},
@@ -46,18 +46,9 @@ pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &Config
     if let Some(total) = args.max_inbound {
         node.policy.inbound.total = total;
     }
-    // A connection over each transport, and as many again that are being replaced.
-    let taken = &node.policy.inbound;
-    let connections = |peers: usize, each: u32| u32::try_from(peers).unwrap_or(u32::MAX).saturating_mul(each);
+    let named = args.max_inbound.or(file.inbound.total).is_some();
     let limits = &mut settings.network_config.limits;
-    limits.inbound = limits.inbound.max(connections(taken.total, 2));
-    limits.inbound_per_address = limits.inbound_per_address.max(connections(taken.per_address, 4));
-    limits.inbound_per_prefix = limits.inbound_per_prefix.max(connections(taken.per_prefix, 4));
-    limits.inbound_circuits = limits.inbound_circuits.max(connections(taken.total, 2));
-    limits.inbound_circuits_per_relay = limits.inbound_circuits_per_relay.max(connections(taken.per_relay, 2));
-    // All may come at once.
-    limits.burst_per_address = limits.burst_per_address.max(connections(taken.per_address, 4));
-    limits.burst_per_prefix = limits.burst_per_prefix.max(connections(taken.per_prefix, 4));
+    connections::for_inbound_peers(limits, &mut settings.asked_limits, &node, named);
 
     let network = node.network;
     let kaspad = args.kaspad.or(file.kaspad).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));

@@ -1,5 +1,6 @@
 //! Settings from flags, the environment and the file, in that order of rank.
 
+mod connections;
 mod environment;
 mod file;
 mod gateway;
@@ -23,6 +24,7 @@ use crate::{
     cli::{Cli, Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
     output::{OutputSettings, Printer},
 };
+pub(crate) use connections::AskedLimits;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
@@ -39,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     identity: PathBuf,
     pub(crate) network_config: NetworkConfig,
+    pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
 }
@@ -91,6 +94,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         output: OutputSettings { format: common.log_format, redact: common.redact || file.redact, verbose: common.verbose },
         identity: identity_path(common, &file, command.role(), &lookup)?,
         network_config: NetworkConfig::default(),
+        asked_limits: AskedLimits::default(),
         node: None,
         gateway: None,
     };
@@ -111,6 +115,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
             settings.node = Some(node);
         }
     }
+    connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file)?;
     Ok(settings)
 }
 
@@ -248,4 +253,4 @@ fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environ
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,6 +70,7 @@ impl Settings {
             ("external-address", text(&config.external)),
             ("no-autonat", text(&config.autonat)),
             ("relay", text(&config.relays)),
+            ("connections", self.asked_limits.section.clone()),
             ("relay-server", text(&config.relay_server)),
             ("remote", text(&node.map(|node| &node.remotes))),
             ("network", text(&node.map(|node| node.network))),

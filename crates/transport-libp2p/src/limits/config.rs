@@ -98,10 +98,12 @@ impl ConnectionLimits {
             pending_inbound: 1024,
             pending_inbound_per_address: 32,
             pending_inbound_per_prefix: 256,
-            outbound: 64,
-            pending_outbound: 16,
-            punched: 64,
-            pending_punches: 16,
+            outbound: 32,
+            pending_outbound: 8,
+            relays: 16,
+            pending_relays: 8,
+            punched: 32,
+            pending_punches: 8,
             ..Self::default()
         }
     }
@@ -119,27 +121,32 @@ impl ConnectionLimits {
         sum(&one) + sum(&dialling) * ADDRESSES_AT_ONCE
     }
 
-    /// The same limits in proportion, so that they need no more than `descriptors`;
-    /// `None` if that leaves too little to work with.
-    pub fn within(&self, descriptors: u64) -> Option<Self> {
-        let need = self.descriptors();
-        if need <= descriptors {
+    /// The same limits in proportion, so that they need no more than `descriptors`, but
+    /// none below its floor; `None` if that leaves too little to work with.
+    pub fn within(&self, descriptors: u64, floor: &LimitFloor) -> Option<Self> {
+        if self.descriptors() <= descriptors {
             return Some(self.clone());
         }
+        // Floors and roundings take more than their part, for which the others pay.
+        let parts = (1..=16u64).rev().map(|part| self.scaled(descriptors * part / 16, floor));
+        parts.into_iter().find(|less| less.works() && less.descriptors() <= descriptors)
+    }
+
+    fn scaled(&self, descriptors: u64, floor: &LimitFloor) -> Self {
+        let need = self.descriptors().max(1);
         let mut less = self.clone();
-        for limit in [
-            &mut less.inbound,
-            &mut less.pending_inbound,
-            &mut less.outbound,
-            &mut less.pending_outbound,
-            &mut less.relays,
-            &mut less.pending_relays,
-            &mut less.punched,
-            &mut less.pending_punches,
+        for (limit, floor) in [
+            (&mut less.inbound, floor.inbound),
+            (&mut less.pending_inbound, floor.pending_inbound),
+            (&mut less.outbound, floor.outbound),
+            (&mut less.pending_outbound, 0),
+            (&mut less.relays, 0),
+            (&mut less.pending_relays, 0),
+            (&mut less.punched, 0),
+            (&mut less.pending_punches, 0),
         ] {
-            // Less than one in eight are 8 at least, for which the others pay.
-            let share = u64::from(*limit) * (descriptors * 7 / 8) / need;
-            *limit = u32::try_from(share).unwrap_or(u32::MAX);
+            let share = u64::from(*limit) * descriptors / need;
+            *limit = u32::try_from(share).unwrap_or(u32::MAX).max(floor);
         }
         // An address and a prefix keep their parts of the whole.
         for (part, whole, before) in [
@@ -151,9 +158,25 @@ impl ConnectionLimits {
             let share = u64::from(*part) * u64::from(whole) / u64::from(before.max(1));
             *part = u32::try_from(share).unwrap_or(u32::MAX).max(2);
         }
-        let works = less.inbound >= 8 && less.pending_inbound >= 8 && less.pending_outbound >= 1 && less.pending_relays >= 1;
-        (works && less.descriptors() <= descriptors).then_some(less)
+        less
     }
+
+    fn works(&self) -> bool {
+        let dialling = [self.pending_outbound, self.pending_relays, self.pending_punches];
+        self.inbound >= 8 && self.pending_inbound >= 8 && dialling.iter().all(|count| *count >= 1)
+    }
+}
+
+/// Limits that were asked for, and are not to be lowered below that; 0 for those
+/// that were not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitFloor {
+    /// Of [`ConnectionLimits::inbound`].
+    pub inbound: u32,
+    /// Of [`ConnectionLimits::pending_inbound`].
+    pub pending_inbound: u32,
+    /// Of [`ConnectionLimits::outbound`].
+    pub outbound: u32,
 }
 
 #[cfg(test)]
@@ -173,13 +196,18 @@ mod tests {
     #[test]
     fn lowered_limits_need_no_more_than_there_is_or_are_none_at_all() {
         for limits in [ConnectionLimits::default(), ConnectionLimits::of_relay()] {
-            assert_eq!(limits.within(1 << 20), Some(limits.clone()));
+            let none = LimitFloor::default();
+            assert_eq!(limits.within(1 << 20, &none), Some(limits.clone()));
             for descriptors in 0..limits.descriptors() {
-                let Some(less) = limits.within(descriptors) else { continue };
-                assert!(less.descriptors() <= descriptors, "{less:?}");
-                assert!(less.inbound >= 8 && less.inbound < limits.inbound);
+                for floor in [none.clone(), LimitFloor { inbound: 200, ..LimitFloor::default() }] {
+                    let Some(less) = limits.within(descriptors, &floor) else { continue };
+                    assert!(less.descriptors() <= descriptors, "{less:?}");
+                    assert!(less.inbound >= 8.max(floor.inbound) && less.inbound < limits.inbound);
+                }
             }
-            assert!(limits.within(1000).is_some() && limits.within(20).is_none());
+            assert!(limits.within(900, &none).is_some() && limits.within(20, &none).is_none());
+            let all = LimitFloor { inbound: limits.inbound, ..none };
+            assert!(limits.within(200, &all).is_none());
         }
     }
 }

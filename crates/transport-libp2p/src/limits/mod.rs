@@ -26,6 +26,6 @@ mod refusal;
 mod table;
 
 pub(crate) use behaviour::{Behaviour, Event};
-pub use config::ConnectionLimits;
+pub use config::{ConnectionLimits, LimitFloor};
 pub(crate) use refusal::Class;
 pub use refusal::RefusedConnections;
