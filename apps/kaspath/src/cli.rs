@@ -78,6 +78,11 @@ impl Command {
         }
     }
 
+    /// Whether it connects to others.
+    pub(crate) fn has_network(&self) -> bool {
+        matches!(self, Command::Relay(_) | Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Run(_))
+    }
+
     /// The name of the identity file, unless another is given.
     pub(crate) fn role(&self) -> &'static str {
         match self {

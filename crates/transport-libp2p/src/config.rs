@@ -5,6 +5,8 @@ use std::time::Duration;
 use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
+use crate::ConnectionLimits;
+
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
@@ -74,27 +76,6 @@ pub struct PunchConfig {
 impl Default for PunchConfig {
     fn default() -> Self {
         Self { transports: TransportSet::ALL, cadence: RetryCadence::punch(), allow_local_candidates: false }
-    }
-}
-
-/// Connection limits, in connections.
-#[derive(Clone, Debug)]
-pub struct ConnectionLimits {
-    /// Established, peers and relays dialling us.
-    pub inbound: u32,
-    /// Established, dialled by us.
-    pub outbound: u32,
-    /// Established with one peer: a circuit and both transports, twice over.
-    pub per_peer: u32,
-    /// Inbound, not yet through their handshake.
-    pub pending_inbound: u32,
-    /// Outbound, not yet through their handshake.
-    pub pending_outbound: u32,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self { inbound: 256, outbound: 256, per_peer: 6, pending_inbound: 64, pending_outbound: 64 }
     }
 }
 

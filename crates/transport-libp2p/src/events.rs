@@ -5,6 +5,8 @@ use std::time::Duration;
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
 use serde::Serialize;
 
+use crate::RefusedConnections;
+
 /// Where a reservation stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -129,6 +131,13 @@ pub enum NetworkEvent {
     StreamsRefused {
         /// Refused in all so far.
         total: u64,
+    },
+    /// Connections were refused for want of room, or closed so that others could stay.
+    /// Reported at most once a minute.
+    ConnectionsRefused {
+        /// How many since the start, by reason.
+        #[serde(flatten)]
+        refused: RefusedConnections,
     },
     /// Relay server: a peer has a reservation here.
     RelayReservationAccepted {

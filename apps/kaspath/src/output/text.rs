@@ -54,6 +54,7 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
             format!("punch {attempts} with {} failed: {reason}; {}", peer.short(), again(*retry_in))
         }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
+        NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
         NetworkEvent::RelayReservationAccepted { .. } => return None,
         NetworkEvent::RelayReservationDenied { peer, status } => format!("reservation for {} denied: {status}", peer.short()),

@@ -162,6 +162,7 @@ impl Behaviour {
             remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
             path: watch,
             users: Default::default(),
+            bytes: Default::default(),
         });
         self.connections.insert(id, Known { meta: meta.clone(), path: sender });
         Handler::new(

@@ -29,7 +29,7 @@ use super::{
     punching::{Progress, Punching},
     relaying::Relaying,
 };
-use crate::{NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, convert, reservations::Reservations, streams};
+use crate::{NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, convert, limits, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
@@ -241,12 +241,16 @@ impl Actor {
             BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
                 self.on_punch_request(connection, peer, *stream);
             }
+            BehaviourEvent::Limits(limits::Event::Refused(refused)) => self.report(NetworkEvent::ConnectionsRefused { refused }),
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
                 self.on_identified(connection_id, peer_id, &info);
             }
             BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 self.on_reservation_accepted(relay_peer_id, renewal);
+            }
+            BehaviourEvent::Ping(ping::Event { connection, result: Ok(round_trip), .. }) => {
+                self.swarm.behaviour_mut().limits.round_trip(connection, round_trip);
             }
             // Only silence shows that a path is dead. A peer without ping answers: with a
             // refusal, which comes as `Other` because negotiation is lazy.
@@ -260,6 +264,7 @@ impl Actor {
 
     fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else { return };
+        self.swarm.behaviour_mut().limits.watch(meta.clone());
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
         let path = meta.path();
         let relayed = path.is_relayed();
@@ -287,7 +292,28 @@ impl Actor {
         self.on_relay_connection_closed(peer, connection, cause);
     }
 
-    fn on_relay_server_event(&self, event: relay::Event) {
+    /// Connections on which a reservation or a circuit depends are in use.
+    fn note_service(&mut self, event: &relay::Event) {
+        let limits = &mut self.swarm.behaviour_mut().limits;
+        match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, renewed: false } => limits.service_began(*src_peer_id),
+            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
+                limits.service_ended(*src_peer_id);
+            }
+            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                limits.service_began(*src_peer_id);
+                limits.service_began(*dst_peer_id);
+            }
+            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                limits.service_ended(*src_peer_id);
+                limits.service_ended(*dst_peer_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_relay_server_event(&mut self, event: relay::Event) {
+        self.note_service(&event);
         let id = |peer: &PeerId| convert::identity(peer);
         let event = match event {
             relay::Event::ReservationReqAccepted { src_peer_id, renewed } => {

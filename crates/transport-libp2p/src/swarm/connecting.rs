@@ -14,7 +14,7 @@ use libp2p::{
 use tokio::sync::oneshot;
 
 use super::{actor::Actor, commands::ConnectReply};
-use crate::{convert, streams::ConnectionMeta};
+use crate::{convert, limits::Class, streams::ConnectionMeta};
 
 /// Who may wait for direct connections at once.
 const MAX_WAITERS: usize = 1024;
@@ -30,6 +30,18 @@ pub(super) enum Purpose {
     RelayLink,
     /// One of a punch's dials; the punch itself is judged elsewhere.
     Punch,
+}
+
+impl Purpose {
+    /// Whose room it takes.
+    fn class(&self) -> Class {
+        match self {
+            Purpose::Connect { .. } => Class::Peer,
+            Purpose::Circuit { .. } => Class::Circuit,
+            Purpose::RelayLink => Class::Relay,
+            Purpose::Punch => Class::Punch,
+        }
+    }
 }
 
 struct DirectWaiter {
@@ -57,6 +69,7 @@ impl Actor {
     pub(super) fn dial(&mut self, opts: impl Into<DialOpts>, purpose: Purpose) {
         let opts: DialOpts = opts.into();
         let (connection, peer) = (opts.connection_id(), opts.get_peer_id());
+        self.swarm.behaviour_mut().limits.expect(connection, purpose.class());
         self.connecting.dials.insert(connection, purpose);
         if let Err(error) = self.swarm.dial(opts) {
             self.on_dial_failed(connection, peer, &error);
