@@ -38,6 +38,15 @@ pub(crate) fn transport(address: &Multiaddr) -> Option<Transport> {
     })
 }
 
+/// The IP address that a multiaddr starts with.
+pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(ip.into()),
+        _ => None,
+    }
+}
+
 /// The multiaddr of a literal address; names must be resolved first.
 pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiaddr {
     let base = Multiaddr::from(ip);

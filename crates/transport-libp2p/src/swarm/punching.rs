@@ -1,6 +1,6 @@
 //! Carries punches out, and judges them by connections.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::AsyncWriteExt;
 use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportSet};
@@ -23,7 +23,7 @@ use crate::{
     NetworkEvent, convert,
     punch::{
         self, MIN_REVERSAL_DELAY, QUIC_REVERSAL_RTTS, TCP_REVERSAL_RTTS,
-        candidates::{self, Candidates},
+        candidates::{self, Candidates, Permitted},
         exchange::{self, ExchangeError},
         schedule::{Schedule, Step},
     },
@@ -287,7 +287,9 @@ impl Actor {
         let now = self.now();
         let Some(peer) = self.punching.punches.get(&connection).map(|punch| punch.peer) else { return false };
         let transports = self.punch_transports(&peer);
-        let theirs = candidates::dialable(offered, &peer, transports, self.config.punch.allow_local_candidates);
+        let own = self.own_addresses();
+        let permitted = Permitted { transports, local: self.config.punch.allow_local_candidates, own: &own };
+        let theirs = candidates::dialable(offered, &peer, permitted);
         let ours = self.punching.candidates.offer(transports);
         let list = |addresses: &[Multiaddr], of: &PeerId| addresses.iter().filter_map(|a| convert::locator(a, of)).collect();
         self.report(NetworkEvent::PunchDialing {
@@ -304,6 +306,11 @@ impl Actor {
             return false;
         }
         true
+    }
+
+    /// The addresses of our interfaces, as far as we listen on them.
+    fn own_addresses(&self) -> Vec<IpAddr> {
+        self.swarm.listeners().filter(|address| !convert::is_relayed(address)).filter_map(convert::ip).collect()
     }
 
     fn their_addresses(&self, connection: ConnectionId, over: Transport) -> Option<(PeerId, Vec<Multiaddr>)> {

@@ -285,14 +285,9 @@ impl Actor {
 /// Takes from a relay's own addresses those on an IP that we know it by: so it
 /// can name its other transport, but cannot send us elsewhere.
 fn learn_addresses(known: &mut Vec<Multiaddr>, told: &[Multiaddr]) {
-    let ip = |address: &Multiaddr| match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => Some(std::net::IpAddr::from(ip)),
-        Some(Protocol::Ip6(ip)) => Some(std::net::IpAddr::from(ip)),
-        _ => None,
-    };
     for address in told {
         let bare: Multiaddr = address.iter().take_while(|part| !matches!(part, Protocol::P2p(_))).collect();
-        let same_host = ip(&bare).is_some() && known.iter().any(|other| ip(other) == ip(&bare));
+        let same_host = convert::ip(&bare).is_some() && known.iter().any(|other| convert::ip(other) == convert::ip(&bare));
         let usable = convert::transport_address(&bare).is_some() && !convert::is_relayed(address);
         if same_host && usable && !known.contains(&bare) && known.len() < MAX_ADDRESSES {
             known.push(bare);
