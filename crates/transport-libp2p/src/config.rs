@@ -5,6 +5,8 @@ use std::time::Duration;
 use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
+use crate::Resolver;
+
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
@@ -33,6 +35,8 @@ pub struct NetworkConfig {
     pub inbound_queue: usize,
     /// When a reservation that failed or was lost is asked for again.
     pub reservation_cadence: RetryCadence,
+    /// Looks up the names of relays and peers, each time one is dialled.
+    pub resolver: Resolver,
     /// A connection that nothing uses is closed after this time.
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
@@ -53,6 +57,7 @@ impl Default for NetworkConfig {
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
             reservation_cadence: RetryCadence::persistent(),
+            resolver: Resolver::system(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
         }

@@ -40,6 +40,7 @@ mod listener;
 mod network;
 mod punch;
 mod reservations;
+mod resolve;
 mod streams;
 mod swarm;
 
@@ -49,6 +50,7 @@ pub use events::{NetworkEvent, ReservationState};
 pub use keys::{KeyError, NodeKey};
 pub use listener::Libp2pListener;
 pub use network::Network;
+pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
 pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";

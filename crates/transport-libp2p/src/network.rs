@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, StartError, convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, Resolver, StartError, convert,
     swarm::{Actor, Command, Handle, build},
 };
 
@@ -30,6 +30,7 @@ pub struct Network {
     events: broadcast::Sender<NetworkEvent>,
     listening: Vec<PeerLocator>,
     protocol: Arc<str>,
+    resolver: Resolver,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,15 +47,16 @@ impl Network {
         let listening = listen(&mut swarm, &direct, &local).await?;
         let external = resolve_all(&config.external).await;
         announce(&mut swarm, &config, &listening, &external);
-        let relays = relay_addresses(config.relays.iter().chain(&circuits)).await?;
+        let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
+        let resolver = config.resolver.clone();
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
         let actor = Actor::new(swarm, config, external, relays, commands, events.clone());
         let task = tokio::spawn(actor.run());
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events, listening, protocol, task: Mutex::new(Some(task)) })
+        Ok(Network { local, handle, listener, events, listening, protocol, resolver, task: Mutex::new(Some(task)) })
     }
 
     /// Who this node is.
@@ -69,7 +71,7 @@ impl Network {
 
     /// Opens streams.
     pub fn dialer(&self) -> Libp2pDialer {
-        Libp2pDialer::new(self.handle.clone(), self.protocol.clone())
+        Libp2pDialer::new(self.handle.clone(), self.protocol.clone(), self.resolver.clone())
     }
 
     /// Accepts streams. All clones share one queue.
@@ -180,22 +182,22 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     resolved
 }
 
-/// The relays to reserve at, in the order given. One whose name does not resolve
-/// now is an error worth stopping for: it is more likely a typing mistake than an
-/// outage.
-async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, StartError> {
-    let mut by_peer: Vec<(PeerId, Vec<Multiaddr>)> = Vec::new();
+/// The relays to reserve at, in the order given. Names are resolved when a relay is
+/// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
+fn relay_addresses<'a>(
+    relays: impl Iterator<Item = &'a PeerLocator>,
+) -> Result<Vec<(PeerId, Vec<TransportAddress>)>, StartError> {
+    let mut by_peer: Vec<(PeerId, Vec<TransportAddress>)> = Vec::new();
     for locator in relays {
         let (relay, via) = match (&locator.address, &locator.peer) {
             (PeerAddress::Direct(via), Some(peer)) => (peer, via),
             (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
             (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
         };
-        let resolved = convert::resolve(via).await.map_err(|error| StartError::Transport(error.to_string()))?;
         let peer = convert::peer_id(relay);
         match by_peer.iter_mut().find(|(known, _)| *known == peer) {
-            Some((_, addresses)) => addresses.extend(resolved),
-            None => by_peer.push((peer, resolved.into_iter().collect())),
+            Some((_, addresses)) => addresses.push(via.clone()),
+            None => by_peer.push((peer, vec![via.clone()])),
         }
     }
     Ok(by_peer)

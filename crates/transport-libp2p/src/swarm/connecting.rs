@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::{actor::Actor, commands::ConnectReply};
+use crate::{convert, punch::budget::Lease, streams::ConnectionMeta};
 use kaspath_domain::{DialError, Direction, Path, TransportSet};
 use libp2p::{
     Multiaddr, PeerId,
@@ -11,10 +13,6 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use tokio::sync::oneshot;
-
-use super::{actor::Actor, commands::ConnectReply};
-use crate::{convert, streams::ConnectionMeta};
 
 /// Who may wait for direct connections at once.
 const MAX_WAITERS: usize = 1024;
@@ -28,14 +26,14 @@ pub(super) enum Purpose {
     Circuit { relay: PeerId, peer: PeerId, replies: Vec<ConnectReply> },
     /// Our link to a relay.
     RelayLink,
-    /// One of a punch's dials; the punch itself is judged elsewhere.
-    Punch,
+    /// One of a punch's dials, and its place; the punch itself is judged elsewhere.
+    Punch { _lease: Lease },
 }
 
 struct DirectWaiter {
     peer: PeerId,
     transports: TransportSet,
-    reply: oneshot::Sender<ConnectionId>,
+    reply: ConnectReply,
 }
 
 #[derive(Default)]
@@ -117,16 +115,17 @@ impl Actor {
         self.dial(opts, Purpose::Circuit { relay, peer, replies: vec![reply] });
     }
 
-    pub(super) fn await_direct(&mut self, peer: PeerId, transports: TransportSet, reply: oneshot::Sender<ConnectionId>) {
+    pub(super) fn await_direct(&mut self, peer: PeerId, transports: TransportSet, reply: ConnectReply) {
         if let Some(connection) = self.direct_connection(peer, transports) {
-            let _ = reply.send(connection);
+            let _ = reply.send(Ok(connection));
             return;
         }
         let waiters = &mut self.connecting.waiters;
         waiters.retain(|waiter| !waiter.reply.is_closed());
-        // Dropping the reply of one too many tells it.
         if waiters.len() < MAX_WAITERS {
             waiters.push(DirectWaiter { peer, transports, reply });
+        } else {
+            let _ = reply.send(Err(DialError::LimitReached { what: "dials that wait for a direct path", limit: MAX_WAITERS }));
         }
     }
 
@@ -147,7 +146,7 @@ impl Actor {
     pub(super) fn on_dial_succeeded(&mut self, connection: ConnectionId) {
         match self.connecting.dials.remove(&connection) {
             Some(Purpose::Connect { replies, .. } | Purpose::Circuit { replies, .. }) => answer(replies, &Ok(connection)),
-            Some(Purpose::RelayLink | Purpose::Punch) | None => {}
+            Some(Purpose::RelayLink | Purpose::Punch { .. }) | None => {}
         }
     }
 
@@ -157,7 +156,7 @@ impl Actor {
         let waiting = std::mem::take(&mut self.connecting.waiters);
         for waiter in waiting {
             if waiter.peer == meta.peer && waiter.transports.contains(transport) {
-                let _ = waiter.reply.send(meta.id);
+                let _ = waiter.reply.send(Ok(meta.id));
             } else {
                 self.connecting.waiters.push(waiter);
             }
@@ -184,7 +183,7 @@ impl Actor {
                     self.on_relay_link_failed(relay, connection, describe(error));
                 }
             }
-            Some(Purpose::Punch) => tracing::debug!(error = describe(error), "a punch's dial failed"),
+            Some(Purpose::Punch { .. }) => tracing::debug!(error = describe(error), "a punch's dial failed"),
             None => {}
         }
     }
