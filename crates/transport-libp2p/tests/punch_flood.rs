@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt};
-use kaspath_domain::{PeerAddress, Route};
+use kaspath_domain::{PeerAddress, RelayReason, Route};
 use kaspath_transport_libp2p::{ConnectionLimits, Network, NetworkConfig, NetworkEvent, RelayServerConfig};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder,
@@ -88,24 +88,45 @@ async fn answer(mut stream: Stream, candidates: Vec<Multiaddr>) {
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
-/// Opens circuits to `victim` and answers every punch with dead candidates.
-async fn attack(relay: &Network, victim: &Network) {
+/// Answers with what is no DCUtR.
+async fn babble(mut stream: Stream) {
+    let _ = stream.write_all(&[3, 0xff, 0xff, 0xff]).await;
+    let _ = stream.flush().await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// What the hostile peer answers to punches.
+#[derive(Clone, Copy)]
+enum Answers {
+    DeadCandidates,
+    Garbage,
+}
+
+/// Opens circuits to `victim` and answers every punch.
+async fn attack(relay: &Network, victim: &Network, answers: Answers) {
     let mut swarm = hostile();
     let relay: Multiaddr = relay_address(relay).to_string().parse().unwrap();
     let victim = PeerId::from_bytes(victim.local_peer().as_bytes()).unwrap();
     let mut punches = swarm.behaviour().stream.new_control().accept(StreamProtocol::new("/libp2p/dcutr")).unwrap();
     swarm.dial(relay.clone()).unwrap();
     while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
-    for _ in 0..CIRCUITS {
-        let circuit = relay.clone().with(Protocol::P2pCircuit).with(Protocol::P2p(victim));
-        swarm.dial(DialOpts::peer_id(victim).condition(PeerCondition::Always).addresses(vec![circuit]).build()).unwrap();
-    }
-    tokio::spawn(async move { while swarm.next().await.is_some() {} });
     tokio::spawn(async move {
         let mut dead = Dead::default();
         while let Some((_, stream)) = punches.next().await {
-            tokio::spawn(answer(stream, dead.candidates()));
+            match answers {
+                Answers::DeadCandidates => tokio::spawn(answer(stream, dead.candidates())),
+                Answers::Garbage => tokio::spawn(babble(stream)),
+            };
         }
+    });
+    tokio::spawn(async move {
+        // One after another: libp2p-stream drops streams that come at the same moment.
+        for _ in 0..CIRCUITS {
+            let circuit = relay.clone().with(Protocol::P2pCircuit).with(Protocol::P2p(victim));
+            swarm.dial(DialOpts::peer_id(victim).condition(PeerCondition::Always).addresses(vec![circuit]).build()).unwrap();
+            while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
+        }
+        while swarm.next().await.is_some() {}
     });
 }
 
@@ -120,7 +141,7 @@ async fn one_identity_on_many_circuits_cannot_keep_relays_or_remotes_from_being_
     let victim = reserved(NetworkConfig { limits, ..config() }, &first_relay).await;
     let mut events = victim.events();
 
-    attack(&first_relay, &victim).await;
+    attack(&first_relay, &victim, Answers::DeadCandidates).await;
     for _ in 0..4 {
         await_event(&mut events, |event| matches!(event, NetworkEvent::PunchDialing { .. })).await;
     }
@@ -134,13 +155,13 @@ async fn one_identity_has_few_punches_answered_on_however_many_circuits() {
     let relay = relay(RelayServerConfig::default()).await;
     let victim = reserved(config(), &relay).await;
     let mut events = victim.events();
-    attack(&relay, &victim).await;
+    attack(&relay, &victim, Answers::DeadCandidates).await;
     let (mut begun, mut limited) = (0, 0);
     timeout(DEADLINE, async {
         while begun + limited < CIRCUITS {
             match events.recv().await.unwrap() {
                 NetworkEvent::PunchStarted { .. } => begun += 1,
-                NetworkEvent::PunchFailed { reason: kaspath_domain::RelayReason::PunchLimited, retry_in, .. } => {
+                NetworkEvent::PunchFailed { reason: RelayReason::PunchLimited, retry_in, .. } => {
                     assert!(retry_in.is_some(), "it waits its turn");
                     limited += 1;
                 }
@@ -151,4 +172,19 @@ async fn one_identity_has_few_punches_answered_on_however_many_circuits() {
     .await
     .unwrap();
     assert_eq!((begun, limited), (4, CIRCUITS - 4));
+}
+
+#[tokio::test]
+async fn a_broken_exchange_is_named_and_nothing_is_said_of_nats() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let victim = reserved(config(), &relay).await;
+    let mut events = victim.events();
+    attack(&relay, &victim, Answers::Garbage).await;
+    let failed =
+        |event: &NetworkEvent| matches!(event, NetworkEvent::PunchFailed { reason, .. } if *reason != RelayReason::PunchLimited);
+    let NetworkEvent::PunchFailed { reason, retry_in, .. } = await_event(&mut events, failed).await else { panic!("failed") };
+    let RelayReason::ExchangeFailed { attempts: 1, cause } = &reason else { panic!("{reason}") };
+    assert_eq!(cause, "a DCUtR message is not valid protobuf");
+    assert!(retry_in.is_some());
+    assert!(!reason.is_failed_punch());
 }
