@@ -5,7 +5,7 @@ use std::time::Duration;
 use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
-use crate::ConnectionLimits;
+use crate::{ConnectionLimits, Resolver};
 
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct NetworkConfig {
     pub accept_timeout: Duration,
     /// When a reservation that failed or was lost is asked for again.
     pub reservation_cadence: RetryCadence,
+    /// Looks up the names of relays and peers, each time one is dialled.
+    pub resolver: Resolver,
     /// A connection that nothing uses is closed after this time.
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
@@ -55,6 +57,7 @@ impl Default for NetworkConfig {
             inbound_queue: 64,
             accept_timeout: Duration::from_secs(10),
             reservation_cadence: RetryCadence::persistent(),
+            resolver: Resolver::system(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
         }

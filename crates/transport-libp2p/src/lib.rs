@@ -46,6 +46,7 @@ mod network;
 mod punch;
 mod quic;
 mod reservations;
+mod resolve;
 mod streams;
 mod swarm;
 
@@ -57,6 +58,7 @@ pub use keys::{KeyError, NodeKey};
 pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
 pub use network::Network;
+pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
 pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";

@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NetworkFailure, NodeKey, PunchConfig, StartError, convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError,
+    convert,
     swarm::{Actor, Announcing, Command, Handle, build},
 };
 
@@ -32,6 +33,7 @@ pub struct Network {
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
     protocol: Arc<str>,
+    resolver: Resolver,
     ended: watch::Receiver<Option<Result<(), NetworkFailure>>>,
 }
 
@@ -54,16 +56,17 @@ impl Network {
             swarm.add_external_address(address);
         }
         let announced = announcing.watch();
-        let relays = relay_addresses(config.relays.iter().chain(&circuits)).await?;
+        let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
+        let resolver = config.resolver.clone();
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
         let weak = events.downgrade();
         let actor = Actor::new(swarm, config, announcing, external, relays, commands, events);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, ended })
+        Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -96,7 +99,7 @@ impl Network {
 
     /// Opens streams.
     pub fn dialer(&self) -> Libp2pDialer {
-        Libp2pDialer::new(self.handle.clone(), self.protocol.clone())
+        Libp2pDialer::new(self.handle.clone(), self.protocol.clone(), self.resolver.clone())
     }
 
     /// Accepts streams. All clones share one queue.
@@ -211,22 +214,22 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     resolved
 }
 
-/// The relays to reserve at, in the order given. One whose name does not resolve
-/// now is an error worth stopping for: it is more likely a typing mistake than an
-/// outage.
-async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, StartError> {
-    let mut by_peer: Vec<(PeerId, Vec<Multiaddr>)> = Vec::new();
+/// The relays to reserve at, in the order given. Names are resolved when a relay is
+/// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
+fn relay_addresses<'a>(
+    relays: impl Iterator<Item = &'a PeerLocator>,
+) -> Result<Vec<(PeerId, Vec<TransportAddress>)>, StartError> {
+    let mut by_peer: Vec<(PeerId, Vec<TransportAddress>)> = Vec::new();
     for locator in relays {
         let (relay, via) = match (&locator.address, &locator.peer) {
             (PeerAddress::Direct(via), Some(peer)) => (peer, via),
             (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
             (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
         };
-        let resolved = convert::resolve(via).await.map_err(|error| StartError::Transport(error.to_string()))?;
         let peer = convert::peer_id(relay);
         match by_peer.iter_mut().find(|(known, _)| *known == peer) {
-            Some((_, addresses)) => addresses.extend(resolved),
-            None => by_peer.push((peer, resolved.into_iter().collect())),
+            Some((_, addresses)) => addresses.push(via.clone()),
+            None => by_peer.push((peer, vec![via.clone()])),
         }
     }
     Ok(by_peer)

@@ -51,7 +51,9 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
             format!("punched: direct over {transport} with {}, {} after the relayed connection", peer.short(), ms(*elapsed))
         }
         NetworkEvent::PunchFailed { peer, attempts, reason, retry_in } => {
-            format!("punch {attempts} with {} failed: {reason}; {}", peer.short(), again(*retry_in))
+            // The side that dialled the circuit only answers punches: the peer may well start another.
+            let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
+            format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
         NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),

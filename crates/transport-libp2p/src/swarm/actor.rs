@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport};
+use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportAddress};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
@@ -26,14 +26,15 @@ use super::{
     build::punching,
     commands::Command,
     connecting::Connecting,
-    punching::{Progress, Punching},
-    relaying::Relaying,
+    exchanging::Progress,
+    punching::Punching,
+    relays::Relaying,
 };
 use crate::{NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, convert, limits, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
-/// Punch tasks' messages that may wait.
+/// Tasks' messages that may wait.
 const MAX_PROGRESS: usize = 256;
 
 pub(crate) struct Actor {
@@ -57,13 +58,14 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// `relays` are those to reserve at, with their addresses, the preferred first.
+    /// `relays` are those to reserve at, with their addresses as given, the
+    /// preferred first.
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
         announcing: Announcing,
         external: Vec<Multiaddr>,
-        relays: Vec<(PeerId, Vec<Multiaddr>)>,
+        relays: Vec<(PeerId, Vec<TransportAddress>)>,
         commands: mpsc::Receiver<Command>,
         events: broadcast::Sender<NetworkEvent>,
     ) -> Self {
@@ -88,7 +90,7 @@ impl Actor {
             reachable_through: HashSet::new(),
             announcing,
             failure: None,
-            punching: Punching::new(external, progress_sender),
+            punching: Punching::new(external, config.limits.pending_outbound as usize, progress_sender),
             config,
         }
     }
@@ -114,7 +116,7 @@ impl Actor {
             let deadline = self.deadline();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
-                Some(progress) = self.progress.recv() => self.on_punch_progress(progress),
+                Some(progress) = self.progress.recv() => self.on_progress(progress),
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
                         self.failure = Some(NetworkFailure::panicked(error.into_panic().as_ref()));
@@ -167,7 +169,7 @@ impl Actor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
-            Command::MeetRelay { relay, addresses, transports, reply } => self.meet_relay(relay, addresses, transports, reply),
+            Command::MeetRelay { relay, via, transports, reply } => self.meet_relay(relay, via, transports, reply),
             Command::Circuit { relay, peer, punch, reply } => self.circuit(relay, peer, punch, reply),
             Command::AwaitDirect { peer, transports, reply } => self.await_direct(peer, transports, reply),
             Command::Open { connection, reply } => {

@@ -13,6 +13,7 @@ impl Actor {
             match action {
                 Action::Meet(relay) => self.meet_for_reservation(relay),
                 Action::Abandon { relay, cause, retry_in } => {
+                    self.relaying.abandon_reservation(relay);
                     self.remove_circuit_listeners(relay);
                     self.report_reservation(relay, ReservationState::Lost { cause, retry_in });
                 }
