@@ -15,13 +15,13 @@ use crate::settings::{Size, Span};
 /// both NATs and run Kaspa's P2P protocol over the direct path, or stay on the
 /// relay where no punch can work.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_long_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const EXAMPLES: &str = "\
+const AFTER_HELP: &str = "\
 Examples:
   On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
   On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
@@ -30,9 +30,13 @@ Examples:
   On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
 
 The environment is read where no flag is given, lists split at commas, semicolons or space:
-  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS (or LIBP2P_RELAY_MULTIADDR),
-  LIBP2P_REMOTE_MULTIADDRS (or LIBP2P_REMOTE_MULTIADDR), LIBP2P_REMOTE_PEER_ID
-Flags come before the environment, the environment before the file.";
+  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS, LIBP2P_REMOTE_MULTIADDRS (each also without
+  the last S), LIBP2P_REMOTE_PEER_ID
+Flags come before the environment, the environment before the file.
+
+Exit codes: 0 in order, 1 a failure, 2 a wrong flag, file or environment variable, 70 a bug of this
+program, 130 ended at once by a second signal. A reader of standard output that goes away or does not
+read stops nothing: lines are left out instead.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -50,8 +54,12 @@ pub(crate) enum Command {
     /// is printed. It is started again when it fails, and told to end when this
     /// program is.
     Run(RunArgs),
-    /// Print this node's peer id, making its identity file if there is none.
-    Id(CommonArgs),
+    /// Print the peer id of this folder's relay or node.
+    ///
+    /// A relay and a node have different identities, in relay.key and node.key. Without a
+    /// flag it is the one that exists, or both; if there is none, a node's is made, and
+    /// this says so.
+    Id(IdArgs),
     /// Look into the book of known peers, and ban or forget them.
     Peers(PeersArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
@@ -64,56 +72,89 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn common(&self) -> &CommonArgs {
+    /// Where its files are; `None` for commands that have none.
+    pub(crate) fn folder(&self) -> Option<&FolderArgs> {
         match self {
-            Command::Relay(args) => &args.common,
-            Command::Server(args) | Command::Client(args) => &args.common,
-            Command::Gateway(args) => &args.common,
-            Command::Run(args) => &args.gateway.common,
-            Command::Id(args) => args,
-            Command::Exec(args) => &args.common,
-            Command::Config(args) => &args.common,
-            Command::Simulate(args) => &args.common,
-            Command::Peers(args) => &args.common,
+            Command::Relay(args) => Some(&args.common.folder),
+            Command::Server(args) | Command::Client(args) => Some(&args.common.folder),
+            Command::Gateway(args) => Some(&args.common.folder),
+            Command::Run(args) => Some(&args.gateway.common.folder),
+            Command::Id(args) => Some(&args.folder),
+            Command::Peers(args) => Some(&args.folder),
+            Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
         }
     }
 
-    /// The name of the identity file, unless another is given.
-    pub(crate) fn role(&self) -> &'static str {
+    /// How it prints; `None` for commands without events.
+    pub(crate) fn output(&self) -> Option<&OutputArgs> {
         match self {
-            Command::Relay(_) => "relay",
-            Command::Server(_)
-            | Command::Client(_)
-            | Command::Gateway(_)
-            | Command::Run(_)
-            | Command::Id(_)
-            | Command::Exec(_)
-            | Command::Config(_)
-            | Command::Simulate(_)
-            | Command::Peers(_) => "node",
+            Command::Relay(args) => Some(&args.common.output),
+            Command::Server(args) | Command::Client(args) => Some(&args.common.output),
+            Command::Gateway(args) => Some(&args.common.output),
+            Command::Run(args) => Some(&args.gateway.common.output),
+            Command::Id(_) | Command::Peers(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
+        }
+    }
+
+    /// Whether the command line asks for addresses to be hidden.
+    pub(crate) fn redact(&self) -> bool {
+        match self {
+            Command::Peers(args) => args.redact,
+            Command::Config(args) => args.redact,
+            _ => self.output().is_some_and(|output| output.redact),
+        }
+    }
+
+    /// Which identity it has, unless a file is given.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Command::Relay(_) => Role::Relay,
+            _ => Role::Node,
         }
     }
 }
 
+/// Whose identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A relay's.
+    Relay,
+    /// A server's, client's or gateway's.
+    Node,
+}
+
+/// Flags of every program that runs.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Read settings from this TOML file; docs/kaspath.example.toml has every key.
-    #[arg(short, long, value_name = "FILE")]
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FolderArgs {
+    /// Read settings from this TOML file; `kaspath config example` prints one with every key.
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Folder for the identity file.  [default: ~/.kaspath]
-    #[arg(long, value_name = "DIR")]
+    /// Folder for all files: the identity (node.key, or relay.key of a relay) and its lock, the book of
+    /// peers (peers.redb), and a gateway's addresses (gateway-addresses.json).  [default: ~/.kaspath]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) appdir: Option<PathBuf>,
 
-    /// The identity file itself, made with mode 0600 if it is not there.
-    #[arg(long, value_name = "FILE")]
+    /// The identity file itself, made with mode 0600 if it is not there. The other files are beside it.
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) identity: Option<PathBuf>,
+}
 
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
     /// Print events as text or as one JSON object a line.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
-    /// Hide IP addresses and host names in everything that is printed.
+    /// Hide IP addresses and host names in everything that is printed, kaspad's lines under `run` too.
     #[arg(long)]
     pub(crate) redact: bool,
 
@@ -132,11 +173,13 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
     /// Listen there; may be given several times. A circuit address is a relay to reserve at.
-    /// [default: any free TCP and UDP port]
+    /// [default: TCP and UDP port 4001 for a relay, any free ports else; IPv4 alone, so for IPv6 give
+    /// /ip6/::/tcp/4001 and /ip6/::/udp/4001/quic-v1 beside those of /ip4/0.0.0.0]
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<PeerLocator>,
 
-    /// An address at which this node is known to be reachable, such as a forwarded port.
+    /// An address at which this node is known to be reachable, such as a forwarded port. Give one for
+    /// TCP and one for UDP (/udp/PORT/quic-v1), if both are.
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
@@ -232,9 +275,39 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+
+    /// The relay's; made if there is none.
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) relay: bool,
+
+    /// The node's (server, client, gateway); made if there is none.
+    #[arg(long)]
+    pub(crate) node: bool,
+}
+
+impl IdArgs {
+    /// Whose identity is asked for.
+    pub(crate) fn role(&self) -> Option<Role> {
+        match (self.relay, self.node) {
+            (true, _) => Some(Role::Relay),
+            (_, true) => Some(Role::Node),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
     #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    pub(crate) folder: FolderArgs,
+
+    /// Hide IP addresses and host names.
+    #[arg(long, global = true)]
+    pub(crate) redact: bool,
+
     #[command(subcommand)]
     pub(crate) what: PeersCommand,
 }
@@ -277,8 +350,6 @@ pub(crate) enum PeersCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
     /// Peers that are dialled, in all.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_one)]
     pub(crate) peers: usize,
@@ -298,8 +369,10 @@ pub(crate) struct SimulateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
+    /// Hide IP addresses and host names.
+    #[arg(long, global = true)]
+    pub(crate) redact: bool,
+
     #[command(subcommand)]
     pub(crate) what: ConfigCommand,
 }
@@ -317,8 +390,6 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
 }

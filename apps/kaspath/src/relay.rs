@@ -16,7 +16,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
-    printer.started("relay", &network);
+    printer.started("relay", &network, &settings.network_config);
     let reloading = tokio::spawn(reload.at_hangup(None));
     let printing = tokio::spawn(printer.follow_network(network.events()));
     signals::stop_requested().await?;

@@ -74,10 +74,11 @@ fn a_kaspad_that_is_killed_is_started_again() {
     let kaspad = Kaspad::in_dir(dir.path());
     let running = kaspad.run(dir.path());
     let pid = running.wait_event("kaspad-started")["pid"].as_u64().unwrap();
+    kaspad.wait("the first start", |log| log.matches("started").count() == 1);
     signal("KILL", u32::try_from(pid).unwrap());
     let again = running.wait_event("kaspad-started")["pid"].as_u64().unwrap();
     assert_ne!(pid, again);
-    kaspad.wait("the second start", |log| log.matches("started").count() >= 1);
+    kaspad.wait("the second start", |log| log.matches("started").count() == 2);
     assert_eq!(running.stop(), 0);
 }
 
