@@ -6,12 +6,11 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
 
-use support::{Running, ended, handles_sigterm, kaspath, signal, wait_until};
+use support::{Running, ended, free_port, handles_sigterm, kaspath, signal, wait_until};
 
 const STRANGER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -164,8 +163,7 @@ fn kaspads_own_lines_are_redacted_too() {
     let script = "#!/bin/sh\necho 'P2P Connected to outgoing peer 192.0.2.77:16111'\necho 'trouble with 192.0.2.78' >&2\n";
     fs::write(&program, format!("{script}while :; do sleep 0.05; done\n")).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("--listen=127.0.0.1:{port}");
+    let listen = format!("--listen=127.0.0.1:{}", free_port());
     let args = ["run", "--redact", "-l", "/ip4/127.0.0.1/tcp/0", "--", program.to_str().unwrap(), "--simnet", &listen];
     let (mut reader, writer) = pipe().unwrap();
     let mut command = kaspath(&args, dir.path());

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use support::{DEADLINE, Running, kaspath, signal};
+use support::{DEADLINE, Running, free_port, kaspath, signal};
 
 /// Appends its arguments to a file beside it, ends in order when it is told to,
 /// and fails at once with `--fail`.
@@ -32,8 +32,7 @@ impl Kaspad {
         let program = dir.join("kaspad");
         fs::write(&program, STAND_IN).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { program, listen: format!("--listen=127.0.0.1:{port}") }
+        Self { program, listen: format!("--listen=127.0.0.1:{}", free_port()) }
     }
 
     fn run(&self, dir: &Path) -> Running {

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     os::fd::AsFd,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,7 @@ pub(super) enum Stream {
 /// What printers and logs share.
 pub(super) struct Console {
     begin: Instant,
+    format: OnceLock<LogFormat>,
     limits: Mutex<LineLimits>,
     out: Pipe,
     err: Pipe,
@@ -61,6 +62,7 @@ impl Console {
         };
         Self {
             begin: Instant::now(),
+            format: OnceLock::new(),
             limits: Mutex::new(LineLimits::new(EVENTS, WARNINGS, LOGS)),
             out: pipe("stdout", std::io::stdout().as_fd().try_clone_to_owned()),
             err: pipe("stderr", std::io::stderr().as_fd().try_clone_to_owned()),
@@ -80,6 +82,11 @@ impl Console {
         self.begin.elapsed().as_secs_f64()
     }
 
+    /// The format of the lines that the console writes by itself.
+    pub(super) fn set_format(&self, format: LogFormat) {
+        let _ = self.format.set(format);
+    }
+
     pub(super) fn more_logs(&self) {
         self.limits().set_log(DEBUG_LOGS);
     }
@@ -91,7 +98,7 @@ impl Console {
 
     /// Prints what `line` makes, if the limit of its class allows it. It is made
     /// only then: work comes after the limit.
-    pub(super) fn limited(&self, class: Class, stream: Stream, format: LogFormat, line: impl FnOnce() -> String) {
+    pub(super) fn limited(&self, class: Class, stream: Stream, line: impl FnOnce() -> String) {
         let now = self.now();
         let mut limits = self.limits();
         if !limits.allow(class, now) {
@@ -101,9 +108,24 @@ impl Console {
         let left_out = limits.due(class, now);
         drop(limits);
         if let Some(count) = left_out {
-            self.always(stream, &left_out_line(count, format));
+            self.tell_left_out(stream, count);
         }
         self.always(stream, &line());
+    }
+
+    /// Counts events that were lost before they could be printed.
+    pub(super) fn count_lost_events(&self, lost: u64) {
+        self.limits().count(Class::Event, lost);
+    }
+
+    fn tell_left_out(&self, stream: Stream, count: u64) {
+        self.always(
+            stream,
+            &match self.format.get() {
+                Some(LogFormat::Json) => json!({ "event": "lines-left-out", "count": count }).to_string(),
+                _ => format!("           ({count} lines left out)"),
+            },
+        );
     }
 
     /// Prints a line that no limit holds back, for there can be few of its kind.
@@ -111,8 +133,15 @@ impl Console {
         self.pipe(stream).push(format!("{line}\n"));
     }
 
-    /// Writes what is queued, with little patience.
+    /// Says what was left out since it was said last, and writes what is queued,
+    /// with little patience.
     pub(super) fn flush(&self) {
+        for (class, stream) in [(Class::Event, Stream::Out), (Class::Warning, Stream::Out), (Class::Log, Stream::Err)] {
+            let count = self.limits().take_left_out(class);
+            if count > 0 {
+                self.tell_left_out(stream, count);
+            }
+        }
         self.out.flush(FLUSH);
         self.err.flush(FLUSH);
     }
@@ -122,12 +151,5 @@ impl Console {
             Stream::Out => &self.out,
             Stream::Err => &self.err,
         }
-    }
-}
-
-fn left_out_line(count: u64, format: LogFormat) -> String {
-    match format {
-        LogFormat::Text => format!("           ({count} lines left out)"),
-        LogFormat::Json => json!({ "event": "lines-left-out", "count": count }).to_string(),
     }
 }

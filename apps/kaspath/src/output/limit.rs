@@ -100,6 +100,11 @@ impl LineLimits {
         Some(std::mem::take(&mut limit.left_out))
     }
 
+    /// How many lines were left out since that was said last.
+    pub(super) fn take_left_out(&mut self, class: Class) -> u64 {
+        std::mem::take(&mut self.of(class).left_out)
+    }
+
     fn of(&mut self, class: Class) -> &mut LineLimit {
         match class {
             Class::Event => &mut self.event,

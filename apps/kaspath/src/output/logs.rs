@@ -26,6 +26,7 @@ pub(crate) fn start_logs(settings: &OutputSettings) {
         1 => "warn,yamux=error,kaspath=debug,kaspath_transport_libp2p=debug,kaspath_kaspa_adaptor=debug,kaspath_policy=debug",
         _ => "debug,kaspath=trace,kaspath_transport_libp2p=trace",
     };
+    console().set_format(settings.format);
     let from_environment = EnvFilter::try_from_default_env();
     if settings.verbose > 0 || from_environment.is_ok() {
         console().more_logs();
@@ -73,7 +74,7 @@ impl Write for LogLine<'_> {
         if self.class == Class::Warning && console().is_repeated(self.class, without_time(&text, format), REPEATED_AFTER) {
             return Ok(event.len());
         }
-        console().limited(self.class, Stream::Err, format, || match serde_json::from_str::<Value>(&text) {
+        console().limited(self.class, Stream::Err, || match serde_json::from_str::<Value>(&text) {
             Ok(value) if format == LogFormat::Json => safe::json(value, redact),
             _ => safe::line(text.trim_end(), redact),
         });
@@ -93,7 +94,36 @@ fn without_time(line: &str, format: LogFormat) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    const FLOOD: usize = 10_000;
+
+    /// Not a test by itself: the next one runs it in a process of its own.
+    #[test]
+    #[ignore = "run by another test"]
+    fn a_program_that_a_peer_makes_log() {
+        start_logs(&OutputSettings { format: LogFormat::Text, redact: false, verbose: 0 });
+        for n in 0..FLOOD {
+            tracing::warn!(target: "libp2p_identify::behaviour", "peer sent \x1b[2J {n}");
+        }
+        (0..FLOOD).for_each(|_| tracing::warn!("the disk is full"));
+        crate::output::flush();
+    }
+
+    #[test]
+    fn a_dependency_that_warns_at_a_peers_pleasure_neither_fills_the_log_nor_hides_our_warnings() {
+        let args = ["--exact", "--ignored", "--nocapture", "output::logs::tests::a_program_that_a_peer_makes_log"];
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let output = command.args(args).env_remove("RUST_LOG").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+        // The burst, and the rate for as long as the flood takes on a slow machine.
+        assert!((1..1000).contains(&count("libp2p_identify")), "{text}");
+        assert_eq!(count("the disk is full"), 1, "{text}");
+        assert!(count("lines left out") > 0 && !text.contains('\x1b'), "{text}");
+    }
 
     #[test]
     fn only_our_own_warnings_have_the_room_of_warnings() {

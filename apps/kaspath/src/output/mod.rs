@@ -29,7 +29,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kaspath_domain::{PeerAddress, PeerLocator, TransportAddress};
+use kaspath_domain::{PeerAddress, PeerLocator, Transport, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
@@ -78,6 +78,22 @@ impl Printer {
         let _ = self.reach.set(Reach::new(config));
         let event = json!({ "event": "started", "role": role, "peer": peer, "listening": listening, "external": external });
         self.print_lines(&event, &text::started(role, peer, &listening, &external));
+        if config.relay_server.is_some() && external.is_empty() && !listening.iter().any(|at| Reach::default().is_reachable(at)) {
+            self.warning(
+                "this relay has no public address, so only peers of its own network reach it; where a router or cloud gives it \
+                 one, name that: --external-address /ip4/ADDRESS/tcp/PORT --external-address /ip4/ADDRESS/udp/PORT/quic-v1",
+            );
+        }
+        if let Some(missing) = reach::missing_transport(&listening, &config.external) {
+            let path = match missing {
+                Transport::Tcp => "tcp/PORT",
+                Transport::Quic => "udp/PORT/quic-v1",
+            };
+            self.warning(&format!(
+                "this node listens on {missing}, but no --external-address is for {missing}: nobody is told of that address, so give \
+                 one like /ip4/ADDRESS/{path} too"
+            ));
+        }
     }
 
     /// An event with its sentence.
@@ -93,6 +109,7 @@ impl Printer {
     /// A line that asks for attention.
     pub(crate) fn warning(&self, text: &str) {
         if !console().is_repeated(Class::Warning, text, REPEATED_AFTER) {
+            let text = safe::tidy(text);
             self.print(Class::Warning, &json!({ "event": "warning", "text": text }), Some(format!("warning: {text}")));
         }
     }
@@ -118,7 +135,7 @@ impl Printer {
         loop {
             match events.recv().await {
                 Ok(event) => self.print(Class::Event, &event, describe(&event)),
-                Err(RecvError::Lagged(lost)) => self.warning(&format!("{lost} events came too fast to be printed")),
+                Err(RecvError::Lagged(lost)) => console().count_lost_events(lost),
                 Err(RecvError::Closed) => return,
             }
         }
@@ -136,9 +153,10 @@ impl Printer {
         let OutputSettings { format, redact, .. } = self.settings;
         match (format, text) {
             (LogFormat::Text, None) => {}
-            (LogFormat::Text, Some(text)) => console()
-                .limited(class, Stream::Out, format, || format!("{:9.3}  {}", console().elapsed(), safe_text(&text, redact))),
-            (LogFormat::Json, _) => console().limited(class, Stream::Out, format, || {
+            (LogFormat::Text, Some(text)) => {
+                console().limited(class, Stream::Out, || format!("{:9.3}  {}", console().elapsed(), safe_text(&text, redact)))
+            }
+            (LogFormat::Json, _) => console().limited(class, Stream::Out, || {
                 let mut value = json!(event);
                 if let Some(object) = value.as_object_mut() {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -152,7 +170,7 @@ impl Printer {
 
 /// Prints the error that ends the program. Its lines may hold a remote's words.
 pub(crate) fn fatal(error: &anyhow::Error, redacted: bool) {
-    console().always(Stream::Err, &safe::line(&format!("error: {error:#}"), redacted));
+    console().always(Stream::Err, &safe::line(&format!("error: {}", safe::tidy(&format!("{error:#}"))), redacted));
 }
 
 /// The same for an error that is all our own, in several lines.

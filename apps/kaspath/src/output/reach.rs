@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{Host, PeerAddress, PeerLocator, TransportAddress};
+use kaspath_domain::{Host, PeerAddress, PeerLocator, Transport, TransportAddress, is_public};
 use kaspath_transport_libp2p::NetworkConfig;
 
 /// The addresses that the settings vouch for.
@@ -43,14 +43,12 @@ fn is_local(address: &TransportAddress) -> bool {
     }
 }
 
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_broadcast() || shared || ip.octets()[0] == 0)
-        }
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
+/// A transport that is listened on and that none of the configured addresses is for,
+/// where there are some.
+pub(super) fn missing_transport(listening: &[PeerLocator], external: &[TransportAddress]) -> Option<Transport> {
+    let covered = |transport: Transport| external.iter().any(|address| address.transport == transport);
+    let missing = listening.iter().map(|locator| entry(locator).transport).find(|transport| !covered(*transport));
+    missing.filter(|_| !external.is_empty())
 }
 
 /// The order to print addresses in: public ones first, IPv4 before IPv6, TCP before
@@ -78,6 +76,19 @@ mod tests {
             locators.sort_by_key(rank);
             assert_eq!(locators.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[test]
+    fn a_configured_address_for_one_transport_leaves_the_other_out() {
+        let listening: Vec<PeerLocator> =
+            ["/ip4/10.0.0.2/tcp/1", "/ip4/10.0.0.2/udp/1/quic-v1"].iter().map(|text| text.parse().unwrap()).collect();
+        let [tcp, quic] = ["tcp", "quic"].map(|transport| {
+            let address = "203.0.113.7:1".parse().unwrap();
+            if transport == "tcp" { TransportAddress::tcp(address) } else { TransportAddress::quic(address) }
+        });
+        assert_eq!(missing_transport(&listening, std::slice::from_ref(&tcp)), Some(Transport::Quic));
+        assert_eq!(missing_transport(&listening, &[tcp, quic]), None);
+        assert_eq!(missing_transport(&listening, &[]), None);
     }
 
     #[test]

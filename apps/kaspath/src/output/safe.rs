@@ -11,6 +11,8 @@ const MAX_TEXT: usize = 4096;
 const MAX_LINE: usize = 64 << 10;
 /// Bytes of a text that are looked at.
 const MAX_LOOKED_AT: usize = 64 << 10;
+/// Errors of one text.
+const MAX_ERRORS: usize = 64;
 /// Bytes of one cause.
 const MAX_CAUSE: usize = 400;
 
@@ -46,25 +48,41 @@ fn make_safe(value: &mut Value, redacted: bool) {
     }
 }
 
-/// A cause that other code has put together from an error and its sources, each
-/// part once and without empty ones.
+/// A cause as [`tidy`] makes it, of a length that fits into a sentence.
 pub(super) fn cause(text: &str) -> String {
+    clean(&tidy(text), MAX_CAUSE)
+}
+
+/// An error with its causes (`what: why: why; what: why`), put together by several
+/// hands: each part once, none empty, and what failed for one reason named together.
+pub(super) fn tidy(text: &str) -> String {
     let text = clean(text, MAX_LOOKED_AT);
-    let mut causes: Vec<String> = Vec::new();
-    for part in text.split("; ") {
-        let mut steps: Vec<&str> = Vec::new();
-        for step in part.split(": ").map(|step| step.trim().trim_start_matches(": ").trim_end_matches(':')) {
+    let mut errors: Vec<Vec<String>> = Vec::new();
+    for error in text.split("; ").take(MAX_ERRORS) {
+        let mut steps: Vec<String> = Vec::new();
+        for step in error.split(": ").map(|step| step.trim().trim_end_matches(':')).filter(|step| !step.is_empty()) {
             // Many an error's text ends with its source's.
-            if !step.is_empty() && !steps.iter().any(|known| known.ends_with(step)) {
-                steps.push(step);
+            if !steps.iter().any(|known| known.ends_with(step)) {
+                steps.push(step.to_owned());
             }
         }
-        let cause = steps.join(": ");
-        if !cause.is_empty() && !causes.contains(&cause) {
-            causes.push(cause);
+        match steps.split_first() {
+            None => {}
+            _ if errors.iter().any(|known| known.ends_with(&steps)) => {}
+            Some((what, why)) => {
+                let same = |known: &&mut Vec<String>| !why.is_empty() && known.len() > why.len() && known.ends_with(why);
+                match errors.iter_mut().find(same) {
+                    Some(known) => {
+                        let at = known.len() - why.len() - 1;
+                        known[at].push_str(" and ");
+                        known[at].push_str(what);
+                    }
+                    None => errors.push(steps),
+                }
+            }
         }
     }
-    clean(&causes.join("; "), MAX_CAUSE)
+    errors.iter().map(|steps| steps.join(": ")).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -101,5 +119,8 @@ mod tests {
         let once = "relay X cannot be reached: refused";
         assert_eq!(cause(&format!("{once}; {once}; {once}: refused")), once);
         assert_eq!(cause("/ip6/::1/tcp/1: refused"), "/ip6/::1/tcp/1: refused");
+        let both = "peer P cannot be reached: a punch through R: R cannot be reached: : refused; R/p2p-circuit: R cannot be reached: refused";
+        let together = "peer P cannot be reached: a punch through R and R/p2p-circuit: R cannot be reached: refused";
+        assert_eq!(tidy(both), together);
     }
 }

@@ -98,7 +98,7 @@ fn write_new(path: &Path, peers: &HashMap<PeerIdentity, Entry>) -> io::Result<()
     file.sync_all()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
