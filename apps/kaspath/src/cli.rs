@@ -1,13 +1,16 @@
-//! Flags and their help.
+//! Flags and their help: of programs that run here, of tools in `tools`.
+
+mod tools;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kaspath_domain::{PeerIdentity, PeerLocator, TransportAddress};
+use kaspath_domain::{PeerLocator, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
 use crate::settings::{Size, Span};
+pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
 ///
@@ -15,13 +18,13 @@ use crate::settings::{Size, Span};
 /// both NATs and run Kaspa's P2P protocol over the direct path, or stay on the
 /// relay where no punch can work.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_long_help = EXAMPLES)]
+#[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const EXAMPLES: &str = "\
+const AFTER_HELP: &str = "\
 Examples:
   On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
   On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
@@ -30,9 +33,13 @@ Examples:
   On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
 
 The environment is read where no flag is given, lists split at commas, semicolons or space:
-  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS (or LIBP2P_RELAY_MULTIADDR),
-  LIBP2P_REMOTE_MULTIADDRS (or LIBP2P_REMOTE_MULTIADDR), LIBP2P_REMOTE_PEER_ID
-Flags come before the environment, the environment before the file.";
+  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS, LIBP2P_REMOTE_MULTIADDRS (each also without
+  the last S), LIBP2P_REMOTE_PEER_ID
+Flags come before the environment, the environment before the file.
+
+Exit codes: 0 in order, 1 a failure, 2 a wrong flag, file or environment variable, 70 a bug of this
+program, 130 ended at once by a second signal. A reader of standard output that goes away or does not
+read stops nothing: lines are left out instead.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -50,8 +57,12 @@ pub(crate) enum Command {
     /// is printed. It is started again when it fails, and told to end when this
     /// program is.
     Run(RunArgs),
-    /// Print this node's peer id, making its identity file if there is none.
-    Id(CommonArgs),
+    /// Print the peer id of this folder's relay or node.
+    ///
+    /// A relay and a node have different identities, in relay.key and node.key. Without a
+    /// flag it is the one that exists, or both; if there is none, a node's is made, and
+    /// this says so.
+    Id(IdArgs),
     /// Look into the book of known peers, and ban or forget them.
     Peers(PeersArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
@@ -64,17 +75,16 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn common(&self) -> &CommonArgs {
+    /// Where its files are; `None` for commands that have none.
+    pub(crate) fn folder(&self) -> Option<&FolderArgs> {
         match self {
-            Command::Relay(args) => &args.common,
-            Command::Server(args) | Command::Client(args) => &args.common,
-            Command::Gateway(args) => &args.common,
-            Command::Run(args) => &args.gateway.common,
-            Command::Id(args) => args,
-            Command::Exec(args) => &args.common,
-            Command::Config(args) => &args.common,
-            Command::Simulate(args) => &args.common,
-            Command::Peers(args) => &args.common,
+            Command::Relay(args) => Some(&args.common.folder),
+            Command::Server(args) | Command::Client(args) => Some(&args.common.folder),
+            Command::Gateway(args) => Some(&args.common.folder),
+            Command::Run(args) => Some(&args.gateway.common.folder),
+            Command::Id(args) => Some(&args.folder),
+            Command::Peers(args) => Some(&args.folder),
+            Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
         }
     }
 
@@ -83,42 +93,76 @@ impl Command {
         matches!(self, Command::Relay(_) | Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Run(_))
     }
 
-    /// The name of the identity file, unless another is given.
-    pub(crate) fn role(&self) -> &'static str {
+    /// How it prints; `None` for commands without events.
+    pub(crate) fn output(&self) -> Option<&OutputArgs> {
         match self {
-            Command::Relay(_) => "relay",
-            Command::Server(_)
-            | Command::Client(_)
-            | Command::Gateway(_)
-            | Command::Run(_)
-            | Command::Id(_)
-            | Command::Exec(_)
-            | Command::Config(_)
-            | Command::Simulate(_)
-            | Command::Peers(_) => "node",
+            Command::Relay(args) => Some(&args.common.output),
+            Command::Server(args) | Command::Client(args) => Some(&args.common.output),
+            Command::Gateway(args) => Some(&args.common.output),
+            Command::Run(args) => Some(&args.gateway.common.output),
+            Command::Id(_) | Command::Peers(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
+        }
+    }
+
+    /// Whether the command line asks for addresses to be hidden.
+    pub(crate) fn redact(&self) -> bool {
+        match self {
+            Command::Peers(args) => args.redact,
+            Command::Config(args) => args.redact,
+            _ => self.output().is_some_and(|output| output.redact),
+        }
+    }
+
+    /// Which identity it has, unless a file is given.
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Command::Relay(_) => Role::Relay,
+            _ => Role::Node,
         }
     }
 }
 
+/// Whose identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A relay's.
+    Relay,
+    /// A server's, client's or gateway's.
+    Node,
+}
+
+/// Flags of every program that runs.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
-    /// Read settings from this TOML file; docs/kaspath.example.toml has every key.
-    #[arg(short, long, value_name = "FILE")]
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FolderArgs {
+    /// Read settings from this TOML file; `kaspath config example` prints one with every key.
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Folder for the identity file.  [default: ~/.kaspath]
-    #[arg(long, value_name = "DIR")]
+    /// Folder for all files: the identity (node.key, or relay.key of a relay) and its lock, the book of
+    /// peers (peers.redb), and a gateway's addresses (gateway-addresses.json).  [default: ~/.kaspath]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) appdir: Option<PathBuf>,
 
-    /// The identity file itself, made with mode 0600 if it is not there.
-    #[arg(long, value_name = "FILE")]
+    /// The identity file itself, made with mode 0600 if it is not there. The other files are beside it.
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) identity: Option<PathBuf>,
+}
 
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
     /// Print events as text or as one JSON object a line.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
-    /// Hide IP addresses and host names in everything that is printed.
+    /// Hide IP addresses and host names in everything that is printed, kaspad's lines under `run` too.
     #[arg(long)]
     pub(crate) redact: bool,
 
@@ -137,11 +181,13 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
     /// Listen there; may be given several times. A circuit address is a relay to reserve at.
-    /// [default: any free TCP and UDP port]
+    /// [default: TCP and UDP port 4001 for a relay, any free ports else; IPv4 alone, so for IPv6 give
+    /// /ip6/::/tcp/4001 and /ip6/::/udp/4001/quic-v1 beside those of /ip4/0.0.0.0]
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<PeerLocator>,
 
-    /// An address at which this node is known to be reachable, such as a forwarded port.
+    /// An address at which this node is known to be reachable, such as a forwarded port. Give one for
+    /// TCP and one for UDP (/udp/PORT/quic-v1), if both are.
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
@@ -237,98 +283,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct PeersArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(subcommand)]
-    pub(crate) what: PeersCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PeersCommand {
-    /// All of them, those seen last first.
-    List,
-    /// Everything that is known of one, as JSON.
-    Show {
-        /// Who.
-        peer: PeerIdentity,
-    },
-    /// Neither dial a peer nor let it in.
-    Ban {
-        /// Who.
-        peer: PeerIdentity,
-        /// For how long, like 12h.  [default: 24h]
-        #[arg(long = "for", value_name = "TIME")]
-        time: Option<Span>,
-    },
-    /// Lift a ban.
-    Unban {
-        /// Who.
-        peer: PeerIdentity,
-    },
-    /// Remove a peer from the book.
-    Forget {
-        /// Who.
-        peer: PeerIdentity,
-    },
-    /// Print the whole book as JSON.
-    Export,
-    /// Take over an exported book; what is known already is joined with it.
-    Import {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SimulateArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    /// Peers that are dialled, in all.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_one)]
-    pub(crate) peers: usize,
-    /// Peers that one node dials, one after the other.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
-    pub(crate) per_node: usize,
-    /// The same seed gives the same run.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// The policies, a row each.
-    #[arg(long, value_delimiter = ',', default_value = "balanced,adaptive,direct-first,relay-only")]
-    pub(crate) policy: Vec<StrategyName>,
-    /// Also write the report and its plot there, as report.md and usable.svg.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConfigArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[command(subcommand)]
-    pub(crate) what: ConfigCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Read a file as relay, server and gateway would; say what is wrong with it.
-    Check {
-        /// The file.
-        file: PathBuf,
-    },
-    /// Print a file with every key, explained.
-    Example,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-    #[arg(last = true, required = true)]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -349,13 +303,6 @@ pub(crate) struct NodeArgs {
     /// Announce a made-up transaction at this interval, to see gossip flow; never sent to a kaspad.
     #[arg(long, value_name = "MILLISECONDS", value_parser = milliseconds)]
     pub(crate) test_traffic: Option<Duration>,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.replace('_', "").parse() {
-        Ok(0) | Err(_) => Err(format!("{text:?} is no number, 1 or more")),
-        Ok(number) => Ok(number),
-    }
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kaspath_policy::StrategyConfig;
 use kaspath_simulator::{Figures, Population, SimulationConfig, plot, simulate, table};
 
-use crate::cli::SimulateArgs;
+use crate::{cli::SimulateArgs, output};
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     let population = Population::default();
@@ -15,11 +15,11 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     for name in &args.policy {
         let begin = Instant::now();
         let figures = simulate(&config, &|| StrategyConfig::new(*name).build());
-        eprintln!("{name}: {} peers in {:.1} s", figures.peers, begin.elapsed().as_secs_f64());
+        output::remark(&format!("{name}: {} peers in {:.1} s", figures.peers, begin.elapsed().as_secs_f64()));
         all.push(figures);
     }
     let text = report(args, &config, &all);
-    println!("{text}");
+    output::answer(&format!("{text}\n"), false)?;
     if let Some(dir) = &args.out {
         write(dir, "report.md", &text)?;
         write(dir, "usable.svg", &plot(&all))?;
@@ -30,15 +30,18 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
 fn report(args: &SimulateArgs, config: &SimulationConfig, all: &[Figures]) -> String {
     let shares = config.population.shares;
     let names: Vec<String> = args.policy.iter().map(ToString::to_string).collect();
+    // Only what is written is named.
+    let (out, plot) = match &args.out {
+        Some(dir) => (format!(" --out {}", dir.display()), "\n![peers usable by the time since the dial](usable.svg)\n"),
+        None => (String::new(), ""),
+    };
     format!(
         "# Policies, simulated
 
-Made by `kaspath simulate --peers {} --per-node {} --seed {} --policy {} --out docs/simulation`: each node dials
+Made by `kaspath simulate --peers {} --per-node {} --seed {} --policy {}{out}`: each node dials
 {} private peers through relays, a minute apart, and its policy learns from them.
 
-{}
-![peers usable by the time since the dial](usable.svg)
-
+{}{plot}
 *Reached* is any stream, *direct* a direct path within 30 minutes. NATs: full-cone {:.0} %, address-restricted
 {:.0} %, port-restricted {:.0} %, symmetric {:.0} %, by which {:.0} % of pairs can be punched (70 % +- 7.1 % were, in
 Trautwein et al. 2025, arXiv:2510.27500); {:.1} % of these at the first attempt (the same study). No UDP in {:.0} %

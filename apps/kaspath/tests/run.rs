@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use support::{DEADLINE, Running, kaspath, signal};
+use support::{DEADLINE, Running, free_port, kaspath, signal};
 
 /// Appends its arguments to a file beside it, ends in order when it is told to,
 /// and fails at once with `--fail`.
@@ -32,8 +32,7 @@ impl Kaspad {
         let program = dir.join("kaspad");
         fs::write(&program, STAND_IN).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { program, listen: format!("--listen=127.0.0.1:{port}") }
+        Self { program, listen: format!("--listen=127.0.0.1:{}", free_port()) }
     }
 
     fn run(&self, dir: &Path) -> Running {
@@ -74,10 +73,11 @@ fn a_kaspad_that_is_killed_is_started_again() {
     let kaspad = Kaspad::in_dir(dir.path());
     let running = kaspad.run(dir.path());
     let pid = running.wait_event("kaspad-started")["pid"].as_u64().unwrap();
+    kaspad.wait("the first start", |log| log.matches("started").count() == 1);
     signal("KILL", u32::try_from(pid).unwrap());
     let again = running.wait_event("kaspad-started")["pid"].as_u64().unwrap();
     assert_ne!(pid, again);
-    kaspad.wait("the second start", |log| log.matches("started").count() >= 1);
+    kaspad.wait("the second start", |log| log.matches("started").count() == 2);
     assert_eq!(running.stop(), 0);
 }
 

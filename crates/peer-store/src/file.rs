@@ -74,7 +74,7 @@ impl File {
     pub(crate) fn open(path: &Path) -> Result<(File, Vec<PeerRecord>, Option<SetAside>), StoreError> {
         let io = |cause: io::Error| StoreError::Io { path: path.into(), cause: cause.to_string() };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(io)?;
+            private(&mut fs::DirBuilder::new()).create(parent).map_err(io)?;
         }
         let cause = match Self::try_open(path) {
             Ok((file, records)) => return Ok((file, records, None)),
@@ -103,6 +103,7 @@ impl File {
                 return Err(Fault::Bad("holds something else".into()));
             }
         }
+        keep_private(path).map_err(|error| io(error.to_string()))?;
         // redb asserts on some files that were cut or altered.
         let opened = catch_unwind(AssertUnwindSafe(|| Self::read(path)));
         opened.unwrap_or_else(|_| Err(Fault::Bad("is damaged".into())))
@@ -178,8 +179,67 @@ impl File {
     }
 }
 
+/// Folders made on the way are their owner's alone, as the file is.
+fn private(builder: &mut fs::DirBuilder) -> &fs::DirBuilder {
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
+    builder
+}
+
+/// Makes the file if it is not there, and takes it from the eyes of others if an
+/// earlier version left it open to them: it says who this node knows.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            // Somebody else's file is for its owner to close.
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
+    }
+    drop(file);
+    Ok(())
+}
+
 /// A name beside the file that nobody has.
 fn free_name(path: &Path) -> PathBuf {
     let name = |n: u32| path.with_extension(format!("set-aside-{n}"));
     (1..).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_file_and_its_folder_are_their_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/peers.redb");
+        drop(File::open(&path).ok().unwrap());
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn a_file_that_others_could_read_is_closed_to_them_and_keeps_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peers.redb");
+        let (file, ..) = File::open(&path).ok().unwrap();
+        file.commit(&[]).unwrap();
+        drop(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let (_, _, aside) = File::open(&path).ok().unwrap();
+        assert_eq!((mode(&path), aside), (0o600, None));
+    }
 }

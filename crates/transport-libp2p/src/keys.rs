@@ -1,9 +1,8 @@
 //! The node's key pair and its file.
 
 use std::{
-    fmt,
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fmt, fs,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +38,18 @@ pub enum KeyError {
         /// The system's word.
         cause: io::Error,
     },
+    /// It is a link to a file that is not there.
+    #[error("the identity file {path} is a link to a file that is not there: restore that file, or remove the link")]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+    },
+    /// It is a folder, a pipe or a device.
+    #[error("the identity file {path} is no regular file: name another, or move it away")]
+    NotAFile {
+        /// What is no file.
+        path: PathBuf,
+    },
     /// Others may read it.
     #[error("the identity file {path} can be read by others (mode {mode:04o}): run `chmod 600` on it")]
     Exposed {
@@ -61,16 +72,25 @@ impl NodeKey {
         Self(Keypair::generate_ed25519())
     }
 
-    /// The key in `path`, which is made with mode 0600 if it is not there.
+    /// The key in `path`, which is made with mode 0600 if it is not there; so is its
+    /// folder, with mode 0700.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        match fs::metadata(path) {
-            Ok(metadata) => Self::load(path, &metadata),
+        match fs::symlink_metadata(path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Self::create(path),
-            Err(cause) => Err(KeyError::Read { path: path.into(), cause }),
+            _ => Self::load(path),
         }
     }
 
-    fn load(path: &Path, metadata: &fs::Metadata) -> Result<Self, KeyError> {
+    fn load(path: &Path) -> Result<Self, KeyError> {
+        let read_error = |cause| KeyError::Read { path: path.into(), cause };
+        let metadata = fs::metadata(path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => KeyError::Dangling { path: path.into() },
+            _ => read_error(cause),
+        })?;
+        // A pipe would be waited for.
+        if !metadata.is_file() {
+            return Err(KeyError::NotAFile { path: path.into() });
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -83,7 +103,8 @@ impl NodeKey {
         if metadata.len() > MAX_KEY_FILE {
             return Err(corrupt());
         }
-        let bytes = fs::read(path).map_err(|cause| KeyError::Read { path: path.into(), cause })?;
+        let mut bytes = Vec::new();
+        fs::File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut bytes)).map_err(read_error)?;
         Keypair::from_protobuf_encoding(&bytes).map(Self).map_err(|_| corrupt())
     }
 
@@ -91,28 +112,23 @@ impl NodeKey {
         let create_error = |cause| KeyError::Create { path: path.into(), cause };
         let key = Self::generate();
         let bytes = key.0.to_protobuf_encoding().map_err(|_| KeyError::Corrupt { path: path.into() })?;
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(create_error)?;
-        }
-        // Written beside and renamed, so that a crash leaves a whole file or none.
-        let temporary = path.with_extension("new");
-        let _ = fs::remove_file(&temporary);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-        }
-        let mut file = options.open(&temporary).map_err(create_error)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(create_error)?;
-        // A hard link fails if another process has made the file meanwhile; a rename would replace it.
-        let linked = fs::hard_link(&temporary, path);
-        let _ = fs::remove_file(&temporary);
-        match linked {
-            Ok(()) => Ok(key),
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Self::load_or_create(path),
-            Err(cause) => Err(create_error(cause)),
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_private_dir(parent).map_err(create_error)?;
+        // Written beside and then named, so that a crash leaves a whole file or none.
+        // Whatever fails, the temporary file goes; its mode is 0600.
+        let written = tempfile::NamedTempFile::new_in(parent).and_then(|mut file| {
+            file.write_all(&bytes)?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        });
+        match written.map_err(create_error)?.persist_noclobber(path) {
+            Ok(_) => {
+                fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(create_error)?;
+                Ok(key)
+            }
+            // Another process has made it meanwhile.
+            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Self::load(path),
+            Err(failed) => Err(create_error(failed.error)),
         }
     }
 
@@ -132,9 +148,18 @@ impl fmt::Debug for NodeKey {
     }
 }
 
+/// Makes a folder that only its owner can look into.
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -143,8 +168,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/identity.key");
         let first = NodeKey::load_or_create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(NodeKey::load_or_create(&path).unwrap().identity(), first.identity());
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_refused_and_a_link_to_a_key_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [key, link] = ["identity.key", "link.key"].map(|name| dir.path().join(name));
+        symlink(&key, &link).unwrap();
+        assert!(matches!(NodeKey::load_or_create(&link), Err(KeyError::Dangling { .. })));
+        assert!(!key.exists());
+        let made = NodeKey::load_or_create(&key).unwrap();
+        assert_eq!(NodeKey::load_or_create(&link).unwrap().identity(), made.identity());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for path in [dir.path(), &fifo] {
+            assert!(matches!(NodeKey::load_or_create(path), Err(KeyError::NotAFile { .. })), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_written_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        // The temporary file is written; its final name is too long.
+        let path = dir.path().join("k".repeat(300));
+        assert!(matches!(NodeKey::create(&path), Err(KeyError::Create { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_that_make_one_key_at_once_have_the_same_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("identity.key");
+        let ids: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| NodeKey::load_or_create(&path).unwrap().identity())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -118,5 +118,5 @@ async fn reach_all(
             failures.push(format!("{error:#}"));
         }
     }
-    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("\n")) }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", failures.join("; ")) }
 }

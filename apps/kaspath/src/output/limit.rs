@@ -1,46 +1,161 @@
-use std::time::Instant;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
-/// A token bucket for lines: bursts of ten seconds' worth, then a steady rate.
-pub(super) struct LineLimit {
-    per_second: f64,
-    tokens: f64,
-    last: Instant,
+use kaspath_domain::{Timestamp, TokenBucket, make_room};
+
+/// Between two lines that say how many were left out.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Warnings remembered, to find those that repeat.
+const REMEMBERED: usize = 64;
+
+/// Lines that share one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// What happens, on standard output.
+    Event,
+    /// Warnings of ours, as event or log.
+    Warning,
+    /// Logs of dependencies, and debug logs.
+    Log,
+}
+
+/// How many lines of a class: so many at once, then so many a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    pub(super) burst: u32,
+    pub(super) per_second: u32,
+}
+
+/// The limits of all classes. Pure: the caller reads the clock.
+pub(super) struct LineLimits {
+    event: LineLimit,
+    warning: LineLimit,
+    log: LineLimit,
+    warned: HashMap<u64, Timestamp>,
+}
+
+struct LineLimit {
+    bucket: TokenBucket,
     left_out: u64,
+    told: Option<Timestamp>,
 }
 
 impl LineLimit {
-    pub(super) fn new(per_second: u32, now: Instant) -> Self {
-        let per_second = f64::from(per_second);
-        Self { per_second, tokens: per_second * 10.0, last: now, left_out: 0 }
+    fn new(rate: Rate) -> Self {
+        let every = Duration::from_secs(1) / rate.per_second.max(1);
+        Self { bucket: TokenBucket::new(rate.burst, every), left_out: 0, told: None }
+    }
+}
+
+impl LineLimits {
+    pub(super) fn new(event: Rate, warning: Rate, log: Rate) -> Self {
+        let [event, warning, log] = [event, warning, log].map(LineLimit::new);
+        Self { event, warning, log, warned: HashMap::new() }
     }
 
-    /// `None` if the line must be left out; else how many were before it.
-    pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
-        let elapsed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.last = now;
-        self.tokens = (self.tokens + elapsed * self.per_second).min(self.per_second * 10.0);
-        if self.tokens < 1.0 {
-            self.left_out += 1;
+    /// Sets another rate for logs, for who asks for more of them.
+    pub(super) fn set_log(&mut self, rate: Rate) {
+        self.log = LineLimit::new(rate);
+    }
+
+    /// Whether a line may be printed; one that may not is counted.
+    pub(super) fn allow(&mut self, class: Class, now: Timestamp) -> bool {
+        let limit = self.of(class);
+        let allowed = limit.bucket.take(now).is_ok();
+        limit.left_out += u64::from(!allowed);
+        allowed
+    }
+
+    /// Whether this warning was given less than `within` ago; one that was is
+    /// counted as left out.
+    pub(super) fn is_repeated(&mut self, class: Class, text: &str, within: Duration, now: Timestamp) -> bool {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        let key = hasher.finish();
+        if self.warned.get(&key).is_some_and(|at| now.since(*at) < within) {
+            self.of(class).left_out += 1;
+            return true;
+        }
+        make_room(&mut self.warned, &key, REMEMBERED, |at| *at);
+        self.warned.insert(key, now);
+        false
+    }
+
+    /// Counts lines that were lost elsewhere.
+    pub(super) fn count(&mut self, class: Class, lost: u64) {
+        let limit = self.of(class);
+        limit.left_out = limit.left_out.saturating_add(lost);
+    }
+
+    /// How many lines were left out, if some were and it is time to say so.
+    pub(super) fn due(&mut self, class: Class, now: Timestamp) -> Option<u64> {
+        let limit = self.of(class);
+        if limit.left_out == 0 || limit.told.is_some_and(|told| now.since(told) < TOLD_EVERY) {
             return None;
         }
-        self.tokens -= 1.0;
-        Some(std::mem::take(&mut self.left_out))
+        limit.told = Some(now);
+        Some(std::mem::take(&mut limit.left_out))
+    }
+
+    /// How many lines were left out since that was said last.
+    pub(super) fn take_left_out(&mut self, class: Class) -> u64 {
+        std::mem::take(&mut self.of(class).left_out)
+    }
+
+    fn of(&mut self, class: Class) -> &mut LineLimit {
+        match class {
+            Class::Event => &mut self.event,
+            Class::Warning => &mut self.warning,
+            Class::Log => &mut self.log,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_epoch(Duration::from_secs(seconds))
+    }
+
+    fn limits() -> LineLimits {
+        let rate = Rate { burst: 100, per_second: 10 };
+        LineLimits::new(rate, rate, rate)
+    }
+
     #[test]
-    fn a_burst_passes_then_the_rate_and_the_rest_is_counted() {
-        let begin = Instant::now();
-        let mut limit = LineLimit::new(10, begin);
-        let passed = (0..150).filter(|_| limit.allow(begin).is_some()).count();
-        assert_eq!(passed, 100);
-        assert_eq!(limit.allow(begin + Duration::from_secs(1)), Some(50));
-        assert_eq!(limit.allow(begin + Duration::from_secs(1)), Some(0));
+    fn a_burst_passes_then_the_rate_and_the_rest_is_told_once_a_minute() {
+        let mut limits = limits();
+        assert_eq!((0..150).filter(|_| limits.allow(Class::Event, at(0))).count(), 100);
+        assert_eq!((limits.due(Class::Event, at(0)), limits.due(Class::Event, at(0))), (Some(50), None));
+        assert_eq!((0..150).filter(|_| limits.allow(Class::Event, at(1))).count(), 10);
+        assert_eq!((limits.due(Class::Event, at(59)), limits.due(Class::Event, at(60))), (None, Some(140)));
+    }
+
+    #[test]
+    fn a_flood_of_chatter_leaves_room_for_warnings() {
+        let mut limits = limits();
+        (0..1000).for_each(|_| {
+            limits.allow(Class::Log, at(0));
+            limits.allow(Class::Event, at(0));
+        });
+        assert!(limits.allow(Class::Warning, at(0)));
+        assert_eq!(limits.due(Class::Warning, at(0)), None);
+    }
+
+    #[test]
+    fn a_warning_that_repeats_is_given_once_in_a_while() {
+        let mut limits = limits();
+        let minute = Duration::from_secs(60);
+        let given = (0..120).filter(|second| !limits.is_repeated(Class::Warning, "disk full", minute, at(*second))).count();
+        assert_eq!((given, limits.due(Class::Warning, at(120))), (2, Some(118)));
+        for n in 0..1000 {
+            assert!(!limits.is_repeated(Class::Warning, &format!("another {n}"), minute, at(200)));
+        }
+        assert!(limits.warned.len() <= REMEMBERED);
     }
 }

@@ -1,28 +1,45 @@
 //! What is printed: events on standard output, logs on standard error.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `console` | the process's two streams and the one limit over all lines |
+//! | `limit` | how many lines of which class: pure |
+//! | `pipe` | a stream that never makes its writer wait |
+//! | `safe` | what makes a text fit to print |
+//! | `redact` | hiding addresses |
+//! | `text` | events as sentences |
+//! | `logs` | logs of ours and of dependencies |
+//! | `child` | lines of a kaspad that we run |
 
+mod child;
+mod console;
 mod limit;
+mod logs;
+mod pipe;
 mod redact;
+mod safe;
 mod text;
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::{Context, Result};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkEvent};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::cli::LogFormat;
-use limit::LineLimit;
-pub(crate) use redact::redact;
+use console::{Stream, console};
+use limit::Class;
+pub(crate) use logs::start_logs;
+pub(crate) use redact::hide_names;
 
-/// Event lines a second, on the average, before lines are left out.
-const LINES_PER_SECOND: u32 = 200;
+/// A warning that repeats is given once in this time.
+const REPEATED_AFTER: Duration = Duration::from_secs(10);
 
 /// How to print.
 #[derive(Clone, Debug)]
@@ -32,52 +49,47 @@ pub(crate) struct OutputSettings {
     pub(crate) verbose: u8,
 }
 
-/// Prints events, bounded and redacted. Cheap to clone.
+/// Prints events: bounded, cleaned and redacted. It never waits for the reader.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Printer {
     settings: OutputSettings,
-    limit: Arc<Mutex<LineLimit>>,
-    begin: Instant,
 }
 
 impl Printer {
     pub(crate) fn new(settings: OutputSettings) -> Self {
-        let begin = Instant::now();
-        Self { settings, limit: Arc::new(Mutex::new(LineLimit::new(LINES_PER_SECOND, begin))), begin }
+        Self { settings }
     }
 
     /// The first lines: who and where.
     pub(crate) fn started(&self, role: &str, network: &Network) {
-        let addresses: Vec<String> = network.listening().iter().map(ToString::to_string).collect();
-        let announced: Vec<String> = network.announced().iter().map(ToString::to_string).collect();
-        let event = json!({
-            "event": "started", "role": role, "peer": network.local_peer(), "listening": addresses, "announced": announced,
-        });
-        let mut text = format!("{role} {} listens on", network.local_peer());
-        for address in &addresses {
-            text.push_str("\n    ");
-            text.push_str(address);
-        }
-        for address in &announced {
-            text.push_str("\nreachable at ");
-            text.push_str(address);
-        }
-        self.print(&event, Some(text));
+        let (peer, listening, announced) = (network.local_peer(), network.listening(), network.announced());
+        let event = json!({ "event": "started", "role": role, "peer": peer, "listening": listening, "announced": announced });
+        self.print_lines(&event, &text::started(role, peer, listening, &announced));
     }
 
     /// An event with its sentence.
     pub(crate) fn event(&self, event: &impl Serialize, text: String) {
-        self.print(event, Some(text));
+        self.print(Class::Event, event, Some(text));
     }
 
     /// A line for the reader.
     pub(crate) fn line(&self, text: &str) {
-        self.print(&json!({ "event": "note", "text": text }), Some(text.to_owned()));
+        self.print(Class::Event, &json!({ "event": "note", "text": text }), Some(text.to_owned()));
     }
 
     /// A line that asks for attention.
     pub(crate) fn warning(&self, text: &str) {
-        self.print(&json!({ "event": "warning", "text": text }), Some(format!("warning: {text}")));
+        if !console().is_repeated(Class::Warning, text, REPEATED_AFTER) {
+            let text = safe::tidy(text);
+            self.print(Class::Warning, &json!({ "event": "warning", "text": text }), Some(format!("warning: {text}")));
+        }
+    }
+
+    /// The same for a text of several lines, which no remote had a part in.
+    pub(crate) fn own_warning(&self, text: &str) {
+        let event = json!({ "event": "warning", "text": text.lines().collect::<Vec<_>>().join(" ") });
+        self.print_lines(&event, &format!("warning: {text}"));
     }
 
     /// Prints what happens in the network until it ends.
@@ -93,84 +105,70 @@ impl Printer {
     async fn follow<E: Serialize + Clone>(&self, mut events: broadcast::Receiver<E>, describe: impl Fn(&E) -> Option<String>) {
         loop {
             match events.recv().await {
-                Ok(event) => self.print(&event, describe(&event)),
-                Err(RecvError::Lagged(lost)) => self.warning(&format!("{lost} events came too fast to be printed")),
+                Ok(event) => self.print(Class::Event, &event, describe(&event)),
+                Err(RecvError::Lagged(lost)) => console().count_lost_events(lost),
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    fn print(&self, event: &impl Serialize, text: Option<String>) {
-        let line = match self.settings.format {
-            LogFormat::Text => match text {
-                Some(text) => format!("{:9.3}  {text}", self.begin.elapsed().as_secs_f64()),
-                None => return,
-            },
-            LogFormat::Json => {
+    fn print(&self, class: Class, event: &impl Serialize, text: Option<String>) {
+        self.print_as(class, event, text, safe::line);
+    }
+
+    fn print_lines(&self, event: &impl Serialize, text: &str) {
+        self.print_as(Class::Warning, event, Some(text.to_owned()), safe::lines);
+    }
+
+    fn print_as(&self, class: Class, event: &impl Serialize, text: Option<String>, safe_text: impl Fn(&str, bool) -> String) {
+        let OutputSettings { format, redact, .. } = self.settings;
+        match (format, text) {
+            (LogFormat::Text, None) => {}
+            (LogFormat::Text, Some(text)) => {
+                console().limited(class, Stream::Out, || format!("{:9.3}  {}", console().elapsed(), safe_text(&text, redact)))
+            }
+            (LogFormat::Json, _) => console().limited(class, Stream::Out, || {
                 let mut value = json!(event);
                 if let Some(object) = value.as_object_mut() {
                     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
                     object.insert("time".into(), json!(now.as_secs_f64()));
                 }
-                value.to_string()
-            }
-        };
-        let allowed = self.limit.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
-        let Some(left_out) = allowed else { return };
-        let line = if self.settings.redact { redact(&line) } else { line };
-        let mut out = std::io::stdout().lock();
-        if left_out > 0 {
-            let _ = match self.settings.format {
-                LogFormat::Text => writeln!(out, "           ({left_out} lines left out)"),
-                LogFormat::Json => writeln!(out, "{}", json!({ "event": "lines-left-out", "count": left_out })),
-            };
+                safe::json(value, redact)
+            }),
         }
-        // A reader that has gone, like `head`, is no reason to fail.
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 }
 
-/// Logs go to standard error; RUST_LOG rules if it is set.
-pub(crate) fn start_logs(settings: &OutputSettings) {
-    let ours = match settings.verbose {
-        // yamux warns of every connection that is closed by the other side first.
-        0 => "warn,yamux=error",
-        1 => "warn,yamux=error,kaspath=debug,kaspath_transport_libp2p=debug,kaspath_kaspa_adaptor=debug,kaspath_policy=debug",
-        _ => "debug,kaspath=trace,kaspath_transport_libp2p=trace",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr { redact: settings.redact }).with_ansi(false);
-    match settings.format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
+/// Prints the error that ends the program. Its lines may hold a remote's words.
+pub(crate) fn fatal(error: &anyhow::Error, redacted: bool) {
+    console().always(Stream::Err, &safe::line(&format!("error: {}", safe::tidy(&format!("{error:#}"))), redacted));
 }
 
-#[derive(Clone)]
-struct Stderr {
-    redact: bool,
+/// The same for an error that is all our own, in several lines.
+pub(crate) fn fatal_lines(text: &str, redacted: bool) {
+    console().always(Stream::Err, &safe::lines(text, redacted));
 }
 
-impl<'a> MakeWriter<'a> for Stderr {
-    type Writer = Stderr;
-
-    fn make_writer(&'a self) -> Stderr {
-        self.clone()
-    }
+/// A remark beside the answer of a command that ends with it.
+pub(crate) fn remark(text: &str) {
+    console().always(Stream::Err, &safe::lines(text, false));
 }
 
-impl Write for Stderr {
-    // The subscriber writes whole lines.
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if self.redact {
-            std::io::stderr().write_all(redact(&String::from_utf8_lossy(line)).as_bytes())?;
-        } else {
-            std::io::stderr().write_all(line)?;
-        }
-        Ok(line.len())
-    }
+/// Says that this program itself is at fault. Redacted or not: a file and a line name
+/// no address.
+pub(crate) fn internal_error(message: &str, place: &str) {
+    let message = redact::redact(message);
+    console().always(Stream::Err, &format!("internal error: {message}, at {place}; this is a bug, the program ends"));
+}
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
+/// Writes what is queued, but does not wait long for a reader that does not read.
+pub(crate) fn flush() {
+    console().flush();
+}
+
+/// Writes the answer of a command that ends with it; this waits for the reader.
+pub(crate) fn answer(text: &str, redacted: bool) -> Result<()> {
+    let text = if redacted { redact::redact(text) } else { text.to_owned() };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
 }

@@ -2,9 +2,37 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+
+use super::safe::cause as tidy;
+
+/// Bytes of a name that a remote gives itself.
+const MAX_NAME: usize = 128;
+
+/// The first lines of a program: who it is and where.
+pub(super) fn started(role: &str, peer: &PeerIdentity, listening: &[PeerLocator], announced: &[PeerLocator]) -> String {
+    let list = |addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n    {address}")).collect::<String>();
+    let mut text = format!("{role} {peer} listens on{}", list(listening));
+    if !announced.is_empty() {
+        text.push_str("\nand is reachable at");
+        text.push_str(&list(announced));
+    }
+    text
+}
+
+/// Why there is no reservation, with the cure where one is known.
+fn reservation_cause(cause: &str) -> String {
+    let other = cause.strip_prefix("peer ").and_then(|rest| rest.strip_suffix(" answered"));
+    match other.map(str::parse::<PeerIdentity>) {
+        Some(Ok(other)) => format!(
+            "another peer answered there, {other}: the peer id in --relay is wrong, or the address is; the relay prints both \
+             when it starts, and `kaspath id` its peer id"
+        ),
+        _ => tidy(cause),
+    }
+}
 
 fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
@@ -31,7 +59,7 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
                 ReservationState::Confirmed => format!("reservation at relay {relay}: confirmed"),
                 ReservationState::Renewed => return None,
                 ReservationState::Lost { cause, retry_in } => {
-                    format!("reservation at relay {relay}: none ({cause}); {}", again(*retry_in))
+                    format!("reservation at relay {relay}: none ({}); {}", reservation_cause(cause), again(*retry_in))
                 }
             }
         }
@@ -39,7 +67,7 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
         NetworkEvent::Connected { peer, direction, path, .. } => format!("{direction} connection with {}: {path}", peer.short()),
         NetworkEvent::Disconnected { peer, path, cause } => {
             let how = if path.is_relayed() { "relayed" } else { "direct" };
-            let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = cause.as_ref().map(|cause| format!(": {}", tidy(cause))).unwrap_or_default();
             format!("{how} connection with {} closed{cause}", peer.short())
         }
         NetworkEvent::PunchStarted { peer, attempt } => format!("punch {attempt} with {}: exchanging candidates", peer.short()),
@@ -86,8 +114,11 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
             };
             format!("{step} from {} after {}", name(peer, address), ms(*elapsed))
         }
-        KaspaEvent::HandshakeFailed { peer, address, cause } => format!("handshake with {} failed: {cause}", name(peer, address)),
+        KaspaEvent::HandshakeFailed { peer, address, cause } => {
+            format!("handshake with {} failed: {}", name(peer, address), tidy(cause))
+        }
         KaspaEvent::PeerReady { peer, address, direction, path, user_agent, protocol_version, .. } => {
+            let user_agent = clean(user_agent, MAX_NAME);
             format!("{direction} Kaspa peer {} {user_agent} (protocol {protocol_version}): {path}", name(peer, address))
         }
         KaspaEvent::PathChanged { peer, path } => {
@@ -107,4 +138,48 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
         KaspaEvent::PongSent { .. } | KaspaEvent::TransactionReceived { .. } => return None,
         KaspaEvent::BlockReceived { hash, .. } => format!("block {hash} received"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+    fn lost(cause: &str) -> String {
+        let state = ReservationState::Lost { cause: cause.to_owned(), retry_in: None };
+        network(&NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state }).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_relay_id_is_named_with_its_cure() {
+        let text = lost(&format!("peer {PEER} answered"));
+        assert!(text.contains(PEER) && text.contains("--relay") && text.contains("kaspath id"), "{text}");
+    }
+
+    #[test]
+    fn a_cause_has_no_stray_colon_and_no_repetition() {
+        assert!(lost(": Connection refused").contains("none (Connection refused)"));
+        let refused = "Handshake failed: input error: input error";
+        assert!(lost(&[refused; 9].join("; ")).contains("none (Handshake failed: input error)"));
+    }
+
+    #[test]
+    fn a_remotes_words_stay_on_their_line() {
+        let hostile = "bye\n    0.000  reachable at /ip4/192.0.2.1/tcp/1\x1b[2K";
+        let event = NetworkEvent::Disconnected {
+            peer: PEER.parse().unwrap(),
+            path: kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Quic },
+            cause: Some(hostile.to_owned()),
+        };
+        assert!(!network(&event).unwrap().chars().any(char::is_control));
+    }
+
+    #[test]
+    fn the_first_lines_give_configured_addresses_back() {
+        let peer: PeerIdentity = PEER.parse().unwrap();
+        let at = |text: &str| vec![text.parse::<PeerLocator>().unwrap()];
+        let text = started("relay", &peer, &at("/ip4/10.1.0.2/tcp/4001"), &at("/ip4/203.0.113.7/tcp/4001"));
+        assert!(text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\n    /ip4/203.0.113.7/tcp/4001"), "{text}");
+    }
 }

@@ -7,42 +7,43 @@ use kaspath_domain::{AddressSource, PeerIdentity, PeerRecord, Timestamp};
 use kaspath_peer_store::PeerStore;
 
 use super::LIMIT;
-use crate::{cli::PeersCommand, node::now};
+use crate::{cli::PeersCommand, node::now, output, panics};
 
-pub(crate) fn run(book: &Path, what: &PeersCommand) -> Result<()> {
+/// Answers, with addresses hidden if asked.
+pub(crate) fn run(book: &Path, what: &PeersCommand, redacted: bool) -> Result<()> {
+    let say = |text: String| output::answer(&format!("{text}\n"), redacted);
     if !book.exists() && !matches!(what, PeersCommand::Import { .. } | PeersCommand::Ban { .. }) {
         bail!("there is no peer book at {}: a node makes it; give its --appdir", book.display());
     }
-    let (store, aside) = PeerStore::open(book, LIMIT)?;
+    let (store, aside) = panics::caught(|| PeerStore::open(book, LIMIT))?;
     if let Some(aside) = aside {
-        eprintln!("warning: {aside}");
+        output::remark(&format!("warning: {aside}"));
     }
     match what {
         PeersCommand::List => {
-            println!("{:<54}{:>12}{:>9}{:>9}  banned", "peer", "seen", "reached", "failed");
-            for record in store.all() {
-                println!("{}", line(&record, now()));
-            }
+            let head = format!("{:<54}{:>12}{:>9}{:>9}  banned", "peer", "seen", "reached", "failed");
+            let lines = store.all().iter().map(|record| line(record, now())).collect::<Vec<_>>();
+            say([vec![head], lines].concat().join("\n"))?;
         }
-        PeersCommand::Show { peer } => println!("{}", serde_json::to_string_pretty(&known(&store, peer)?)?),
+        PeersCommand::Show { peer } => say(serde_json::to_string_pretty(&known(&store, peer)?)?)?,
         PeersCommand::Ban { peer, time } => {
             let until = now() + time.map_or(Duration::from_secs(24 * 3600), |span| span.0);
             store.update(peer, now(), |record| record.banned_until = Some(until))?;
-            println!("{peer} is banned for {}", ago(until.since(now())));
+            say(format!("{peer} is banned for {}", ago(until.since(now()))))?;
         }
         PeersCommand::Unban { peer } => {
             if known(&store, peer)?.banned_until.is_none() {
                 bail!("{peer} is not banned");
             }
             store.update(peer, now(), |record| record.banned_until = None)?;
-            println!("{peer} is not banned any more");
+            say(format!("{peer} is not banned any more"))?;
         }
         PeersCommand::Forget { peer } => {
             known(&store, peer)?;
             store.remove(peer);
-            println!("{peer} is forgotten");
+            say(format!("{peer} is forgotten"))?;
         }
-        PeersCommand::Export => println!("{}", serde_json::to_string_pretty(&store.all())?),
+        PeersCommand::Export => say(serde_json::to_string_pretty(&store.all())?)?,
         PeersCommand::Import { file } => {
             let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             let mut records: Vec<PeerRecord> =
@@ -53,7 +54,7 @@ pub(crate) fn run(book: &Path, what: &PeersCommand) -> Result<()> {
             for new in records {
                 store.update(&new.peer.clone(), new.last_seen, |record| merge(record, new))?;
             }
-            println!("{count} peers taken over");
+            say(format!("{count} peers taken over"))?;
         }
     }
     store.flush()?;

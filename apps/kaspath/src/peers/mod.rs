@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use kaspath_peer_store::{PeerStore, StoreError};
 
-use crate::output::Printer;
+use crate::{output::Printer, panics};
 
 pub(crate) use command::run;
 pub(crate) use recording::{Recording, remember_gateway, remember_kaspa, remember_network, remember_remotes};
@@ -18,7 +18,8 @@ const LIMIT: usize = 10_000;
 /// Opens the book for a node. A book that cannot be used is told of, and the node
 /// runs without one.
 pub(crate) fn open(path: &Path, printer: &Printer) -> Option<Arc<PeerStore>> {
-    match PeerStore::open(path, LIMIT) {
+    // The store catches what redb asserts of a damaged file.
+    match panics::caught(|| PeerStore::open(path, LIMIT)) {
         Ok((store, aside)) => {
             if let Some(aside) = aside {
                 printer.warning(&aside.to_string());

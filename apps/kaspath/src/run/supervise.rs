@@ -115,7 +115,9 @@ impl Supervisor {
             // Standard output is for events.
             command.stdout(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?));
         }
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?;
+        self.printer.redirect_child(&mut command);
+        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?;
+        self.printer.follow_child(&mut child);
         let event = json!({ "event": "kaspad-started", "pid": child.id(), "args": self.plan.args });
         self.printer.event(&event, format!("kaspad started: {} {}", self.plan.program, self.plan.args.join(" ")));
         Ok(child)

@@ -11,24 +11,32 @@ pub(super) struct Environment {
 }
 
 impl Environment {
+    /// All of it. An address list may be given by either of two names.
     pub(super) fn read(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let list = |names: &[&str]| -> Result<Vec<PeerLocator>> {
-            let mut all = Vec::new();
-            for name in names {
-                let text = lookup(name).unwrap_or_default();
-                all.extend(PeerLocator::parse_list(&text).with_context(|| format!("environment variable {name}"))?);
-            }
-            Ok(all)
-        };
         let remote_peer_id = lookup("LIBP2P_REMOTE_PEER_ID")
             .filter(|text| !text.is_empty())
             .map(|text| text.parse().context("environment variable LIBP2P_REMOTE_PEER_ID"))
             .transpose()?;
         Ok(Self {
-            listen: list(&["LIBP2P_LISTEN_MULTIADDRS"])?,
-            relays: list(&["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"])?,
-            remotes: list(&["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"])?,
+            relays: list(lookup, ["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"])?,
+            remotes: list(lookup, ["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"])?,
             remote_peer_id,
+            ..Self::listening(lookup)?
         })
     }
+
+    /// Where to listen alone, which is all that a relay needs.
+    pub(super) fn listening(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let listen = list(lookup, ["LIBP2P_LISTEN_MULTIADDRS", "LIBP2P_LISTEN_MULTIADDR"])?;
+        Ok(Self { listen, ..Self::default() })
+    }
+}
+
+fn list(lookup: &impl Fn(&str) -> Option<String>, names: [&str; 2]) -> Result<Vec<PeerLocator>> {
+    let mut all = Vec::new();
+    for name in names {
+        let text = lookup(name).unwrap_or_default();
+        all.extend(PeerLocator::parse_list(&text).with_context(|| format!("environment variable {name}"))?);
+    }
+    Ok(all)
 }

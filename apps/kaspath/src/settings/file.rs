@@ -89,17 +89,46 @@ pub(super) struct RelayServer {
 }
 
 impl ConfigFile {
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let reading = || format!("cannot read the configuration file {}", path.display());
-        if fs::metadata(path).with_context(reading)?.len() > MAX_FILE {
-            bail!("the configuration file {} is larger than 1 MiB", path.display());
-        }
-        let text = fs::read_to_string(path).with_context(reading)?;
+    /// Reads the file, or takes an empty one.
+    pub(super) fn read_if_any(path: Option<&Path>) -> Result<Self> {
+        path.map_or_else(|| Ok(Self::default()), Self::read)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
         toml::from_str(&text).map_err(|error| {
             let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?")).unwrap_or_default();
-            anyhow!("in the configuration file {}: {error}{hint}", path.display())
+            if !asks_to_redact(&text) {
+                return anyhow!("in the configuration file {}: {error}{hint}", path.display());
+            }
+            // Not the line itself, which may hold an address.
+            let before = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().matches('\n').count());
+            anyhow!("in the configuration file {}, line {}: {} {hint}", path.display(), before + 1, error.message())
         })
     }
+
+    /// Whether the file asks for addresses to be hidden, even if it is wrong.
+    pub(super) fn redacts(path: &Path) -> bool {
+        read_text(path).is_ok_and(|text| asks_to_redact(&text))
+    }
+}
+
+fn asks_to_redact(text: &str) -> bool {
+    let compact = |line: &str| line.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+    text.lines().any(|line| compact(line).starts_with("redact=true"))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let reading = || format!("cannot read the configuration file {}", path.display());
+    let metadata = fs::metadata(path).with_context(reading)?;
+    if !metadata.is_file() {
+        // A pipe would be waited for, at SIGHUP for ever.
+        bail!("the configuration file {} is no regular file: copy its text into one", path.display());
+    }
+    if metadata.len() > MAX_FILE {
+        bail!("the configuration file {} is larger than 1 MiB", path.display());
+    }
+    fs::read_to_string(path).with_context(reading)
 }
 
 /// The known key that an unknown one is nearest to, from serde's message, which

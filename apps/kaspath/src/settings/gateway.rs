@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 
-use super::{ANY_PORT, Environment, Settings, connections, file::ConfigFile, listening, peers};
+use super::{ANY_PORT, Environment, Settings, checks::origin, connections, file::ConfigFile, listening, peers};
 use crate::{
     cli::{GatewayArgs, RunArgs},
     run::{KaspadFlags, KaspadPlan},
@@ -42,10 +42,7 @@ impl GatewaySettings {
 
 pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
     listening(&mut settings.network_config, &args.listen, file, environment, ANY_PORT)?;
-    let mut node = peers(&mut settings.network_config, &args.peers, file, environment)?;
-    if let Some(total) = args.max_inbound {
-        node.policy.inbound.total = total;
-    }
+    let node = peers(&mut settings.network_config, &args.peers, args.max_inbound, file, environment)?;
     let named = args.max_inbound.or(file.inbound.total).is_some();
     let limits = &mut settings.network_config.limits;
     connections::for_inbound_peers(limits, &mut settings.asked_limits, &node, named);
@@ -53,17 +50,28 @@ pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &Config
     let network = node.network;
     let kaspad = args.kaspad.or(file.kaspad).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));
     if !is_usable(kaspad.ip()) {
-        bail!("--kaspad {kaspad} is not IPv4 loopback, but peers reach kaspad from 127.x addresses: use 127.0.0.1");
+        let named = origin(args.kaspad.is_some(), "kaspad");
+        bail!("{named}: {kaspad} is not IPv4 loopback, but peers reach kaspad from 127.x addresses: use 127.0.0.1");
     }
     let rpc = match args.kaspad_rpc.as_ref().or(file.kaspad_rpc.as_ref()).map(String::as_str) {
         Some("off") => None,
         Some(url) if url.starts_with("ws://") => Some(url.to_owned()),
-        Some(other) => bail!("--kaspad-rpc {other:?} is no WebSocket URL: give one like ws://127.0.0.1:18110, or \"off\""),
+        Some(other) => {
+            let named = origin(args.kaspad_rpc.is_some(), "kaspad-rpc");
+            bail!("{named}: {other:?} is no WebSocket URL: give one like ws://127.0.0.1:18110, or \"off\"");
+        }
         None => Some(format!("ws://127.0.0.1:{}", network.json_rpc_port())),
     };
     let table = settings.identity.with_file_name("gateway-addresses.json");
     let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
-    settings.gateway = Some(GatewaySettings { kaspad, rpc, table, newcomers, doubts: doubts(kaspad, network), run: None });
+    settings.gateway = Some(GatewaySettings {
+        kaspad,
+        rpc,
+        table,
+        newcomers,
+        doubts: doubts(kaspad, args.kaspad.is_some(), network),
+        run: None,
+    });
     settings.node = Some(node);
     settings.set_gateway_protocol(network);
     Ok(())
@@ -80,7 +88,8 @@ pub(super) fn for_kaspad(
     let network = flags.network()?;
     let named = args.gateway.peers.network.or(file.network);
     if let Some(other) = named.filter(|other| *other != network) {
-        bail!("kaspad's flags ask for {network}, --network for {other}: leave --network out, kaspad's flags decide");
+        let by = origin(args.gateway.peers.network.is_some(), "network");
+        bail!("kaspad's flags ask for {network}, {by} for {other}: leave that out, kaspad's flags decide");
     }
     if args.gateway.kaspad.is_some() || args.gateway.kaspad_rpc.is_some() {
         bail!("--kaspad and --kaspad-rpc are for `kaspath gateway`; here kaspad's own --listen and --rpclisten-json decide");
@@ -111,7 +120,7 @@ pub(crate) fn is_usable(ip: IpAddr) -> bool {
 }
 
 /// A port that by habit is something else's.
-fn doubts(kaspad: SocketAddr, network: KaspaNetwork) -> Vec<String> {
+fn doubts(kaspad: SocketAddr, by_flag: bool, network: KaspaNetwork) -> Vec<String> {
     let habit = |other: KaspaNetwork| match kaspad.port() {
         port if port == other.grpc_port() => Some(format!("{other}'s gRPC")),
         port if port == other.json_rpc_port() => Some(format!("{other}'s JSON RPC")),
@@ -120,7 +129,13 @@ fn doubts(kaspad: SocketAddr, network: KaspaNetwork) -> Vec<String> {
     };
     let found = KaspaNetwork::ALL.into_iter().find_map(habit);
     found
-        .map(|habit| format!("--kaspad {kaspad} is by habit {habit} port; {network}'s P2P port is {}", network.p2p_port()))
+        .map(|habit| {
+            format!(
+                "{}: {kaspad} is by habit {habit} port; {network}'s P2P port is {}",
+                origin(by_flag, "kaspad"),
+                network.p2p_port()
+            )
+        })
         .into_iter()
         .collect()
 }

@@ -1,9 +1,11 @@
 //! Settings from flags, the environment and the file, in that order of rank.
 
+mod checks;
 mod connections;
 mod environment;
 mod file;
 mod gateway;
+mod paths;
 mod reload;
 mod units;
 
@@ -15,19 +17,20 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kaspath_domain::{PeerIdentity, PeerLocator};
+use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, diverse_relays};
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
-    cli::{Cli, Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
+    cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
     output::{OutputSettings, Printer},
 };
 pub(crate) use connections::AskedLimits;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
+pub(crate) use paths::IdentityFiles;
 pub(crate) use reload::{Live, Reload};
 pub(crate) use units::{Size, Span};
 
@@ -63,6 +66,11 @@ impl Settings {
         Ok(NodeKey::load_or_create(&self.identity)?)
     }
 
+    /// The file of the node's key.
+    pub(crate) fn identity(&self) -> &Path {
+        &self.identity
+    }
+
     /// Where the book of peers is.
     pub(crate) fn peer_book(&self) -> PathBuf {
         self.identity.with_file_name("peers.redb")
@@ -73,41 +81,72 @@ impl Settings {
     /// A node that neither reaches anybody nor is found through a relay is most
     /// likely a flag forgotten.
     pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
-        let circuits = |locator: &PeerLocator| matches!(locator.address, kaspath_domain::PeerAddress::Relayed(_));
+        let circuits = |locator: &PeerLocator| matches!(locator.address, PeerAddress::Relayed(_));
         let found = !self.network_config.relays.is_empty() || self.network_config.listen.iter().any(circuits);
         let reaches = self.node.as_ref().is_some_and(|node| !node.remotes.is_empty() || node.kaspa_listen.is_some());
         if !found && !reaches {
             printer.warning("no --relay and no --remote: only peers that can reach the addresses above will find this node");
         }
     }
+
+    /// The host names in the settings, to be hidden where that is asked for.
+    pub(crate) fn host_names(&self) -> Vec<String> {
+        let config = &self.network_config;
+        let remotes = self.node.iter().flat_map(|node| &node.remotes);
+        let locators = config.listen.iter().chain(&config.relays).chain(remotes).map(|locator| match &locator.address {
+            PeerAddress::Direct(address) => address,
+            PeerAddress::Relayed(relay) => &relay.via,
+        });
+        let names = locators.chain(&config.external).filter_map(|address| match &address.host {
+            Host::Dns(name) => Some(name.clone()),
+            Host::Ip(_) => None,
+        });
+        let rpc = self.gateway.iter().filter_map(|gateway| gateway.rpc.as_deref()?.strip_prefix("ws://"));
+        names.chain(rpc.map(|rest| rest.split([':', '/']).next().unwrap_or_default().to_owned())).collect()
+    }
+}
+
+/// Whether addresses are to be hidden, by flag or by file, also where the settings
+/// cannot be used.
+pub(crate) fn redacts(command: &Command) -> bool {
+    command.redact() || command.folder().and_then(|folder| folder.config.as_deref()).is_some_and(file_redacts)
+}
+
+/// Whether a file asks for addresses to be hidden, even one that is wrong.
+pub(crate) fn file_redacts(file: &Path) -> bool {
+    ConfigFile::redacts(file)
+}
+
+/// The identities of a folder, for `kaspath id`: no other settings matter to it.
+pub(crate) fn identity_files(args: &FolderArgs, lookup: impl Fn(&str) -> Option<String>) -> Result<IdentityFiles> {
+    IdentityFiles::find(args, &ConfigFile::read_if_any(args.config.as_deref())?, &lookup)
 }
 
 /// Joins all sources. `lookup` reads an environment variable.
 pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>) -> Result<Settings> {
-    let common = command.common();
-    let file = match &common.config {
-        Some(path) => ConfigFile::read(path)?,
-        None => ConfigFile::default(),
-    };
-    let environment = Environment::read(&lookup)?;
+    let folder = command.folder().context("this command has no settings")?;
+    let file = ConfigFile::read_if_any(folder.config.as_deref())?;
+    let (format, verbose) = command.output().map_or((LogFormat::Text, 0), |output| (output.log_format, output.verbose));
     let mut settings = Settings {
-        output: OutputSettings { format: common.log_format, redact: common.redact || file.redact, verbose: common.verbose },
-        identity: identity_path(common, &file, command.role(), &lookup)?,
+        output: OutputSettings { format, redact: command.redact() || file.redact, verbose },
+        identity: IdentityFiles::find(folder, &file, &lookup)?.of(command.role()),
         network_config: NetworkConfig::default(),
         asked_limits: AskedLimits::default(),
         node: None,
         gateway: None,
     };
+    // What a command does not use is not read: it may be meant for another.
+    let environment = || Environment::read(&lookup);
     match command {
         Command::Id(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) | Command::Peers(_) => {}
-        Command::Relay(args) => relay(&mut settings.network_config, args, &file, &environment)?,
-        Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment)?,
+        Command::Relay(args) => relay(&mut settings.network_config, args, &file, &Environment::listening(&lookup)?)?,
+        Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment()?)?,
         Command::Run(args) => {
-            gateway::resolve(&mut settings, &args.gateway, &file, &environment)?;
+            gateway::resolve(&mut settings, &args.gateway, &file, &environment()?)?;
             gateway::for_kaspad(&mut settings, args, &file, &lookup)?;
         }
         Command::Server(args) | Command::Client(args) => {
-            let node = node(&mut settings.network_config, args, &file, &environment)?;
+            let node = node(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
             if is_client && node.remotes.is_empty() {
                 bail!("nothing to reach: give --remote with a peer's address, or set LIBP2P_REMOTE_MULTIADDRS");
@@ -126,23 +165,7 @@ pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy)
         let cli = Cli::try_parse_from(["kaspath", role, "--config", file]).context("cannot make up a command line")?;
         resolve(&cli.command, lookup)?;
     }
-    Ok(())
-}
-
-fn identity_path(
-    common: &CommonArgs,
-    file: &ConfigFile,
-    role: &str,
-    lookup: &impl Fn(&str) -> Option<String>,
-) -> Result<PathBuf> {
-    if let Some(path) = common.identity.clone().or_else(|| file.identity.clone()) {
-        return Ok(path);
-    }
-    let dir = match common.appdir.clone().or_else(|| file.appdir.clone()) {
-        Some(dir) => dir,
-        None => PathBuf::from(lookup("HOME").context("HOME is not set; give --appdir")?).join(".kaspath"),
-    };
-    Ok(dir.join(format!("{role}.key")))
+    checks::ports(&ConfigFile::read_if_any(Some(Path::new(file)))?)
 }
 
 /// The first source that says anything.
@@ -158,7 +181,7 @@ fn listening(
     default: [&str; 2],
 ) -> Result<()> {
     config.listen = first([&args.listen, &environment.listen, &file.listen]);
-    if !config.listen.iter().any(|locator| matches!(locator.address, kaspath_domain::PeerAddress::Direct(_))) {
+    if !config.listen.iter().any(|locator| matches!(locator.address, PeerAddress::Direct(_))) {
         for text in default {
             config.listen.push(text.parse()?);
         }
@@ -166,9 +189,11 @@ fn listening(
     config.external = args.external_address.clone();
     for locator in &file.external_address {
         match (&locator.address, args.external_address.is_empty()) {
-            (kaspath_domain::PeerAddress::Direct(address), true) => config.external.push(address.clone()),
-            (kaspath_domain::PeerAddress::Direct(_), false) => {}
-            (kaspath_domain::PeerAddress::Relayed(_), _) => bail!("external-address {locator} goes through a relay"),
+            (PeerAddress::Direct(address), true) => config.external.push(address.clone()),
+            (PeerAddress::Direct(_), false) => {}
+            (PeerAddress::Relayed(_), _) => {
+                bail!("external-address {locator} in the configuration file goes through a relay: give a direct address")
+            }
         }
     }
     Ok(())
@@ -192,9 +217,7 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
         max_circuit_bytes: args.max_circuit_bytes.or(given.max_circuit_bytes).map_or(defaults.max_circuit_bytes, |size| size.0),
         ..defaults
     };
-    if server.max_circuit_duration.is_zero() {
-        bail!("max-circuit-duration 0 would end every circuit at once; give a number of seconds");
-    }
+    checks::relay_server(&server)?;
     config.relay_server = Some(server);
     // A relay is reached by everybody, and punches with nobody.
     config.limits = ConnectionLimits::of_relay();
@@ -205,7 +228,7 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
 
 fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
     listening(config, &args.listen, file, environment, ANY_PORT)?;
-    let node = peers(config, &args.peers, file, environment)?;
+    let node = peers(config, &args.peers, None, file, environment)?;
     Ok(NodeSettings {
         kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
         once: args.once,
@@ -214,14 +237,18 @@ fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environm
     })
 }
 
-fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
+fn peers(
+    config: &mut NetworkConfig,
+    args: &PeerArgs,
+    max_inbound: Option<usize>,
+    file: &ConfigFile,
+    environment: &Environment,
+) -> Result<NodeSettings> {
     config.relays = diverse_relays(first([&args.relay, &environment.relays, &file.relay]));
+    checks::relays(&config.relays)?;
+    checks::times(&file.timing)?;
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
-    let inbound = &mut policy.inbound;
-    inbound.total = file.inbound.total.unwrap_or(inbound.total);
-    inbound.per_address = file.inbound.per_address.unwrap_or(inbound.per_address);
-    inbound.per_prefix = file.inbound.per_prefix.unwrap_or(inbound.per_prefix);
-    inbound.per_relay = file.inbound.per_relay.unwrap_or(inbound.per_relay);
+    policy.inbound = checks::inbound(&policy.inbound, &file.inbound, max_inbound)?;
     let (timing, given) = (&mut policy.timing, &file.timing);
     for (time, given) in [
         (&mut timing.direct, given.direct),
@@ -239,7 +266,7 @@ fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environ
     let mut remotes = first([&args.remote, &environment.remotes, &file.remote]);
     for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
         remote.peer = expected.cloned();
-        if remote.peer.is_none() && matches!(remote.address, kaspath_domain::PeerAddress::Relayed(_)) {
+        if remote.peer.is_none() && matches!(remote.address, PeerAddress::Relayed(_)) {
             bail!("{remote} does not say which peer: append /p2p/<peer id>, or give --remote-peer-id");
         }
     }

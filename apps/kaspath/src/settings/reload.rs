@@ -33,7 +33,7 @@ impl Reload {
         while self.hangups.recv().await.is_some() {
             match resolve(&self.command, |name| std::env::var(name).ok()) {
                 Ok(new) => self.apply(&new, live.as_ref()).await,
-                Err(error) => self.printer.warning(&format!("the settings are not changed: {error:#}")),
+                Err(error) => self.printer.own_warning(&format!("the settings are not changed: {error:#}")),
             }
         }
     }

@@ -103,9 +103,29 @@ fn values_have_units_and_reach_the_policy() {
     assert!(error(&["server", "-c", path], &[]).contains("24h"));
 }
 
+const EXAMPLE: &str = include_str!("../../../../docs/kaspath.example.toml");
+
+/// The example with every key that it shows.
+fn every_key() -> String {
+    let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase()) && rest.contains(" = ");
+    let line = |line: &'static str| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line);
+    EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_file_changes_nothing_until_a_key_is_uncommented() {
+    let table: toml::Table = EXAMPLE.parse().unwrap();
+    let set = |value: &toml::Value| value.as_table().is_none_or(|section| !section.is_empty());
+    assert_eq!(table.iter().filter(|(_, value)| set(value)).count(), 0, "{table:?}");
+}
+
 #[test]
 fn the_example_file_is_true() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kaspath.example.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    std::fs::write(&path, every_key()).unwrap();
+    check(&path, |name| (name == "HOME").then(|| "/".to_owned())).unwrap();
+    let path = path.to_str().unwrap();
     let node = settings(&["server", "-c", path], &[]).unwrap();
     assert_eq!((node.network_config.listen.len(), node.network_config.relays.len()), (2, 1));
     let policy = node.node.unwrap().policy;
@@ -118,6 +138,80 @@ fn the_example_file_is_true() {
     let relay = settings(&["relay", "-c", path], &[]).unwrap();
     let (given, default) = (relay.network_config.relay_server.unwrap(), RelayServerConfig::default());
     assert_eq!(format!("{given:?}"), format!("{default:?}"));
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_key_and_the_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    for (text, expected) in [
+        ("relay = [\"/ip4/203.0.113.1/tcp/4001\"]", "append /p2p/"),
+        ("[timing]\npunch = \"0s\"", "timing.punch"),
+        ("[inbound]\ntotal = 0", "inbound.total"),
+        ("[inbound]\nper-relay = 0", "inbound.per-relay"),
+        ("[inbound]\ntotal = 3\nper-prefix = 4", "more than the total of 3"),
+        ("[inbound]\nper-prefix = 9", "more than the total of 8"),
+        ("kaspa-listen = \"0.0.0.0:16111\"\nkaspad = \"127.0.0.1:16111\"", "another port"),
+        ("appdir = \"~other/kp\"", "write the path out"),
+        ("kaspad = \"192.0.2.1:1\"", "kaspad in the configuration file"),
+        ("kaspad-rpc = \"http://x\"", "kaspad-rpc in the configuration file"),
+        ("[relay-server]\nmax-circuit-duration = \"200years\"", "136 years"),
+        ("[relay-server]\nmax-circuits = 1\nmax-circuits-per-peer = 2", "more than max-circuits"),
+        ("[relay-server]\nmax-reservations = 0", "serves nobody"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = check(&path, |name| (name == "HOME").then(|| "/".to_owned())).expect_err(text);
+        assert!(format!("{error:#}").contains(expected), "{text}: {error:#}");
+    }
+    std::fs::write(&path, "kaspa-listen = \"192.0.2.1:16111\"\nkaspad = \"127.0.0.1:16111\"").unwrap();
+    check(&path, |name| (name == "HOME").then(|| "/".to_owned())).unwrap();
+}
+
+#[test]
+fn a_total_given_by_flag_shrinks_its_shares_and_is_named_as_a_flag() {
+    let inbound = |args: &[&str]| settings(&[&["gateway"], args].concat(), &[]).unwrap().node.unwrap().policy.inbound;
+    let limits = inbound(&["--max-inbound", "1"]);
+    assert_eq!((limits.total, limits.per_address, limits.per_prefix, limits.per_relay), (1, 1, 1, 1));
+    assert_eq!(inbound(&["--max-inbound", "100"]).per_prefix, 4);
+    assert!(error(&["gateway", "--max-inbound", "0"], &[]).contains("--max-inbound"));
+    assert!(error(&["gateway", "--kaspad", "192.0.2.1:1"], &[]).contains("--kaspad"));
+}
+
+#[test]
+fn a_configuration_that_is_no_regular_file_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(error(&["server", "-c", fifo.to_str().unwrap()], &[]).contains("no regular file"));
+    assert!(!file_redacts(&fifo));
+}
+
+#[test]
+fn a_wrong_file_that_asks_for_redaction_shows_no_line_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    std::fs::write(&path, "redact  = true # for sharing\nlisen = [\"/ip4/203.0.113/tcp/1\"]\n").unwrap();
+    let error = error(&["server", "-c", path.to_str().unwrap()], &[]);
+    assert!(!error.contains("203.0") && error.contains("line 2") && error.contains("did you mean `listen`?"), "{error}");
+    assert!(file_redacts(&path));
+}
+
+#[test]
+fn a_relay_and_id_read_no_variable_that_is_not_theirs() {
+    let environment = [("LIBP2P_RELAY_MULTIADDRS", "nonsense"), ("LIBP2P_LISTEN_MULTIADDR", "/ip4/127.0.0.1/tcp/7")];
+    let relay = settings(&["relay"], &environment).unwrap();
+    assert_eq!(relay.network_config.listen[0].to_string(), "/ip4/127.0.0.1/tcp/7");
+    settings(&["peers", "list"], &environment).unwrap();
+    assert!(error(&["server"], &environment).contains("LIBP2P_RELAY_MULTIADDRS"));
+}
+
+#[test]
+fn common_flags_may_follow_a_subcommand_and_stand_nowhere_in_vain() {
+    let peers = settings(&["peers", "list", "--appdir", "/tmp/kp", "--redact"], &[]).unwrap();
+    assert_eq!((peers.peer_book(), peers.output.redact), (PathBuf::from("/tmp/kp/peers.redb"), true));
+    for unused in [&["simulate", "--appdir", "x"][..], &["id", "--log-format", "json"], &["config", "example", "--appdir", "x"]] {
+        assert!(Cli::try_parse_from([&["kaspath"], unused].concat()).is_err(), "{unused:?}");
+    }
 }
 
 #[test]
@@ -155,6 +249,23 @@ fn the_examples_limits_of_connections_are_the_defaults() {
         let numbers: Vec<u32> = line.split('#').map(|number| number.trim().parse().unwrap()).collect();
         assert_eq!(numbers, [node, relay], "{key}");
     }
+}
+
+#[test]
+fn the_flag_for_autonat_is_still_accepted_and_not_shown() {
+    settings(&["server", "--no-autonat"], &[]).unwrap();
+    let help = Cli::try_parse_from(["kaspath", "server", "--help"]).unwrap_err().to_string();
+    assert!(!help.contains("autonat") && help.contains("IPv4 alone") && help.contains("gateway-addresses.json"), "{help}");
+}
+
+#[test]
+fn host_names_of_all_settings_are_hidden() {
+    let remote = "/dns4/relay.example/tcp/1/p2p/".to_owned() + A + "/p2p-circuit/p2p/" + B;
+    let args =
+        ["gateway", "--remote", &remote, "--kaspad-rpc", "ws://node.example:1/x", "--external-address", "/dns/me.example/tcp/1"];
+    let mut names = settings(&args, &[]).unwrap().host_names();
+    names.sort();
+    assert_eq!(names, ["me.example", "node.example", "relay.example"]);
 }
 
 #[test]

@@ -5,9 +5,13 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{Receiver, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -83,14 +87,54 @@ impl Running {
 
     /// Its exit code.
     pub(crate) fn ended(mut self) -> i32 {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap_or(-1);
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::yield_now();
+        exit_code(&mut self.child)
+    }
+}
+
+/// The exit code of a program that ends.
+pub(crate) fn ended(mut child: Child) -> i32 {
+    exit_code(&mut child)
+}
+
+fn exit_code(child: &mut Child) -> i32 {
+    let mut status = None;
+    let end = Instant::now() + DEADLINE;
+    while status.is_none() {
+        status = child.try_wait().unwrap();
+        if Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it does not end");
         }
+        std::thread::yield_now();
+    }
+    status.and_then(|status| status.code()).unwrap_or(-1)
+}
+
+/// Whether a program watches for SIGTERM, which it does once it has started.
+pub(crate) fn handles_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(mask, 16).unwrap() & (1 << 14) != 0
+}
+
+/// A port of 127.0.0.1 that nobody has, outside the range from which the system gives
+/// ports to others meanwhile.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let candidate = || 20_000 + (std::process::id().wrapping_mul(31) / 2 + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+    std::iter::repeat_with(|| u16::try_from(candidate()).unwrap())
+        .take(10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
+/// Waits for a condition, with the deadline of all tests.
+pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
     }
 }
 

@@ -68,11 +68,54 @@ pub(super) fn read(path: &Path) -> Result<HashMap<PeerIdentity, Entry>, TableErr
 /// Whole or not at all: written beside, synced and renamed.
 pub(super) fn write(path: &Path, peers: &HashMap<PeerIdentity, Entry>) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
+    let mut folder = fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(parent)?;
     let temporary = path.with_extension("new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec_pretty(&File { version: VERSION, peers })?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    // One that a crash left behind keeps its mode otherwise.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = write_new(&temporary, peers).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
     fs::File::open(parent)?.sync_all()
+}
+
+/// A new file for its owner alone: it says whom this node knows.
+fn write_new(path: &Path, peers: &HashMap<PeerIdentity, Entry>) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(&serde_json::to_vec_pretty(&File { version: VERSION, peers })?)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_file_and_its_folder_are_their_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/gateway-addresses.json");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        write(&path, &HashMap::new()).unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        // Earlier versions left it, and what a crash leaves behind, open to others.
+        fs::write(path.with_extension("new"), "cut sho").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        write(&path, &HashMap::new()).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(read(&path).unwrap().is_empty());
+    }
 }

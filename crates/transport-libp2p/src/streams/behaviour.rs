@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn what_is_held_is_released_again() {
         let (accepted, _streams) = mpsc::channel(1);
-        let mut behaviour = Behaviour::new(vec![StreamProtocol::new("/test")], None, RelayReason::Policy, accepted);
+        let mut behaviour =
+            Behaviour::new(vec![StreamProtocol::new("/test")], None, RelayReason::Policy, accepted, Duration::from_secs(10));
         let (peer, address) = (PeerId::random(), "/ip4/127.0.0.1/tcp/1".parse().unwrap());
         let _handler = behaviour.add(ConnectionId::new_unchecked(1), peer, Direction::Outbound, &address, &Multiaddr::empty());
         behaviour.release(peer);

@@ -38,13 +38,13 @@ impl Actor {
         let (kind, per_dial) = match over {
             // Simultaneous open: all at once, the first that stands wins.
             Transport::Tcp => (Kind::Handshake(over), vec![addresses]),
-            // libp2p-quic waits per address, so each gets a dial.
+            // a listener-role QUIC dial takes one address, so each gets a dial.
             Transport::Quic => (Kind::Opening, addresses.into_iter().map(|address| vec![address]).collect()),
         };
         for addresses in per_dial {
             let Some((lease, addresses)) = self.afford(connection, kind, addresses) else { continue };
             let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).override_role();
-            // On libp2p-quic "new port" in the listener's role means: send random packets from the listening socket.
+            // For our QUIC transport "new port" in the listener's role means: send random packets from the listening socket.
             let opts = if over == Transport::Quic { opts.allocate_new_port() } else { opts };
             self.dial(opts.build(), Purpose::Punch { _lease: lease });
         }

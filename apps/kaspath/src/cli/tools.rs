@@ -1,0 +1,137 @@
+//! Flags of commands that answer and end.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use kaspath_domain::PeerIdentity;
+use kaspath_policy::StrategyName;
+
+use super::{FolderArgs, Role};
+use crate::settings::Span;
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+
+    /// The relay's; made if there is none.
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) relay: bool,
+
+    /// The node's (server, client, gateway); made if there is none.
+    #[arg(long)]
+    pub(crate) node: bool,
+}
+
+impl IdArgs {
+    /// Whose identity is asked for.
+    pub(crate) fn role(&self) -> Option<Role> {
+        match (self.relay, self.node) {
+            (true, _) => Some(Role::Relay),
+            (_, true) => Some(Role::Node),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+
+    /// Hide IP addresses and host names.
+    #[arg(long, global = true)]
+    pub(crate) redact: bool,
+
+    #[command(subcommand)]
+    pub(crate) what: PeersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// All of them, those seen last first.
+    List,
+    /// Everything that is known of one, as JSON.
+    Show {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Neither dial a peer nor let it in.
+    Ban {
+        /// Who.
+        peer: PeerIdentity,
+        /// For how long, like 12h.  [default: 24h]
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<Span>,
+    },
+    /// Lift a ban.
+    Unban {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Remove a peer from the book.
+    Forget {
+        /// Who.
+        peer: PeerIdentity,
+    },
+    /// Print the whole book as JSON.
+    Export,
+    /// Take over an exported book; what is known already is joined with it.
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Peers that are dialled, in all.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_one)]
+    pub(crate) peers: usize,
+    /// Peers that one node dials, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) per_node: usize,
+    /// The same seed gives the same run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The policies, a row each.
+    #[arg(long, value_delimiter = ',', default_value = "balanced,adaptive,direct-first,relay-only")]
+    pub(crate) policy: Vec<StrategyName>,
+    /// Also write the report and its plot there, as report.md and usable.svg.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Hide IP addresses and host names.
+    #[arg(long, global = true)]
+    pub(crate) redact: bool,
+
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read a file as relay, server and gateway would; say what is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print a file with every key, explained.
+    Example,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.replace('_', "").parse() {
+        Ok(0) | Err(_) => Err(format!("{text:?} is no number, 1 or more")),
+        Ok(number) => Ok(number),
+    }
+}

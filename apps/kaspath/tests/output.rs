@@ -1,0 +1,183 @@
+//! What a program prints: to whom, how much of it, and what becomes of the program
+//! when nobody reads.
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use support::{Running, ended, free_port, handles_sigterm, kaspath, signal, wait_until};
+
+const STRANGER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+/// A pipe that is full: whoever writes there waits. On Linux it holds 64 KiB.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    writer.write_all(&[0; 64 << 10]).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_program_whose_output_nobody_reads_still_ends_at_sigterm() {
+    for streams in ["stdout", "both"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, writer) = full_pipe();
+        let mut command = kaspath(&["relay", "-l", "/ip4/127.0.0.1/tcp/0"], dir.path());
+        command.stdout(writer.try_clone().unwrap());
+        let stderr = if streams == "both" { Stdio::from(writer) } else { Stdio::null() };
+        let child = command.stderr(stderr).spawn().unwrap();
+        wait_until("the relay's start", || handles_sigterm(child.id()));
+        signal("TERM", child.id());
+        assert_eq!(ended(child), 0, "{streams}");
+        drop(reader);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = kaspath(&["relay", "-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"], dir.path());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("started"), "{first}");
+    // The reader has gone; each of these prints a line.
+    for _ in 0..3 {
+        signal("HUP", child.id());
+    }
+    assert!(child.try_wait().unwrap().is_none());
+    signal("TERM", child.id());
+    assert_eq!(ended(child), 0);
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_error_and_no_panic() {
+    for args in [&["config", "example"][..], &["simulate", "--peers", "10", "--per-node", "10"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_kaspath")).args(args).stdout(full).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("standard output") && !text.contains("internal error"), "{text}");
+    }
+}
+
+#[test]
+fn a_second_program_on_one_folder_is_refused_and_a_relay_beside_a_node_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = ["-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"];
+    let server = Running::start(&[&["server"], &listen[..]].concat(), dir.path());
+    server.wait_event("started");
+    let second = kaspath(&[&["server"], &listen[..]].concat(), dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    assert!(text.contains(&format!("process {}", server.pid())) && text.contains("--appdir"), "{text}");
+    let relay = Running::start(&[&["relay"], &listen[..]].concat(), dir.path());
+    relay.wait_event("started");
+    assert_eq!((relay.stop(), server.stop()), (0, 0));
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.file_name());
+    }
+}
+
+#[test]
+fn the_id_is_that_of_the_program_that_ran_on_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = Running::start(&["relay", "-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"], dir.path());
+    let peer = relay.wait_event("started")["peer"].as_str().unwrap().to_owned();
+    assert_eq!(relay.stop(), 0);
+    let id = |args: &[&str]| {
+        let output = kaspath(&[&["id"], args].concat(), dir.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (stdout, stderr) = id(&[]);
+    assert_eq!(stdout.trim(), peer);
+    assert!(stderr.contains("relay.key") && !dir.path().join("node.key").exists(), "{stderr}");
+    let (node, made) = id(&["--node"]);
+    assert!(node.trim() != peer && made.contains("made a new identity") && made.contains("node.key"), "{made}");
+    let (both, _) = id(&[]);
+    assert!(both.lines().count() == 2 && both.contains(&peer) && both.contains(node.trim()), "{both}");
+    assert_eq!(id(&["--relay"]).0.trim(), peer);
+}
+
+#[test]
+fn the_external_address_is_given_back_in_text_and_json() {
+    let args = ["relay", "-l", "/ip4/127.0.0.1/tcp/0", "--external-address", "/ip4/203.0.113.7/tcp/4001"];
+    let dir = tempfile::tempdir().unwrap();
+    let json = Running::start(&[&args[..], &["--log-format", "json"]].concat(), dir.path());
+    let started = json.wait_event("started");
+    let expected = format!("/ip4/203.0.113.7/tcp/4001/p2p/{}", started["peer"].as_str().unwrap());
+    assert_eq!(started["announced"][0], expected.as_str());
+    assert_eq!(json.stop(), 0);
+    let mut text = kaspath(&args, dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(text.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.take(8).any(|line| line.trim() == expected));
+    signal("TERM", text.id());
+    assert_eq!(ended(text), 0);
+}
+
+#[test]
+fn redacted_output_names_no_host_whatever_goes_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kaspath.toml");
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    let config = file.to_str().unwrap();
+    let said = |args: &[&str]| {
+        let output = kaspath(args, dir.path()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let local = ["-l", "/ip4/127.0.0.1/tcp/0"];
+    // A name under .invalid never resolves (RFC 2606).
+    let by_name = format!("/dns4/home.secret.invalid/tcp/1/p2p/{STRANGER}");
+    let once = ["client", "--once", "--remote", &by_name, local[0], local[1]];
+    let plain = ["client", "--once", "--remote", "home.secret.invalid:16111", local[0], local[1]];
+    write("redact = true\n");
+    for args in [
+        [&once[..], &["--redact"]].concat(),
+        [&once[..], &["--config", config]].concat(),
+        [&plain[..], &["--redact"]].concat(),
+        vec!["gateway", "--redact", "--kaspad", "192.0.2.77:1"],
+        vec!["server", "--redact", "--relay", "/ip4/192.0.2/tcp/1"],
+        vec!["peers", "list", "--redact"],
+        vec!["peers", "--redact", "show", STRANGER],
+        vec!["peers", "--redact", "export"],
+    ] {
+        let text = said(&args);
+        assert!(!text.contains("secret") && !text.contains("192.0.2"), "{args:?}: {text}");
+        assert!(!text.is_empty(), "{args:?}");
+    }
+    write("redact = true\nlisten = [\"/ip4/192.0.2/tcp/1\"]\n");
+    let text = said(&["server", "--config", config]);
+    assert!(!text.contains("192.0.2") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn kaspads_own_lines_are_redacted_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("kaspad");
+    let script = "#!/bin/sh\necho 'P2P Connected to outgoing peer 192.0.2.77:16111'\necho 'trouble with 192.0.2.78' >&2\n";
+    fs::write(&program, format!("{script}while :; do sleep 0.05; done\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let listen = format!("--listen=127.0.0.1:{}", free_port());
+    let args = ["run", "--redact", "-l", "/ip4/127.0.0.1/tcp/0", "--", program.to_str().unwrap(), "--simnet", &listen];
+    let (mut reader, writer) = pipe().unwrap();
+    let mut command = kaspath(&args, dir.path());
+    let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    // Its copies of the writing end would keep the pipe open.
+    drop(command);
+    let mut seen = String::new();
+    let mut lines = BufReader::new(&mut reader).lines().map_while(Result::ok);
+    while !(seen.contains("outgoing peer") && seen.contains("trouble with")) {
+        seen.push_str(&lines.next().expect("kaspad's lines"));
+        seen.push('\n');
+    }
+    signal("TERM", child.id());
+    assert_eq!(ended(child), 0);
+    reader.read_to_string(&mut seen).unwrap();
+    assert!(!seen.contains("192.0.2"), "{seen}");
+}
