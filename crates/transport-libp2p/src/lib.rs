@@ -10,6 +10,7 @@
 //! | `streams` | which connection a stream is on, and how that connection travels |
 //! | `punch` | the DCUtR exchange, our candidates, when to punch again |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
+//! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `swarm` | the actor that joins these to libp2p |
 //!
 //! ```no_run
@@ -39,13 +40,15 @@ mod keys;
 mod listener;
 mod network;
 mod punch;
+mod relay_server;
 mod reservations;
 mod streams;
 mod swarm;
+mod wire;
 
 pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
-pub use events::{NetworkEvent, ReservationState};
+pub use events::{CircuitEnd, NetworkEvent, ReservationState};
 pub use keys::{KeyError, NodeKey};
 pub use listener::Libp2pListener;
 pub use network::Network;

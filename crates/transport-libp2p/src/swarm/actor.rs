@@ -233,7 +233,7 @@ impl Actor {
             {
                 self.swarm.close_connection(connection);
             }
-            BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
+            BehaviourEvent::RelayServer(event) => self.report(event),
             BehaviourEvent::AutonatClient(autonat::v2::client::Event { tested_addr, result, .. }) => {
                 let local = *self.swarm.local_peer_id();
                 if let Some(address) = convert::locator(&tested_addr, &local) {
@@ -271,33 +271,6 @@ impl Actor {
             self.on_direct_connection_closed(peer);
         }
         self.on_relay_connection_closed(peer, connection, cause);
-    }
-
-    fn on_relay_server_event(&self, event: relay::Event) {
-        let id = |peer: &PeerId| convert::identity(peer);
-        let event = match event {
-            relay::Event::ReservationReqAccepted { src_peer_id, renewed } => {
-                NetworkEvent::RelayReservationAccepted { peer: id(&src_peer_id), renewed }
-            }
-            relay::Event::ReservationReqDenied { src_peer_id, status } => {
-                NetworkEvent::RelayReservationDenied { peer: id(&src_peer_id), status: format!("{status:?}") }
-            }
-            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
-                NetworkEvent::RelayReservationEnded { peer: id(&src_peer_id) }
-            }
-            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
-                NetworkEvent::RelayCircuitOpened { source: id(&src_peer_id), destination: id(&dst_peer_id) }
-            }
-            relay::Event::CircuitReqDenied { src_peer_id, dst_peer_id, status } => {
-                let status = format!("{status:?}");
-                NetworkEvent::RelayCircuitDenied { source: id(&src_peer_id), destination: id(&dst_peer_id), status }
-            }
-            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
-                NetworkEvent::RelayCircuitClosed { source: id(&src_peer_id), destination: id(&dst_peer_id) }
-            }
-            _ => return,
-        };
-        self.report(event);
     }
 }
 
