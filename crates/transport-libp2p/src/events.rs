@@ -159,7 +159,8 @@ pub enum NetworkEvent {
         /// It is not its first.
         renewed: bool,
     },
-    /// Relay server: a reservation was refused.
+    /// Relay server: a reservation was refused. Of very many in a short time only some
+    /// are told, as of refused circuits.
     RelayReservationDenied {
         /// The peer.
         peer: PeerIdentity,
@@ -168,7 +169,7 @@ pub enum NetworkEvent {
         /// Which limit it met, by the name of its setting.
         cause: String,
     },
-    /// Relay server: a reservation ended.
+    /// Relay server: a peer has no reservation here any more.
     RelayReservationEnded {
         /// The peer.
         peer: PeerIdentity,

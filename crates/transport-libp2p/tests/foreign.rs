@@ -211,3 +211,18 @@ async fn a_stock_dcutr_dialer_is_punched_by_us() {
     let (mut direct, _task) = foreign.run();
     timeout(DEADLINE, async { while direct.recv().await.unwrap() != our_id {} }).await.expect("a direct connection");
 }
+
+#[tokio::test]
+async fn stock_peers_punch_each_other_through_our_relay() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let mut listener = Foreign::start().await;
+    listener.reserve(&relay_address(&relay)).await;
+    let listener_id = listener.id();
+    let (_direct, _listening) = listener.run();
+    let mut dialer = Foreign::start().await;
+    let via = dialer.meet(&relay_address(&relay)).await;
+    let circuit = via.with(Protocol::P2pCircuit).with(Protocol::P2p(listener_id));
+    dialer.swarm.dial(DialOpts::peer_id(listener_id).addresses(vec![circuit]).build()).unwrap();
+    let (mut direct, _dialing) = dialer.run();
+    timeout(DEADLINE, async { while direct.recv().await.unwrap() != listener_id {} }).await.expect("a direct connection");
+}

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use kaspath_domain::Timestamp;
+use kaspath_domain::{Timestamp, TokenBucket};
 use libp2p::{
     Multiaddr, PeerId, Stream,
     core::{Endpoint, transport::PortUse},
@@ -18,7 +18,6 @@ use libp2p::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    task::{AbortHandle, JoinSet},
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -32,46 +31,15 @@ use super::{
     origin::Origin,
     quota::Quota,
     table::{Changes, Circuit, CircuitId, Ended, Table},
+    tasks::{Asker, Done, Running, Tasks},
 };
-use crate::{CircuitEnd, NetworkEvent, RelayServerConfig, convert};
+use crate::{NetworkEvent, RelayServerConfig, convert};
 
 /// The longest sleep; limits may be longer than a clock can count.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
-
-/// What a task beside the swarm came to.
-enum Done {
-    /// A peer asks for something, and waits.
-    Asked { by: Asker, stream: Stream, ask: Ask },
-    /// The destination agrees, and the source knows it.
-    Joined { id: CircuitId, source: Stream, destination: Stream },
-    /// It came to nothing; the source waits for the reason.
-    NotJoined { id: CircuitId, source: Stream, place: OwnedSemaphorePermit, denial: Denial },
-    /// A circuit has ended.
-    Ended { id: CircuitId, why: CircuitEnd },
-    /// There is nothing more to do.
-    Answered,
-}
-
-/// Who asks, and from where.
-struct Asker {
-    peer: PeerId,
-    connection: ConnectionId,
-    origin: Option<Origin>,
-    /// One of the connection's places for requests, taken until the answer is given.
-    place: OwnedSemaphorePermit,
-}
-
-/// The task and the counters of a circuit.
-struct Running {
-    task: AbortHandle,
-    meter: Arc<Meter>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+/// Refused requests that are reported: so many at once, then one at every interval.
+const DENIALS_BURST: u32 = 64;
+const DENIALS_EVERY: Duration = Duration::from_millis(100);
 
 /// The relay: what the table decides is carried out here.
 pub(crate) struct Behaviour {
@@ -79,8 +47,9 @@ pub(crate) struct Behaviour {
     config: RelayServerConfig,
     table: Table<PeerId, ConnectionId>,
     running: HashMap<CircuitId, Running>,
-    tasks: JoinSet<Done>,
+    tasks: Tasks,
     addresses: ExternalAddresses,
+    denials: TokenBucket,
     /// The owner has been told that there is no address.
     warned: bool,
     start: Instant,
@@ -95,8 +64,9 @@ impl Behaviour {
             table: Table::new(config.clone()),
             config,
             running: HashMap::new(),
-            tasks: JoinSet::new(),
+            tasks: Tasks::default(),
             addresses: ExternalAddresses::default(),
+            denials: TokenBucket::new(DENIALS_BURST, DENIALS_EVERY),
             warned: false,
             start: Instant::now(),
             timer: None,
@@ -110,6 +80,15 @@ impl Behaviour {
 
     fn report(&mut self, event: NetworkEvent) {
         self.queue.push_back(ToSwarm::GenerateEvent(event));
+    }
+
+    /// Requests that are refused cost their sender nothing, so only some are told.
+    fn report_denial(&mut self, event: NetworkEvent) {
+        let now = self.now();
+        match self.denials.take(now) {
+            Ok(()) => self.report(event),
+            Err(_) => tracing::debug!(?event, "one of many"),
+        }
     }
 
     fn notify(&mut self, peer_id: PeerId, connection: ConnectionId, event: FromBehaviour) {
@@ -160,7 +139,7 @@ impl Behaviour {
             }
             Err(denial) => {
                 let (status, cause) = (denial.status(), denial.to_string());
-                self.report(NetworkEvent::RelayReservationDenied {
+                self.report_denial(NetworkEvent::RelayReservationDenied {
                     peer: convert::identity(&peer),
                     status: status.to_string(),
                     cause,
@@ -219,7 +198,7 @@ impl Behaviour {
                 Err(denial) => Done::NotJoined { id, source: stream, place, denial },
             }
         });
-        self.running.insert(id, Running { task, meter: Arc::new(Meter::new(self.start)) });
+        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.start))));
     }
 
     fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, place: OwnedSemaphorePermit) {
@@ -228,7 +207,7 @@ impl Behaviour {
         if let Some(destination) = convert::named(&destination) {
             let source = convert::identity(&source);
             let (status, cause) = (status.to_string(), denial.to_string());
-            self.report(NetworkEvent::RelayCircuitDenied { source, destination, status, cause });
+            self.report_denial(NetworkEvent::RelayCircuitDenied { source, destination, status, cause });
         }
         self.tasks.spawn(async move {
             exchange::refuse(stream, status).await;
@@ -247,7 +226,7 @@ impl Behaviour {
         let meter = Arc::new(Meter::new(self.start));
         let (quota, counted) = (Quota::new(self.config.max_circuit_bytes), meter.clone());
         let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, quota, &counted).await } });
-        self.running.insert(id, Running { task, meter });
+        self.running.insert(id, Running::new(task, meter));
         self.report(event);
     }
 
@@ -259,8 +238,8 @@ impl Behaviour {
             self.report(NetworkEvent::RelayCircuitClosed {
                 source: convert::identity(&source),
                 destination: convert::identity(&destination),
-                from_source: running.meter.bytes(Side::Source),
-                from_destination: running.meter.bytes(Side::Destination),
+                from_source: running.meter().bytes(Side::Source),
+                from_destination: running.meter().bytes(Side::Destination),
                 duration: self.now().since(opened),
                 reason,
             });
@@ -282,7 +261,7 @@ impl Behaviour {
     /// Tells the table what was active, and ends what is over.
     fn refresh(&mut self) -> Timestamp {
         for (id, running) in &self.running {
-            self.table.active(*id, running.meter.last_active());
+            self.table.active(*id, running.meter().last_active());
         }
         let now = self.now();
         if self.table.next_end().is_some_and(|end| end <= now) {
@@ -306,21 +285,6 @@ impl Behaviour {
         ready!(sleep.as_mut().poll(cx));
         self.timer = None;
         Poll::Ready(())
-    }
-
-    fn poll_tasks(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
-        while let Some(joined) = ready!(self.tasks.poll_join_next(cx)) {
-            match joined {
-                Ok(done) => return Poll::Ready(done),
-                Err(error) => {
-                    // Cancelled ones were ended from here.
-                    if let Ok(panic) = error.try_into_panic() {
-                        std::panic::resume_unwind(panic);
-                    }
-                }
-            }
-        }
-        Poll::Pending
     }
 }
 
@@ -351,9 +315,13 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         self.addresses.on_swarm_event(&event);
-        if let FromSwarm::ConnectionClosed(closed) = event {
-            let changes = self.table.connection_closed(&closed.peer_id, closed.connection_id);
-            self.apply(changes);
+        match event {
+            FromSwarm::ConnectionEstablished(established) => self.table.connected(established.connection_id),
+            FromSwarm::ConnectionClosed(closed) => {
+                let changes = self.table.connection_closed(&closed.peer_id, closed.connection_id);
+                self.apply(changes);
+            }
+            _ => {}
         }
     }
 
@@ -372,7 +340,7 @@ impl NetworkBehaviour for Behaviour {
             if let Some(next) = self.queue.pop_front() {
                 return Poll::Ready(next);
             }
-            if let Poll::Ready(done) = self.poll_tasks(cx) {
+            if let Poll::Ready(done) = self.tasks.poll_next(cx) {
                 self.done(done);
             } else if self.poll_timer(cx).is_ready() {
                 self.refresh();
@@ -382,3 +350,6 @@ impl NetworkBehaviour for Behaviour {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub(super) enum Denial {
     Relayed,
     #[error("the destination could not be asked, or did not answer in time")]
     DestinationFailed,
-    #[error("the source went before the circuit was made")]
+    #[error("its connection closed while it waited")]
     SourceGone,
     #[error("the destination refused it")]
     DestinationRefused(Status),

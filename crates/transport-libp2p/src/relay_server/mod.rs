@@ -16,5 +16,6 @@ mod origin;
 mod quota;
 mod rates;
 mod table;
+mod tasks;
 
 pub(crate) use behaviour::Behaviour;

@@ -5,7 +5,12 @@
 //! hundreds of entries, and a place that is not entered anywhere cannot be lost.
 //! Rates come before the counting, so that asking often costs little.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    net::IpAddr,
+    time::Duration,
+};
 
 use kaspath_domain::Timestamp;
 
@@ -86,6 +91,9 @@ pub(super) struct Changes<P, C> {
 
 pub(super) struct Table<P, C> {
     config: RelayServerConfig,
+    /// Those that are open: a request may be read after its connection has closed, and
+    /// nothing would ever end what it was given then.
+    connections: HashSet<C>,
     /// The connection that asked last stands last.
     reservations: HashMap<P, Vec<Link<C>>>,
     circuits: HashMap<CircuitId, Circuit<P, C>>,
@@ -99,11 +107,12 @@ pub(super) struct Table<P, C> {
     known_peers: Rates<P>,
 }
 
-impl<P: Clone + Eq + Hash, C: Copy + Eq> Table<P, C> {
+impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     pub(super) fn new(config: RelayServerConfig) -> Self {
         // However short a reservation is, its renewals come slower than this.
         let renewals = config.refill.min(config.reservation_duration / 4);
         Self {
+            connections: HashSet::new(),
             reservations: HashMap::new(),
             circuits: HashMap::new(),
             next_id: 0,
@@ -117,11 +126,19 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq> Table<P, C> {
         }
     }
 
+    /// A connection opened.
+    pub(super) fn connected(&mut self, connection: C) {
+        self.connections.insert(connection);
+    }
+
     /// `peer` asks for a reservation over `connection`. One peer counts once, however
     /// many connections it asks over; those of the last few are kept, so that it can be
     /// reached over an older one when the newest closes. Who has a reservation keeps it:
     /// to renew it, or to move it to another connection of its host, takes no new place.
     pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Timestamp) -> Result<Granted<C>, Denial> {
+        if !self.connections.contains(&connection) {
+            return Err(Denial::SourceGone);
+        }
         let mut links: Vec<_> = self.links(peer, now).cloned().collect();
         let renewed = !links.is_empty();
         if !self.reserving_peers.take(peer, now) || !(renewed || self.reserving_hosts.take(&origin.host, now)) {
@@ -159,6 +176,9 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq> Table<P, C> {
         destination: &P,
         now: Timestamp,
     ) -> Result<Accepted<P, C>, Denial> {
+        if !self.connections.contains(&source_connection) {
+            return Err(Denial::SourceGone);
+        }
         if source == destination {
             return Err(Denial::ToItself);
         }
@@ -214,6 +234,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq> Table<P, C> {
     /// A connection closed, and with it all that was on it. A request whose destination
     /// is gone stays until its exchange has failed, which answers the source.
     pub(super) fn connection_closed(&mut self, peer: &P, connection: C) -> Changes<P, C> {
+        self.connections.remove(&connection);
         let mut reservations = Vec::new();
         if let Some(links) = self.reservations.get_mut(peer) {
             links.retain(|link| link.connection != connection);

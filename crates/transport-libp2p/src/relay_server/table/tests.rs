@@ -31,11 +31,17 @@ fn at_any_rate(config: &mut RelayServerConfig) {
 
 /// Reserves and connects over a connection that has the peer's number.
 fn reserve(table: &mut Peers, peer: u32, origin: Origin, now: Timestamp) -> Result<bool, Denial> {
+    table.connected(peer);
     table.reserve(&peer, peer, origin, now).map(|granted| granted.renewed)
 }
 
+fn ask(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Timestamp) -> Result<Accepted<u32, u32>, Denial> {
+    table.connected(source);
+    table.connect(&source, source, origin, &destination, now)
+}
+
 fn open(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Timestamp) -> Result<CircuitId, Denial> {
-    let accepted = table.connect(&source, source, origin, &destination, now)?;
+    let accepted = ask(table, source, origin, destination, now)?;
     assert!(table.opened(accepted.id, now).is_some());
     Ok(accepted.id)
 }
@@ -93,6 +99,7 @@ fn a_full_relay_renews_and_refuses_newcomers() {
     assert_eq!(reserve(&mut table, 3, from(3, 1), at(1)), Err(Denial::TooManyReservations));
     assert_eq!(reserve(&mut table, 1, from(1, 1), at(2700)), Ok(true));
     // Its network changed: another address, another connection.
+    table.connected(22);
     assert_eq!(table.reserve(&2, 22, from(4, 1), at(2700)).map(|granted| granted.renewed), Ok(true));
     let changes = table.connection_closed(&1, 1);
     assert_eq!(changes.reservations, [1]);
@@ -103,30 +110,34 @@ fn a_full_relay_renews_and_refuses_newcomers() {
 fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
     let mut table = table(|config| config.max_reservations_per_ip = 1);
     let here = from(1, 1);
-    let ask = |table: &mut Peers, connection, now| table.reserve(&1, connection, here, at(now)).unwrap();
-    assert_eq!(ask(&mut table, 10, 0), Granted { renewed: false, released: None });
-    assert_eq!(ask(&mut table, 11, 1), Granted { renewed: true, released: None });
+    let again = |table: &mut Peers, connection, now| {
+        table.connected(connection);
+        table.reserve(&1, connection, here, at(now)).unwrap()
+    };
+    assert_eq!(again(&mut table, 10, 0), Granted { renewed: false, released: None });
+    assert_eq!(again(&mut table, 11, 1), Granted { renewed: true, released: None });
     let reached = |table: &mut Peers, now| {
-        let accepted = table.connect(&9, 9, from(9, 9), &1, at(now)).unwrap();
+        let accepted = ask(table, 9, from(9, 9), 1, at(now)).unwrap();
         table.remove(accepted.id);
         accepted.destination
     };
     assert_eq!(reached(&mut table, 2), 11);
     // A third one replaces the one that asked longest ago.
-    ask(&mut table, 10, 3);
-    assert_eq!(ask(&mut table, 12, 4).released, Some(11));
+    again(&mut table, 10, 3);
+    assert_eq!(again(&mut table, 12, 4).released, Some(11));
     assert_eq!(reached(&mut table, 5), 12);
     // The newest closes: the one before it is there.
     assert!(table.connection_closed(&1, 12).reservations.is_empty());
     assert_eq!(reached(&mut table, 6), 10);
     assert_eq!(table.connection_closed(&1, 10).reservations, [1]);
-    assert_eq!(table.connect(&9, 9, from(9, 9), &1, at(7)).unwrap_err(), Denial::NoReservation);
+    assert_eq!(ask(&mut table, 9, from(9, 9), 1, at(7)).unwrap_err(), Denial::NoReservation);
 }
 
 #[test]
 fn a_reservation_that_is_not_renewed_ends() {
     let mut table = table(|_| {});
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    table.connected(11);
     table.reserve(&1, 11, from(1, 1), at(1000)).unwrap();
     assert_eq!(table.next_end(), Some(at(3600)));
     let changes = table.expire(at(3600));
@@ -143,7 +154,7 @@ fn the_rate_of_strangers_is_by_address_and_that_of_known_peers_is_their_own() {
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
     let here = from(2, 2);
     let try_one = |table: &mut Peers, source| {
-        let id = table.connect(&source, source, here, &1, at(1))?.id;
+        let id = ask(table, source, here, 1, at(1))?.id;
         table.remove(id);
         Ok(())
     };
@@ -204,7 +215,7 @@ fn a_silent_circuit_of_a_crowd_makes_room_for_a_newcomer_from_elsewhere() {
     let honest = open(&mut table, 10, from(9, 1), 1, at(0)).unwrap();
     let crowd: Vec<_> = (0..3).map(|n| open(&mut table, 20 + n, from(5, n as u8), 1, at(n.into())).unwrap()).collect();
     table.active(crowd[0], at(50));
-    let connect = |table: &mut Peers, origin, now| table.connect(&30, 30, origin, &1, at(now));
+    let connect = |table: &mut Peers, origin, now| ask(table, 30, origin, 1, at(now));
     assert_eq!(connect(&mut table, from(6, 1), 60).unwrap_err(), Denial::TooManyCircuits, "nobody has been silent for long");
     assert_eq!(connect(&mut table, from(5, 9), 90).unwrap_err(), Denial::TooManyCircuits, "one more of the crowd");
     let accepted = connect(&mut table, from(6, 1), 90).unwrap();
@@ -221,7 +232,7 @@ fn a_silent_circuit_of_a_crowd_makes_room_for_a_newcomer_from_elsewhere() {
 fn pending_circuits_count_and_give_their_places_back() {
     let mut table = table(|config| config.max_circuits = 2);
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
-    let connect = |table: &mut Peers, source: u32| table.connect(&source, source, from(source as u8, 1), &1, at(0));
+    let connect = |table: &mut Peers, source: u32| ask(table, source, from(source as u8, 1), 1, at(0));
     let first = connect(&mut table, 2).unwrap().id;
     let second = connect(&mut table, 3).unwrap().id;
     assert_eq!(connect(&mut table, 4).unwrap_err(), Denial::TooManyCircuits);
@@ -238,13 +249,24 @@ fn pending_circuits_count_and_give_their_places_back() {
 fn a_circuit_to_oneself_and_one_to_nobody_are_refused() {
     let mut table = table(|_| {});
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
-    assert_eq!(table.connect(&1, 1, from(1, 1), &1, at(0)).unwrap_err(), Denial::ToItself);
-    assert_eq!(table.connect(&1, 1, from(1, 1), &2, at(0)).unwrap_err(), Denial::NoReservation);
+    assert_eq!(ask(&mut table, 1, from(1, 1), 1, at(0)).unwrap_err(), Denial::ToItself);
+    assert_eq!(ask(&mut table, 1, from(1, 1), 2, at(0)).unwrap_err(), Denial::NoReservation);
+}
+
+#[test]
+fn a_request_that_is_read_after_its_connection_has_closed_gets_nothing() {
+    let mut table = table(|_| {});
+    reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    table.connected(2);
+    table.connection_closed(&2, 2);
+    assert_eq!(table.reserve(&2, 2, from(2, 1), at(0)), Err(Denial::SourceGone));
+    assert_eq!(table.connect(&2, 2, from(2, 1), &1, at(0)).unwrap_err(), Denial::SourceGone);
 }
 
 /// What may happen to a relay, with few peers, hosts and connections, so that it clashes.
 #[derive(Clone, Debug)]
 enum Step {
+    Connected(u32),
     Reserve(u32, u32, u8),
     Connect(u32, u32, u8, u32),
     Opened(usize),
@@ -258,13 +280,14 @@ fn step() -> impl Strategy<Value = Step> {
     // A connection belongs to one peer: connection n to peer n / 3.
     let peer = 0..6_u32;
     prop_oneof![
-        (peer.clone(), 0..3_u32, 0..8_u8).prop_map(|(peer, n, host)| Step::Reserve(peer, peer * 3 + n, host)),
-        (peer.clone(), 0..3_u32, 0..8_u8, 0..6_u32).prop_map(|(peer, n, host, to)| Step::Connect(peer, peer * 3 + n, host, to)),
-        (0..64_usize).prop_map(Step::Opened),
-        (0..64_usize).prop_map(Step::Failed),
-        (0..64_usize).prop_map(Step::Active),
-        (peer, 0..3_u32).prop_map(|(peer, n)| Step::Closed(peer, peer * 3 + n)),
-        (0..400_u64).prop_map(Step::Later),
+        2 => (0..18_u32).prop_map(Step::Connected),
+        2 => (peer.clone(), 0..3_u32, 0..8_u8).prop_map(|(peer, n, host)| Step::Reserve(peer, peer * 3 + n, host)),
+        4 => (peer.clone(), 0..3_u32, 0..8_u8, 0..6_u32).prop_map(|(peer, n, host, to)| Step::Connect(peer, peer * 3 + n, host, to)),
+        2 => (0..64_usize).prop_map(Step::Opened),
+        2 => (0..64_usize).prop_map(Step::Failed),
+        2 => (0..64_usize).prop_map(Step::Active),
+        1 => (peer, 0..3_u32).prop_map(|(peer, n)| Step::Closed(peer, peer * 3 + n)),
+        1 => (0..400_u64).prop_map(Step::Later),
     ]
 }
 
@@ -290,6 +313,7 @@ proptest! {
         let (mut now, mut ids, mut ended) = (0, Vec::new(), 0);
         for step in steps {
             match step {
+                Step::Connected(connection) => table.connected(connection),
                 Step::Reserve(peer, connection, host) => drop(table.reserve(&peer, connection, from(host), at(now))),
                 Step::Connect(peer, connection, host, to) => {
                     if let Ok(accepted) = table.connect(&peer, connection, from(host), &to, at(now)) {
@@ -327,6 +351,6 @@ proptest! {
                 table.connection_closed(&peer, connection);
             }
         }
-        prop_assert!(table.circuits.is_empty() && table.reservations.is_empty());
+        prop_assert!(table.circuits.is_empty() && table.reservations.is_empty() && table.connections.is_empty());
     }
 }
