@@ -9,7 +9,7 @@ use kaspath_domain::{PeerLocator, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
-use crate::settings::{Size, Span};
+use crate::settings::RelayLimits;
 pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
@@ -202,26 +202,8 @@ pub(crate) struct RelayArgs {
     pub(crate) common: CommonArgs,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
-
-    /// Reservations in all.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_reservations: Option<usize>,
-
-    /// Circuits in all.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_circuits: Option<usize>,
-
-    /// Circuits of one peer.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_circuits_per_peer: Option<usize>,
-
-    /// Lifetime of a circuit, like 24h; a bare number is seconds.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) max_circuit_duration: Option<Span>,
-
-    /// Bytes of a circuit, both ways together, like 10GiB; 0 is unlimited.
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) max_circuit_bytes: Option<Size>,
+    #[command(flatten)]
+    pub(crate) limits: RelayLimits,
 }
 
 /// Whom to meet, where and how.

@@ -1,6 +1,6 @@
 //! What happens in the network, for logs, metrics and labs.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
 use serde::Serialize;
@@ -25,6 +25,40 @@ pub enum ReservationState {
         #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         retry_in: Option<Duration>,
     },
+}
+
+/// Why a circuit through our relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CircuitEnd {
+    /// Both peers were done.
+    Closed,
+    /// A stream of it failed, or a peer reset it.
+    Failed,
+    /// The connection of one of its peers closed.
+    ConnectionLost,
+    /// No byte went either way for too long.
+    Idle,
+    /// It was open for as long as it may be.
+    Lifetime,
+    /// It moved as many bytes as it may.
+    ByteLimit,
+    /// The relay was full, it was silent, and many came from where it came from.
+    Evicted,
+}
+
+impl fmt::Display for CircuitEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "both peers closed it",
+            Self::Failed => "a peer broke it off",
+            Self::ConnectionLost => "a peer's connection closed",
+            Self::Idle => "it was idle for too long",
+            Self::Lifetime => "it reached its longest duration",
+            Self::ByteLimit => "it reached its limit of bytes",
+            Self::Evicted => "it was idle and made room for another one",
+        })
+    }
 }
 
 /// Something that happened. The serialized form is stable: a field `event` and
@@ -146,14 +180,17 @@ pub enum NetworkEvent {
         /// It is not its first.
         renewed: bool,
     },
-    /// Relay server: a reservation was refused.
+    /// Relay server: a reservation was refused. Of very many in a short time only some
+    /// are told, as of refused circuits.
     RelayReservationDenied {
         /// The peer.
         peer: PeerIdentity,
         /// The status of circuit relay v2.
         status: String,
+        /// Which limit it met, by the name of its setting.
+        cause: String,
     },
-    /// Relay server: a reservation ended.
+    /// Relay server: a peer has no reservation here any more.
     RelayReservationEnded {
         /// The peer.
         peer: PeerIdentity,
@@ -173,6 +210,8 @@ pub enum NetworkEvent {
         destination: PeerIdentity,
         /// The status of circuit relay v2.
         status: String,
+        /// Which limit it met, by the name of its setting.
+        cause: String,
     },
     /// Relay server: a circuit ended.
     RelayCircuitClosed {
@@ -180,5 +219,14 @@ pub enum NetworkEvent {
         source: PeerIdentity,
         /// Who was asked for.
         destination: PeerIdentity,
+        /// Bytes passed on from the source.
+        from_source: u64,
+        /// Bytes passed on from the destination.
+        from_destination: u64,
+        /// How long it was open.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
+        duration: Duration,
+        /// Why it ended.
+        reason: CircuitEnd,
     },
 }

@@ -12,6 +12,7 @@
 //! | `limits` | which connections there is room for, and which give way |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
+//! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `swarm` | the actor that joins these to libp2p |
 //!
 //! ```no_run
@@ -45,14 +46,16 @@ mod muxing;
 mod network;
 mod punch;
 mod quic;
+mod relay_server;
 mod reservations;
 mod resolve;
 mod streams;
 mod swarm;
+mod wire;
 
 pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
-pub use events::{NetworkEvent, ReservationState};
+pub use events::{CircuitEnd, NetworkEvent, ReservationState};
 pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
 pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};

@@ -259,3 +259,18 @@ async fn a_peer_without_ping_stays_connected() {
         echoes(&mut stream).await;
     }
 }
+
+#[tokio::test]
+async fn stock_peers_punch_each_other_through_our_relay() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let mut listener = Foreign::start(Transport::Tcp).await;
+    listener.reserve(&relay_address_over(&relay, Transport::Tcp)).await;
+    let listener_id = listener.id();
+    let (_direct, _listening) = listener.run();
+    let mut dialer = Foreign::start(Transport::Tcp).await;
+    let via = dialer.meet(&relay_address_over(&relay, Transport::Tcp)).await;
+    let circuit = via.with(Protocol::P2pCircuit).with(Protocol::P2p(listener_id));
+    dialer.swarm.dial(DialOpts::peer_id(listener_id).addresses(vec![circuit]).build()).unwrap();
+    let (mut direct, _dialing) = dialer.run();
+    timeout(DEADLINE, async { while direct.recv().await.unwrap() != listener_id {} }).await.expect("a direct connection");
+}

@@ -87,17 +87,22 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
         NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
         NetworkEvent::RelayReservationAccepted { .. } => return None,
-        NetworkEvent::RelayReservationDenied { peer, status } => format!("reservation for {} denied: {status}", peer.short()),
+        NetworkEvent::RelayReservationDenied { peer, status, cause } => {
+            format!("reservation for {} denied: {status}: {cause}", peer.short())
+        }
         NetworkEvent::RelayReservationEnded { peer } => format!("the reservation of {} ended", peer.short()),
         NetworkEvent::RelayCircuitOpened { source, destination } => {
             format!("circuit from {} to {} opened", source.short(), destination.short())
         }
-        NetworkEvent::RelayCircuitDenied { source, destination, status } => {
-            format!("circuit from {} to {} denied: {status}", source.short(), destination.short())
+        NetworkEvent::RelayCircuitDenied { source, destination, status, cause } => {
+            format!("circuit from {} to {} denied: {status}: {cause}", source.short(), destination.short())
         }
-        NetworkEvent::RelayCircuitClosed { source, destination } => {
-            format!("circuit from {} to {} closed", source.short(), destination.short())
-        }
+        NetworkEvent::RelayCircuitClosed { source, destination, from_source, from_destination, duration, reason } => format!(
+            "circuit from {} to {} closed after {:.1} s: {reason}; {from_source} bytes forth, {from_destination} back",
+            source.short(),
+            destination.short(),
+            duration.as_secs_f64()
+        ),
     })
 }
 

@@ -10,7 +10,7 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 use serde::Deserialize;
 
-use super::units::{Size, Span};
+use super::{relay_limits::RelayLimits, units::Span};
 
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
@@ -37,7 +37,7 @@ pub(super) struct ConfigFile {
     pub(super) inbound: Inbound,
     pub(super) connections: Connections,
     pub(super) timing: Times,
-    pub(super) relay_server: RelayServer,
+    pub(super) relay_server: RelayLimits,
 }
 
 /// How many inbound peers a node takes.
@@ -75,17 +75,6 @@ pub(super) struct Times {
     pub(super) punch: Option<Span>,
     pub(super) relayed: Option<Span>,
     pub(super) relay_after: Option<Span>,
-}
-
-/// The relay's limits.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RelayServer {
-    pub(super) max_reservations: Option<usize>,
-    pub(super) max_circuits: Option<usize>,
-    pub(super) max_circuits_per_peer: Option<usize>,
-    pub(super) max_circuit_duration: Option<Span>,
-    pub(super) max_circuit_bytes: Option<Size>,
 }
 
 impl ConfigFile {

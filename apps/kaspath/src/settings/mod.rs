@@ -6,6 +6,7 @@ mod environment;
 mod file;
 mod gateway;
 mod paths;
+mod relay_limits;
 mod reload;
 mod units;
 
@@ -20,7 +21,7 @@ use clap::Parser;
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig};
 
 use crate::{
     cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
@@ -31,8 +32,9 @@ use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
 pub(crate) use paths::IdentityFiles;
+pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::{Live, Reload};
-pub(crate) use units::{Size, Span};
+pub(crate) use units::Span;
 
 /// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
 const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
@@ -201,22 +203,7 @@ fn listening(
 
 fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
     listening(config, &args.listen, file, environment, RELAY_PORT)?;
-    let defaults = RelayServerConfig::default();
-    let given = &file.relay_server;
-    let server = RelayServerConfig {
-        max_reservations: args.max_reservations.or(given.max_reservations).unwrap_or(defaults.max_reservations),
-        max_circuits: args.max_circuits.or(given.max_circuits).unwrap_or(defaults.max_circuits),
-        max_circuits_per_peer: args
-            .max_circuits_per_peer
-            .or(given.max_circuits_per_peer)
-            .unwrap_or(defaults.max_circuits_per_peer),
-        max_circuit_duration: args
-            .max_circuit_duration
-            .or(given.max_circuit_duration)
-            .map_or(defaults.max_circuit_duration, |span| span.0),
-        max_circuit_bytes: args.max_circuit_bytes.or(given.max_circuit_bytes).map_or(defaults.max_circuit_bytes, |size| size.0),
-        ..defaults
-    };
+    let server = args.limits.over(&file.relay_server)?;
     checks::relay_server(&server)?;
     config.relay_server = Some(server);
     // A relay is reached by everybody, and punches with nobody.

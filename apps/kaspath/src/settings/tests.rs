@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use kaspath_transport_libp2p::RelayServerConfig;
+
 use super::*;
 
 const A: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
@@ -77,6 +79,7 @@ fn mistakes_name_their_place_and_their_cure() {
     assert!(error(&["server"], &[("LIBP2P_RELAY_MULTIADDRS", "/ip4/x/tcp/1")]).contains("LIBP2P_RELAY_MULTIADDRS"));
     assert!(error(&["server", "-c", "/nonexistent.toml"], &[]).contains("/nonexistent.toml"));
     assert!(error(&["relay", "--max-circuit-duration", "0"], &[]).contains("every circuit at once"));
+    assert!(error(&["relay", "--circuit-idle-timeout", "0"], &[]).contains("circuit-idle-timeout 0"));
 }
 
 #[test]
@@ -92,13 +95,15 @@ fn an_unknown_key_in_the_file_is_named() {
 fn values_have_units_and_reach_the_policy() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kaspath.toml");
-    let text = "policy = \"adaptive\"\n[timing]\npunch = \"20s\"\nrelay-after = 3\n[inbound]\nper-relay = 2\n[relay-server]\nmax-circuit-bytes = \"10GiB\"\n";
+    let text = "policy = \"adaptive\"\n[timing]\npunch = \"20s\"\nrelay-after = 3\n[inbound]\nper-relay = 2\n[relay-server]\nmax-circuit-bytes = \"10GiB\"\nmax-circuits-per-ip = 3\n";
     std::fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap();
     let policy = settings(&["server", "-c", path], &[]).unwrap().node.unwrap().policy;
     assert_eq!((policy.timing.punch.as_secs(), policy.timing.relay_after.as_secs(), policy.inbound.per_relay), (20, 3, 2));
     let relay = settings(&["relay", "-c", path], &[]).unwrap().network_config.relay_server.unwrap();
-    assert_eq!(relay.max_circuit_bytes, 10 << 30);
+    assert_eq!((relay.max_circuit_bytes, relay.max_circuits_per_ip), (10 << 30, 3));
+    let flag = ["relay", "-c", path, "--max-circuits-per-ip", "4"];
+    assert_eq!(settings(&flag, &[]).unwrap().network_config.relay_server.unwrap().max_circuits_per_ip, 4);
     std::fs::write(path, "[timing]\npunch = \"soon\"\n").unwrap();
     assert!(error(&["server", "-c", path], &[]).contains("24h"));
 }

@@ -2,11 +2,9 @@
 
 use std::io;
 
-use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use prost::Message as _;
+use futures::{AsyncRead, AsyncWrite};
 
-/// The spec's limit for one message.
-const MAX_MESSAGE: usize = 4096;
+use crate::wire;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
@@ -26,29 +24,11 @@ pub(super) struct HolePunch {
 }
 
 pub(super) async fn send<S: AsyncWrite + Unpin>(stream: &mut S, kind: Kind, observed: Vec<Vec<u8>>) -> io::Result<()> {
-    let message = HolePunch { kind: kind.into(), observed };
-    stream.write_all(&message.encode_length_delimited_to_vec()).await?;
-    stream.flush().await
+    wire::send(stream, &HolePunch { kind: kind.into(), observed }).await
 }
 
 pub(super) async fn receive<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<HolePunch> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let mut length = 0_usize;
-    // 4096 fits in two bytes of varint.
-    for shift in [0, 7] {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await?;
-        length |= usize::from(byte[0] & 0x7f) << shift;
-        if byte[0] & 0x80 == 0 {
-            if length > MAX_MESSAGE {
-                break;
-            }
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).await?;
-            return HolePunch::decode(body.as_slice()).map_err(|_| invalid("a DCUtR message is not valid protobuf"));
-        }
-    }
-    Err(invalid("a DCUtR message is longer than 4096 bytes"))
+    wire::receive(stream).await
 }
 
 #[cfg(test)]

@@ -259,7 +259,10 @@ impl Actor {
             BehaviourEvent::Ping(ping::Event { connection, result: Err(ping::Failure::Timeout), .. }) => {
                 self.swarm.close_connection(connection);
             }
-            BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
+            BehaviourEvent::RelayServer(event) => {
+                self.note_service(&event);
+                self.report(event);
+            }
             _ => {}
         }
     }
@@ -295,51 +298,21 @@ impl Actor {
     }
 
     /// Connections on which a reservation or a circuit depends are in use.
-    fn note_service(&mut self, event: &relay::Event) {
+    fn note_service(&mut self, event: &NetworkEvent) {
         let limits = &mut self.swarm.behaviour_mut().limits;
         match event {
-            relay::Event::ReservationReqAccepted { src_peer_id, renewed: false } => limits.service_began(*src_peer_id),
-            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
-                limits.service_ended(*src_peer_id);
+            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => limits.service_began(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationEnded { peer } => limits.service_ended(convert::peer_id(peer)),
+            NetworkEvent::RelayCircuitOpened { source, destination } => {
+                limits.service_began(convert::peer_id(source));
+                limits.service_began(convert::peer_id(destination));
             }
-            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
-                limits.service_began(*src_peer_id);
-                limits.service_began(*dst_peer_id);
-            }
-            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
-                limits.service_ended(*src_peer_id);
-                limits.service_ended(*dst_peer_id);
+            NetworkEvent::RelayCircuitClosed { source, destination, .. } => {
+                limits.service_ended(convert::peer_id(source));
+                limits.service_ended(convert::peer_id(destination));
             }
             _ => {}
         }
-    }
-
-    fn on_relay_server_event(&mut self, event: relay::Event) {
-        self.note_service(&event);
-        let id = |peer: &PeerId| convert::identity(peer);
-        let event = match event {
-            relay::Event::ReservationReqAccepted { src_peer_id, renewed } => {
-                NetworkEvent::RelayReservationAccepted { peer: id(&src_peer_id), renewed }
-            }
-            relay::Event::ReservationReqDenied { src_peer_id, status } => {
-                NetworkEvent::RelayReservationDenied { peer: id(&src_peer_id), status: format!("{status:?}") }
-            }
-            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
-                NetworkEvent::RelayReservationEnded { peer: id(&src_peer_id) }
-            }
-            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
-                NetworkEvent::RelayCircuitOpened { source: id(&src_peer_id), destination: id(&dst_peer_id) }
-            }
-            relay::Event::CircuitReqDenied { src_peer_id, dst_peer_id, status } => {
-                let status = format!("{status:?}");
-                NetworkEvent::RelayCircuitDenied { source: id(&src_peer_id), destination: id(&dst_peer_id), status }
-            }
-            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
-                NetworkEvent::RelayCircuitClosed { source: id(&src_peer_id), destination: id(&dst_peer_id) }
-            }
-            _ => return,
-        };
-        self.report(event);
     }
 }
 

@@ -6,7 +6,7 @@ use libp2p::{
 };
 
 use super::boxed::Boxed;
-use crate::{NetworkConfig, RelayServerConfig, limits, streams};
+use crate::{NetworkConfig, limits, relay_server, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
@@ -18,7 +18,7 @@ pub(crate) struct Behaviour {
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
     // What is turned off costs a connection nothing, being boxed.
-    relay_server: Toggle<Boxed<relay::Behaviour>>,
+    relay_server: Toggle<Boxed<relay_server::Behaviour>>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }
@@ -30,7 +30,6 @@ impl Behaviour {
         streams: streams::Behaviour,
         config: &NetworkConfig,
     ) -> Self {
-        let local = keypair.public().to_peer_id();
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
             .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
@@ -40,30 +39,9 @@ impl Behaviour {
             limits: limits::Behaviour::new(config.limits.clone()),
             streams,
             relay_client,
-            relay_server: serves.map(|server| Boxed(relay::Behaviour::new(local, relay_config(server)))).into(),
+            relay_server: serves.map(|server| Boxed(relay_server::Behaviour::new(keypair.clone(), server.clone()))).into(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
         }
     }
-}
-
-fn relay_config(server: &RelayServerConfig) -> relay::Config {
-    let burst = |n: u32| n.max(1).try_into().expect("at least one");
-    let config = relay::Config {
-        max_reservations: server.max_reservations,
-        // libp2p compares with `>`, which would allow one more than is asked for.
-        max_reservations_per_peer: server.max_reservations_per_peer.saturating_sub(1),
-        reservation_duration: server.reservation_duration,
-        reservation_rate_limiters: Vec::new(),
-        max_circuits: server.max_circuits,
-        max_circuits_per_peer: server.max_circuits_per_peer.saturating_sub(1),
-        max_circuit_duration: server.max_circuit_duration,
-        max_circuit_bytes: server.max_circuit_bytes,
-        circuit_src_rate_limiters: Vec::new(),
-    };
-    config
-        .reservation_rate_per_peer(burst(server.reservations_per_peer_burst), server.refill)
-        .reservation_rate_per_ip(burst(server.reservations_per_ip_burst), server.refill)
-        .circuit_src_per_peer(burst(server.circuits_per_peer_burst), server.refill)
-        .circuit_src_per_ip(burst(server.circuits_per_ip_burst), server.refill)
 }

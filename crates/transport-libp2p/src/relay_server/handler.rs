@@ -1,0 +1,123 @@
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Stream, StreamProtocol,
+    core::upgrade::ReadyUpgrade,
+    swarm::{
+        ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{exchange, origin::Origin};
+
+const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
+const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
+/// Requests of one connection under way at once; streams beyond it are reset.
+const MAX_REQUESTS: usize = 8;
+
+#[derive(Debug)]
+pub(crate) enum FromBehaviour {
+    /// Opens a stream to ask for a circuit on. Dropped if that fails.
+    OpenStop(oneshot::Sender<Stream>),
+    /// Keeps the connection though nothing uses it: a reservation hangs on it.
+    Hold(bool),
+}
+
+/// The remote asks for something.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    pub(super) stream: Stream,
+    /// Where the connection comes from; `None` for a circuit.
+    pub(super) origin: Option<Origin>,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// One connection: passes streams on, and decides nothing.
+pub(crate) struct Handler {
+    origin: Option<Origin>,
+    places: Arc<Semaphore>,
+    hold: bool,
+    /// Asked of the muxer, not yet answered.
+    opening: usize,
+    to_open: VecDeque<oneshot::Sender<Stream>>,
+    /// At most as many as there are places.
+    asked: VecDeque<Hop>,
+}
+
+impl Handler {
+    pub(super) fn new(origin: Option<Origin>) -> Self {
+        let places = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Self { origin, places, hold: false, opening: 0, to_open: VecDeque::new(), asked: VecDeque::new() }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = FromBehaviour;
+    type ToBehaviour = Hop;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = oneshot::Sender<Stream>;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, ()> {
+        SubstreamProtocol::new(ReadyUpgrade::new(HOP), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        // Live streams keep a connection by themselves.
+        self.hold || self.opening > 0 || !self.to_open.is_empty()
+    }
+
+    fn poll(
+        &mut self,
+        _cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Hop>> {
+        if let Some(hop) = self.asked.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(hop));
+        }
+        if let Some(reply) = self.to_open.pop_front() {
+            self.opening += 1;
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(STOP), reply).with_timeout(exchange::TIMEOUT);
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, event: FromBehaviour) {
+        match event {
+            FromBehaviour::OpenStop(reply) => self.to_open.push_back(reply),
+            FromBehaviour::Hold(hold) => self.hold = hold,
+        }
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Self::OutboundOpenInfo>,
+    ) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+                if let Ok(place) = self.places.clone().try_acquire_owned() {
+                    self.asked.push_back(Hop { stream, origin: self.origin, place });
+                }
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {
+                self.opening = self.opening.saturating_sub(1);
+                // Whoever asked may have given up; then the stream is reset here.
+                let _ = reply.send(stream);
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { .. }) => self.opening = self.opening.saturating_sub(1),
+            ConnectionEvent::ListenUpgradeError(failed) => {
+                let never: Infallible = failed.error;
+                match never {}
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Who has a reservation, which circuits there are, and who gets another one. Pure:
+//! time comes as a parameter, and peers and connections are whatever names them.
+//!
+//! Everything is counted anew at each request instead of kept in counters: there are
+//! hundreds of entries, and a place that is not entered anywhere cannot be lost.
+//! Rates come before the counting, so that asking often costs little.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    net::IpAddr,
+    time::Duration,
+};
+
+use kaspath_domain::Timestamp;
+
+use super::{denial::Denial, origin::Origin, rates::Rates};
+use crate::{CircuitEnd, RelayServerConfig};
+
+/// A pending circuit is given up after this time, whatever became of its exchange;
+/// longer than the exchange's own timeouts together.
+const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a circuit must have been silent to make room for another one.
+const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
+/// A peer with a reservation opens one circuit more a second, however many its address asked for.
+const KNOWN_PEER_REFILL: Duration = Duration::from_secs(1);
+
+/// Names a circuit, never twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct CircuitId(u64);
+
+/// A connection over which a peer has asked for its reservation.
+#[derive(Clone, Debug)]
+struct Link<C> {
+    connection: C,
+    origin: Origin,
+    expires: Timestamp,
+}
+
+/// A circuit, or the request for one.
+#[derive(Clone, Debug)]
+pub(super) struct Circuit<P, C> {
+    pub(super) source: P,
+    pub(super) destination: P,
+    source_connection: C,
+    destination_connection: C,
+    origin: Origin,
+    /// When it was opened; `None` while the destination has not agreed.
+    pub(super) opened: Option<Timestamp>,
+    /// When it was asked for.
+    asked: Timestamp,
+    last_active: Timestamp,
+}
+
+/// A circuit that is out of the table, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Ended<P, C> {
+    pub(super) id: CircuitId,
+    pub(super) circuit: Circuit<P, C>,
+    pub(super) reason: CircuitEnd,
+}
+
+/// A reservation was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Granted<C> {
+    /// The peer had one already.
+    pub(super) renewed: bool,
+    /// An older connection that no longer holds it.
+    pub(super) released: Option<C>,
+}
+
+/// A circuit may be made.
+#[derive(Clone, Debug)]
+pub(super) struct Accepted<P, C> {
+    pub(super) id: CircuitId,
+    /// Over which the destination is to be asked.
+    pub(super) destination: C,
+    /// What made room for it.
+    pub(super) evicted: Option<Ended<P, C>>,
+}
+
+/// What came to its end.
+#[derive(Clone, Debug)]
+pub(super) struct Changes<P, C> {
+    /// Peers without reservation from now on.
+    pub(super) reservations: Vec<P>,
+    /// Connections that hold none any more, with their peers.
+    pub(super) released: Vec<(P, C)>,
+    pub(super) circuits: Vec<Ended<P, C>>,
+}
+
+pub(super) struct Table<P, C> {
+    config: RelayServerConfig,
+    /// Those that are open: a request may be read after its connection has closed, and
+    /// nothing would ever end what it was given then.
+    connections: HashSet<C>,
+    /// The connection that asked last stands last.
+    reservations: HashMap<P, Vec<Link<C>>>,
+    circuits: HashMap<CircuitId, Circuit<P, C>>,
+    next_id: u64,
+    /// Nothing ends before that.
+    next_end: Option<Timestamp>,
+    reserving_peers: Rates<P>,
+    reserving_hosts: Rates<IpAddr>,
+    connecting_peers: Rates<P>,
+    connecting_hosts: Rates<IpAddr>,
+    known_peers: Rates<P>,
+}
+
+impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
+    pub(super) fn new(config: RelayServerConfig) -> Self {
+        // However short a reservation is, its renewals come slower than this.
+        let renewals = config.refill.min(config.reservation_duration / 4);
+        Self {
+            connections: HashSet::new(),
+            reservations: HashMap::new(),
+            circuits: HashMap::new(),
+            next_id: 0,
+            next_end: None,
+            reserving_peers: Rates::new(config.reservations_per_peer_burst, renewals),
+            reserving_hosts: Rates::new(config.reservations_per_ip_burst, config.refill),
+            connecting_peers: Rates::new(config.circuits_per_peer_burst, config.refill),
+            connecting_hosts: Rates::new(config.circuits_per_ip_burst, config.refill),
+            known_peers: Rates::new(config.circuits_per_peer_burst, config.refill.min(KNOWN_PEER_REFILL)),
+            config,
+        }
+    }
+
+    /// A connection opened.
+    pub(super) fn connected(&mut self, connection: C) {
+        self.connections.insert(connection);
+    }
+
+    /// `peer` asks for a reservation over `connection`. One peer counts once, however
+    /// many connections it asks over; those of the last few are kept, so that it can be
+    /// reached over an older one when the newest closes. Who has a reservation keeps it:
+    /// to renew it, or to move it to another connection of its host, takes no new place.
+    pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Timestamp) -> Result<Granted<C>, Denial> {
+        if !self.connections.contains(&connection) {
+            return Err(Denial::SourceGone);
+        }
+        let mut links: Vec<_> = self.links(peer, now).cloned().collect();
+        let renewed = !links.is_empty();
+        if !self.reserving_peers.take(peer, now) || !(renewed || self.reserving_hosts.take(&origin.host, now)) {
+            return Err(Denial::ReservingTooFast);
+        }
+        if !renewed && self.reservations.len() >= self.config.max_reservations {
+            return Err(Denial::TooManyReservations);
+        }
+        if !links.iter().any(|link| link.origin.host == origin.host) {
+            let from = |same: &dyn Fn(&Origin) -> bool| {
+                self.reservations.values().filter(|links| links.iter().any(|link| same(&link.origin))).count()
+            };
+            if from(&|other| other.host == origin.host) >= self.config.max_reservations_per_ip {
+                return Err(Denial::TooManyReservationsOfAddress);
+            }
+            if from(&|other| other.prefix == origin.prefix) >= self.config.max_reservations_per_prefix {
+                return Err(Denial::TooManyReservationsOfPrefix);
+            }
+        }
+        let expires = now + self.config.reservation_duration;
+        links.retain(|link| link.connection != connection);
+        links.push(Link { connection, origin, expires });
+        let released = (links.len() > self.config.max_reservations_per_peer.max(1)).then(|| links.remove(0).connection);
+        self.reservations.insert(peer.clone(), links);
+        self.ends_at(expires);
+        Ok(Granted { renewed, released })
+    }
+
+    /// `source` asks for a circuit to `destination`. If it may have one, it counts from now on.
+    pub(super) fn connect(
+        &mut self,
+        source: &P,
+        source_connection: C,
+        origin: Origin,
+        destination: &P,
+        now: Timestamp,
+    ) -> Result<Accepted<P, C>, Denial> {
+        if !self.connections.contains(&source_connection) {
+            return Err(Denial::SourceGone);
+        }
+        if source == destination {
+            return Err(Denial::ToItself);
+        }
+        let known = self.links(source, now).next().is_some();
+        let in_time = match known {
+            true => self.known_peers.take(source, now),
+            false => self.connecting_peers.take(source, now) && self.connecting_hosts.take(&origin.host, now),
+        };
+        if !in_time {
+            return Err(Denial::ConnectingTooFast);
+        }
+        let link = self.links(destination, now).last().map(|link| link.connection);
+        let destination_connection = link.ok_or(Denial::NoReservation)?;
+        let evicted = self.make_room(source, origin, destination, now)?;
+        let id = CircuitId(self.next_id);
+        self.next_id += 1;
+        let circuit = Circuit {
+            source: source.clone(),
+            destination: destination.clone(),
+            source_connection,
+            destination_connection,
+            origin,
+            opened: None,
+            asked: now,
+            last_active: now,
+        };
+        self.ends_at(self.end_of(&circuit).0);
+        self.circuits.insert(id, circuit);
+        Ok(Accepted { id, destination: destination_connection, evicted })
+    }
+
+    /// Both sides of a circuit agree. Gives it, unless it is gone.
+    pub(super) fn opened(&mut self, id: CircuitId, now: Timestamp) -> Option<&Circuit<P, C>> {
+        let circuit = self.circuits.get_mut(&id)?;
+        (circuit.opened, circuit.last_active) = (Some(now), now);
+        let (end, _) = self.end_of(self.circuits.get(&id)?);
+        self.ends_at(end);
+        self.circuits.get(&id)
+    }
+
+    /// Bytes went through a circuit, the last ones then.
+    pub(super) fn active(&mut self, id: CircuitId, at: Timestamp) {
+        if let Some(circuit) = self.circuits.get_mut(&id) {
+            circuit.last_active = circuit.last_active.max(at);
+        }
+    }
+
+    /// A circuit ended, or was never made. Gives what it was, unless that is known already.
+    pub(super) fn remove(&mut self, id: CircuitId) -> Option<Circuit<P, C>> {
+        self.circuits.remove(&id)
+    }
+
+    /// A connection closed, and with it all that was on it. A request whose destination
+    /// is gone stays until its exchange has failed, which answers the source.
+    pub(super) fn connection_closed(&mut self, peer: &P, connection: C) -> Changes<P, C> {
+        self.connections.remove(&connection);
+        let mut reservations = Vec::new();
+        if let Some(links) = self.reservations.get_mut(peer) {
+            links.retain(|link| link.connection != connection);
+            if links.is_empty() {
+                self.reservations.remove(peer);
+                reservations.push(peer.clone());
+            }
+        }
+        let circuits = self.end_circuits(|circuit| {
+            let source_gone = circuit.source_connection == connection;
+            let destination_gone = circuit.destination_connection == connection && circuit.opened.is_some();
+            (source_gone || destination_gone).then_some(CircuitEnd::ConnectionLost)
+        });
+        Changes { reservations, released: Vec::new(), circuits }
+    }
+
+    /// When [`Table::expire`] may have something to do.
+    pub(super) fn next_end(&self) -> Option<Timestamp> {
+        self.next_end
+    }
+
+    /// Ends what is over: reservations, circuits that are idle or old, and requests
+    /// that came to nothing. It has to be told of activity first, as [`Table::connect`] has.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Changes<P, C> {
+        let (mut reservations, mut released) = (Vec::new(), Vec::new());
+        self.reservations.retain(|peer, links| {
+            released.extend(links.extract_if(.., |link| link.expires <= now).map(|link| (peer.clone(), link.connection)));
+            if links.is_empty() {
+                reservations.push(peer.clone());
+            }
+            !links.is_empty()
+        });
+        let ended: Vec<_> = self.circuits.iter().map(|(id, circuit)| (*id, self.end_of(circuit))).collect();
+        let over: HashMap<_, _> = ended.into_iter().filter(|(_, (at, _))| *at <= now).map(|(id, (_, why))| (id, why)).collect();
+        let circuits = self.end_circuits_by_id(over);
+        let links = self.reservations.values().flatten().map(|link| link.expires);
+        self.next_end = links.chain(self.circuits.values().map(|circuit| self.end_of(circuit).0)).min();
+        Changes { reservations, released, circuits }
+    }
+
+    fn links(&self, peer: &P, now: Timestamp) -> impl Iterator<Item = &Link<C>> {
+        self.reservations.get(peer).into_iter().flatten().filter(move |link| link.expires > now)
+    }
+
+    fn ends_at(&mut self, at: Timestamp) {
+        self.next_end = Some(self.next_end.map_or(at, |next| next.min(at)));
+    }
+
+    fn end_of(&self, circuit: &Circuit<P, C>) -> (Timestamp, CircuitEnd) {
+        match circuit.opened {
+            None => (circuit.asked + PENDING_TIMEOUT, CircuitEnd::Closed),
+            Some(opened) => {
+                let idle = circuit.last_active + self.config.circuit_idle_timeout;
+                let old = opened + self.config.max_circuit_duration;
+                if idle < old { (idle, CircuitEnd::Idle) } else { (old, CircuitEnd::Lifetime) }
+            }
+        }
+    }
+
+    /// Whether there is room for one circuit more, or can be made.
+    fn make_room(&mut self, source: &P, origin: Origin, destination: &P, now: Timestamp) -> Result<Option<Ended<P, C>>, Denial> {
+        let count = |of: &dyn Fn(&Circuit<P, C>) -> bool| self.circuits.values().filter(|circuit| of(circuit)).count();
+        let config = &self.config;
+        if count(&|other| other.source == *source) >= config.max_circuits_per_peer {
+            return Err(Denial::TooManyCircuitsOfPeer);
+        }
+        if count(&|other| other.origin.host == origin.host) >= config.max_circuits_per_ip {
+            return Err(Denial::TooManyCircuitsOfAddress);
+        }
+        if count(&|other| other.origin.prefix == origin.prefix) >= config.max_circuits_per_prefix {
+            return Err(Denial::TooManyCircuitsOfPrefix);
+        }
+        let between = |other: &Circuit<P, C>| other.origin.host == origin.host && other.destination == *destination;
+        if count(&between) >= config.max_circuits_per_ip_to_destination {
+            return Err(Denial::TooManyCircuitsOfAddressToDestination);
+        }
+        let (victim, full) = if count(&|other| other.destination == *destination) >= config.max_circuits_per_destination {
+            let victim = self.evictable(origin, now, |circuit| circuit.destination == *destination);
+            (victim, Denial::TooManyCircuitsToDestination)
+        } else if self.circuits.len() >= config.max_circuits {
+            (self.evictable(origin, now, |_| true), Denial::TooManyCircuits)
+        } else {
+            return Ok(None);
+        };
+        let id = victim.ok_or(full)?;
+        Ok(self.circuits.remove(&id).map(|circuit| Ended { id, circuit, reason: CircuitEnd::Evicted }))
+    }
+
+    /// The circuit that may go for one from `origin`: of those that have been silent,
+    /// the most silent one of the /24 or /48 that has the most. The newcomer's block must
+    /// have fewer, also with the new one: otherwise those who come last would push out
+    /// those who were there.
+    fn evictable(&self, origin: Origin, now: Timestamp, among: impl Fn(&Circuit<P, C>) -> bool) -> Option<CircuitId> {
+        let mut crowds: HashMap<_, usize> = HashMap::new();
+        for circuit in self.circuits.values().filter(|circuit| among(circuit)) {
+            *crowds.entry(circuit.origin.prefix).or_default() += 1;
+        }
+        let ours = crowds.get(&origin.prefix).copied().unwrap_or_default() + 1;
+        let silent = |circuit: &Circuit<P, C>| circuit.opened.is_some() && now.since(circuit.last_active) >= EVICTABLE_AFTER;
+        self.circuits
+            .iter()
+            .filter(|(_, circuit)| among(circuit) && silent(circuit))
+            .map(|(id, circuit)| (crowds[&circuit.origin.prefix], now.since(circuit.last_active), *id))
+            .filter(|(crowd, ..)| *crowd > ours)
+            .max()
+            .map(|(.., id)| id)
+    }
+
+    fn end_circuits(&mut self, why: impl Fn(&Circuit<P, C>) -> Option<CircuitEnd>) -> Vec<Ended<P, C>> {
+        let over = self.circuits.iter().filter_map(|(id, circuit)| Some((*id, why(circuit)?))).collect();
+        self.end_circuits_by_id(over)
+    }
+
+    fn end_circuits_by_id(&mut self, over: HashMap<CircuitId, CircuitEnd>) -> Vec<Ended<P, C>> {
+        let end = |(id, reason)| Some(Ended { id, circuit: self.circuits.remove(&id)?, reason });
+        over.into_iter().filter_map(end).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What runs beside the swarm, and what it comes to.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use libp2p::{PeerId, Stream, swarm::ConnectionId};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::{AbortHandle, JoinSet},
+};
+
+use super::{denial::Denial, exchange::Ask, meter::Meter, origin::Origin, table::CircuitId};
+use crate::CircuitEnd;
+
+/// What a task beside the swarm came to.
+pub(super) enum Done {
+    /// A peer asks for something, and waits.
+    Asked { by: Asker, stream: Stream, ask: Ask },
+    /// The destination agrees, and the source knows it.
+    Joined { id: CircuitId, source: Stream, destination: Stream },
+    /// It came to nothing; the source waits for the reason.
+    NotJoined { id: CircuitId, source: Stream, place: OwnedSemaphorePermit, denial: Denial },
+    /// A circuit has ended.
+    Ended { id: CircuitId, why: CircuitEnd },
+    /// There is nothing more to do.
+    Answered,
+}
+
+/// Who asks, and from where.
+pub(super) struct Asker {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    /// `None` for a circuit.
+    pub(super) origin: Option<Origin>,
+    /// One of the connection's places for requests, taken until the answer is given.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// The task and the counters of a circuit; dropped, it ends the task, and with it the
+/// circuit's streams.
+pub(super) struct Running {
+    task: AbortHandle,
+    meter: Arc<Meter>,
+}
+
+impl Running {
+    pub(super) fn new(task: AbortHandle, meter: Arc<Meter>) -> Self {
+        Self { task, meter }
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// All tasks; they end when this is dropped.
+#[derive(Default)]
+pub(super) struct Tasks(JoinSet<Done>);
+
+impl Tasks {
+    pub(super) fn spawn(&mut self, task: impl Future<Output = Done> + Send + 'static) -> AbortHandle {
+        self.0.spawn(task)
+    }
+
+    /// The next one that is done. If one panicked, so does this: nobody else would see it.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        while let Some(joined) = ready!(self.0.poll_join_next(cx)) {
+            match joined {
+                Ok(done) => return Poll::Ready(done),
+                Err(error) => {
+                    // Those that were aborted are of no interest.
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
