@@ -16,7 +16,13 @@ use tokio::{
 };
 
 use crate::{
-    ControlError, GatewayEvent, Hold, NodeControl, control::NodeState, gateway::Shared, inbound::not_here, pipe, sessions::Place,
+    ControlError, GatewayEvent, Hold, NodeControl,
+    activity::Activity,
+    control::NodeState,
+    gateway::Shared,
+    inbound::{not_here, pass_panic_on},
+    pipe,
+    sessions::Place,
 };
 
 /// Time for kaspad to come once it was asked to dial; its connection manager
@@ -72,6 +78,7 @@ pub(crate) async fn keep(
         ListenError::Bind { address: local.to_string(), cause }
     })?;
     listening(local);
+    shared.sessions.pin(&peer);
     let control = shared.control.clone();
     let remote = Arc::new(Remote { shared, reach, local, parked: Mutex::default(), taken: Notify::new() });
     let dialling = async {
@@ -101,7 +108,7 @@ impl Remote {
     }
 
     fn refused(&self, cause: String) {
-        self.shared.report(GatewayEvent::GatewayRefused { peer: self.peer().clone(), cause });
+        self.shared.refuse(Direction::Outbound, self.peer(), cause);
     }
 
     /// Joins what kaspad opens. kaspad dials one after the other, so each
@@ -109,12 +116,18 @@ impl Remote {
     async fn accept(self: &Arc<Self>, listener: TcpListener) {
         let mut running = JoinSet::new();
         loop {
-            let Ok((kaspad, _)) = listener.accept().await else {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(ended) = running.join_next() => {
+                    pass_panic_on(ended);
+                    continue;
+                }
+            };
+            let Ok((kaspad, _)) = accepted else {
                 // Out of file descriptors, most likely: not a reason to spin.
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            while running.try_join_next().is_some() {}
             let parked = self.parked().take();
             self.taken.notify_one();
             let remote = self.clone();
@@ -145,7 +158,8 @@ impl Remote {
             },
         };
         let hold: Hold = self.shared.table.hold(self.peer(), (self.shared.clock)()).map_err(|error| error.to_string())?;
-        pipe::run(hold, Direction::Outbound, stream, kaspad, place, |event| self.shared.report(event)).await;
+        let (clock, report) = (self.shared.uptime, |event| self.shared.report(event));
+        pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
         Ok(())
     }
 
@@ -153,7 +167,8 @@ impl Remote {
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.reach.reach().await?;
-        let place = self.shared.sessions.enter(self.peer(), None, stream.path());
+        let activity = Arc::new(Activity::new(stream.counters(), self.shared.uptime.now()));
+        let place = self.shared.sessions.enter(self.peer(), None, stream.path(), activity);
         Ok(place.map(|place| Parked { stream, place }))
     }
 

@@ -7,17 +7,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockTransportPolicy};
 use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
-use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, peer};
+use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-
-/// Nothing may come: the stream has been closed.
-async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
-    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.expect("a close").unwrap_or(0), 0);
-}
 
 #[tokio::test]
 async fn each_peer_reaches_kaspad_from_its_own_stable_address() {
@@ -155,7 +150,7 @@ async fn a_node_that_kaspad_has_twice_is_noticed() {
     let dialer = desk.serve(2);
     let _stream = dial(&dialer).await;
     let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
-    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address };
+    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address, round_trip: None };
     node.change(|snapshot: &mut NodeSnapshot| snapshot.peers = vec![at(from), at(([192, 0, 2, 1], 16511).into())]);
     desk.follow();
     let told = desk.wait(|event| matches!(event, GatewayEvent::SeenTwice { .. })).await;

@@ -73,7 +73,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     in_background(&mut tasks, move_when_punched(gateway.clone(), network.events()));
     in_background(&mut tasks, reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), network.listener());
-    in_background(&mut tasks, async move { serving.serve(listener).await });
+    in_background(&mut tasks, async move { drop(serving.serve(listener).await) });
     in_background(&mut tasks, async move { following.follow().await });
     let warn = printer.clone();
     in_background(&mut tasks, table.clone().keep_saved(move |error| warn.warning(&error.to_string())));

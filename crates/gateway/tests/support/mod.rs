@@ -1,5 +1,8 @@
 //! A gateway with its surroundings in memory.
 
+// Each test file uses what it needs of this.
+#![allow(dead_code)]
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -14,8 +17,11 @@ use kaspath_domain::{
     DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress, TransportPolicy,
     memory::{FixedPolicy, MemoryDialer, memory_network},
 };
-use kaspath_gateway::{ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach};
+use kaspath_gateway::{
+    CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach,
+};
 use tokio::{
+    io::AsyncReadExt,
     sync::{Mutex as AsyncMutex, mpsc},
     task::JoinSet,
     time::timeout,
@@ -33,6 +39,11 @@ pub(crate) fn free_port() -> u16 {
 
 pub(crate) fn let_all_in() -> Arc<dyn TransportPolicy> {
     Arc::new(FixedPolicy::default())
+}
+
+/// Nothing may come: the stream has been closed.
+pub(crate) async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.expect("a close").unwrap_or(0), 0);
 }
 
 async fn dial_over(dialer: &MemoryDialer, route: Route) -> DuplexStream {
@@ -127,10 +138,33 @@ impl NodeControl for Node {
     }
 }
 
+/// A gateway of peer 1 on simnet.
+pub(crate) fn gateway(
+    kaspad: SocketAddr,
+    policy: Arc<dyn TransportPolicy>,
+    node: Option<Arc<Node>>,
+    report: impl Fn(GatewayEvent) + Send + Sync + 'static,
+) -> Gateway {
+    Gateway::new(GatewayParts {
+        local: peer(1),
+        kaspad,
+        network: "simnet".into(),
+        port: free_port(),
+        table: Arc::new(PeerTable::in_memory()),
+        newcomers: 16,
+        policy,
+        control: node.map(|node| node as Arc<dyn NodeControl>),
+        clock: Arc::new(Timestamp::default),
+        report: Arc::new(report),
+    })
+}
+
 /// A gateway of peer 1 on simnet, and what it reports.
 pub(crate) struct Desk {
     gateway: Gateway,
     events: mpsc::UnboundedReceiver<GatewayEvent>,
+    /// A listener without a dialer ends, and its sessions with it.
+    dialers: Vec<MemoryDialer>,
     running: JoinSet<()>,
 }
 
@@ -145,21 +179,10 @@ impl Desk {
 
     pub(crate) fn with(kaspad: SocketAddr, policy: Arc<dyn TransportPolicy>, node: Option<Arc<Node>>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let gateway = Gateway::new(GatewayParts {
-            local: peer(1),
-            kaspad,
-            network: "simnet".into(),
-            port: free_port(),
-            table: Arc::new(PeerTable::in_memory()),
-            newcomers: 16,
-            policy,
-            control: node.map(|node| node as Arc<dyn NodeControl>),
-            clock: Arc::new(Timestamp::default),
-            report: Arc::new(move |event| {
-                let _ = sender.send(event);
-            }),
+        let gateway = gateway(kaspad, policy, node, move |event| {
+            let _ = sender.send(event);
         });
-        Self { gateway, events, running: JoinSet::new() }
+        Self { gateway, events, dialers: Vec::new(), running: JoinSet::new() }
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -169,8 +192,9 @@ impl Desk {
     /// What a peer with that number calls the gateway by.
     pub(crate) fn serve(&mut self, caller: u8) -> MemoryDialer {
         let (dialer, listener) = memory_network(peer(caller));
+        self.dialers.push(dialer.clone());
         let gateway = self.gateway.clone();
-        self.running.spawn(async move { gateway.serve(Arc::new(listener)).await });
+        self.running.spawn(async move { drop(gateway.serve(Arc::new(listener)).await) });
         dialer
     }
 
@@ -199,6 +223,18 @@ impl Desk {
             }
         };
         timeout(DEADLINE, waiting).await.expect("the event comes in time")
+    }
+
+    /// What has come already.
+    pub(crate) fn drain(&mut self) -> Vec<GatewayEvent> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+
+    /// Waits for the end of a session; whose, and why.
+    pub(crate) async fn closed(&mut self) -> (PeerIdentity, CloseReason) {
+        let event = self.wait(|event| matches!(event, GatewayEvent::GatewayClosed { .. })).await;
+        let GatewayEvent::GatewayClosed { peer, reason, .. } = event else { unreachable!() };
+        (peer, reason)
     }
 
     /// The cause of the next refusal.
