@@ -10,8 +10,9 @@ use crate::{group::Group, sessions::Standing};
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
-/// A session without a handshake after so long gives its place up to whoever asks;
-/// a peer on the other side of the world, over a relay, needs less.
+/// A session without a handshake after so long gives its place up to whoever asks. A
+/// peer on the other side of the world, over a relay, needs less if its kaspad comes
+/// at once; else it tries again.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
 
 /// The peers whose sessions must end so that `newcomer` may stay beside the rest of

@@ -1,6 +1,7 @@
 //! The gateway: what its parts share, and its three jobs.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -17,7 +18,7 @@ use crate::{
     control::{self, NodeState},
     inbound,
     newcomers::Newcomers,
-    outbound,
+    outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::Sessions,
@@ -53,7 +54,7 @@ pub struct GatewayParts {
 
 /// Stands between private peers and one kaspad. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Shared>);
+pub struct Gateway(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) kaspad: SocketAddr,
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) node: watch::Sender<NodeState>,
     pub(crate) newcomers: Mutex<Newcomers>,
     pub(crate) rates: Mutex<SessionRates>,
+    /// The system's list of sockets.
+    pub(crate) sockets: fn() -> io::Result<String>,
     /// Of inbound peers, and of those that kaspad is to reach.
     refusals: [Mutex<Refusals>; 2],
     /// Wall time, which bans and newcomers go by.
@@ -127,6 +130,7 @@ impl Gateway {
             node: watch::channel(NodeState::default()).0,
             rates: Mutex::new(SessionRates::new(newcomers)),
             newcomers: Mutex::new(Newcomers::new(newcomers)),
+            sockets: owner::sockets,
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             clock,
             uptime: Clock(Instant::now()),

@@ -19,6 +19,7 @@
 //! | `activity` | what a session's own bytes show of it |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | kaspad's connection to a peer |
+//! | `owner` | which local user a connection to a peer's address belongs to |
 //! | `pump`, `pipe` | the bytes between the two |
 //! | `control` | what is asked of kaspad's RPC, a port of this crate |
 
@@ -33,6 +34,7 @@ mod group;
 mod inbound;
 mod newcomers;
 mod outbound;
+mod owner;
 mod pipe;
 mod pump;
 mod rates;

@@ -21,13 +21,15 @@ use crate::{
     control::NodeState,
     gateway::Shared,
     inbound::{not_here, pass_panic_on},
-    pipe,
+    owner, pipe,
     sessions::Place,
 };
 
 /// Time for kaspad to come once it was asked to dial; its connection manager
 /// may be busy with other dials.
 const KASPAD_COMES: Duration = Duration::from_secs(15);
+/// Connections to a peer's address that are looked at at once; kaspad opens one.
+const MAX_CONNECTIONS: usize = 16;
 /// A session shorter than this counts as a failure for the cadence.
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -123,25 +125,40 @@ impl Remote {
                     continue;
                 }
             };
-            let Ok((kaspad, _)) = accepted else {
+            let Ok((kaspad, from)) = accepted else {
                 // Out of file descriptors, most likely: not a reason to spin.
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let parked = self.parked().take();
-            self.taken.notify_one();
+            // Dropping a connection fails kaspad's dial fast; it tries again by itself.
+            if running.len() >= MAX_CONNECTIONS {
+                continue;
+            }
             let remote = self.clone();
             running.spawn(async move {
                 let _ = kaspad.set_nodelay(true);
-                if let Err(cause) = remote.join(kaspad, parked).await {
-                    // Dropping kaspad's connection fails its dial fast; it tries again by itself.
+                let joined = match remote.may_join(from).await {
+                    Ok(()) => remote.join(kaspad).await,
+                    Err(cause) => Err(cause),
+                };
+                if let Err(cause) = joined {
                     remote.refused(cause);
                 }
             });
         }
     }
 
-    async fn join(&self, kaspad: TcpStream, parked: Option<Parked>) -> Result<(), String> {
+    /// Whether whoever connected may have what is the peer's.
+    async fn may_join(&self, from: SocketAddr) -> Result<(), String> {
+        let sockets = self.shared.sockets;
+        let listed = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
+        // Without a list there is no telling, and no local user can take it away.
+        owner::may_join(&listed.unwrap_or_default(), self.shared.kaspad, self.local, from)
+    }
+
+    async fn join(&self, kaspad: TcpStream) -> Result<(), String> {
+        let parked = self.parked().take();
+        self.taken.notify_one();
         if let Some(cause) = self.shared.closed() {
             return Err(cause);
         }
@@ -269,3 +286,6 @@ enum DialFailure {
     NotAllowed(String),
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;

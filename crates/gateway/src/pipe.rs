@@ -18,8 +18,9 @@ use crate::{CloseReason, GatewayEvent, Hold, activity::Activity, gateway::Clock,
 /// half a connection, and a peer must not hold a place with one.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
-/// only from the peer's request on: it waits for ever for that.
-const FIRST_BYTES: Duration = Duration::from_secs(10);
+/// only from the peer's request on: it waits for ever for that. A peer's gateway may
+/// open its stream 15 s before its kaspad comes ([`crate::outbound`]).
+const FIRST_BYTES: Duration = Duration::from_secs(20);
 /// A peer that sends nothing for so long is gone: kaspad pings every 120 s and ends
 /// the session itself if no answer comes in another 120 s.
 const IDLE: Duration = Duration::from_secs(300);

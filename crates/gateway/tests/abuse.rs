@@ -80,7 +80,7 @@ async fn a_stream_that_says_nothing_does_not_keep_its_place() {
     // kaspad's HTTP/2 settings come at once, whoever calls.
     connection.write_all(b"settings").await.unwrap();
     timeout(DEADLINE, silent.read_exact(&mut [0; 8])).await.unwrap().unwrap();
-    pass(Duration::from_secs(10)).await;
+    pass(Duration::from_secs(20)).await;
     assert_eq!(desk.closed().await, (peer(2), CloseReason::NoHandshake));
     is_closed(&mut silent).await;
     is_closed(&mut connection).await;
@@ -129,7 +129,7 @@ async fn a_session_that_kaspad_does_not_count_as_a_peer_ends() {
     let (_real, connection) = talk(&desk.serve(2), &kaspad).await;
     // Keeps HTTP/2 alive and never sends a Version message.
     let (mut fake, _) = talk(&desk.serve(3), &kaspad).await;
-    pass(Duration::from_secs(31)).await;
+    pass(Duration::from_secs(46)).await;
     // A kaspad that lists none of them is perhaps not theirs.
     desk.wait(|event| matches!(event, GatewayEvent::KaspadUp { .. })).await;
     let listed = NodePeer { id: "real".into(), address: connection.peer_addr().unwrap(), round_trip: None };

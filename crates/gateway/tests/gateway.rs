@@ -99,10 +99,19 @@ async fn where_the_rpc_forbids_it_that_is_told_once() {
     let (dialer, _listener) = memory_network(peer(1));
     let node = Arc::new(Node::on("simnet"));
     node.forbid(ControlError::NotAllowed("safe mode".into()));
-    let mut desk = Desk::controlled(node);
+    let mut desk = Desk::controlled(node.clone());
     desk.keep(by_memory(peer(2), dialer)).await;
     desk.follow();
-    desk.wait(|event| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode")).await;
+    let is_told = |event: &GatewayEvent| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode");
+    desk.wait(is_told).await;
+    // Asked again after each restart of kaspad, it still forbids it.
+    for _ in 0..2 {
+        node.asked().await;
+        node.set_down(true);
+        desk.wait(|event| matches!(event, GatewayEvent::KaspadDown { .. })).await;
+        node.set_down(false);
+    }
+    assert_eq!(desk.seen.iter().filter(|event| is_told(event)).count(), 1);
 }
 
 #[tokio::test]

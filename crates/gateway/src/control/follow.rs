@@ -16,8 +16,9 @@ use crate::{CloseReason, GatewayEvent, gateway::Shared};
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A session that kaspad does not list as a peer after so long has no handshake to
-/// show: kaspad gives one 16 s, but only from the peer's request on.
-const UNLISTED: Duration = Duration::from_secs(30);
+/// show: kaspad gives one 16 s, but only from the peer's request on, and the peer's own
+/// kaspad may take 15 s to make that.
+const UNLISTED: Duration = Duration::from_secs(45);
 
 /// Follows kaspad. Runs until it is dropped.
 pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {

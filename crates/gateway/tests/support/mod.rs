@@ -98,6 +98,7 @@ impl Reach for ByMemory {
 pub(crate) struct Node {
     snapshot: Mutex<NodeSnapshot>,
     forbidden: Mutex<Option<ControlError>>,
+    down: AtomicBool,
     asks: mpsc::UnboundedSender<SocketAddr>,
     asked: AsyncMutex<mpsc::UnboundedReceiver<SocketAddr>>,
 }
@@ -106,7 +107,13 @@ impl Node {
     pub(crate) fn on(network: &str) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
         let snapshot = NodeSnapshot { network: network.into(), ..NodeSnapshot::default() };
-        Self { snapshot: Mutex::new(snapshot), forbidden: Mutex::default(), asks, asked: AsyncMutex::new(asked) }
+        Self {
+            snapshot: Mutex::new(snapshot),
+            forbidden: Mutex::default(),
+            down: AtomicBool::default(),
+            asks,
+            asked: AsyncMutex::new(asked),
+        }
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut NodeSnapshot)) {
@@ -115,6 +122,10 @@ impl Node {
 
     pub(crate) fn forbid(&self, error: ControlError) {
         *self.forbidden.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// The next address that it was asked to dial.
@@ -126,15 +137,15 @@ impl Node {
 #[async_trait]
 impl NodeControl for Node {
     async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(ControlError::Unreachable("it is down".into()));
+        }
         Ok(self.snapshot.lock().unwrap().clone())
     }
 
     async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
-        if let Some(error) = self.forbidden.lock().unwrap().clone() {
-            return Err(error);
-        }
         self.asks.send(address).unwrap();
-        Ok(())
+        self.forbidden.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -163,6 +174,8 @@ pub(crate) fn gateway(
 pub(crate) struct Desk {
     gateway: Gateway,
     events: mpsc::UnboundedReceiver<GatewayEvent>,
+    /// All that were waited for, and those before them.
+    pub(crate) seen: Vec<GatewayEvent>,
     /// A listener without a dialer ends, and its sessions with it.
     dialers: Vec<MemoryDialer>,
     running: JoinSet<()>,
@@ -182,7 +195,7 @@ impl Desk {
         let gateway = gateway(kaspad, policy, node, move |event| {
             let _ = sender.send(event);
         });
-        Self { gateway, events, dialers: Vec::new(), running: JoinSet::new() }
+        Self { gateway, events, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -213,13 +226,12 @@ impl Desk {
 
     pub(crate) async fn wait(&mut self, wanted: impl Fn(&GatewayEvent) -> bool) -> GatewayEvent {
         let waiting = async {
-            let mut seen = Vec::new();
             loop {
                 let event = self.events.recv().await.unwrap();
+                self.seen.push(event.clone());
                 if wanted(&event) {
                     return event;
                 }
-                seen.push(event);
             }
         };
         timeout(DEADLINE, waiting).await.expect("the event comes in time")
