@@ -36,9 +36,13 @@ impl Kaspad {
     }
 
     fn run(&self, dir: &Path) -> Running {
+        self.run_with(dir, &["--simnet", &self.listen])
+    }
+
+    fn run_with(&self, dir: &Path, flags: &[&str]) -> Running {
         let kaspad = self.program.to_str().unwrap();
-        let args = ["run", "--log-format", "json", "-l", "/ip4/127.0.0.1/tcp/0", "--", kaspad, "--simnet", &self.listen];
-        Running::start(&args, dir)
+        let ours = ["run", "--log-format", "json", "-l", "/ip4/127.0.0.1/tcp/0", "--", kaspad];
+        Running::start(&[&ours[..], flags].concat(), dir)
     }
 
     fn log(&self) -> String {
@@ -65,6 +69,17 @@ fn kaspad_gets_its_flags_and_ends_with_the_program() {
     assert_eq!(kaspad.log().trim(), format!("started --simnet {} --rpclisten-json=127.0.0.1:18510", kaspad.listen));
     assert_eq!(running.stop(), 0);
     assert!(kaspad.log().ends_with("told\n"), "{}", kaspad.log());
+}
+
+/// kaspad's own default is to listen everywhere and to ask the router for a port.
+#[test]
+fn a_kaspad_that_its_owner_lets_listen_everywhere_still_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let kaspad = Kaspad::in_dir(dir.path());
+    let running = kaspad.run_with(dir.path(), &["--devnet", "--utxoindex"]);
+    let started = running.wait_event("kaspad-started");
+    assert_eq!(started["args"], serde_json::json!(["--devnet", "--utxoindex", "--rpclisten-json=127.0.0.1:18610"]));
+    assert_eq!(running.stop(), 0);
 }
 
 #[test]
@@ -101,7 +116,8 @@ fn what_cannot_work_ends_at_once_and_says_why() {
     let on_taken = format!("--listen={}", taken.local_addr().unwrap());
     for (command, code, expected) in [
         (vec![program, "--simnet", &kaspad.listen, "--fail"], 1, "kaspad ended at once"),
-        (vec!["/nonexistent/kaspad", "--simnet", &kaspad.listen], 1, "cannot run /nonexistent/kaspad"),
+        (vec!["/nonexistent/kaspad", "--simnet", &kaspad.listen], 1, "cargo install kaspad"),
+        (vec!["no-such-kaspad", "--simnet", &kaspad.listen], 1, "neither on the PATH"),
         (vec![program, "--simnet", &on_taken], 1, "listens at"),
         (vec![program, "--simnet", "--listen=[::]"], 2, "use 0.0.0.0 or 127.0.0.1"),
         (vec![program, "--simnet", "--testnet"], 2, "keep one of"),
@@ -111,5 +127,8 @@ fn what_cannot_work_ends_at_once_and_says_why() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{command:?}: {text}");
         assert!(text.contains(expected), "{command:?}: {text}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let is_missing = command[0] != program;
+        assert!(!(is_missing && printed.contains("started")), "{command:?}: {printed}");
     }
 }

@@ -6,6 +6,30 @@ use std::{
 use kaspath_domain::{Direction, Path, PeerIdentity};
 use serde::Serialize;
 
+/// Why a peer's stream and kaspad were parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseReason {
+    /// One end closed, or its connection broke.
+    Closed,
+    /// Another session with the peer has taken its place.
+    Replaced,
+    /// kaspad has banned the peer.
+    Banned,
+    /// It begins again on a direct path.
+    Moving,
+    /// All places were taken, and it was the least useful session.
+    Evicted,
+    /// No handshake came from both sides in time.
+    NoHandshake,
+    /// The peer sent nothing for minutes.
+    Idle,
+    /// kaspad does not have the peer among its own, long after its session began.
+    NotKaspadsPeer,
+    /// The gateway ends.
+    ShuttingDown,
+}
+
 /// Something that happened at the gateway. The serialized form is stable.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -27,6 +51,8 @@ pub enum GatewayEvent {
         peer: PeerIdentity,
         /// The address by which kaspad knows it.
         address: Ipv4Addr,
+        /// Why.
+        reason: CloseReason,
         /// How long they were joined.
         #[serde(serialize_with = "kaspath_domain::time::seconds")]
         after: Duration,
@@ -35,12 +61,15 @@ pub enum GatewayEvent {
         /// Bytes from kaspad to the peer.
         to_peer: u64,
     },
-    /// A peer was not let in, or not reached, or kaspad was not.
+    /// A peer was not let in, or not reached, or kaspad was not. How often this is
+    /// reported is limited, by peer and for all peers.
     GatewayRefused {
         /// The peer.
         peer: PeerIdentity,
         /// Why.
         cause: String,
+        /// Refusals, of any peer, that were not reported since the last that was.
+        omitted: u64,
     },
     /// A relayed session is ended, to be begun again over the direct path that
     /// stands now.

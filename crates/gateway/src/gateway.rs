@@ -1,21 +1,31 @@
 //! The gateway: what its parts share, and its three jobs.
 
 use std::{
+    io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use kaspath_domain::{ListenError, PeerIdentity, StreamListener, Timestamp, TransportPolicy};
-use tokio::sync::watch;
+use kaspath_domain::{Direction, ListenError, PeerIdentity, StreamListener, Timestamp, TransportPolicy};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::{
-    GatewayEvent, NodeControl, PeerTable, Reach,
+    CloseReason, GatewayEvent, NodeControl, PeerTable, Reach,
     control::{self, NodeState},
     inbound,
     newcomers::Newcomers,
-    outbound,
+    outbound, owner,
+    rates::SessionRates,
+    refusals::Refusals,
     sessions::Sessions,
 };
+
+/// Time for all sessions to end in order.
+const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -44,7 +54,7 @@ pub struct GatewayParts {
 
 /// Stands between private peers and one kaspad. Cheap to clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Shared>);
+pub struct Gateway(pub(crate) Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) kaspad: SocketAddr,
@@ -56,13 +66,43 @@ pub(crate) struct Shared {
     pub(crate) control: Option<Arc<dyn NodeControl>>,
     pub(crate) node: watch::Sender<NodeState>,
     pub(crate) newcomers: Mutex<Newcomers>,
+    pub(crate) rates: Mutex<SessionRates>,
+    /// The system's list of sockets.
+    pub(crate) sockets: fn() -> io::Result<String>,
+    /// Of inbound peers, and of those that kaspad is to reach.
+    refusals: [Mutex<Refusals>; 2],
+    /// Wall time, which bans and newcomers go by.
     pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What sessions and rates go by.
+    pub(crate) uptime: Clock,
     report: Arc<dyn Fn(GatewayEvent) + Send + Sync>,
+}
+
+/// Time since the gateway was made: it never steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn now(self) -> Timestamp {
+        Timestamp::from_epoch(self.0.elapsed())
+    }
 }
 
 impl Shared {
     pub(crate) fn report(&self, event: GatewayEvent) {
         (self.report)(event);
+    }
+
+    /// Reports that a peer is refused, unless there were too many such reports.
+    pub(crate) fn refuse(&self, direction: Direction, peer: &PeerIdentity, cause: String) {
+        let refusals = match direction {
+            Direction::Inbound => &self.refusals[0],
+            Direction::Outbound => &self.refusals[1],
+        };
+        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.uptime.now());
+        if let Some(omitted) = reported {
+            self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
+        }
     }
 
     /// Why no peer may be joined to kaspad now, if so.
@@ -79,15 +119,30 @@ impl Gateway {
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts { local, kaspad, network, port, table, newcomers, policy, control, clock, report } = parts;
         let sessions = Sessions::new(local);
-        let (node, newcomers) = (watch::channel(NodeState::default()).0, Mutex::new(Newcomers::new(newcomers)));
-        Self(Arc::new(Shared { kaspad, network, port, table, sessions, policy, control, node, newcomers, clock, report }))
+        Self(Arc::new(Shared {
+            kaspad,
+            network,
+            port,
+            table,
+            sessions,
+            policy,
+            control,
+            node: watch::channel(NodeState::default()).0,
+            rates: Mutex::new(SessionRates::new(newcomers)),
+            newcomers: Mutex::new(Newcomers::new(newcomers)),
+            sockets: owner::sockets,
+            refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
+            clock,
+            uptime: Clock(Instant::now()),
+            report,
+        }))
     }
 
     /// Joins every stream that a peer opens to kaspad, coming from the peer's own
-    /// loopback address. Returns when the listener ends; dropping the future ends
-    /// the sessions as well.
-    pub async fn serve(&self, listener: Arc<dyn StreamListener>) {
-        inbound::serve(self.0.clone(), listener).await;
+    /// loopback address. Returns when the listener fails, and why; dropping the future
+    /// ends the sessions as well. Panics if a session does.
+    pub async fn serve(&self, listener: Arc<dyn StreamListener>) -> ListenError {
+        inbound::serve(self.0.clone(), listener).await
     }
 
     /// Lets kaspad reach one peer: listens on its loopback address and joins what
@@ -100,11 +155,28 @@ impl Gateway {
     }
 
     /// Follows kaspad's RPC: its bans, its network, how it is doing. Runs until it
-    /// is dropped; returns at once if there is no RPC to follow.
+    /// is dropped, also if there is no RPC to follow.
     pub async fn follow(&self) {
-        if let Some(control) = self.0.control.clone() {
-            control::follow(self.0.clone(), control).await;
+        match self.0.control.clone() {
+            Some(control) => control::follow(self.0.clone(), control).await,
+            None => std::future::pending().await,
         }
+    }
+
+    /// Ends every session in order, and waits for that, a few seconds at most. Call it
+    /// before [`Gateway::serve`] and [`Gateway::keep`] are dropped.
+    pub async fn end_sessions(&self) {
+        let mut changes = self.0.sessions.changes();
+        let ended = async {
+            loop {
+                changes.borrow_and_update();
+                self.0.sessions.end_all(CloseReason::ShuttingDown, |_, _| true);
+                if self.0.sessions.is_empty() || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(SHUTDOWN, ended).await;
     }
 
     /// A direct path to the peer has come up: a session of ours that is on a

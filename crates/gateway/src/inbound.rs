@@ -2,28 +2,35 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use kaspath_domain::{
-    Admission, AdmissionRequest, Direction, DuplexStream, PeerClass, PeerIdentity, RefuseReason, StreamListener,
-};
+use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerIdentity, RefuseReason, StreamListener};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::timeout,
 };
 
-use crate::{GatewayEvent, gateway::Shared, pipe, sessions::Place};
+use crate::{CloseReason, activity::Activity, evict, gateway::Shared, group::Group, pipe, sessions::Place};
 
 /// kaspad is on this machine: it answers at once or not at all.
 const KASPAD_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>) {
+pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>) -> ListenError {
     let mut running = JoinSet::new();
-    while let Ok(stream) = listener.accept().await {
-        while running.try_join_next().is_some() {}
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => stream,
+                Err(error) => return error,
+            },
+            Some(ended) = running.join_next() => {
+                pass_panic_on(ended);
+                continue;
+            }
+        };
         let Some(peer) = stream.info().peer.clone() else { continue };
         match admit(&shared, &peer, &stream) {
             Ok(Some(place)) => {
@@ -31,13 +38,25 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
             }
             // The session that stands is kept.
             Ok(None) => {}
-            Err(cause) => shared.report(GatewayEvent::GatewayRefused { peer, cause }),
+            Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
         }
     }
 }
 
+/// A session that panics takes the gateway with it: nobody would see it otherwise.
+pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
 fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<Place>, String> {
-    let now = (shared.clock)();
+    let (now, uptime) = ((shared.clock)(), shared.uptime.now());
+    if !lock(&shared.rates).allow_peer(peer, uptime) {
+        return Err("it begins sessions too often".to_owned());
+    }
     if let Some(cause) = shared.closed() {
         return Err(cause);
     }
@@ -45,18 +64,25 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
         return Err(RefuseReason::Banned.to_string());
     }
     let class = PeerClass::of(stream.info(), &stream.path());
-    // A peer that comes again takes the place of its own session, which is most likely dead.
-    let again = shared.sessions.contains(peer);
-    if !again {
-        let request = AdmissionRequest::beside(Some(peer.clone()), class.clone(), &shared.sessions.inbound());
-        if let Admission::Refuse(reason) = shared.policy.admit(&request, now) {
-            return Err(reason.to_string());
-        }
-    }
-    if !shared.table.knows(peer) && !shared.newcomers.lock().unwrap_or_else(PoisonError::into_inner).allow(&class, now) {
+    let group = Group::of(&class);
+    if !shared.table.knows(peer) && !lock(&shared.newcomers).allow(&group, now) {
         return Err("too many peers that were never seen before come from there".to_owned());
     }
-    Ok(shared.sessions.enter(peer, Some(class), stream.path()))
+    if !lock(&shared.rates).allow_group(&group, uptime) {
+        return Err("too many sessions begin from there, or in all".to_owned());
+    }
+    // A peer that comes again takes the place of its own session, which is most likely dead.
+    let others = shared.sessions.inbound_but(peer);
+    let evicted = evict::make_place((peer, &class), others, uptime, |request| shared.policy.admit(request, now));
+    for evicted in evicted.map_err(|reason| reason.to_string())? {
+        shared.sessions.end(&evicted, CloseReason::Evicted);
+    }
+    let activity = Arc::new(Activity::new(stream.counters(), uptime));
+    Ok(shared.sessions.enter(peer, Some(class), stream.path(), activity))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn join(shared: Arc<Shared>, peer: PeerIdentity, stream: DuplexStream, place: Place) {
@@ -67,9 +93,10 @@ async fn join(shared: Arc<Shared>, peer: PeerIdentity, stream: DuplexStream, pla
     };
     match joined.await {
         Ok((hold, connection)) => {
-            pipe::run(hold, Direction::Inbound, stream, connection, place, |event| shared.report(event)).await;
+            let (clock, report) = (shared.uptime, |event| shared.report(event));
+            pipe::run(hold, Direction::Inbound, stream, connection, place, clock, report).await;
         }
-        Err(cause) => shared.report(GatewayEvent::GatewayRefused { peer, cause }),
+        Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
     }
 }
 

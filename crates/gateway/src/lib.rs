@@ -11,27 +11,39 @@
 //! | `gateway` | what the parts share |
 //! | `table` | which peer has which loopback address, and its ban; on disk |
 //! | `sessions` | one session per peer, whoever began it |
-//! | `newcomers` | how fast one place may bring peers never seen before |
+//! | `group` | which peers may have one owner: a prefix, a relay |
+//! | `newcomers` | how fast one group may bring peers never seen before |
+//! | `rates` | how often a peer, a group and all together may begin a session |
+//! | `refusals` | which refusals are reported |
+//! | `evict` | who gives its place to another when there is none left |
+//! | `activity` | what a session's own bytes show of it |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | kaspad's connection to a peer |
+//! | `owner` | which local user a connection to a peer's address belongs to |
 //! | `pump`, `pipe` | the bytes between the two |
 //! | `control` | what is asked of kaspad's RPC, a port of this crate |
 
 #![warn(clippy::unwrap_used)]
 
+mod activity;
 mod control;
 mod events;
+mod evict;
 mod gateway;
+mod group;
 mod inbound;
 mod newcomers;
 mod outbound;
+mod owner;
 mod pipe;
 mod pump;
+mod rates;
+mod refusals;
 mod sessions;
 mod table;
 
 pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
-pub use events::GatewayEvent;
+pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::Reach;
 pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};

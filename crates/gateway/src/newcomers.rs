@@ -2,27 +2,22 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{IpPrefix, PeerClass, PeerIdentity, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Timestamp, TokenBucket, make_room};
+
+use crate::group::Group;
 
 /// Time for one more.
 const REFILL: Duration = Duration::from_secs(60);
-/// Places remembered; beyond them the one that was used longest ago is forgotten,
+/// Groups remembered; beyond them the one that was used longest ago is forgotten,
 /// which gives it a full bucket again.
-const MAX_PLACES: usize = 1024;
-
-/// Where a peer comes from, as far as identities are made there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
-    Prefix(IpPrefix),
-    Relay(PeerIdentity),
-}
+const MAX_GROUPS: usize = 1024;
 
 /// Identities cost nothing, and each one that comes in is remembered: this keeps
 /// one place from filling the memory with them. Peers known already do not count.
 pub(crate) struct Newcomers {
     /// From one place at once.
     burst: u32,
-    buckets: HashMap<Place, TokenBucket>,
+    buckets: HashMap<Group, TokenBucket>,
 }
 
 impl Newcomers {
@@ -31,27 +26,25 @@ impl Newcomers {
     }
 
     /// Whether a peer that is not known yet may come in from there now.
-    pub(crate) fn allow(&mut self, class: &PeerClass, now: Timestamp) -> bool {
-        let place = match class {
-            PeerClass::Direct { from } => Place::Prefix(IpPrefix::of(*from)),
-            PeerClass::Relayed { relay } => Place::Relay(relay.clone()),
-        };
-        make_room(&mut self.buckets, &place, MAX_PLACES, TokenBucket::last_asked);
-        let bucket = self.buckets.entry(place).or_insert_with(|| TokenBucket::new(self.burst, REFILL));
+    pub(crate) fn allow(&mut self, group: &Group, now: Timestamp) -> bool {
+        make_room(&mut self.buckets, group, MAX_GROUPS, TokenBucket::last_asked);
+        let bucket = self.buckets.entry(group.clone()).or_insert_with(|| TokenBucket::new(self.burst, REFILL));
         bucket.take(now).is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::PeerClass;
+
     use super::*;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_epoch(Duration::from_secs(seconds))
     }
 
-    fn direct(ip: [u8; 4]) -> PeerClass {
-        PeerClass::Direct { from: ip.into() }
+    fn direct(ip: [u8; 4]) -> Group {
+        Group::of(&PeerClass::Direct { from: ip.into() })
     }
 
     #[test]
@@ -70,6 +63,6 @@ mod tests {
             let [a, b] = n.to_be_bytes();
             newcomers.allow(&direct([a, b, 0, 1]), at(n.into()));
         }
-        assert_eq!(newcomers.buckets.len(), MAX_PLACES);
+        assert_eq!(newcomers.buckets.len(), MAX_GROUPS);
     }
 }

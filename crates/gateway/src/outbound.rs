@@ -16,12 +16,20 @@ use tokio::{
 };
 
 use crate::{
-    ControlError, GatewayEvent, Hold, NodeControl, control::NodeState, gateway::Shared, inbound::not_here, pipe, sessions::Place,
+    ControlError, GatewayEvent, Hold, NodeControl,
+    activity::Activity,
+    control::NodeState,
+    gateway::Shared,
+    inbound::{not_here, pass_panic_on},
+    owner, pipe,
+    sessions::Place,
 };
 
 /// Time for kaspad to come once it was asked to dial; its connection manager
 /// may be busy with other dials.
 const KASPAD_COMES: Duration = Duration::from_secs(15);
+/// Connections to a peer's address that are looked at at once; kaspad opens one.
+const MAX_CONNECTIONS: usize = 16;
 /// A session shorter than this counts as a failure for the cadence.
 const SHORT: Duration = Duration::from_secs(10);
 
@@ -72,6 +80,7 @@ pub(crate) async fn keep(
         ListenError::Bind { address: local.to_string(), cause }
     })?;
     listening(local);
+    shared.sessions.pin(&peer);
     let control = shared.control.clone();
     let remote = Arc::new(Remote { shared, reach, local, parked: Mutex::default(), taken: Notify::new() });
     let dialling = async {
@@ -101,7 +110,7 @@ impl Remote {
     }
 
     fn refused(&self, cause: String) {
-        self.shared.report(GatewayEvent::GatewayRefused { peer: self.peer().clone(), cause });
+        self.shared.refuse(Direction::Outbound, self.peer(), cause);
     }
 
     /// Joins what kaspad opens. kaspad dials one after the other, so each
@@ -109,26 +118,47 @@ impl Remote {
     async fn accept(self: &Arc<Self>, listener: TcpListener) {
         let mut running = JoinSet::new();
         loop {
-            let Ok((kaspad, _)) = listener.accept().await else {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(ended) = running.join_next() => {
+                    pass_panic_on(ended);
+                    continue;
+                }
+            };
+            let Ok((kaspad, from)) = accepted else {
                 // Out of file descriptors, most likely: not a reason to spin.
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            while running.try_join_next().is_some() {}
-            let parked = self.parked().take();
-            self.taken.notify_one();
+            // Dropping a connection fails kaspad's dial fast; it tries again by itself.
+            if running.len() >= MAX_CONNECTIONS {
+                continue;
+            }
             let remote = self.clone();
             running.spawn(async move {
                 let _ = kaspad.set_nodelay(true);
-                if let Err(cause) = remote.join(kaspad, parked).await {
-                    // Dropping kaspad's connection fails its dial fast; it tries again by itself.
+                let joined = match remote.may_join(from).await {
+                    Ok(()) => remote.join(kaspad).await,
+                    Err(cause) => Err(cause),
+                };
+                if let Err(cause) = joined {
                     remote.refused(cause);
                 }
             });
         }
     }
 
-    async fn join(&self, kaspad: TcpStream, parked: Option<Parked>) -> Result<(), String> {
+    /// Whether whoever connected may have what is the peer's.
+    async fn may_join(&self, from: SocketAddr) -> Result<(), String> {
+        let sockets = self.shared.sockets;
+        let listed = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
+        // Without a list there is no telling, and no local user can take it away.
+        owner::may_join(&listed.unwrap_or_default(), self.shared.kaspad, self.local, from)
+    }
+
+    async fn join(&self, kaspad: TcpStream) -> Result<(), String> {
+        let parked = self.parked().take();
+        self.taken.notify_one();
         if let Some(cause) = self.shared.closed() {
             return Err(cause);
         }
@@ -145,7 +175,8 @@ impl Remote {
             },
         };
         let hold: Hold = self.shared.table.hold(self.peer(), (self.shared.clock)()).map_err(|error| error.to_string())?;
-        pipe::run(hold, Direction::Outbound, stream, kaspad, place, |event| self.shared.report(event)).await;
+        let (clock, report) = (self.shared.uptime, |event| self.shared.report(event));
+        pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
         Ok(())
     }
 
@@ -153,7 +184,8 @@ impl Remote {
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.reach.reach().await?;
-        let place = self.shared.sessions.enter(self.peer(), None, stream.path());
+        let activity = Arc::new(Activity::new(stream.counters(), self.shared.uptime.now()));
+        let place = self.shared.sessions.enter(self.peer(), None, stream.path(), activity);
         Ok(place.map(|place| Parked { stream, place }))
     }
 
@@ -254,3 +286,6 @@ enum DialFailure {
     NotAllowed(String),
     Other(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,15 @@
 //! One session per peer, whoever began it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use kaspath_domain::{Direction, Path, PeerClass, PeerIdentity};
 use tokio::sync::watch;
+
+use crate::{CloseReason, activity::Activity};
 
 struct Entry {
     /// Tells a session's entry from its successor's.
@@ -14,13 +17,41 @@ struct Entry {
     direction: Direction,
     class: Option<PeerClass>,
     path: Path,
-    end: watch::Sender<bool>,
+    activity: Arc<Activity>,
+    end: watch::Sender<Option<CloseReason>>,
+}
+
+impl Entry {
+    /// Whether it has been told to end and only has not gone yet.
+    fn is_ending(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
+    /// Tells it to end; the first reason stands.
+    fn end(&self, reason: CloseReason) {
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            end.get_or_insert(reason);
+            is_first
+        });
+    }
 }
 
 #[derive(Default)]
 struct Open {
     next: u64,
     sessions: HashMap<PeerIdentity, Entry>,
+    /// Peers that this node's owner has named.
+    pinned: HashSet<PeerIdentity>,
+}
+
+/// An inbound session that stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) peer: PeerIdentity,
+    pub(crate) class: PeerClass,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) pinned: bool,
 }
 
 /// The sessions that stand. Two nodes that reach each other at once would have
@@ -38,7 +69,8 @@ pub(crate) struct Place {
     sessions: Sessions,
     peer: PeerIdentity,
     number: u64,
-    ended: watch::Receiver<bool>,
+    activity: Arc<Activity>,
+    ended: watch::Receiver<Option<CloseReason>>,
 }
 
 impl Sessions {
@@ -51,9 +83,16 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The classes of the inbound sessions.
-    pub(crate) fn inbound(&self) -> Vec<PeerClass> {
-        self.lock().sessions.values().filter_map(|entry| entry.class.clone()).collect()
+    /// The inbound sessions with other peers than this one, without those that are
+    /// ending already.
+    pub(crate) fn inbound_but(&self, peer: &PeerIdentity) -> Vec<Standing> {
+        let open = self.lock();
+        let others = open.sessions.iter().filter(|(other, entry)| *other != peer && !entry.is_ending());
+        let inbound = others.filter_map(|(other, entry)| {
+            let (class, activity) = (entry.class.clone()?, entry.activity.clone());
+            Some(Standing { peer: other.clone(), class, activity, pinned: open.pinned.contains(other) })
+        });
+        inbound.collect()
     }
 
     /// Whether there is one with the peer.
@@ -61,61 +100,103 @@ impl Sessions {
         self.lock().sessions.contains_key(peer)
     }
 
+    /// Notes a peer's round trip, if it was measured; whether there is a session with it.
+    pub(crate) fn measured(&self, peer: &PeerIdentity, round_trip: Option<Duration>) -> bool {
+        let open = self.lock();
+        let Some(entry) = open.sessions.get(peer) else { return false };
+        round_trip.into_iter().for_each(|round_trip| entry.activity.measured(round_trip));
+        true
+    }
+
+    /// Whether none is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().sessions.is_empty()
+    }
+
     /// Told at every change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
+    /// This peer's sessions are never ended to make room for another's.
+    pub(crate) fn pin(&self, peer: &PeerIdentity) {
+        self.lock().pinned.insert(peer.clone());
+    }
+
     /// A place for a session; `None` if the one that stands is to be kept. An
     /// inbound session comes with its class.
-    pub(crate) fn enter(&self, peer: &PeerIdentity, class: Option<PeerClass>, path: Path) -> Option<Place> {
+    pub(crate) fn enter(
+        &self,
+        peer: &PeerIdentity,
+        class: Option<PeerClass>,
+        path: Path,
+        activity: Arc<Activity>,
+    ) -> Option<Place> {
         let direction = if class.is_some() { Direction::Inbound } else { Direction::Outbound };
         let mut open = self.lock();
         if let Some(old) = open.sessions.get(peer) {
             let ours_is_kept = self.local < *peer;
             let kept = if ours_is_kept { Direction::Outbound } else { Direction::Inbound };
             // Of the same direction, the newer: the peer would not call twice if the first were alive.
-            if old.direction == kept && direction != kept {
+            if !old.is_ending() && old.direction == kept && direction != kept {
                 return None;
             }
-            old.end.send_replace(true);
+            old.end(CloseReason::Replaced);
         }
-        let (end, ended) = watch::channel(false);
+        let (end, ended) = watch::channel(None);
         open.next += 1;
         let number = open.next;
-        open.sessions.insert(peer.clone(), Entry { number, direction, class, path, end });
+        open.sessions.insert(peer.clone(), Entry { number, direction, class, path, activity: activity.clone(), end });
         drop(open);
         self.changes.send_modify(|count| *count += 1);
-        Some(Place { sessions: self.clone(), peer: peer.clone(), number, ended })
+        Some(Place { sessions: self.clone(), peer: peer.clone(), number, activity, ended })
     }
 
     /// Ends the session with a peer, if there is one.
-    pub(crate) fn end(&self, peer: &PeerIdentity) -> bool {
-        self.end_if(peer, |_| true)
+    pub(crate) fn end(&self, peer: &PeerIdentity, reason: CloseReason) -> bool {
+        self.end_if(peer, reason, |_| true)
     }
 
     /// Ends the session with a peer if our side began it, it is on a relay, and it
     /// may move.
     pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity, may_move: impl Fn() -> bool) -> bool {
-        self.end_if(peer, |entry| entry.direction == Direction::Outbound && entry.path.is_relayed() && may_move())
+        let moves = |entry: &Entry| entry.direction == Direction::Outbound && entry.path.is_relayed() && may_move();
+        self.end_if(peer, CloseReason::Moving, moves)
     }
 
-    fn end_if(&self, peer: &PeerIdentity, condition: impl Fn(&Entry) -> bool) -> bool {
+    /// Ends every session for which `condition` holds, by its activity.
+    pub(crate) fn end_all(&self, reason: CloseReason, condition: impl Fn(&PeerIdentity, &Activity) -> bool) {
+        for (peer, entry) in &self.lock().sessions {
+            if condition(peer, &entry.activity) {
+                entry.end(reason);
+            }
+        }
+    }
+
+    fn end_if(&self, peer: &PeerIdentity, reason: CloseReason, condition: impl Fn(&Entry) -> bool) -> bool {
         let open = self.lock();
-        let Some(entry) = open.sessions.get(peer).filter(|entry| condition(entry)) else { return false };
-        entry.end.send_replace(true);
+        let Some(entry) = open.sessions.get(peer).filter(|entry| !entry.is_ending() && condition(entry)) else { return false };
+        entry.end(reason);
         true
     }
 }
 
 impl Place {
-    /// Waits until the session must end: another takes its place, or it is unwanted.
-    pub(crate) async fn ended(&self) {
+    /// The session's bytes and times.
+    pub(crate) fn activity(&self) -> Arc<Activity> {
+        self.activity.clone()
+    }
+
+    /// Waits until the session must end; why.
+    pub(crate) async fn ended(&self) -> CloseReason {
         let mut watch = self.ended.clone();
-        while !*watch.borrow_and_update() {
+        loop {
+            if let Some(reason) = *watch.borrow_and_update() {
+                return reason;
+            }
             if watch.changed().await.is_err() {
                 // The entry is gone, so somebody has replaced it.
-                return;
+                return CloseReason::Replaced;
             }
         }
     }
@@ -149,15 +230,20 @@ mod tests {
         Some(PeerClass::Direct { from: [192, 0, 2, n].into() })
     }
 
+    /// A session that has just begun.
+    fn enter(sessions: &Sessions, n: u8, class: Option<PeerClass>, path: Path) -> Option<Place> {
+        sessions.enter(&peer(n), class, path, Arc::default())
+    }
+
     #[tokio::test]
     async fn both_ends_of_a_pair_keep_the_same_session() {
         // Peer 1 calls peer 2 and peer 2 calls peer 1: the call of peer 1 is kept.
         let (at_one, at_two) = (Sessions::new(peer(1)), Sessions::new(peer(2)));
-        let kept = at_one.enter(&peer(2), None, DIRECT).unwrap();
-        assert!(at_one.enter(&peer(2), class(1), DIRECT).is_none());
-        let yielded = at_two.enter(&peer(1), None, DIRECT).unwrap();
-        let _successor = at_two.enter(&peer(1), class(1), DIRECT).unwrap();
-        yielded.ended().await;
+        let kept = enter(&at_one, 2, None, DIRECT).unwrap();
+        assert!(enter(&at_one, 2, class(1), DIRECT).is_none());
+        let yielded = enter(&at_two, 1, None, DIRECT).unwrap();
+        let _successor = enter(&at_two, 1, class(1), DIRECT).unwrap();
+        assert_eq!(yielded.ended().await, CloseReason::Replaced);
         drop((kept, yielded));
         assert!(!at_one.contains(&peer(2)), "the place comes back");
         assert!(at_two.contains(&peer(1)), "the successor keeps it");
@@ -166,21 +252,24 @@ mod tests {
     #[tokio::test]
     async fn an_ended_session_gives_its_place_back_when_it_has_gone() {
         let sessions = Sessions::new(peer(9));
-        let place = sessions.enter(&peer(1), class(1), DIRECT).unwrap();
-        assert_eq!(sessions.inbound().len(), 1);
-        assert!(sessions.end(&peer(1)) && !sessions.end(&peer(2)));
-        place.ended().await;
+        let place = enter(&sessions, 1, class(1), DIRECT).unwrap();
+        assert_eq!(sessions.inbound_but(&peer(2)).len(), 1);
+        assert!(sessions.end(&peer(1), CloseReason::Banned) && !sessions.end(&peer(2), CloseReason::Banned));
+        assert!(sessions.inbound_but(&peer(2)).is_empty(), "it does not count while it ends");
+        sessions.end(&peer(1), CloseReason::Evicted);
+        assert_eq!(place.ended().await, CloseReason::Banned, "the first reason stands");
+        assert!(sessions.contains(&peer(1)));
         drop(place);
-        assert!(!sessions.contains(&peer(1)) && sessions.inbound().is_empty());
+        assert!(sessions.is_empty());
     }
 
     #[test]
     fn only_our_own_relayed_session_is_ended_for_a_better_path() {
         let sessions = Sessions::new(peer(9));
         let relayed = Path::Relayed { relay: peer(8), reason: RelayReason::Policy };
-        let _direct = sessions.enter(&peer(1), None, DIRECT).unwrap();
-        let _relayed = sessions.enter(&peer(2), None, relayed.clone()).unwrap();
-        let _theirs = sessions.enter(&peer(3), class(3), relayed).unwrap();
+        let _direct = enter(&sessions, 1, None, DIRECT).unwrap();
+        let _relayed = enter(&sessions, 2, None, relayed.clone()).unwrap();
+        let _theirs = enter(&sessions, 3, class(3), relayed).unwrap();
         assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n), || true)), [false, true, false]);
         assert!(!sessions.end_relayed_outbound(&peer(2), || false));
     }
@@ -196,16 +285,16 @@ mod tests {
             let mut places = Vec::new();
             for (what, n, inbound) in events {
                 match what {
-                    0 => places.extend(sessions.enter(&peer(n), inbound.then(|| class(n)).flatten(), DIRECT)),
-                    1 => drop(sessions.end(&peer(n))),
+                    0 => places.extend(enter(&sessions, n, inbound.then(|| class(n)).flatten(), DIRECT)),
+                    1 => drop(sessions.end(&peer(n), CloseReason::Banned)),
                     _ if places.is_empty() => {}
                     _ => drop(places.remove(usize::from(n) % places.len())),
                 }
                 let standing = sessions.lock().sessions.len();
-                proptest::prop_assert!(standing <= 5 && sessions.inbound().len() <= standing);
+                proptest::prop_assert!(standing <= 5 && sessions.inbound_but(&peer(9)).len() <= standing);
             }
             drop(places);
-            proptest::prop_assert!(sessions.lock().sessions.is_empty());
+            proptest::prop_assert!(sessions.is_empty());
         }
     }
 }

@@ -7,17 +7,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockTransportPolicy};
 use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
-use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, peer};
+use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-
-/// Nothing may come: the stream has been closed.
-async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
-    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.expect("a close").unwrap_or(0), 0);
-}
 
 #[tokio::test]
 async fn each_peer_reaches_kaspad_from_its_own_stable_address() {
@@ -104,10 +99,19 @@ async fn where_the_rpc_forbids_it_that_is_told_once() {
     let (dialer, _listener) = memory_network(peer(1));
     let node = Arc::new(Node::on("simnet"));
     node.forbid(ControlError::NotAllowed("safe mode".into()));
-    let mut desk = Desk::controlled(node);
+    let mut desk = Desk::controlled(node.clone());
     desk.keep(by_memory(peer(2), dialer)).await;
     desk.follow();
-    desk.wait(|event| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode")).await;
+    let is_told = |event: &GatewayEvent| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode");
+    desk.wait(is_told).await;
+    // Asked again after each restart of kaspad, it still forbids it.
+    for _ in 0..2 {
+        node.asked().await;
+        node.set_down(true);
+        desk.wait(|event| matches!(event, GatewayEvent::KaspadDown { .. })).await;
+        node.set_down(false);
+    }
+    assert_eq!(desk.seen.iter().filter(|event| is_told(event)).count(), 1);
 }
 
 #[tokio::test]
@@ -155,7 +159,7 @@ async fn a_node_that_kaspad_has_twice_is_noticed() {
     let dialer = desk.serve(2);
     let _stream = dial(&dialer).await;
     let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
-    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address };
+    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address, round_trip: None };
     node.change(|snapshot: &mut NodeSnapshot| snapshot.peers = vec![at(from), at(([192, 0, 2, 1], 16511).into())]);
     desk.follow();
     let told = desk.wait(|event| matches!(event, GatewayEvent::SeenTwice { .. })).await;

@@ -38,6 +38,9 @@ pub struct ConnectedPeer {
     pub is_outbound: bool,
     /// What the peer calls itself.
     pub user_agent: String,
+    /// The round trip of its last ping, in milliseconds; 0 before the first.
+    #[serde(default)]
+    pub last_ping_duration: u64,
     /// How long it has been connected, in milliseconds.
     #[serde(default)]
     pub time_connected: u64,

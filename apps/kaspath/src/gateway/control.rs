@@ -1,6 +1,6 @@
 //! kaspad's RPC as the gateway's port wants it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_gateway::{ControlError, NodeControl, NodePeer, NodeSnapshot};
@@ -46,7 +46,10 @@ impl NodeControl for RpcControl {
         self.with(async |rpc| {
             let info = rpc.server_info().await?;
             let blocks = rpc.block_dag().await?.block_count;
-            let peers = rpc.connected_peers().await?.into_iter().map(|peer| NodePeer { id: peer.id, address: peer.address });
+            let peers = rpc.connected_peers().await?.into_iter().map(|peer| {
+                let round_trip = (peer.last_ping_duration > 0).then(|| Duration::from_millis(peer.last_ping_duration));
+                NodePeer { id: peer.id, address: peer.address, round_trip }
+            });
             let peers = peers.collect();
             let banned = rpc.banned_addresses().await?;
             let (version, network, synced) = (info.server_version, info.network_id, info.is_synced);

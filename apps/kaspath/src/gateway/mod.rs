@@ -2,9 +2,11 @@
 //! the same with the kaspad.
 
 mod control;
+mod reachable;
+mod tasks;
 mod text;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -14,12 +16,9 @@ use kaspath_policy::{Executor, Switch};
 use kaspath_transport_libp2p::{Network, NetworkEvent};
 use nix::sys::signal::Signal;
 use serde_json::json;
-use tokio::{
-    sync::{
-        broadcast::{self, error::RecvError},
-        mpsc,
-    },
-    task::JoinSet,
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    mpsc,
 };
 
 use crate::{
@@ -27,15 +26,19 @@ use crate::{
     node::{OwnNat, now, remote::Remote},
     output::Printer,
     peers::{self, Recording},
-    run::Supervisor,
+    run::{Supervisor, locate},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
 };
 use control::RpcControl;
+use tasks::Tasks;
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let node = settings.node.clone().context("a node's settings")?;
-    let gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
+    let mut gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
+    if let Some(plan) = &mut gateway_settings.run {
+        plan.program = locate(&plan.program)?;
+    }
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
@@ -65,18 +68,22 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         }),
     });
 
-    let mut tasks = JoinSet::new();
+    let mut tasks = Tasks::default();
     let own_nat = OwnNat::default();
-    in_background(&mut tasks, printer.clone().follow_network(network.events()));
-    in_background(&mut tasks, peers::remember_network(book, network.events()));
-    in_background(&mut tasks, own_nat.clone().follow(network.events()));
-    in_background(&mut tasks, move_when_punched(gateway.clone(), network.events()));
-    in_background(&mut tasks, reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
+    tasks.keep("printing", printer.clone().follow_network(network.events()));
+    if book.is_some() {
+        tasks.keep("the peer book", peers::remember_network(book, network.events()));
+    }
+    tasks.keep("following the NAT", own_nat.clone().follow(network.events()));
+    tasks.keep("moving sessions", move_when_punched(gateway.clone(), network.events()));
+    tasks.keep("reading settings again", reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), network.listener());
-    in_background(&mut tasks, async move { serving.serve(listener).await });
-    in_background(&mut tasks, async move { following.follow().await });
+    tasks.spawn(async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
+    let patience = if gateway_settings.run.is_some() { reachable::KASPAD_STARTS } else { Duration::ZERO };
+    tasks.keep("looking for kaspad", reachable::tell(gateway_settings.kaspad, patience, printer.clone()));
+    tasks.keep("following kaspad", async move { following.follow().await });
     let warn = printer.clone();
-    in_background(&mut tasks, table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
+    tasks.keep("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
     let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
     let remotes = keep_remotes(&mut tasks, &gateway, &network, Reaching { executor, own_nat }, &node, &printer).await?;
 
@@ -85,8 +92,9 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let stop = async {
         tokio::select! {
             stopped = signals::stop_requested() => stopped.unwrap_or(Signal::SIGTERM),
-            failed = first_failure(&mut tasks) => {
-                failure = failed;
+            failed = tasks.failed() => {
+                printer.warning(&format!("{failed:#}: this program ends"));
+                failure = Err(failed);
                 Signal::SIGTERM
             }
         }
@@ -101,17 +109,10 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
             Ok(())
         }
     };
+    gateway.end_sessions().await;
     tasks.shutdown().await;
     network.shutdown().await;
     failure.and(result).and(table.save().await.map_err(Into::into))
-}
-
-/// Work that cannot fail; its end is of no matter.
-fn in_background(tasks: &mut JoinSet<Result<()>>, work: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(async {
-        work.await;
-        Ok(())
-    });
 }
 
 /// A relayed session begins again where a direct path has come up.
@@ -127,7 +128,7 @@ async fn move_when_punched(gateway: Gateway, mut events: broadcast::Receiver<Net
 
 /// Lets kaspad reach each remote; returns with their addresses once all are open.
 async fn keep_remotes(
-    tasks: &mut JoinSet<Result<()>>,
+    tasks: &mut Tasks,
     gateway: &Gateway,
     network: &Network,
     reaching: Reaching,
@@ -144,14 +145,15 @@ async fn keep_remotes(
             bail!("{peer} is this node itself");
         }
         let reach = Arc::new(Planned { peer: peer.clone(), request: remote.request, reaching: reaching.clone() });
-        let (gateway, printer, opened) = (gateway.clone(), printer.clone(), opened.clone());
+        let (gateway, printer, opened, name) = (gateway.clone(), printer.clone(), opened.clone(), peer.short());
         tasks.spawn(async move {
             let listening = move |local: SocketAddr| {
                 let event = json!({ "event": "gateway-peer", "peer": peer, "address": local });
                 printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", peer.short()));
                 let _ = opened.try_send(local);
             };
-            gateway.keep(reach, listening).await.map_err(anyhow::Error::from)
+            gateway.keep(reach, listening).await?;
+            bail!("reaching {name} ended unexpectedly")
         });
     }
     drop(opened);
@@ -161,14 +163,6 @@ async fn keep_remotes(
     }
     // One that could not be opened has failed its task, which ends the program after this.
     Ok(addresses)
-}
-
-/// The first failure of a task; those that end in order are waited for to the last.
-async fn first_failure(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
-    while let Some(ended) = tasks.join_next().await {
-        ended.context("a task")??;
-    }
-    Ok(())
 }
 
 /// What plans are made and run with.

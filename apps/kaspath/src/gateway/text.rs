@@ -1,25 +1,25 @@
 //! The gateway's events as sentences.
 
-use kaspath_gateway::GatewayEvent;
+use kaspath_gateway::{CloseReason, GatewayEvent};
 
 pub(super) fn describe(event: &GatewayEvent) -> String {
     match event {
         GatewayEvent::GatewayOpened { peer, address, direction, path } => {
             format!("{direction} session: peer {} is {address} to kaspad, {path}", peer.short())
         }
-        GatewayEvent::GatewayClosed { peer, address, after, to_kaspad, to_peer } => {
+        GatewayEvent::GatewayClosed { peer, address, reason, after, to_kaspad, to_peer } => {
             let after = after.as_secs_f64();
-            let hint = match (to_kaspad, to_peer) {
-                (0, 1..) => "; the peer said nothing: its kaspad may be down, or it may be full, or ban this node",
-                (1.., 0) => "; kaspad said nothing: is --kaspad its P2P port, and not its RPC?",
-                _ => "",
-            };
             format!(
-                "session of {} ({address}) ended after {after:.1} s: {to_kaspad} bytes to kaspad, {to_peer} to the peer{hint}",
-                peer.short()
+                "session of {} ({address}) ended after {after:.1} s: {}; {to_kaspad} bytes to kaspad, {to_peer} to the peer",
+                peer.short(),
+                closed(*reason, *to_kaspad, *to_peer)
             )
         }
-        GatewayEvent::GatewayRefused { peer, cause } => format!("no session with {}: {cause}", peer.short()),
+        GatewayEvent::GatewayRefused { peer, cause, omitted } => {
+            let omitted =
+                if *omitted > 0 { format!(" ({omitted} refusals before this one are not shown)") } else { String::new() };
+            format!("no session with {}: {cause}{omitted}", peer.short())
+        }
         GatewayEvent::GatewayMoving { peer } => {
             format!("a direct path to {} has come up: its session leaves the relay and begins again there", peer.short())
         }
@@ -47,5 +47,22 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             format!("warning: kaspad has one node twice, by {}: it takes two places (node id {id})", addresses.join(" and "))
         }
+    }
+}
+
+fn closed(reason: CloseReason, to_kaspad: u64, to_peer: u64) -> &'static str {
+    match (reason, to_kaspad, to_peer) {
+        (CloseReason::Closed, 0, 1..) => "the peer said nothing: its kaspad may be down, or it may be full, or ban this node",
+        (CloseReason::Closed, 1.., 0) => "kaspad said nothing: is --kaspad its P2P port, and not its RPC?",
+        (CloseReason::Closed, ..) => "one end closed it",
+        (CloseReason::Replaced, ..) => "another session with the peer took its place",
+        (CloseReason::Banned, ..) => "kaspad has banned the peer",
+        (CloseReason::Moving, ..) => "it begins again on a direct path",
+        (CloseReason::Evicted, ..) => "all places were taken, and it was the least useful session",
+        (CloseReason::NoHandshake, 0, _) => "the peer said nothing, its place is free",
+        (CloseReason::NoHandshake, ..) => "there was no handshake, its place is free",
+        (CloseReason::Idle, ..) => "the peer said nothing for minutes",
+        (CloseReason::NotKaspadsPeer, ..) => "the peer never finished its handshake with kaspad",
+        (CloseReason::ShuttingDown, ..) => "this program ends",
     }
 }

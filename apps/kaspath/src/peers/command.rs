@@ -27,9 +27,10 @@ pub(crate) fn run(book: &Path, what: &PeersCommand, redacted: bool) -> Result<()
         }
         PeersCommand::Show { peer } => say(serde_json::to_string_pretty(&known(&store, peer)?)?)?,
         PeersCommand::Ban { peer, time } => {
-            let until = now() + time.map_or(Duration::from_secs(24 * 3600), |span| span.0);
-            store.update(peer, now(), |record| record.banned_until = Some(until))?;
-            say(format!("{peer} is banned for {}", ago(until.since(now()))))?;
+            let time = time.map_or(Duration::from_secs(24 * 3600), |span| span.0);
+            let now = now();
+            store.update(peer, now, |record| record.banned_until = Some(now + time))?;
+            say(format!("{peer} is banned for {}", in_largest_unit(time)))?;
         }
         PeersCommand::Unban { peer } => {
             if known(&store, peer)?.banned_until.is_none() {
@@ -86,10 +87,10 @@ fn merge(record: &mut PeerRecord, new: PeerRecord) {
 fn line(record: &PeerRecord, now: Timestamp) -> String {
     let PeerRecord { peer, last_seen, successes, failures, .. } = record;
     let banned = match record.banned_until {
-        Some(until) if record.is_banned(now) => format!("for {}", ago(until.since(now))),
+        Some(until) if record.is_banned(now) => format!("for {}", in_largest_unit(until.since(now))),
         _ => String::new(),
     };
-    let seen = format!("{} ago", ago(now.since(*last_seen)));
+    let seen = format!("{} ago", in_largest_unit(now.since(*last_seen)));
     let last = record.addresses.last().map(|address| {
         let source = match &address.source {
             AddressSource::Manual => "told",
@@ -102,12 +103,29 @@ fn line(record: &PeerRecord, now: Timestamp) -> String {
     format!("{:<54}{seen:>12}{successes:>9}{failures:>9}  {banned}{}", peer.to_string(), last.unwrap_or_default())
 }
 
-/// A time in its largest unit.
-fn ago(time: Duration) -> String {
-    match time.as_secs() {
+/// A time in its largest unit, to the nearest: a ban of 24 hours that has just begun
+/// has 24 hours to go, not 23.
+fn in_largest_unit(time: Duration) -> String {
+    let nearest = |unit: u64| (time.as_secs_f64() / unit as f64).round() as u64;
+    match nearest(1) {
         seconds @ 0..60 => format!("{seconds} s"),
-        seconds @ 60..7_200 => format!("{} min", seconds / 60),
-        seconds @ 7_200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} d", seconds / 86_400),
+        60..7_200 => format!("{} min", nearest(60)),
+        7_200..172_800 => format!("{} h", nearest(3_600)),
+        _ => format!("{} d", nearest(86_400)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ban_is_announced_at_its_full_length() {
+        let a_moment_later = |seconds| in_largest_unit(Duration::from_secs(seconds) - Duration::from_micros(3));
+        assert_eq!(a_moment_later(24 * 3600), "24 h");
+        assert_eq!(a_moment_later(120), "2 min");
+        assert_eq!(a_moment_later(7 * 86_400), "7 d");
+        assert_eq!(in_largest_unit(Duration::from_millis(59_600)), "1 min");
+        assert_eq!(in_largest_unit(Duration::ZERO), "0 s");
     }
 }

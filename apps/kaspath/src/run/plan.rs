@@ -62,21 +62,11 @@ impl KaspadPlan {
         self.args.push(flag);
     }
 
+    /// Finds kaspad's P2P port. How kaspad listens, which address it announces and
+    /// whether it asks the router for a port stay as they are: whoever reached it
+    /// without a gateway still does. By itself it listens on every IPv4 address.
     fn listen(&mut self, flags: &KaspadFlags) -> Result<()> {
-        let Some(listen) = flags.value("listen") else {
-            if flags.value("externalip").is_some() {
-                // Its owner has a public address, or a forwarded port: it keeps listening everywhere.
-                return Ok(());
-            }
-            self.add(
-                format!("--listen={}", self.p2p),
-                "private peers come through the gateway; give --listen to be reached otherwise",
-            );
-            if !flags.has("disable-upnp") {
-                self.add("--disable-upnp".into(), "the router need not forward a port that only the gateway uses");
-            }
-            return Ok(());
-        };
+        let Some(listen) = flags.value("listen") else { return Ok(()) };
         let Some((ip, port)) = address(listen, self.p2p.port()) else {
             bail!("kaspad's --listen={listen} is no IP address with or without a port");
         };
@@ -148,23 +138,42 @@ mod tests {
         format!("{:#}", plan(flags, &[]).unwrap_err())
     }
 
+    /// Every combination of the flags that decide who reaches kaspad.
     #[test]
-    fn a_bare_kaspad_gets_what_a_gateway_needs_and_no_unsafe_rpc() {
-        let plan = plan("--utxoindex", &[]).unwrap();
-        let added = ["--utxoindex", "--listen=127.0.0.1:16111", "--disable-upnp", "--rpclisten-json=127.0.0.1:18110"];
-        assert_eq!(plan.args, added);
-        assert_eq!((plan.p2p.to_string().as_str(), plan.rpc_url.as_str()), ("127.0.0.1:16111", "ws://127.0.0.1:18110"));
-        assert_eq!((plan.changes.len(), plan.by_rpc), (3, false));
+    fn kaspad_stays_as_reachable_as_its_owner_made_it() {
+        let listens = [("", "127.0.0.1:16111"), ("--listen=0.0.0.0:5", "127.0.0.1:5"), ("--listen=127.0.0.1", "127.0.0.1:16111")];
+        for (listen, p2p) in listens {
+            for external in ["", "--externalip=203.0.113.7"] {
+                for upnp in ["", "--disable-upnp"] {
+                    for rpc in ["", "--rpclisten-json=default", "--rpclisten-json=0.0.0.0:7"] {
+                        for unsafe_rpc in ["", "--unsaferpc"] {
+                            let given = [listen, external, upnp, rpc, unsafe_rpc].join(" ");
+                            let plan = plan(&given, &[]).unwrap();
+                            let mut expected: Vec<&str> = given.split_whitespace().collect();
+                            expected.extend(rpc.is_empty().then_some("--rpclisten-json=127.0.0.1:18110"));
+                            assert_eq!(plan.args, expected, "{given}");
+                            assert_eq!(plan.changes.len(), usize::from(rpc.is_empty()), "{given}");
+                            assert_eq!((plan.p2p.to_string().as_str(), plan.by_rpc), (p2p, !unsafe_rpc.is_empty()), "{given}");
+                            let port = if rpc.ends_with(":7") { 7 } else { 18110 };
+                            assert_eq!(plan.rpc_url, format!("ws://127.0.0.1:{port}"), "{given}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]
-    fn what_its_owner_says_stands() {
-        let given = "--testnet --listen=0.0.0.0:5 --rpclisten-json=default --unsaferpc";
-        let plan = plan(given, &[]).unwrap();
-        assert!(plan.changes.is_empty() && plan.by_rpc, "{:?}", plan.changes);
-        assert_eq!((plan.p2p.to_string().as_str(), plan.rpc_url.as_str()), ("127.0.0.1:5", "ws://127.0.0.1:18210"));
-        let public = super::tests::plan("--externalip=203.0.113.7 --rpclisten-json=0.0.0.0:7", &[]).unwrap();
-        assert_eq!((public.changes.len(), public.rpc_url.as_str()), (0, "ws://127.0.0.1:7"));
+    fn every_network_has_its_own_ports() {
+        for (flags, p2p, rpc) in [
+            ("--testnet", 16211, 18210),
+            ("--testnet --netsuffix=10", 16211, 18210),
+            ("--simnet", 16511, 18510),
+            ("--devnet", 16611, 18610),
+        ] {
+            let plan = plan(flags, &[]).unwrap();
+            assert_eq!((plan.p2p.port(), plan.rpc_url), (p2p, format!("ws://127.0.0.1:{rpc}")), "{flags}");
+        }
     }
 
     #[test]

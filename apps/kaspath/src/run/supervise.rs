@@ -31,6 +31,25 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two lines that say so.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// A running kaspad. Whatever drops it, a panic too, tells it to end in order.
+struct Kaspad(Child);
+
+impl Kaspad {
+    fn signal(&self, signal: Signal) {
+        // Without an id it has been waited for already; with one it may have ended in
+        // this very moment.
+        if let Some(pid) = self.0.id().and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+impl Drop for Kaspad {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGTERM);
+    }
+}
+
 /// Looks after one kaspad.
 pub(crate) struct Supervisor {
     plan: KaspadPlan,
@@ -39,10 +58,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(crate) fn new(mut plan: KaspadPlan, printer: Printer, format: LogFormat) -> Self {
-        if let Some(program) = beside_this(&plan.program) {
-            plan.program = program;
-        }
+    pub(crate) fn new(plan: KaspadPlan, printer: Printer, format: LogFormat) -> Self {
         Self { plan, printer, format }
     }
 
@@ -51,13 +67,15 @@ impl Supervisor {
         for change in &self.plan.changes {
             self.printer.line(&format!("kaspad also gets {change}"));
         }
+        self.printer.line("kaspad's own --listen, --externalip and UPnP stay as they are: who reached it before still does");
         for warning in &self.plan.warnings {
             self.printer.warning(warning);
         }
     }
 
     /// Runs kaspad until it ends in order by itself, or until `stop` gives a
-    /// signal to pass on. Dropping the future kills kaspad: let it return.
+    /// signal to pass on. Dropping the future tells kaspad to end and does not wait for
+    /// it: let it return.
     pub(crate) async fn run(&self, stop: impl Future<Output = Signal>) -> Result<()> {
         self.nobody_is_there().await?;
         self.explain();
@@ -69,7 +87,7 @@ impl Supervisor {
             let begin = Instant::now();
             let mut child = self.spawn()?;
             let status = tokio::select! {
-                status = child.wait() => status.context("cannot wait for kaspad")?,
+                status = child.0.wait() => status.context("cannot wait for kaspad")?,
                 signal = &mut stop => return self.end(child, signal).await,
             };
             let ran = begin.elapsed();
@@ -106,40 +124,38 @@ impl Supervisor {
         Ok(())
     }
 
-    fn spawn(&self) -> Result<Child> {
+    fn spawn(&self) -> Result<Kaspad> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
         command.args(["exec", "--"]).arg(&self.plan.program).args(&self.plan.args);
         // Its own group: Ctrl-C in a terminal reaches this program alone, which passes it on.
-        command.process_group(0).stdin(Stdio::null()).kill_on_drop(true);
+        command.process_group(0).stdin(Stdio::null());
         if self.format == LogFormat::Json {
             // Standard output is for events.
             command.stdout(Stdio::from(std::io::stderr().as_fd().try_clone_to_owned()?));
         }
         self.printer.redirect_child(&mut command);
-        let mut child = command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?;
-        self.printer.follow_child(&mut child);
-        let event = json!({ "event": "kaspad-started", "pid": child.id(), "args": self.plan.args });
+        let mut child = Kaspad(command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?);
+        self.printer.follow_child(&mut child.0);
+        let event = json!({ "event": "kaspad-started", "pid": child.0.id(), "args": self.plan.args });
         self.printer.event(&event, format!("kaspad started: {} {}", self.plan.program, self.plan.args.join(" ")));
         Ok(child)
     }
 
-    async fn end(&self, mut child: Child, signal: Signal) -> Result<()> {
-        let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+    async fn end(&self, mut child: Kaspad, signal: Signal) -> Result<()> {
         self.printer.line("kaspad is told to end, and waited for");
         let begin = Instant::now();
-        // It may have ended in this very moment.
-        let _ = kill(Pid::from_raw(pid), signal);
+        child.signal(signal);
         let mut progress = interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
         loop {
             tokio::select! {
-                status = child.wait() => {
+                status = child.0.wait() => {
                     let status = status.context("cannot wait for kaspad")?;
                     self.printer.line(&format!("kaspad has ended ({}) after {:.1} s", status, begin.elapsed().as_secs_f64()));
                     return Ok(());
                 }
                 _ = progress.tick() => {
                     if begin.elapsed() > PATIENCE {
-                        child.kill().await.context("cannot kill kaspad")?;
+                        child.0.kill().await.context("cannot kill kaspad")?;
                         bail!("kaspad did not end within {PATIENCE:?} and was killed");
                     }
                     self.printer.line("kaspad is still writing its data down; a second signal ends this at once");
@@ -147,16 +163,4 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// The program's path if it is not on the PATH but stands beside this one, as
-/// after `./install` in a shell that has not read its profile again.
-fn beside_this(program: &str) -> Option<String> {
-    let on_path =
-        || std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
-    if program.contains('/') || on_path() {
-        return None;
-    }
-    let beside = std::env::current_exe().ok()?.with_file_name(program);
-    beside.is_file().then(|| beside.display().to_string())
 }

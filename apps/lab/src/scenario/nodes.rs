@@ -101,7 +101,8 @@ impl Kaspad {
 }
 
 /// Starts a `kaspath run` that reaches `remote`, with a kaspad of its own. What it
-/// keeps lies under `dirs`, and what kaspad prints in `LABEL.log` there.
+/// keeps lies under `dirs`, and what kaspad prints in `LABEL.log` there. kaspad itself
+/// listens on loopback alone, so that kaspads only meet through the gateways.
 pub(super) fn start_run(
     name: &'static str,
     label: &str,
@@ -112,7 +113,8 @@ pub(super) fn start_run(
     let dir = |what: &str| dirs.join(format!("{label}{what}")).display().to_string();
     let (appdir, data, rpc, kaspad) = (dir(""), format!("--appdir={}", dir("-kaspad")), rpc_flag(), kaspad.display().to_string());
     let ours = ["run", "--appdir", &appdir, "--remote", remote, "--policy", "tcp-only", "--log-format", "json", "--", &kaspad];
-    let args = [&ours[..], &FLAGS, &[&data, &rpc]].concat();
+    let listen = format!("--listen=127.0.0.1:{P2P}");
+    let args = [&ours[..], &FLAGS, &[&data, &rpc, &listen, "--disable-upnp"]].concat();
     Program::start_logged(name, host, kaspath, &strings(&args), &dirs.join(format!("{label}.log")))
 }
 

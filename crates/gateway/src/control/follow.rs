@@ -1,26 +1,34 @@
 //! Looks at kaspad again and again, and carries out what follows.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
+use kaspath_domain::PeerIdentity;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     NodeControl, NodeSnapshot, NodeState,
     watch::{Finding, Watch},
 };
-use crate::{GatewayEvent, gateway::Shared};
+use crate::{CloseReason, GatewayEvent, gateway::Shared};
 
 /// Between two looks. kaspad itself acts on a ban at once; here it only must not
 /// be forgotten.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A session that kaspad does not list as a peer after so long has no handshake to
+/// show: kaspad gives one 16 s, but only from the peer's request on, and the peer's own
+/// kaspad may take 15 s to make that.
+const UNLISTED: Duration = Duration::from_secs(45);
 
 /// Follows kaspad. Runs until it is dropped.
 pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch::new(shared.network.clone());
+    let mut has_our_peers = false;
     loop {
         ticks.tick().await;
+        let asked = shared.uptime.now();
         let node = match control.snapshot().await {
             Ok(node) => node,
             Err(error) => {
@@ -42,7 +50,24 @@ pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
         for finding in findings {
             act(&shared, finding, &node);
         }
+        let listed = listed(&shared, &node);
+        // An RPC that never listed one of ours may be another kaspad's.
+        has_our_peers |= !listed.is_empty();
+        if has_our_peers {
+            shared.sessions.end_all(CloseReason::NotKaspadsPeer, |peer, activity| {
+                asked.since(activity.since()) >= UNLISTED && !listed.contains(peer)
+            });
+        }
     }
+}
+
+/// The sessions whose peers kaspad has; their round trips are noted.
+fn listed(shared: &Shared, node: &NodeSnapshot) -> HashSet<PeerIdentity> {
+    let ours = node.peers.iter().filter_map(|listed| {
+        let peer = shared.table.peer_at(listed.address.ip())?;
+        shared.sessions.measured(&peer, listed.round_trip).then_some(peer)
+    });
+    ours.collect()
 }
 
 fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
@@ -56,7 +81,7 @@ fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
         }
         Finding::Banned(address) => {
             if let Some(peer) = shared.table.ban(address, (shared.clock)()) {
-                shared.sessions.end(&peer);
+                shared.sessions.end(&peer, CloseReason::Banned);
                 shared.report(GatewayEvent::PeerBanned { peer, address });
             }
         }

@@ -3,7 +3,10 @@
 mod follow;
 mod watch;
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -17,6 +20,8 @@ pub struct NodePeer {
     pub id: String,
     /// Where kaspad has it.
     pub address: SocketAddr,
+    /// The round trip of its last ping, once there was one.
+    pub round_trip: Option<Duration>,
 }
 
 /// kaspad at one moment.

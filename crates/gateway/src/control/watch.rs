@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn node(peers: &[(&str, &str)], banned: &[&str]) -> NodeSnapshot {
-        let peers = peers.iter().map(|(id, address)| NodePeer { id: (*id).into(), address: address.parse().unwrap() });
+        let peers =
+            peers.iter().map(|(id, address)| NodePeer { id: (*id).into(), address: address.parse().unwrap(), round_trip: None });
         let banned = banned.iter().map(|text| ip(text)).collect();
         NodeSnapshot { network: "simnet".into(), peers: peers.collect(), banned, ..NodeSnapshot::default() }
     }

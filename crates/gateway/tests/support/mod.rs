@@ -1,5 +1,8 @@
 //! A gateway with its surroundings in memory.
 
+// Each test file uses what it needs of this.
+#![allow(dead_code)]
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -14,8 +17,11 @@ use kaspath_domain::{
     DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress, TransportPolicy,
     memory::{FixedPolicy, MemoryDialer, memory_network},
 };
-use kaspath_gateway::{ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach};
+use kaspath_gateway::{
+    CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach,
+};
 use tokio::{
+    io::AsyncReadExt,
     sync::{Mutex as AsyncMutex, mpsc},
     task::JoinSet,
     time::timeout,
@@ -33,6 +39,11 @@ pub(crate) fn free_port() -> u16 {
 
 pub(crate) fn let_all_in() -> Arc<dyn TransportPolicy> {
     Arc::new(FixedPolicy::default())
+}
+
+/// Nothing may come: the stream has been closed.
+pub(crate) async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.expect("a close").unwrap_or(0), 0);
 }
 
 async fn dial_over(dialer: &MemoryDialer, route: Route) -> DuplexStream {
@@ -87,6 +98,7 @@ impl Reach for ByMemory {
 pub(crate) struct Node {
     snapshot: Mutex<NodeSnapshot>,
     forbidden: Mutex<Option<ControlError>>,
+    down: AtomicBool,
     asks: mpsc::UnboundedSender<SocketAddr>,
     asked: AsyncMutex<mpsc::UnboundedReceiver<SocketAddr>>,
 }
@@ -95,7 +107,13 @@ impl Node {
     pub(crate) fn on(network: &str) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
         let snapshot = NodeSnapshot { network: network.into(), ..NodeSnapshot::default() };
-        Self { snapshot: Mutex::new(snapshot), forbidden: Mutex::default(), asks, asked: AsyncMutex::new(asked) }
+        Self {
+            snapshot: Mutex::new(snapshot),
+            forbidden: Mutex::default(),
+            down: AtomicBool::default(),
+            asks,
+            asked: AsyncMutex::new(asked),
+        }
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut NodeSnapshot)) {
@@ -104,6 +122,10 @@ impl Node {
 
     pub(crate) fn forbid(&self, error: ControlError) {
         *self.forbidden.lock().unwrap() = Some(error);
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// The next address that it was asked to dial.
@@ -115,22 +137,47 @@ impl Node {
 #[async_trait]
 impl NodeControl for Node {
     async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+        if self.down.load(Ordering::SeqCst) {
+            return Err(ControlError::Unreachable("it is down".into()));
+        }
         Ok(self.snapshot.lock().unwrap().clone())
     }
 
     async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
-        if let Some(error) = self.forbidden.lock().unwrap().clone() {
-            return Err(error);
-        }
         self.asks.send(address).unwrap();
-        Ok(())
+        self.forbidden.lock().unwrap().clone().map_or(Ok(()), Err)
     }
+}
+
+/// A gateway of peer 1 on simnet.
+pub(crate) fn gateway(
+    kaspad: SocketAddr,
+    policy: Arc<dyn TransportPolicy>,
+    node: Option<Arc<Node>>,
+    report: impl Fn(GatewayEvent) + Send + Sync + 'static,
+) -> Gateway {
+    Gateway::new(GatewayParts {
+        local: peer(1),
+        kaspad,
+        network: "simnet".into(),
+        port: free_port(),
+        table: Arc::new(PeerTable::in_memory()),
+        newcomers: 16,
+        policy,
+        control: node.map(|node| node as Arc<dyn NodeControl>),
+        clock: Arc::new(Timestamp::default),
+        report: Arc::new(report),
+    })
 }
 
 /// A gateway of peer 1 on simnet, and what it reports.
 pub(crate) struct Desk {
     gateway: Gateway,
     events: mpsc::UnboundedReceiver<GatewayEvent>,
+    /// All that were waited for, and those before them.
+    pub(crate) seen: Vec<GatewayEvent>,
+    /// A listener without a dialer ends, and its sessions with it.
+    dialers: Vec<MemoryDialer>,
     running: JoinSet<()>,
 }
 
@@ -145,21 +192,10 @@ impl Desk {
 
     pub(crate) fn with(kaspad: SocketAddr, policy: Arc<dyn TransportPolicy>, node: Option<Arc<Node>>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let gateway = Gateway::new(GatewayParts {
-            local: peer(1),
-            kaspad,
-            network: "simnet".into(),
-            port: free_port(),
-            table: Arc::new(PeerTable::in_memory()),
-            newcomers: 16,
-            policy,
-            control: node.map(|node| node as Arc<dyn NodeControl>),
-            clock: Arc::new(Timestamp::default),
-            report: Arc::new(move |event| {
-                let _ = sender.send(event);
-            }),
+        let gateway = gateway(kaspad, policy, node, move |event| {
+            let _ = sender.send(event);
         });
-        Self { gateway, events, running: JoinSet::new() }
+        Self { gateway, events, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -169,8 +205,9 @@ impl Desk {
     /// What a peer with that number calls the gateway by.
     pub(crate) fn serve(&mut self, caller: u8) -> MemoryDialer {
         let (dialer, listener) = memory_network(peer(caller));
+        self.dialers.push(dialer.clone());
         let gateway = self.gateway.clone();
-        self.running.spawn(async move { gateway.serve(Arc::new(listener)).await });
+        self.running.spawn(async move { drop(gateway.serve(Arc::new(listener)).await) });
         dialer
     }
 
@@ -189,16 +226,27 @@ impl Desk {
 
     pub(crate) async fn wait(&mut self, wanted: impl Fn(&GatewayEvent) -> bool) -> GatewayEvent {
         let waiting = async {
-            let mut seen = Vec::new();
             loop {
                 let event = self.events.recv().await.unwrap();
+                self.seen.push(event.clone());
                 if wanted(&event) {
                     return event;
                 }
-                seen.push(event);
             }
         };
         timeout(DEADLINE, waiting).await.expect("the event comes in time")
+    }
+
+    /// What has come already.
+    pub(crate) fn drain(&mut self) -> Vec<GatewayEvent> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+
+    /// Waits for the end of a session; whose, and why.
+    pub(crate) async fn closed(&mut self) -> (PeerIdentity, CloseReason) {
+        let event = self.wait(|event| matches!(event, GatewayEvent::GatewayClosed { .. })).await;
+        let GatewayEvent::GatewayClosed { peer, reason, .. } = event else { unreachable!() };
+        (peer, reason)
     }
 
     /// The cause of the next refusal.

@@ -1,0 +1,92 @@
+use std::io;
+
+use kaspath_domain::{
+    DialRequest, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
+    memory::{FixedPolicy, MemoryDialer, memory_network},
+};
+use tokio::{io::AsyncReadExt, sync::mpsc};
+
+use super::*;
+use crate::{Gateway, GatewayParts, PeerTable, owner};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+fn peer(n: u8) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
+}
+
+struct ByMemory(PeerIdentity, MemoryDialer);
+
+#[async_trait]
+impl Reach for ByMemory {
+    fn peer(&self) -> &PeerIdentity {
+        &self.0
+    }
+
+    async fn reach(&self) -> Result<DuplexStream, String> {
+        let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()));
+        let request = DialRequest { peer: Some(self.0.clone()), route, deadline: DEADLINE };
+        self.1.dial(request).await.map_err(|error| error.to_string())
+    }
+
+    fn random(&self) -> f64 {
+        0.0
+    }
+}
+
+/// The system's list, in which whoever connected is somebody else.
+fn of_others() -> io::Result<String> {
+    let altered = owner::sockets()?
+        .lines()
+        .map(|line| {
+            let mut fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            if fields.len() > 7 && fields[3] != "0A" {
+                fields[7] = "4242";
+            }
+            fields.join(" ") + "\n"
+        })
+        .collect();
+    Ok(altered)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let mut gateway = Gateway::new(GatewayParts {
+        local: peer(1),
+        kaspad: ([127, 0, 0, 1], 1).into(),
+        network: "simnet".into(),
+        port: 0,
+        table: Arc::new(PeerTable::in_memory()),
+        newcomers: 16,
+        policy: Arc::new(FixedPolicy::default()),
+        control: None,
+        clock: Arc::new(Timestamp::default),
+        report: Arc::new(move |event| drop(sender.send(event))),
+    });
+    let (dialer, listener) = memory_network(peer(1));
+    let reach = Arc::new(ByMemory(peer(2), dialer));
+    let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let local = listening.local_addr().unwrap();
+    Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
+    let stream = reach.reach().await.unwrap();
+    let activity = Arc::new(Activity::new(stream.counters(), Timestamp::default()));
+    let place = gateway.0.sessions.enter(&peer(2), None, stream.path(), activity).unwrap();
+    let parked = Mutex::new(Some(Parked { stream, place }));
+    let remote = Arc::new(Remote { shared: gateway.0.clone(), reach, local, parked, taken: Notify::new() });
+    let accepting = tokio::spawn({
+        let remote = remote.clone();
+        async move { remote.accept(listening).await }
+    });
+
+    let mut stranger = TcpStream::connect(local).await.unwrap();
+    let read = timeout(DEADLINE, stranger.read(&mut [0])).await.unwrap();
+    assert_eq!(read.unwrap_or(0), 0, "it is sent away");
+    let event = timeout(DEADLINE, events.recv()).await.unwrap().unwrap();
+    let GatewayEvent::GatewayRefused { cause, .. } = event else { panic!("{event:?}") };
+    assert!(cause.contains("user 4242"), "{cause}");
+    assert!(remote.parked().is_some(), "the stream waits for kaspad still");
+    let _remotes_end = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+    accepting.abort();
+}
