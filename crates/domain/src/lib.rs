@@ -23,6 +23,7 @@ pub mod address;
 pub mod admission;
 pub mod bounds;
 pub mod cadence;
+pub mod clean;
 pub mod connect_info;
 pub mod errors;
 pub mod identity;
@@ -39,6 +40,7 @@ pub use address::{Host, PeerAddress, PeerLocator, RelayAddress, Transport, Trans
 pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
 pub use bounds::{TokenBucket, make_room};
 pub use cadence::RetryCadence;
+pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{AddressError, DialError, ListenError, PeerBookError, PolicyError};
 pub use identity::{IdentityError, PeerIdentity};
