@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kaspa_p2p_lib::KaspadMessagePayloadType as Kind;
+use kaspath_domain::clean;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -12,8 +13,8 @@ use crate::PeerKey;
 pub(crate) const DUPLICATE_CONNECTION: &str = "DUPLICATE_CONNECTION";
 /// The reject reason that means: you are talking to yourself.
 pub(crate) const LOOPBACK_CONNECTION: &str = "LOOPBACK_CONNECTION";
-/// Text of a remote kept for logs.
-const MAX_REASON: usize = 512;
+/// Bytes of a remote's text that errors and events keep.
+pub(crate) const MAX_REASON: usize = 512;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -93,6 +94,9 @@ pub enum CloseReason {
         /// The limit.
         limit: usize,
     },
+    /// The messages of all peers hold as much memory as they may.
+    #[error("the peer's message found no room: the messages of all peers together hold as much memory as they may")]
+    NoRoom,
     /// The peer does not read what we send.
     #[error("the peer has not read for {0:?}")]
     SlowReader(Duration),
@@ -117,7 +121,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     pub(crate) fn rejected(reason: &str) -> Self {
-        Self::Rejected(reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect())
+        Self::Rejected(clean(reason, MAX_REASON))
     }
 
     pub(crate) fn unexpected(kind: Kind) -> Self {
@@ -125,18 +129,7 @@ impl CloseReason {
     }
 
     pub(crate) fn from_status(status: &tonic::Status) -> Self {
-        use tonic::Code;
-        let message = status.message();
-        match status.code() {
-            // tonic's words for a length prefix, and for an unpacked size, over the limit.
-            Code::OutOfRange | Code::ResourceExhausted if message.contains("limit") => {
-                Self::MessageTooLarge { limit: crate::MAX_MESSAGE_SIZE }
-            }
-            Code::Internal if message.contains("decode") || message.contains("protobuf") => {
-                Self::Protocol("a message is not valid".into())
-            }
-            _ => Self::Transport(message.chars().take(MAX_REASON).collect()),
-        }
+        Self::Transport(clean(status.message(), MAX_REASON))
     }
 }
 

@@ -11,27 +11,32 @@ use kaspa_consensus_core::{
     tx::{Transaction, TransactionId},
 };
 use kaspa_hashes::Hash as BlockHash;
-use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
-use prost::Message;
+use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage, kaspad_message::Payload};
+
+use crate::wire::memory_of;
 
 /// What an inventory may hold.
 #[derive(Clone, Debug)]
 pub struct InventoryLimits {
     /// Transactions.
     pub transactions: usize,
-    /// Their encoded bytes.
+    /// The memory that they take, in bytes.
     pub transaction_bytes: usize,
     /// Blocks.
     pub blocks: usize,
-    /// Their encoded bytes.
+    /// The memory that they take, in bytes.
     pub block_bytes: usize,
 }
 
 impl Default for InventoryLimits {
     fn default() -> Self {
-        Self { transactions: 4096, transaction_bytes: 32 << 20, blocks: 512, block_bytes: 64 << 20 }
+        Self { transactions: 4096, transaction_bytes: 4 << 20, blocks: 512, block_bytes: 8 << 20 }
     }
 }
+
+/// Memory of a body that is held: several times that of Kaspa's greatest block. A
+/// larger one would take too much for every peer that asks for it.
+const MAX_BODY: usize = 1 << 20;
 
 /// A store that forgets its oldest entries when it is full.
 #[derive(Debug)]
@@ -43,14 +48,14 @@ struct Store<K, V> {
     max_bytes: usize,
 }
 
-impl<K: Copy + Eq + Hash, V: Message> Store<K, V> {
+impl<K: Copy + Eq + Hash, V> Store<K, V> {
     fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self { entries: HashMap::new(), order: VecDeque::new(), bytes: 0, max_entries, max_bytes }
     }
 
-    fn insert(&mut self, key: K, value: V) -> bool {
-        let size = value.encoded_len();
-        if self.entries.contains_key(&key) || size > self.max_bytes {
+    /// Enters a value that takes `size` bytes of memory; whether it is new and fits.
+    fn insert(&mut self, key: K, value: V, size: usize) -> bool {
+        if self.entries.contains_key(&key) || size > self.max_bytes.min(MAX_BODY) {
             return false;
         }
         self.entries.insert(key, (Arc::new(value), size));
@@ -99,13 +104,15 @@ impl Inventory {
     /// Enters a transaction; its id, and whether it is new.
     pub(crate) fn add_transaction(&self, message: TransactionMessage) -> Option<(TransactionId, bool)> {
         let id = Self::transaction_id(&message)?;
-        Some((id, lock(&self.transactions).insert(id, message)))
+        let size = memory_of(Payload::Transaction(message.clone()));
+        Some((id, lock(&self.transactions).insert(id, message, size)))
     }
 
     /// Enters a block; its hash, and whether it is new.
     pub(crate) fn add_block(&self, message: BlockMessage) -> Option<(BlockHash, bool)> {
         let hash = Self::block_hash(&message)?;
-        Some((hash, lock(&self.blocks).insert(hash, message)))
+        let size = memory_of(Payload::Block(message.clone()));
+        Some((hash, lock(&self.blocks).insert(hash, message, size)))
     }
 
     pub(crate) fn transaction(&self, id: &TransactionId) -> Option<Arc<TransactionMessage>> {
@@ -133,15 +140,14 @@ mod tests {
 
     #[test]
     fn the_store_is_bounded_by_entries_and_by_bytes() {
-        let mut store = Store::<u32, TransactionMessage>::new(3, 1000);
-        let of_size = |n: usize| TransactionMessage { payload: vec![7; n], ..TransactionMessage::default() };
+        let mut store = Store::<u32, ()>::new(3, 1000);
         for key in 0..5 {
-            assert!(store.insert(key, of_size(10)));
+            assert!(store.insert(key, (), 10));
         }
         assert_eq!(store.entries.len(), 3);
         assert!(!store.entries.contains_key(&0));
-        assert!(!store.insert(9, of_size(2000)), "larger than everything");
-        store.insert(10, of_size(990));
+        assert!(!store.insert(9, (), 2000), "larger than everything");
+        store.insert(10, (), 1000);
         assert_eq!(store.entries.len(), 1);
         assert!(store.bytes <= 1000);
     }

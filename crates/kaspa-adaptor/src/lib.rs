@@ -10,6 +10,7 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `grpc` | HTTP/2 over a domain stream: connector, incoming, settings |
+//! | `wire` | messages out of bytes, bounded before they are decoded |
 //! | `session` | one peer: router, handshake; all peers: hub |
 //! | `flows` | what is said after Ready |
 //!
@@ -35,6 +36,7 @@ mod network;
 mod node;
 mod session;
 mod uri;
+mod wire;
 
 pub use book::AddressBook;
 pub use errors::{CloseReason, ConnectError, HandshakeError};
@@ -52,7 +54,9 @@ pub use uri::{KaspaUri, UriError};
 pub const PROTOCOL_VERSION: u32 = 10;
 /// Least protocol version that we accept, as kaspad 2.1.0 does.
 pub const MIN_PROTOCOL_VERSION: u32 = 10;
-/// Largest decoded message, as in kaspad 2.1.0.
-pub const MAX_MESSAGE_SIZE: usize = 256 * 1024 * 1024;
+/// Largest message after Ready, inflated, and once more decoded. A kaspad takes
+/// 256 MiB, for it exchanges whole pruning points; nothing that a light peer
+/// understands comes near this. Before Ready 64 KiB are accepted.
+pub const MAX_MESSAGE_SIZE: usize = 4 << 20;
 /// What our user agent begins with; peers with it are gossiped with.
 pub const USER_AGENT_PREFIX: &str = "/kaspath:";

@@ -21,6 +21,7 @@ use crate::{
     flows::{self, Context, Flows},
     grpc,
     session::{Handshake, Pending, Place, Terms},
+    wire::Budget,
 };
 
 /// Events that a slow observer may fall behind before it loses some.
@@ -43,7 +44,8 @@ pub struct NodeConfig {
     pub disable_relay_tx: bool,
     /// Messages that may wait to be sent to one peer.
     pub outgoing_queue: usize,
-    /// Largest message that is accepted, in decoded bytes.
+    /// Largest message that is accepted after Ready, in decoded bytes; at most
+    /// [`MAX_MESSAGE_SIZE`].
     pub max_message: usize,
     /// What is held for others.
     pub inventory: InventoryLimits,
@@ -64,7 +66,8 @@ impl NodeConfig {
 }
 
 struct Inner {
-    config: NodeConfig,
+    network: KaspaNetwork,
+    limits: grpc::Limits,
     terms: Terms,
     context: Context,
     stop: CancellationToken,
@@ -91,7 +94,13 @@ impl KaspaNode {
             book: Arc::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
         };
-        Self(Arc::new(Inner { config, terms, context, stop: CancellationToken::new(), tasks: TaskTracker::new() }))
+        let limits = grpc::Limits {
+            outgoing_queue: config.outgoing_queue,
+            max_message: config.max_message.min(MAX_MESSAGE_SIZE),
+            budget: Budget::default(),
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Inner { network: config.network, limits, terms, context, stop, tasks }))
     }
 
     /// The peers.
@@ -117,8 +126,7 @@ impl KaspaNode {
     /// Shakes hands with the peer at the other end of a stream, as the caller.
     /// Returns at Ready; the session then lives on by itself.
     pub async fn connect(&self, stream: DuplexStream) -> Result<Arc<Peer>, ConnectError> {
-        let config = &self.0.config;
-        let open = grpc::open(stream, config.outgoing_queue, config.max_message).await?;
+        let open = grpc::open(stream, &self.0.limits).await?;
         let router = Router::new(open.info, open.outgoing);
         let handshake = Handshake::new(&router);
         router.start(open.incoming);
@@ -127,7 +135,7 @@ impl KaspaNode {
 
     /// Connects to a plain Kaspa node over TCP and shakes hands.
     pub async fn connect_uri(&self, uri: &KaspaUri) -> Result<Arc<Peer>, ConnectError> {
-        self.connect(tcp_stream(&uri.authority(self.0.config.network)).await?).await
+        self.connect(tcp_stream(&uri.authority(self.0.network)).await?).await
     }
 
     /// Serves peers that open streams to `listener`, as far as `policy` lets them
@@ -140,18 +148,12 @@ impl KaspaNode {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) {
         let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
-        let config = &self.0.config;
         let stop = self.0.stop.child_token();
-        let serving = grpc::serve(listener, config.outgoing_queue, config.max_message, sessions, stop.clone());
+        let serving = grpc::serve(listener, self.0.limits.clone(), Pending::default(), sessions, stop.clone());
         let node = self.clone();
         let clock = Arc::new(clock);
         let accepting = async move {
-            let pending = Pending::default();
             while let Some(session) = opened.recv().await {
-                let Some(place) = pending.enter(session.info.info.synthetic.ip()) else {
-                    session.info.cut.cancel();
-                    continue;
-                };
                 let (node, policy, clock) = (node.clone(), policy.clone(), clock.clone());
                 node.0.tasks.clone().spawn(async move {
                     let router = Router::new(session.info, session.outgoing);
@@ -159,7 +161,7 @@ impl KaspaNode {
                     router.start(session.incoming);
                     let admit = || node.admit(&router, policy.as_ref(), clock());
                     let initialized = node.initialize(router.clone(), handshake, Some(&admit)).await;
-                    drop(place);
+                    router.leave_pending();
                     if let Err(error) = initialized {
                         tracing::debug!(%error, info = %router.info(), "inbound handshake failed");
                     }

@@ -8,9 +8,7 @@ use kaspath_domain::{
     Admission, Direction, Path, RefuseReason, TransportPolicy, memory::memory_network, ports::MockTransportPolicy,
     synthetic_address,
 };
-use kaspath_kaspa_adaptor::{
-    CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, NodeConfig, PeerKey,
-};
+use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, PeerKey};
 use support::{CLIENT, DEADLINE, SERVER, await_event, direct, identity, node, relayed, serve, stream, transaction};
 use tokio::time::timeout;
 
@@ -155,10 +153,4 @@ async fn shutdown_ends_every_session() {
     let peer = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     timeout(DEADLINE, server.shutdown()).await.unwrap();
     timeout(DEADLINE, peer.router().closed()).await.unwrap();
-}
-
-#[test]
-fn the_default_limits_are_kaspads() {
-    let config = NodeConfig::new(KaspaNetwork::Mainnet);
-    assert_eq!(config.max_message, 256 << 20);
 }

@@ -32,7 +32,7 @@ impl Addresses {
 async fn answer(mut requests: Route, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
     let request = requests.next().await?;
     let address_list = context.book.sample();
-    peer.router().send(response(Payload::Addresses(AddressesMessage { address_list }), &request)).await?;
+    peer.router().send(response(Payload::Addresses(AddressesMessage { address_list }), &request.message)).await?;
     loop {
         requests.next().await?;
     }
@@ -42,7 +42,9 @@ async fn ask(mut answers: Route, context: &Context, peer: &Arc<Peer>) -> Result<
     let request = RequestAddressesMessage { include_all_subnetworks: false, subnetwork_id: None };
     peer.router().send(plain(Payload::RequestAddresses(request))).await?;
     let answer = answers.answer("our request for addresses", ANSWER_TIMEOUT).await?;
-    let Some(Payload::Addresses(AddressesMessage { address_list })) = answer.payload else { return Err(bad("no Addresses")) };
+    let Some(Payload::Addresses(AddressesMessage { address_list })) = answer.message.payload else {
+        return Err(bad("no Addresses"));
+    };
     if address_list.len() > book::MAX_IN_MESSAGE {
         return Err(bad("more than 2500 addresses in one message"));
     }

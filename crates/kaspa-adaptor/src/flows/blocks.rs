@@ -6,6 +6,8 @@ use kaspa_p2p_lib::{
     pb::{Hash as WireHash, InvRelayBlockMessage, KaspadMessage, RequestRelayBlocksMessage, kaspad_message::Payload},
 };
 
+use prost::Message;
+
 use super::{Context, bad, plain, response};
 use crate::{CloseReason, Inventory, KaspaEvent, Peer, Router, session::Route};
 
@@ -41,7 +43,7 @@ impl Blocks {
 
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
-            let Some(Payload::InvRelayBlock(announced)) = self.announced.next().await?.payload else {
+            let Some(Payload::InvRelayBlock(announced)) = self.announced.next().await?.message.payload else {
                 return Err(bad("no InvRelayBlock"));
             };
             // A kaspad's announcements are drained: what we do not fetch we need not serve.
@@ -55,13 +57,13 @@ impl Blocks {
             let request = RequestRelayBlocksMessage { hashes: vec![wire(expected)] };
             peer.router().send(plain(Payload::RequestRelayBlocks(request))).await?;
             let answer = self.answers.answer("our request for a block", ANSWER_TIMEOUT).await?;
-            let Some(Payload::Block(message)) = answer.payload else { return Err(bad("no Block")) };
+            let Some(Payload::Block(message)) = answer.message.payload else { return Err(bad("no Block")) };
             if Inventory::block_hash(&message) != Some(expected) {
                 return Err(bad("another block than the one asked for"));
             }
             if let Some((hash, true)) = context.inventory.add_block(message) {
                 context.report(KaspaEvent::BlockReceived { hash: hash.to_string(), peer: peer.identity().cloned() });
-                context.hub.broadcast(&announcement(hash), Some(&peer.key()));
+                context.hub.broadcast(&announcement(hash), Some(peer));
             }
         }
     }
@@ -79,7 +81,7 @@ impl Requests {
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
             let request = self.0.next().await?;
-            let Some(Payload::RequestRelayBlocks(RequestRelayBlocksMessage { hashes })) = &request.payload else {
+            let Some(Payload::RequestRelayBlocks(RequestRelayBlocksMessage { hashes })) = &request.message.payload else {
                 return Err(bad("no RequestRelayBlocks"));
             };
             if hashes.len() > MAX_REQUESTED {
@@ -90,7 +92,8 @@ impl Requests {
                     .inventory
                     .block(&block_hash(Some(wanted))?)
                     .ok_or_else(|| bad("a request for a block that we lack"))?;
-                peer.router().send(response(Payload::Block((*block).clone()), &request)).await?;
+                let answer = || response(Payload::Block((*block).clone()), &request.message);
+                peer.router().send_made(block.encoded_len(), answer).await?;
             }
         }
     }

@@ -72,7 +72,7 @@ impl Flows {
     }
 }
 
-/// A reply to the request with that id.
+/// A reply to that request.
 fn response(payload: Payload, to: &KaspadMessage) -> KaspadMessage {
     KaspadMessage { response_id: to.request_id, request_id: 0, payload: Some(payload) }
 }

@@ -27,9 +27,9 @@ impl Pings {
 
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
-            let message = self.0.next().await?;
-            let Some(Payload::Ping(PingMessage { nonce })) = message.payload else { return Err(bad("no Ping")) };
-            peer.router().send(response(Payload::Pong(PongMessage { nonce }), &message)).await?;
+            let received = self.0.next().await?;
+            let Some(Payload::Ping(PingMessage { nonce })) = received.message.payload else { return Err(bad("no Ping")) };
+            peer.router().send(response(Payload::Pong(PongMessage { nonce }), &received.message)).await?;
             let address = peer.router().info().synthetic;
             context.report(KaspaEvent::PongSent { peer: peer.identity().cloned(), address });
         }
@@ -53,7 +53,7 @@ impl Pongs {
             let sent = Instant::now();
             peer.router().send(plain(Payload::Ping(PingMessage { nonce }))).await?;
             let answer = self.0.answer("a ping", ANSWER_TIMEOUT).await?;
-            if !matches!(answer.payload, Some(Payload::Pong(pong)) if pong.nonce == nonce) {
+            if !matches!(answer.message.payload, Some(Payload::Pong(pong)) if pong.nonce == nonce) {
                 return Err(bad("a Pong with another nonce than the Ping's"));
             }
             let address = peer.router().info().synthetic;

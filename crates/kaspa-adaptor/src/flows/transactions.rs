@@ -9,6 +9,8 @@ use kaspa_p2p_lib::{
     },
 };
 
+use prost::Message;
+
 use super::{Context, bad, plain, response};
 use crate::{CloseReason, Inventory, KaspaEvent, Peer, Router, session::Route};
 
@@ -17,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Ids that are asked for at once.
 const MAX_BATCH: usize = 128;
 /// Ids that a peer may name in one message.
-const MAX_NAMED: usize = 4096;
+const MAX_NAMED: usize = 1024;
 
 /// The announcement of a transaction.
 pub(crate) fn announcement(id: TransactionId) -> KaspadMessage {
@@ -26,7 +28,7 @@ pub(crate) fn announcement(id: TransactionId) -> KaspadMessage {
 
 fn ids(wire: &[WireId]) -> Result<Vec<TransactionId>, CloseReason> {
     if wire.len() > MAX_NAMED {
-        return Err(bad("more than 4096 transaction ids in one message"));
+        return Err(bad("more than 1024 transaction ids in one message"));
     }
     let id = |wire: &WireId| TransactionId::try_from(wire.clone()).map_err(|_| bad("a transaction id has not 32 bytes"));
     wire.iter().map(id).collect()
@@ -48,18 +50,19 @@ impl Transactions {
 
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
-            // What was announced meanwhile is fetched together: one round trip for all.
-            let mut announcements = vec![self.announced.next().await?];
-            announcements.extend(std::iter::from_fn(|| self.announced.try_next()));
+            // What was announced meanwhile is fetched together: one round trip for all,
+            // but not for ever more of what a fast peer announces.
             let mut unknown = Vec::new();
-            for message in announcements {
-                let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = message.payload else {
+            let mut next = Some(self.announced.next().await?);
+            while let Some(received) = next {
+                let Some(Payload::InvTransactions(InvTransactionsMessage { ids: announced })) = received.message.payload else {
                     return Err(bad("no InvTransactions"));
                 };
                 // A kaspad's announcements are drained: this node checks no consensus.
                 if peer.gossips() {
                     unknown.extend(ids(&announced)?.into_iter().filter(|id| context.inventory.transaction(id).is_none()));
                 }
+                next = if unknown.len() < MAX_NAMED { self.announced.try_next() } else { None };
             }
             unknown.sort_unstable();
             unknown.dedup();
@@ -75,14 +78,14 @@ impl Transactions {
         peer.router().send(plain(Payload::RequestTransactions(request))).await?;
         for expected in batch {
             let answer = self.answers.answer("our request for a transaction", ANSWER_TIMEOUT).await?;
-            match answer.payload {
+            match answer.message.payload {
                 Some(Payload::Transaction(message)) => {
                     if Inventory::transaction_id(&message) != Some(*expected) {
                         return Err(bad("another transaction than the one asked for"));
                     }
                     if let Some((id, true)) = context.inventory.add_transaction(message) {
                         context.report(KaspaEvent::TransactionReceived { id: id.to_string(), peer: peer.identity().cloned() });
-                        context.hub.broadcast(&announcement(id), Some(&peer.key()));
+                        context.hub.broadcast(&announcement(id), Some(peer));
                     }
                 }
                 Some(Payload::TransactionNotFound(missing)) if missing.id == Some((*expected).into()) => {}
@@ -104,15 +107,17 @@ impl Requests {
     pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
         loop {
             let request = self.0.next().await?;
-            let Some(Payload::RequestTransactions(RequestTransactionsMessage { ids: wanted })) = &request.payload else {
+            let Some(Payload::RequestTransactions(RequestTransactionsMessage { ids: wanted })) = &request.message.payload else {
                 return Err(bad("no RequestTransactions"));
             };
             for id in ids(wanted)? {
-                let payload = match context.inventory.transaction(&id) {
-                    Some(message) => Payload::Transaction((*message).clone()),
-                    None => Payload::TransactionNotFound(TransactionNotFoundMessage { id: Some(id.into()) }),
+                let Some(transaction) = context.inventory.transaction(&id) else {
+                    let missing = TransactionNotFoundMessage { id: Some(id.into()) };
+                    peer.router().send(response(Payload::TransactionNotFound(missing), &request.message)).await?;
+                    continue;
                 };
-                peer.router().send(response(payload, &request)).await?;
+                let answer = || response(Payload::Transaction((*transaction).clone()), &request.message);
+                peer.router().send_made(transaction.encoded_len(), answer).await?;
             }
         }
     }

@@ -8,15 +8,28 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use kaspa_p2p_lib::pb::{KaspadMessage, p2p_client::P2pClient};
-use kaspath_domain::DuplexStream;
-use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, codec::CompressionEncoding, codegen::http::Uri, transport::Endpoint};
-use tower::Service;
+use kaspa_p2p_lib::pb::p2p_client::P2pClient;
+use kaspath_domain::{DuplexStream, clean};
+use tokio::time::timeout;
+use tonic::{
+    body::Body,
+    codec::CompressionEncoding,
+    codegen::http::{self, Uri},
+    transport::Endpoint,
+};
+use tower::{Service, ServiceBuilder};
 
-use super::{H2Settings, StreamInfo, io::CuttableIo};
-use crate::ConnectError;
+use super::{
+    H2Settings, Limits, StreamInfo,
+    io::CuttableIo,
+    settings::{MAX_HEADERS, MAX_RESETS},
+    tap::Tap,
+};
+use crate::{
+    ConnectError,
+    errors::MAX_REASON,
+    wire::{Incoming, Outgoing, queue},
+};
 
 /// Time for the response headers, as in kaspad.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,12 +63,12 @@ impl Service<Uri> for OneStream {
 /// An open message stream, before any message.
 pub(crate) struct OpenSession {
     pub(crate) info: StreamInfo,
-    pub(crate) incoming: Streaming<KaspadMessage>,
-    pub(crate) outgoing: mpsc::Sender<KaspadMessage>,
+    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: Outgoing,
 }
 
 /// Opens Kaspa's message stream over a domain stream.
-pub(crate) async fn open(stream: DuplexStream, queue: usize, max_message: usize) -> Result<OpenSession, ConnectError> {
+pub(crate) async fn open(stream: DuplexStream, limits: &Limits) -> Result<OpenSession, ConnectError> {
     let settings = H2Settings::for_connection(stream.info());
     let io = CuttableIo::new(stream);
     let info = io.info().clone();
@@ -65,19 +78,29 @@ pub(crate) async fn open(stream: DuplexStream, queue: usize, max_message: usize)
             .initial_stream_window_size(settings.stream_window)
             .initial_connection_window_size(settings.connection_window)
             .max_frame_size(settings.max_frame)
+            .http2_max_header_list_size(MAX_HEADERS)
+            .http2_max_local_error_reset_streams(MAX_RESETS)
             .http2_keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(settings.keepalive_timeout)
             .keep_alive_while_idle(true)
             .connect_with_connector(connector)
             .await
             .map_err(|error| ConnectError::NotHttp2(chain(&error)))?;
-        let mut client = P2pClient::new(channel)
-            .send_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(max_message);
-        let (outgoing, queued) = mpsc::channel(queue);
-        let response = client.message_stream(ReceiverStream::new(queued)).await.map_err(|status| not_kaspa(&status))?;
-        Ok((response.into_inner(), outgoing))
+        let tap = Tap::default();
+        let tapping = tap.clone();
+        let channel = ServiceBuilder::new()
+            .map_response(move |response: http::Response<Body>| {
+                let (head, mut body) = response.into_parts();
+                tapping.tap(&head.headers, &mut body);
+                http::Response::from_parts(head, body)
+            })
+            .service(channel);
+        let mut client =
+            P2pClient::new(channel).send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
+        let (outgoing, queued) = queue(limits.outgoing_queue, &limits.budget);
+        client.message_stream(queued).await.map_err(|status| not_kaspa(&status))?;
+        let tapped = tap.take().ok_or_else(|| ConnectError::NotKaspa("it sends no messages".to_owned()))?;
+        Ok((Incoming::new(tapped.body, tapped.gzip, limits.max_message, &limits.budget), outgoing))
     };
     let opened = timeout(HEADERS_TIMEOUT, opening).await.unwrap_or(Err(ConnectError::Timeout(HEADERS_TIMEOUT)));
     match opened {
@@ -92,9 +115,9 @@ pub(crate) async fn open(stream: DuplexStream, queue: usize, max_message: usize)
 fn not_kaspa(status: &tonic::Status) -> ConnectError {
     match status.code() {
         tonic::Code::Unimplemented | tonic::Code::ResourceExhausted | tonic::Code::PermissionDenied => {
-            ConnectError::NotKaspa(status.message().to_owned())
+            ConnectError::NotKaspa(clean(status.message(), MAX_REASON))
         }
-        _ => ConnectError::NotHttp2(status.source().map_or_else(|| status.message().to_owned(), chain)),
+        _ => ConnectError::NotHttp2(status.source().map_or_else(|| clean(status.message(), MAX_REASON), chain)),
     }
 }
 
@@ -106,5 +129,5 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    clean(&text, MAX_REASON)
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt, io,
     pin::Pin,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
@@ -11,6 +11,8 @@ use kaspath_domain::{ByteCounters, ConnectInfo, DuplexStream, PathWatch};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
+
+use crate::session::PendingPlace;
 
 /// What a session knows of its stream: an extension of each tonic request.
 #[derive(Clone, Debug)]
@@ -25,6 +27,16 @@ pub struct StreamInfo {
     pub(crate) cut: CancellationToken,
     /// A message stream was opened on it.
     pub(crate) in_use: Arc<AtomicBool>,
+    /// Its place among the handshakes under way, until the handshake or the
+    /// connection ends.
+    pub(crate) pending: Arc<Mutex<Option<PendingPlace>>>,
+}
+
+impl StreamInfo {
+    /// Its handshake is over, or it has ended.
+    pub(crate) fn leave_pending(&self) {
+        drop(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// A domain stream that ends when its token is cancelled.
@@ -43,8 +55,15 @@ impl CuttableIo {
             bytes: stream.counters(),
             cut: cut.clone(),
             in_use: Arc::default(),
+            pending: Arc::default(),
         };
         Self { stream, cut: Box::pin(cut.cancelled_owned()), info }
+    }
+
+    /// Gives it a place among the handshakes under way.
+    pub(crate) fn with_place(self, place: PendingPlace) -> Self {
+        *self.info.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        self
     }
 
     pub(crate) fn info(&self) -> &StreamInfo {
@@ -54,6 +73,12 @@ impl CuttableIo {
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> bool {
         // A cancelled token's future must not be polled again once it is ready.
         self.info.cut.is_cancelled() || self.cut.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Drop for CuttableIo {
+    fn drop(&mut self) {
+        self.info.leave_pending();
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    future::ready,
     io,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -12,22 +13,31 @@ use kaspa_p2p_lib::pb::{
 };
 use kaspath_domain::{ListenError, StreamListener};
 use tokio::{sync::mpsc, time::sleep};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, transport::Server};
+use tonic::{Request, Response, Status, Streaming, body::Body, codec::CompressionEncoding, codegen::http, transport::Server};
+use tower::util::MapRequestLayer;
 
-use super::{H2Settings, StreamInfo, io::CuttableIo};
+use super::{
+    H2Settings, Limits, StreamInfo,
+    io::CuttableIo,
+    settings::{MAX_HEADERS, MAX_RESETS},
+    tap::Tap,
+};
+use crate::{
+    session::Pending,
+    wire::{Incoming, Outgoing, queue},
+};
 
 /// A connection that opens no message stream in this time is closed.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Message streams of one connection: Kaspa uses one.
-const MAX_STREAMS: u32 = 4;
+/// Streams of one connection: Kaspa uses one.
+const MAX_STREAMS: u32 = 1;
 
 /// A message stream that a peer opened, before any message.
 pub(crate) struct Session {
     pub(crate) info: StreamInfo,
-    pub(crate) incoming: Streaming<KaspadMessage>,
-    pub(crate) outgoing: mpsc::Sender<KaspadMessage>,
+    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: Outgoing,
 }
 
 /// A listener's streams as tonic's `serve_with_incoming` takes them. Requests
@@ -46,56 +56,86 @@ pub fn incoming(listener: Arc<dyn StreamListener>) -> impl Stream<Item = Result<
 }
 
 struct Service {
-    queue: usize,
+    limits: Limits,
     sessions: mpsc::Sender<Session>,
 }
 
-type Outgoing = Pin<Box<dyn Stream<Item = Result<KaspadMessage, Status>> + Send>>;
+type Sending = Pin<Box<dyn Stream<Item = Result<KaspadMessage, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl P2p for Service {
-    type MessageStreamStream = Outgoing;
+    type MessageStreamStream = Sending;
 
-    async fn message_stream(&self, request: Request<Streaming<KaspadMessage>>) -> Result<Response<Outgoing>, Status> {
-        let info = request.extensions().get::<StreamInfo>().cloned().ok_or_else(|| Status::internal("no stream info"))?;
-        let (outgoing, queued) = mpsc::channel(self.queue);
-        info.in_use.store(true, Ordering::Relaxed);
-        let session = Session { info, incoming: request.into_inner(), outgoing };
+    async fn message_stream(&self, request: Request<Streaming<KaspadMessage>>) -> Result<Response<Sending>, Status> {
+        let extensions = request.extensions();
+        let info = extensions.get::<StreamInfo>().cloned().ok_or_else(|| Status::internal("no stream info"))?;
+        if info.in_use.swap(true, Ordering::Relaxed) {
+            return Err(Status::resource_exhausted("a connection has one message stream"));
+        }
+        let tapped = extensions.get::<Tap>().and_then(Tap::take).ok_or_else(|| Status::internal("no body"))?;
+        let Limits { outgoing_queue, max_message, budget } = &self.limits;
+        let (outgoing, queued) = queue(*outgoing_queue, budget);
+        let incoming = Incoming::new(tapped.body, tapped.gzip, *max_message, budget);
         // The bound of this queue is the bound of handshakes under way.
+        let session = Session { info, incoming, outgoing };
         self.sessions.try_send(session).map_err(|_| Status::resource_exhausted("too many handshakes under way"))?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(queued).map(Ok))))
+        Ok(Response::new(Box::pin(queued.map(Ok))))
     }
 }
 
+/// Takes a request's body out of tonic's hands.
+fn tap(request: http::Request<Body>) -> http::Request<Body> {
+    let (mut head, mut body) = request.into_parts();
+    let tap = Tap::default();
+    tap.tap(&head.headers, &mut body);
+    head.extensions.insert(tap);
+    http::Request::from_parts(head, body)
+}
+
 /// Serves Kaspa's message stream on every stream of a listener, until the
-/// listener ends or `stop` is cancelled. Sessions go to `sessions`.
+/// listener ends or `stop` is cancelled. Sessions go to `sessions`. A connection
+/// has a place in `pending` from its first byte, or is closed.
 pub(crate) async fn serve(
     listener: Arc<dyn StreamListener>,
-    queue: usize,
-    max_message: usize,
+    limits: Limits,
+    pending: Pending,
     sessions: mpsc::Sender<Session>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let service = P2pServer::new(Service { queue, sessions })
+    let service = P2pServer::new(Service { limits, sessions })
         .accept_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(max_message);
+        .send_compressed(CompressionEncoding::Gzip);
     let settings = H2Settings::muxed();
-    let streams = incoming(listener).inspect(|stream| {
-        if let Ok(io) = stream {
-            close_if_idle(io.info());
-        }
-    });
+    let streams = incoming(listener).filter_map(move |stream| ready(place(stream, &pending)));
     Server::builder()
+        .layer(MapRequestLayer::new(tap as fn(_) -> _))
         .initial_stream_window_size(settings.stream_window)
         .initial_connection_window_size(settings.connection_window)
         .max_frame_size(settings.max_frame)
         .http2_keepalive_interval(Some(settings.keepalive_interval))
         .http2_keepalive_timeout(Some(settings.keepalive_timeout))
         .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
         .add_service(service)
         .serve_with_incoming_shutdown(streams, stop.cancelled_owned())
         .await
+}
+
+/// A connection without a place is dropped, which closes it.
+fn place(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Result<CuttableIo, io::Error>> {
+    let io = match stream {
+        Ok(io) => io,
+        Err(error) => return Some(Err(error)),
+    };
+    let Some(place) = pending.enter(&io.info().info, &io.info().path.current()) else {
+        tracing::debug!(info = %io.info().info, "too many handshakes under way");
+        return None;
+    };
+    let io = io.with_place(place);
+    close_if_idle(io.info());
+    Some(Ok(io))
 }
 
 /// Who connects and asks for nothing would hold a place for ever.

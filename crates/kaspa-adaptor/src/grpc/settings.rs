@@ -2,6 +2,25 @@ use std::time::Duration;
 
 use kaspath_domain::{ConnectInfo, PeerAddress, Transport};
 
+use crate::wire::Budget;
+
+/// Bytes of headers: Kaspa's own take a few hundred.
+pub(super) const MAX_HEADERS: u32 = 8 << 10;
+/// Streams of a connection that a peer may open and reset, or break, at once. It
+/// needs a single stream; who does more of this is cut off by h2.
+pub(super) const MAX_RESETS: usize = 8;
+
+/// What limits sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Messages that may wait to be sent to one peer.
+    pub(crate) outgoing_queue: usize,
+    /// Largest message after Ready, in decoded bytes.
+    pub(crate) max_message: usize,
+    /// The memory that all sessions share.
+    pub(crate) budget: Budget,
+}
+
 /// HTTP/2's windows, frames and keepalive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct H2Settings {
@@ -18,22 +37,24 @@ pub struct H2Settings {
 }
 
 impl H2Settings {
-    /// Straight over TCP, where kaspads meet: roomy windows for far peers, and
-    /// otherwise what every HTTP/2 expects.
+    /// Straight over TCP, where kaspads meet. The windows bound what a peer's bytes
+    /// may hold before anybody looks at them, and with 512 KiB a peer a tenth of a
+    /// second away still sends 5 MB/s, several times what Kaspa's blocks take.
     pub fn tcp() -> Self {
         Self {
-            stream_window: 4 << 20,
-            connection_window: 8 << 20,
+            stream_window: 512 << 10,
+            connection_window: 512 << 10,
             max_frame: None,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
         }
     }
 
-    /// Over a muxed stream (yamux, QUIC), which has windows of its own beneath:
-    /// larger frames, and windows that are never the narrower ones.
+    /// Over a muxed stream (yamux, QUIC): larger frames, for each of them is a
+    /// write and a wake-up of the layers beneath. A frame is held until it is
+    /// whole, so it counts like the windows.
     pub fn muxed() -> Self {
-        Self { stream_window: 8 << 20, connection_window: 16 << 20, max_frame: Some(1 << 20), ..Self::tcp() }
+        Self { max_frame: Some(64 << 10), ..Self::tcp() }
     }
 
     /// What fits a connection that we open: only plain TCP proves no identity. A

@@ -9,10 +9,11 @@ use kaspa_p2p_lib::{
     KaspadMessagePayloadType as Kind, make_message,
     pb::{KaspadMessage, ReadyMessage, VerackMessage, VersionMessage, kaspad_message::Payload},
 };
+use kaspath_domain::clean;
 use uuid::Uuid;
 
-use super::{PeerKey, Route, Router, kind_of};
-use crate::{CloseReason, HandshakeError, HandshakeStep, KaspaNetwork, MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
+use super::{PeerKey, Route, Router};
+use crate::{CloseReason, HandshakeError, HandshakeStep, KaspaNetwork, MIN_PROTOCOL_VERSION, PROTOCOL_VERSION, wire::Received};
 
 const VERSION_TIMEOUT: Duration = Duration::from_secs(4);
 const READY_TIMEOUT: Duration = Duration::from_secs(8);
@@ -64,13 +65,13 @@ impl Handshake {
         let router = self.router.clone();
         let sending = async {
             send(&router, make_message!(Payload::Version, version_message(terms))).await?;
-            receive(&mut self.verack, Kind::Verack, "Verack", VERSION_TIMEOUT).await?;
+            receive(&mut self.verack, "Verack", VERSION_TIMEOUT).await?;
             report(HandshakeStep::Verack);
             Ok::<(), HandshakeError>(())
         };
         let receiving = async {
-            let message = receive(&mut self.version, Kind::Version, "Version", VERSION_TIMEOUT).await?;
-            let Some(Payload::Version(version)) = message.payload else {
+            let message = receive(&mut self.version, "Version", VERSION_TIMEOUT).await?;
+            let Some(Payload::Version(version)) = message.message.payload else {
                 return Err(HandshakeError::BadVersion("it is no Version"));
             };
             report(HandshakeStep::Version);
@@ -89,7 +90,8 @@ impl Handshake {
     /// Exchanges Ready. Register every flow before.
     pub(crate) async fn exchange_ready(mut self) -> Result<(), HandshakeError> {
         send(&self.router, make_message!(Payload::Ready, ReadyMessage {})).await?;
-        receive(&mut self.ready, Kind::Ready, "Ready", READY_TIMEOUT).await?;
+        self.router.is_ready();
+        receive(&mut self.ready, "Ready", READY_TIMEOUT).await?;
         Ok(())
     }
 }
@@ -117,7 +119,7 @@ fn check(terms: &Terms, version: VersionMessage, router: &Router) -> Result<Thei
     }
     let ours = terms.network.wire_name();
     if version.network != ours {
-        let theirs = printable(&version.network, 64);
+        let theirs = clean(&version.network, 64);
         return Err(HandshakeError::WrongNetwork { ours: ours.to_owned(), theirs });
     }
     if version.user_agent.len() > MAX_USER_AGENT {
@@ -128,27 +130,20 @@ fn check(terms: &Terms, version: VersionMessage, router: &Router) -> Result<Thei
     }
     Ok(TheirTerms {
         key: PeerKey { id, ip: router.info().synthetic.ip() },
-        user_agent: printable(&version.user_agent, MAX_USER_AGENT),
+        user_agent: clean(&version.user_agent, MAX_USER_AGENT),
         protocol_version: version.protocol_version,
     })
-}
-
-/// A remote's text, fit for a log.
-fn printable(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 async fn send(router: &Router, message: KaspadMessage) -> Result<(), HandshakeError> {
     router.send(message).await.map_err(ended)
 }
 
-async fn receive(route: &mut Route, kind: Kind, what: &'static str, after: Duration) -> Result<KaspadMessage, HandshakeError> {
-    match route.answer(what, after).await {
-        Ok(message) if kind_of(&message) == Some(kind) => Ok(message),
-        Ok(_) => Err(HandshakeError::Ended(CloseReason::unexpected(kind))),
-        Err(CloseReason::Unanswered { what, after }) => Err(HandshakeError::Timeout { what, after }),
-        Err(reason) => Err(ended(reason)),
-    }
+async fn receive(route: &mut Route, what: &'static str, after: Duration) -> Result<Received, HandshakeError> {
+    route.answer(what, after).await.map_err(|reason| match reason {
+        CloseReason::Unanswered { what, after } => HandshakeError::Timeout { what, after },
+        other => ended(other),
+    })
 }
 
 fn ended(reason: CloseReason) -> HandshakeError {

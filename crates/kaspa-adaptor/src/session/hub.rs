@@ -14,7 +14,22 @@ use crate::{CloseReason, HandshakeError};
 /// The peers with whom sessions stand or are about to.
 #[derive(Clone, Debug, Default)]
 pub struct Hub {
-    peers: Arc<Mutex<HashMap<PeerKey, Arc<Peer>>>>,
+    peers: Arc<Mutex<HashMap<Who, Arc<Peer>>>>,
+}
+
+/// Who a peer is. The id in a Version message is public and anybody can send it, and
+/// an identity with a given synthetic address is found in four million tries. So
+/// they say who a peer is only where the transport proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Proven(PeerIdentity),
+    Claimed(PeerKey),
+}
+
+impl Who {
+    fn of(peer: &Peer) -> Self {
+        peer.identity().cloned().map_or_else(|| Self::Claimed(peer.key()), Self::Proven)
+    }
 }
 
 /// A peer's place in the hub, given back on drop.
@@ -27,15 +42,16 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut peers = self.hub.lock();
+        let who = Who::of(&self.peer);
         // A better session may have taken the place meanwhile.
-        if peers.get(&self.peer.key()).is_some_and(|peer| Arc::ptr_eq(peer, &self.peer)) {
-            peers.remove(&self.peer.key());
+        if peers.get(&who).is_some_and(|peer| Arc::ptr_eq(peer, &self.peer)) {
+            peers.remove(&who);
         }
     }
 }
 
 impl Hub {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerKey, Arc<Peer>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Who, Arc<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +62,7 @@ impl Hub {
 
     /// A peer by its identity.
     pub fn by_identity(&self, identity: &PeerIdentity) -> Option<Arc<Peer>> {
-        self.lock().values().find(|peer| peer.identity() == Some(identity)).cloned()
+        self.lock().get(&Who::Proven(identity.clone())).cloned()
     }
 
     /// Takes a place for a peer. A peer that is here already keeps its session,
@@ -54,16 +70,14 @@ impl Hub {
     /// restarted, so that the old one is dead.
     pub(crate) fn enter(&self, peer: Arc<Peer>) -> Result<Place, HandshakeError> {
         let mut peers = self.lock();
-        let same = |other: &Peer| other.key() == peer.key() || (peer.identity().is_some() && other.identity() == peer.identity());
-        let old: Vec<Arc<Peer>> = peers.values().filter(|other| same(other)).cloned().collect();
-        if old.iter().any(|old| !supersedes(&peer, old)) {
-            return Err(HandshakeError::Duplicate(peer.key()));
-        }
-        for old in old {
-            peers.remove(&old.key());
+        let who = Who::of(&peer);
+        if let Some(old) = peers.get(&who) {
+            if !supersedes(&peer, old) {
+                return Err(HandshakeError::Duplicate(peer.key()));
+            }
             old.router.close(CloseReason::Superseded);
         }
-        peers.insert(peer.key(), peer.clone());
+        peers.insert(who, peer.clone());
         Ok(Place { hub: self.clone(), peer })
     }
 
@@ -75,9 +89,9 @@ impl Hub {
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.
-    pub(crate) fn broadcast(&self, message: &KaspadMessage, except: Option<&PeerKey>) -> usize {
+    pub(crate) fn broadcast(&self, message: &KaspadMessage, except: Option<&Peer>) -> usize {
         let peers = self.peers();
-        let to = peers.iter().filter(|peer| peer.gossips() && Some(&peer.key()) != except);
+        let to = peers.iter().filter(|peer| peer.gossips() && !except.is_some_and(|except| std::ptr::eq(&***peer, except)));
         to.filter(|peer| peer.router.offer(message.clone())).count()
     }
 }

@@ -12,6 +12,6 @@ pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
 pub(crate) use hub::Place;
 pub use peer::{Peer, PeerKey};
-pub(crate) use pending::Pending;
+pub(crate) use pending::{Pending, PendingPlace};
+pub(crate) use router::Route;
 pub use router::Router;
-pub(crate) use router::{Route, kind_of};

@@ -1,70 +1,134 @@
-//! Handshakes of inbound peers under way, limited as in kaspad.
+//! Connections of inbound peers whose handshake is not over, limited as in kaspad
+//! and by where they come from.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use kaspath_domain::{ConnectInfo, IpPrefix, Path, PeerClass, PeerIdentity};
+
 const MAX_PENDING: usize = 32;
 const MAX_PENDING_PER_IP: usize = 2;
+/// From one network (/16 or /48), or through one relay: identities, and so
+/// synthetic addresses, are free.
+const MAX_PENDING_PER_ORIGIN: usize = 8;
 
-/// The handshakes under way, by address.
+/// Where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Network(IpPrefix),
+    Relay(PeerIdentity),
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    by_ip: HashMap<IpAddr, usize>,
+    by_origin: HashMap<Origin, usize>,
+}
+
+/// The handshakes under way.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pending(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(crate) struct Pending(Arc<Mutex<Counts>>);
 
 /// One of them, given back on drop.
 #[derive(Debug)]
 pub(crate) struct PendingPlace {
     pending: Pending,
     ip: IpAddr,
+    origin: Option<Origin>,
 }
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, if there is one for that address.
-    pub(crate) fn enter(&self, ip: IpAddr) -> Option<PendingPlace> {
-        let ip = ip.to_canonical();
-        let mut by_ip = self.lock();
-        let of_ip = by_ip.get(&ip).copied().unwrap_or(0);
-        if by_ip.values().sum::<usize>() >= MAX_PENDING || of_ip >= MAX_PENDING_PER_IP {
+    /// A place, if there is one for such a connection.
+    pub(crate) fn enter(&self, info: &ConnectInfo, path: &Path) -> Option<PendingPlace> {
+        let ip = info.synthetic.ip().to_canonical();
+        let origin = match PeerClass::of(info, path) {
+            // Loopback is no network of strangers.
+            PeerClass::Direct { from } if from.is_loopback() => None,
+            PeerClass::Direct { from } => Some(Origin::Network(IpPrefix::of(from))),
+            PeerClass::Relayed { relay } => Some(Origin::Relay(relay)),
+        };
+        let mut counts = self.lock();
+        let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
+        let of_origin = origin.as_ref().and_then(|origin| counts.by_origin.get(origin)).copied().unwrap_or(0);
+        if counts.all >= MAX_PENDING || of_ip >= MAX_PENDING_PER_IP || of_origin >= MAX_PENDING_PER_ORIGIN {
             return None;
         }
-        by_ip.insert(ip, of_ip + 1);
-        Some(PendingPlace { pending: self.clone(), ip })
+        counts.all += 1;
+        *counts.by_ip.entry(ip).or_default() += 1;
+        if let Some(origin) = &origin {
+            *counts.by_origin.entry(origin.clone()).or_default() += 1;
+        }
+        Some(PendingPlace { pending: self.clone(), ip, origin })
     }
 }
 
 impl Drop for PendingPlace {
     fn drop(&mut self) {
-        let mut by_ip = self.pending.lock();
-        match by_ip.get_mut(&self.ip) {
-            Some(of_ip) if *of_ip > 1 => *of_ip -= 1,
-            _ => drop(by_ip.remove(&self.ip)),
+        let mut counts = self.pending.lock();
+        counts.all -= 1;
+        leave(&mut counts.by_ip, &self.ip);
+        if let Some(origin) = &self.origin {
+            leave(&mut counts.by_origin, origin);
         }
+    }
+}
+
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    match counts.get_mut(key) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => drop(counts.remove(key)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::{Direction, RelayReason, Transport};
+
     use super::*;
+
+    const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
+
+    /// A peer with a synthetic address of its own, at a real address.
+    fn peer(n: u8, remote: &str) -> ConnectInfo {
+        let synthetic = ([127, 64, 0, n], 1024).into();
+        ConnectInfo { peer: None, direction: Direction::Inbound, remote: remote.parse().unwrap(), synthetic }
+    }
 
     #[test]
     fn both_limits_hold_and_places_come_back() {
         let pending = Pending::default();
-        let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
-        let first = pending.enter(ip(1)).unwrap();
-        let _second = pending.enter(ip(1)).unwrap();
-        assert!(pending.enter(ip(1)).is_none());
+        let enter = |n: u8| pending.enter(&peer(n, &format!("192.{n}.0.1:1")), &DIRECT);
+        let first = enter(1).unwrap();
+        let _second = enter(1).unwrap();
+        assert!(enter(1).is_none());
         drop(first);
-        let _third = pending.enter(ip(1)).unwrap();
-        let _others: Vec<_> = (2..32).map(|n| pending.enter(ip(n)).unwrap()).collect();
-        assert!(pending.enter(ip(40)).is_none());
-        drop(_others);
-        assert!(pending.enter(ip(40)).is_some());
-        assert_eq!(pending.lock().len(), 1);
+        let _third = enter(1).unwrap();
+        let others: Vec<_> = (2..32).map(|n| enter(n).unwrap()).collect();
+        assert!(enter(40).is_none());
+        drop(others);
+        assert!(enter(40).is_some());
+        let counts = pending.lock();
+        assert_eq!((counts.all, counts.by_ip.len(), counts.by_origin.len()), (2, 1, 1));
+    }
+
+    #[test]
+    fn many_identities_of_one_network_or_behind_one_relay_leave_room_for_others() {
+        let pending = Pending::default();
+        let of_network: Vec<_> = (0..20).filter_map(|n| pending.enter(&peer(n, &format!("192.0.{n}.1:1")), &DIRECT)).collect();
+        assert_eq!(of_network.len(), MAX_PENDING_PER_ORIGIN);
+        let relay = PeerIdentity::from_bytes(&[0, 1, 7]).unwrap();
+        let relayed = Path::Relayed { relay, reason: RelayReason::Policy };
+        let behind_relay: Vec<_> = (40..60).filter_map(|n| pending.enter(&peer(n, "198.51.100.1:1"), &relayed)).collect();
+        assert_eq!(behind_relay.len(), MAX_PENDING_PER_ORIGIN);
+        assert!(pending.enter(&peer(80, "203.0.113.1:1"), &DIRECT).is_some());
     }
 }

@@ -12,15 +12,19 @@ use kaspa_p2p_lib::{
     pb::{KaspadMessage, RejectMessage, kaspad_message::Payload},
 };
 use kaspath_domain::{ByteCounters, ConnectInfo, Path, PathWatch};
+use prost::Message;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 
 use super::MessageCounters;
-use crate::{CloseReason, grpc::StreamInfo};
+use crate::{
+    CloseReason,
+    grpc::StreamInfo,
+    wire::{Arrival, Ended, Incoming, Outgoing, Received},
+};
 
 /// Messages that may wait for a flow, as in kaspad.
 const ROUTE_CAPACITY: usize = 256;
@@ -31,13 +35,13 @@ const CLOSE_GRACE: Duration = Duration::from_millis(300);
 
 /// Messages of some kinds, as one flow takes them.
 pub(crate) struct Route {
-    receiver: mpsc::Receiver<KaspadMessage>,
+    receiver: mpsc::Receiver<Received>,
     router: Arc<Router>,
 }
 
 impl Route {
     /// The next message; an error once the session has ended.
-    pub(crate) async fn next(&mut self) -> Result<KaspadMessage, CloseReason> {
+    pub(crate) async fn next(&mut self) -> Result<Received, CloseReason> {
         tokio::select! {
             biased;
             message = self.receiver.recv() => message.ok_or_else(|| self.router.close_reason()),
@@ -46,12 +50,12 @@ impl Route {
     }
 
     /// The next message, which must come in time.
-    pub(crate) async fn answer(&mut self, what: &'static str, after: Duration) -> Result<KaspadMessage, CloseReason> {
+    pub(crate) async fn answer(&mut self, what: &'static str, after: Duration) -> Result<Received, CloseReason> {
         timeout(after, self.next()).await.unwrap_or(Err(CloseReason::Unanswered { what, after }))
     }
 
     /// A message that is there already.
-    pub(crate) fn try_next(&mut self) -> Option<KaspadMessage> {
+    pub(crate) fn try_next(&mut self) -> Option<Received> {
         self.receiver.try_recv().ok()
     }
 }
@@ -59,16 +63,18 @@ impl Route {
 /// One session with one peer.
 pub struct Router {
     stream: StreamInfo,
-    outgoing: Mutex<Option<mpsc::Sender<KaspadMessage>>>,
-    routes: Mutex<HashMap<Kind, mpsc::Sender<KaspadMessage>>>,
+    outgoing: Mutex<Option<Outgoing>>,
+    routes: Mutex<HashMap<Kind, mpsc::Sender<Received>>>,
     counters: MessageCounters,
     reason: OnceLock<CloseReason>,
     closed: CancellationToken,
+    /// Our Ready has been sent: everything may come.
+    ready: CancellationToken,
     started: Instant,
 }
 
 impl Router {
-    pub(crate) fn new(stream: StreamInfo, outgoing: mpsc::Sender<KaspadMessage>) -> Arc<Self> {
+    pub(crate) fn new(stream: StreamInfo, outgoing: Outgoing) -> Arc<Self> {
         Arc::new(Self {
             stream,
             outgoing: Mutex::new(Some(outgoing)),
@@ -76,6 +82,7 @@ impl Router {
             counters: MessageCounters::default(),
             reason: OnceLock::new(),
             closed: CancellationToken::new(),
+            ready: CancellationToken::new(),
             started: Instant::now(),
         })
     }
@@ -121,6 +128,11 @@ impl Router {
         self.close_reason()
     }
 
+    /// Its handshake is over, whichever way.
+    pub(crate) fn leave_pending(&self) {
+        self.stream.leave_pending();
+    }
+
     fn close_reason(&self) -> CloseReason {
         self.reason.get().cloned().unwrap_or(CloseReason::Local)
     }
@@ -135,26 +147,20 @@ impl Router {
         Route { receiver, router: self.clone() }
     }
 
+    /// Every flow is subscribed, and our Ready is on its way.
+    pub(crate) fn is_ready(&self) {
+        self.ready.cancel();
+    }
+
     /// Receives until the session ends. Subscribe before, lest messages are drained.
-    pub(crate) fn start(self: &Arc<Self>, mut incoming: Streaming<KaspadMessage>) {
+    pub(crate) fn start(self: &Arc<Self>, mut incoming: Incoming) {
         let router = self.clone();
         let cut = self.stream.cut.clone();
         tokio::spawn(async move {
-            let reason = loop {
-                let message = tokio::select! {
-                    biased;
-                    () = router.closed.cancelled() => break CloseReason::Local,
-                    message = incoming.message() => message,
-                };
-                match message {
-                    Ok(Some(message)) => {
-                        if let Err(reason) = router.route(message) {
-                            break reason;
-                        }
-                    }
-                    Ok(None) => break CloseReason::PeerClosed,
-                    Err(status) => break CloseReason::from_status(&status),
-                }
+            let reason = tokio::select! {
+                biased;
+                () = router.closed.cancelled() => CloseReason::Local,
+                reason = router.receive(&mut incoming) => reason,
             };
             router.close(reason);
             drop(router);
@@ -165,19 +171,41 @@ impl Router {
         });
     }
 
-    fn route(&self, message: KaspadMessage) -> Result<(), CloseReason> {
+    /// Takes messages until the session must end; why.
+    async fn receive(&self, incoming: &mut Incoming) -> CloseReason {
+        loop {
+            let (kind, received) = match incoming.next().await {
+                Ok(Some(Arrival::Message(kind, received))) => (kind, received),
+                // A light peer need not understand everything, but must keep draining.
+                Ok(Some(Arrival::Other)) => {
+                    self.counters.count_received();
+                    self.counters.count_drained();
+                    continue;
+                }
+                Ok(None) => return CloseReason::PeerClosed,
+                Err(reason) => return reason,
+            };
+            if let Err(reason) = self.route(kind, *received) {
+                return reason;
+            }
+            if kind == Kind::Ready {
+                // What follows may be larger, but only from a peer that we let in.
+                self.ready.cancelled().await;
+                incoming.is_ready();
+            }
+        }
+    }
+
+    fn route(&self, kind: Kind, received: Received) -> Result<(), CloseReason> {
         self.counters.count_received();
-        let kind = match &message.payload {
-            None => return Err(CloseReason::Protocol("a message without payload".into())),
-            Some(Payload::Reject(reject)) => return Err(CloseReason::rejected(&reject.reason)),
-            Some(payload) => Kind::from(payload),
-        };
+        if let Some(Payload::Reject(reject)) = &received.message.payload {
+            return Err(CloseReason::rejected(&reject.reason));
+        }
         let Some(route) = lock(&self.routes).get(&kind).cloned() else {
-            // A light peer need not understand everything, but must keep draining.
             self.counters.count_drained();
             return Ok(());
         };
-        match route.try_send(message) {
+        match route.try_send(received) {
             Ok(()) => Ok(()),
             // Its flow has had what it waited for, like a second Version.
             Err(TrySendError::Closed(_)) => Err(CloseReason::unexpected(kind)),
@@ -192,17 +220,23 @@ impl Router {
     /// Sends a message that must arrive. Waits while the queue is full, up to a
     /// limit; a peer that reads nothing for so long loses its session.
     pub(crate) async fn send(&self, message: KaspadMessage) -> Result<(), CloseReason> {
-        let sender = lock(&self.outgoing).clone().ok_or_else(|| self.close_reason())?;
+        self.send_made(message.encoded_len(), || message).await
+    }
+
+    /// Like [`Self::send`], for a large message of an encoded length that is made
+    /// when there is room for it.
+    pub(crate) async fn send_made(&self, length: usize, make: impl FnOnce() -> KaspadMessage) -> Result<(), CloseReason> {
+        let outgoing = lock(&self.outgoing).clone().ok_or_else(|| self.close_reason())?;
         let sent = tokio::select! {
             () = self.closed.cancelled() => return Err(self.close_reason()),
-            sent = timeout(SEND_TIMEOUT, sender.send(message)) => sent,
+            sent = timeout(SEND_TIMEOUT, outgoing.send(length, make)) => sent,
         };
         match sent {
             Ok(Ok(())) => {
                 self.counters.count_sent();
                 Ok(())
             }
-            Ok(Err(_)) => {
+            Ok(Err(Ended)) => {
                 // The receiving half knows better why, in a moment.
                 let _ = timeout(CLOSE_GRACE, self.closed.cancelled()).await;
                 Err(self.reason.get().cloned().unwrap_or(CloseReason::PeerClosed))
@@ -213,7 +247,7 @@ impl Router {
 
     /// Sends a message that may be lost: with a full queue it is.
     pub(crate) fn offer(&self, message: KaspadMessage) -> bool {
-        let sent = lock(&self.outgoing).as_ref().is_some_and(|sender| sender.try_send(message).is_ok());
+        let sent = lock(&self.outgoing).as_ref().is_some_and(|outgoing| outgoing.try_send(message));
         if sent {
             self.counters.count_sent();
         }
@@ -261,9 +295,4 @@ impl fmt::Debug for Router {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The kind of a routed message; routed ones have a payload.
-pub(crate) fn kind_of(message: &KaspadMessage) -> Option<Kind> {
-    message.payload.as_ref().map(Kind::from)
 }

@@ -1,0 +1,37 @@
+//! Messages on the wire: gRPC frames in, bounded before they are decoded, and out.
+//!
+//! tonic's own codec has one limit for a whole stream, inflates and decodes up to
+//! it before anybody can look, and prost turns two bytes of an empty entry into
+//! forty. Here a message passes these gates, each before the work of the next:
+//! its length, its inflated length, its kind, the memory that its decoded form
+//! takes, and room in what the peer and all peers together may hold.
+
+mod budget;
+mod frames;
+mod incoming;
+mod outgoing;
+mod scan;
+mod shape;
+
+pub(crate) use budget::Budget;
+use budget::Charge;
+pub(crate) use incoming::{Arrival, Incoming, Received};
+pub(crate) use outgoing::{Ended, Outgoing, queue};
+pub(crate) use scan::memory_of;
+
+/// Largest message before Ready, in bytes: inflated, and once more decoded.
+pub(crate) const MAX_HANDSHAKE_MESSAGE: usize = 64 << 10;
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireError {
+    /// It is longer than the limit, or takes more memory than it.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// All peers' messages together hold as much as they may.
+    NoRoom,
+    /// It is no gRPC frame, no gzip or no Kaspa message.
+    Malformed(&'static str),
+}
