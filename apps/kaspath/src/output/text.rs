@@ -106,3 +106,23 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
         KaspaEvent::BlockReceived { hash, .. } => format!("block {hash} received"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kaspath_domain::RelayReason;
+
+    use super::*;
+
+    #[test]
+    fn a_side_that_starts_no_other_punch_does_not_speak_for_the_peer() {
+        let peer: PeerIdentity = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".parse().unwrap();
+        let failed = |retry_in| {
+            let reason = RelayReason::PunchFailed { attempts: 1 };
+            network(&NetworkEvent::PunchFailed { peer: peer.clone(), attempts: 1, reason, retry_in }).unwrap()
+        };
+        let passive = failed(None);
+        assert!(passive.ends_with("no other is started from here"), "{passive}");
+        assert!(!passive.contains("not tried again"), "{passive}");
+        assert!(failed(Some(Duration::from_secs(2))).ends_with("tried again in 2.0 s"));
+    }
+}
