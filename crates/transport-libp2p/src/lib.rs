@@ -8,7 +8,7 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
-//! | `punch` | the DCUtR exchange, our candidates, when to punch again |
+//! | `punch` | the DCUtR exchange, our candidates, what punches may use, when to punch again |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `swarm` | the actor that joins these to libp2p |
 //!

@@ -29,7 +29,8 @@ const MAX_CAUSE: usize = 200;
 /// Who began an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    Ours,
+    /// As the attempt of that number.
+    Ours(u32),
     Theirs,
 }
 
@@ -72,7 +73,7 @@ impl Actor {
         let progress = self.punching.progress.clone();
         self.tasks.spawn(async move {
             if let Err((reason, cause)) = initiate(connection, opened, offer, lease, &progress).await {
-                let _ = progress.send(Progress::Failed { connection, began: Side::Ours, reason, cause }).await;
+                let _ = progress.send(Progress::Failed { connection, began: Side::Ours(attempt), reason, cause }).await;
             }
         });
     }
@@ -140,11 +141,11 @@ impl Actor {
         let now = self.now();
         let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
         match (began, punch.schedule.is_running()) {
-            // It has timed out already.
-            (Side::Ours, false) => return,
+            (Side::Ours(attempt), true) if attempt == punch.schedule.attempts() => {}
+            // It has timed out already, and another attempt may be under way.
+            (Side::Ours(_), _) => return,
             // What is under way may succeed all the same.
             (Side::Theirs, true) => return,
-            (Side::Ours, true) => {}
             // The peer's attempt has failed, and the peer repeats it.
             (Side::Theirs, false) => punch.schedule.peer_punches(now),
         }
