@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kaspath_domain::{PeerAddress, PeerLocator, Transport};
 use kaspath_transport_libp2p::Network;
 
@@ -11,7 +11,7 @@ use crate::{
     output::Printer,
     settings::{Reload, Settings},
     signals,
-    tasks::Tasks,
+    tasks::{Tasks, unexpected_end},
 };
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
@@ -27,11 +27,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     tasks.following(printer.follow_network(network.events()));
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).map_err(Into::into),
-        ended = network.ended() => match ended {
-            Ok(()) => bail!("the network task ended although nobody told it to"),
-            Err(failure) => Err(failure.into()),
-        },
-        failure = tasks.failure() => Err(failure),
+        failure = unexpected_end(&network, &mut tasks) => Err(failure),
     };
     network.shutdown().await;
     result

@@ -1,7 +1,29 @@
 //! Work beside the main job, whose unexpected end ends the program.
 
+use std::time::Duration;
+
 use anyhow::{Error, Result, anyhow};
-use tokio::task::JoinSet;
+use kaspath_transport_libp2p::Network;
+use tokio::{task::JoinSet, time::timeout};
+
+/// Tasks that stand on the network end a moment before its own end is known.
+const SAME_CAUSE: Duration = Duration::from_secs(1);
+
+/// Returns when the network or one of the tasks has ended, which nobody wanted, with
+/// the reason. Dropping the future is safe.
+pub(crate) async fn unexpected_end(network: &Network, tasks: &mut Tasks) -> Error {
+    let of_network = |end: Result<(), _>| match end {
+        Ok(()) => anyhow!("the network task ended although nobody told it to"),
+        Err(failure) => Error::new(failure),
+    };
+    tokio::select! {
+        end = network.ended() => of_network(end),
+        failure = tasks.failure() => match timeout(SAME_CAUSE, network.ended()).await {
+            Ok(end) => of_network(end),
+            Err(_) => failure,
+        },
+    }
+}
 
 /// Tasks that run until they are dropped.
 #[derive(Default)]
@@ -22,6 +44,11 @@ impl Tasks {
             work.await;
             Ok(None)
         });
+    }
+
+    /// Work that says itself why it ends.
+    pub(crate) fn fallible(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
+        self.0.spawn(async move { work.await.map(|()| Some(name)) });
     }
 
     /// Returns when one of them has ended, with the reason. Dropping the future is safe.

@@ -8,7 +8,7 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
-//! | `punch` | the DCUtR exchange, our candidates, when to punch again |
+//! | `punch` | the DCUtR exchange, our candidates, what punches may use, when to punch again |
 //! | `limits` | which connections there is room for, and which give way |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |

@@ -8,10 +8,11 @@ use kaspath_domain::{
     DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport,
     TransportSet,
 };
-use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver};
 use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -101,6 +102,33 @@ async fn a_dead_relay_is_unreachable() {
         DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Relayed(gone.clone()), deadline: DEADLINE };
     let error = client.dialer().dial(request).await.unwrap_err();
     assert!(matches!(&error, DialError::RelayUnreachable { relay, .. } if *relay == gone.relay), "{error}");
+}
+
+/// More dials than may wait for a direct path: those too many are told at once,
+/// whatever else they wait for.
+#[tokio::test]
+async fn a_dial_too_many_that_waits_for_a_direct_path_is_told() {
+    const RELAYS: usize = 20;
+    const DIALS: usize = 60;
+    const MAY_WAIT: usize = 1024;
+    // No relay is ever reached, so nobody stops waiting.
+    let client = start(NetworkConfig { resolver: Resolver::new(|_| std::future::pending()), ..config() }).await;
+    let peer = NodeKey::generate().identity();
+    let mut dials = JoinSet::new();
+    for _ in 0..RELAYS {
+        let PeerAddress::Direct(via) = support::locator("/dns/relay.test/tcp/4001").address else { panic!("direct") };
+        let route =
+            Route::Punched { relay: RelayAddress { relay: NodeKey::generate().identity(), via }, transports: TransportSet::ALL };
+        for _ in 0..DIALS {
+            let request = DialRequest { peer: Some(peer.clone()), route: route.clone(), deadline: DEADLINE };
+            let dialer = client.dialer();
+            dials.spawn(async move { dialer.dial(request).await.unwrap_err() });
+        }
+    }
+    for _ in 0..RELAYS * DIALS - MAY_WAIT {
+        let error = timeout(DEADLINE, dials.join_next()).await.expect("told before its deadline").unwrap().unwrap();
+        assert!(matches!(error, DialError::LimitReached { limit: MAY_WAIT, .. }), "{error}");
+    }
 }
 
 #[tokio::test]

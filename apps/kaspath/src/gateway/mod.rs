@@ -3,7 +3,6 @@
 
 mod control;
 mod reachable;
-mod tasks;
 mod text;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -29,9 +28,9 @@ use crate::{
     run::{Supervisor, locate},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
+    tasks::{Tasks, unexpected_end},
 };
 use control::RpcControl;
-use tasks::Tasks;
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let node = settings.node.clone().context("a node's settings")?;
@@ -70,20 +69,18 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
 
     let mut tasks = Tasks::default();
     let own_nat = OwnNat::default();
-    tasks.keep("printing", printer.clone().follow_network(network.events()));
-    if book.is_some() {
-        tasks.keep("the peer book", peers::remember_network(book, network.events()));
-    }
-    tasks.keep("following the NAT", own_nat.clone().follow(network.events()));
-    tasks.keep("moving sessions", move_when_punched(gateway.clone(), network.events()));
-    tasks.keep("reading settings again", reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
+    tasks.following(printer.clone().follow_network(network.events()));
+    tasks.following(peers::remember_network(book, network.events()));
+    tasks.following(own_nat.clone().follow(network.events()));
+    tasks.following(move_when_punched(gateway.clone(), network.events()));
+    tasks.endless("reading settings again", reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), network.listener());
-    tasks.spawn(async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
+    tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let patience = if gateway_settings.run.is_some() { reachable::KASPAD_STARTS } else { Duration::ZERO };
-    tasks.keep("looking for kaspad", reachable::tell(gateway_settings.kaspad, patience, printer.clone()));
-    tasks.keep("following kaspad", async move { following.follow().await });
+    tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, patience, printer.clone()));
+    tasks.endless("following kaspad", async move { following.follow().await });
     let warn = printer.clone();
-    tasks.keep("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
+    tasks.endless("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
     let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
     let remotes = keep_remotes(&mut tasks, &gateway, &network, Reaching { executor, own_nat }, &node, &printer).await?;
 
@@ -92,7 +89,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let stop = async {
         tokio::select! {
             stopped = signals::stop_requested() => stopped.unwrap_or(Signal::SIGTERM),
-            failed = tasks.failed() => {
+            failed = unexpected_end(&network, &mut tasks) => {
                 printer.warning(&format!("{failed:#}: this program ends"));
                 failure = Err(failed);
                 Signal::SIGTERM
@@ -146,7 +143,7 @@ async fn keep_remotes(
         }
         let reach = Arc::new(Planned { peer: peer.clone(), request: remote.request, reaching: reaching.clone() });
         let (gateway, printer, opened, name) = (gateway.clone(), printer.clone(), opened.clone(), peer.short());
-        tasks.spawn(async move {
+        tasks.fallible("reaching a peer", async move {
             let listening = move |local: SocketAddr| {
                 let event = json!({ "event": "gateway-peer", "peer": peer, "address": local });
                 printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", peer.short()));

@@ -23,7 +23,7 @@ use crate::{
     peers::{self, Recording},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
-    tasks::Tasks,
+    tasks::{Tasks, unexpected_end},
 };
 use remote::{Means, Remote};
 
@@ -72,11 +72,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
         reached = reach_all(&node_settings, &network, &kaspa, policy, own_nat, &printer) => reached,
-        ended = network.ended() => match ended {
-            Ok(()) => bail!("the network task ended although nobody told it to"),
-            Err(failure) => Err(failure.into()),
-        },
-        failure = tasks.failure() => Err(failure),
+        failure = unexpected_end(&network, &mut tasks) => Err(failure),
     };
     kaspa.shutdown().await;
     network.shutdown().await;

@@ -147,6 +147,8 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::RelayReason;
+
     use super::*;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
@@ -186,5 +188,18 @@ mod tests {
         let at = |text: &str| vec![text.parse::<PeerLocator>().unwrap()];
         let text = started("relay", &peer, &at("/ip4/10.1.0.2/tcp/4001"), &at("/ip4/203.0.113.7/tcp/4001"));
         assert!(text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\n    /ip4/203.0.113.7/tcp/4001"), "{text}");
+    }
+
+    #[test]
+    fn a_side_that_starts_no_other_punch_does_not_speak_for_the_peer() {
+        let peer: PeerIdentity = PEER.parse().unwrap();
+        let failed = |retry_in| {
+            let reason = RelayReason::PunchFailed { attempts: 1 };
+            network(&NetworkEvent::PunchFailed { peer: peer.clone(), attempts: 1, reason, retry_in }).unwrap()
+        };
+        let passive = failed(None);
+        assert!(passive.ends_with("no other is started from here"), "{passive}");
+        assert!(!passive.contains("not tried again"), "{passive}");
+        assert!(failed(Some(Duration::from_secs(2))).ends_with("tried again in 2.0 s"));
     }
 }

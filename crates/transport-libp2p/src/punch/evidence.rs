@@ -42,19 +42,52 @@ impl Evidence {
         }
     }
 
-    /// Whether nothing could be dialled because the peer is on our own link.
-    pub(crate) fn is_same_link(self) -> bool {
-        self.same_link
-    }
-
     /// What to say after `attempts` whose dials gave no connection.
-    pub(crate) fn reason(self, attempts: u32) -> RelayReason {
+    fn reason(self, attempts: u32) -> RelayReason {
         let Self { same_link, same_address, our_ports_vary: ours, their_ports_vary: theirs } = self;
         match () {
             () if same_link => RelayReason::SharedLan { attempts },
             () if same_address => RelayReason::SharedNat { attempts },
             () if ours || theirs => RelayReason::SymmetricNat { attempts, ours, theirs },
             () => RelayReason::PunchFailed { attempts },
+        }
+    }
+}
+
+/// What is known of one attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Attempt {
+    /// What the exchange showed, once it is finished.
+    evidence: Option<Evidence>,
+    /// Dials that were begun.
+    dials: usize,
+    /// The budget forbade some.
+    limited: bool,
+}
+
+impl Attempt {
+    /// Candidates are exchanged, and both sides dial now.
+    pub(crate) fn exchanged(evidence: Evidence) -> Self {
+        Self { evidence: Some(evidence), ..Self::default() }
+    }
+
+    /// A dial was begun, or not for want of budget; `whole` if to all addresses.
+    pub(crate) fn dial(&mut self, begun: bool, whole: bool) {
+        self.dials += usize::from(begun);
+        self.limited |= !whole;
+    }
+
+    /// Whether nothing could be dialled because the peer is on our own link.
+    pub(crate) fn is_same_link(self) -> bool {
+        self.evidence.is_some_and(|evidence| evidence.same_link)
+    }
+
+    /// What to say when its time is over, and it is failure number `attempts`.
+    pub(crate) fn reason(self, attempts: u32) -> RelayReason {
+        match self.evidence {
+            None => RelayReason::ExchangeFailed { attempts, cause: "the peer did not answer in time".to_owned() },
+            Some(_) if self.limited && self.dials == 0 => RelayReason::PunchLimited,
+            Some(evidence) => evidence.reason(attempts),
         }
     }
 }
@@ -121,5 +154,16 @@ mod tests {
         assert_eq!(reason(OURS, &theirs, &["192.168.1.2"]), RelayReason::SharedLan { attempts: 2 });
         let theirs = ["/ip6/2001:db8:1:2::7/tcp/4000"];
         assert_eq!(reason(OURS, &theirs, &["2001:db8:1:2::2", "127.0.0.1", "::1"]), RelayReason::SharedLan { attempts: 2 });
+    }
+
+    #[test]
+    fn an_attempt_without_exchange_or_dial_says_nothing_of_nats() {
+        assert!(matches!(Attempt::default().reason(3), RelayReason::ExchangeFailed { attempts: 3, .. }));
+        let symmetric = Evidence { our_ports_vary: true, ..Evidence::default() };
+        let mut attempt = Attempt::exchanged(symmetric);
+        attempt.dial(false, false);
+        assert_eq!(attempt.reason(1), RelayReason::PunchLimited);
+        attempt.dial(true, false);
+        assert_eq!(attempt.reason(1), symmetric.reason(1));
     }
 }

@@ -14,9 +14,10 @@ use super::actor::Actor;
 use crate::{
     NetworkEvent, convert,
     punch::{
-        self, MIN_REVERSAL_DELAY, QUIC_REVERSAL_RTTS, TCP_REVERSAL_RTTS,
+        self, ATTEMPT_TIMEOUT, MIN_REVERSAL_DELAY, QUIC_REVERSAL_RTTS, TCP_REVERSAL_RTTS,
+        budget::Lease,
         candidates::{self, Permitted},
-        evidence::Evidence,
+        evidence::{Attempt, Evidence},
         exchange::{self, ExchangeError},
     },
     streams::{OpenError, OpenReply, OpenRequest, OpenStream},
@@ -28,7 +29,8 @@ const MAX_CAUSE: usize = 200;
 /// Who began an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    Ours,
+    /// As the attempt of that number.
+    Ours(u32),
     Theirs,
 }
 
@@ -50,7 +52,8 @@ pub(super) enum Progress {
 
 impl Actor {
     pub(super) fn start_punch(&mut self, connection: ConnectionId, attempt: u32) {
-        let Some(punch) = self.punching.punches.get(&connection) else { return };
+        let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
+        punch.attempt = Attempt::default();
         let (party, peer) = (punch.party.clone(), punch.party.peer);
         let offer = self.punching.candidates.offer(self.punch_transports(&peer));
         if offer.is_empty() {
@@ -69,10 +72,9 @@ impl Actor {
         self.open_punch_stream(connection, reply);
         let progress = self.punching.progress.clone();
         self.tasks.spawn(async move {
-            if let Err((reason, cause)) = initiate(connection, opened, offer, &progress).await {
-                let _ = progress.send(Progress::Failed { connection, began: Side::Ours, reason, cause }).await;
+            if let Err((reason, cause)) = initiate(connection, opened, offer, lease, &progress).await {
+                let _ = progress.send(Progress::Failed { connection, began: Side::Ours(attempt), reason, cause }).await;
             }
-            drop(lease);
         });
     }
 
@@ -139,11 +141,11 @@ impl Actor {
         let now = self.now();
         let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
         match (began, punch.schedule.is_running()) {
-            // It has timed out already.
-            (Side::Ours, false) => return,
+            (Side::Ours(attempt), true) if attempt == punch.schedule.attempts() => {}
+            // It has timed out already, and another attempt may be under way.
+            (Side::Ours(_), _) => return,
             // What is under way may succeed all the same.
             (Side::Theirs, true) => return,
-            (Side::Ours, true) => {}
             // The peer's attempt has failed, and the peer repeats it.
             (Side::Theirs, false) => punch.schedule.peer_punches(now),
         }
@@ -171,11 +173,11 @@ impl Actor {
         let observed = self.punching.candidates.observed(transports);
         let Some(punch) = self.punching.punches.get_mut(&connection) else { return false };
         punch.schedule.dialing(now);
-        punch.evidence = Evidence::new(&observed, offered, &own);
-        (punch.theirs, punch.dials, punch.limited) = (theirs, 0, false);
+        punch.attempt = Attempt::exchanged(Evidence::new(&observed, offered, &own));
+        punch.theirs = theirs;
         if punch.theirs.is_empty() && punch.schedule.attempts() > 0 {
             // An address that we do not dial for being a neighbour's tells more.
-            let reason = (!punch.evidence.is_same_link()).then_some(RelayReason::NoPeerCandidate);
+            let reason = (!punch.attempt.is_same_link()).then_some(RelayReason::NoPeerCandidate);
             self.fail_punch(connection, reason);
             return false;
         }
@@ -188,6 +190,7 @@ async fn initiate(
     connection: ConnectionId,
     opened: oneshot::Receiver<Result<OpenStream, OpenError>>,
     offer: Vec<Multiaddr>,
+    lease: Lease,
     progress: &mpsc::Sender<Progress>,
 ) -> Result<(), (Option<RelayReason>, String)> {
     let failed = |error: &dyn std::fmt::Display| (None, error.to_string());
@@ -208,11 +211,12 @@ async fn initiate(
     }
     exchange::synchronize(&mut open.stream).await.map_err(|error| failed(&error))?;
     let _ = open.stream.close().await;
-    drop(open);
+    // The exchange is over; what follows is timed by the peer's word, so it is bounded.
+    drop((open, lease));
     sleep(rtt / 2).await;
     let _ = progress.send(Progress::Dial { connection }).await;
-    let quic = (rtt * QUIC_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
-    let tcp = (rtt * TCP_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
+    let quic = (rtt * QUIC_REVERSAL_RTTS).clamp(MIN_REVERSAL_DELAY, ATTEMPT_TIMEOUT);
+    let tcp = (rtt * TCP_REVERSAL_RTTS).clamp(MIN_REVERSAL_DELAY, ATTEMPT_TIMEOUT);
     sleep(quic).await;
     let _ = progress.send(Progress::Reverse { connection, over: Transport::Quic }).await;
     sleep(tcp.saturating_sub(quic)).await;

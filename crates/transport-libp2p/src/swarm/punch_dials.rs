@@ -67,8 +67,8 @@ impl Actor {
         let punch = self.punching.punches.get_mut(&connection)?;
         let asked = addresses.len();
         let afforded = self.punching.budget.dial(&punch.party, kind, addresses, convert::ip, now);
-        punch.limited |= afforded.as_ref().is_none_or(|(_, allowed)| allowed.len() < asked);
-        punch.dials += usize::from(afforded.is_some());
+        let allowed = afforded.as_ref().map_or(0, |(_, allowed)| allowed.len());
+        punch.attempt.dial(allowed > 0, allowed == asked);
         afforded
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     punch::{
         budget::{Budget, Party},
         candidates::Candidates,
-        evidence::Evidence,
+        evidence::Attempt,
         schedule::{Schedule, Step},
     },
     streams::ConnectionMeta,
@@ -24,12 +24,8 @@ pub(super) struct Punch {
     pub(super) schedule: Schedule,
     /// The peer's candidates that we may dial.
     pub(super) theirs: Vec<Multiaddr>,
-    /// What the last exchange showed of both sides' networks.
-    pub(super) evidence: Evidence,
-    /// Of the attempt under way: dials that were begun, and whether the budget
-    /// forbade any.
-    pub(super) dials: usize,
-    pub(super) limited: bool,
+    /// The attempt under way, or the last one.
+    pub(super) attempt: Attempt,
     /// A peer without DCUtR is not asked again.
     pub(super) hopeless: bool,
     /// We had nothing to offer; a candidate may come.
@@ -86,9 +82,7 @@ impl Actor {
             party: Party { peer: meta.peer, relay, called_us: meta.direction == Direction::Inbound },
             schedule,
             theirs: Vec::new(),
-            evidence: Evidence::default(),
-            dials: 0,
-            limited: false,
+            attempt: Attempt::default(),
             hopeless: false,
             starved: false,
             circuit_gone: false,
@@ -198,10 +192,7 @@ impl Actor {
             return;
         }
         let next = punch.schedule.failed(now, random());
-        let reason = reason.unwrap_or_else(|| match punch.limited && punch.dials == 0 {
-            true => RelayReason::PunchLimited,
-            false => punch.evidence.reason(punch.schedule.failures()),
-        });
+        let reason = reason.unwrap_or_else(|| punch.attempt.reason(punch.schedule.failures()));
         let mut retry_in = next.map(|next| next.since(now));
         if reason == RelayReason::PeerCannotPunch {
             punch.hopeless = true;

@@ -18,7 +18,12 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{actor::Actor, connecting::Purpose, exchanging::Progress, relays::Waiter};
+use super::{
+    actor::Actor,
+    connecting::Purpose,
+    exchanging::Progress,
+    relays::{MAX_WAITERS, Waiter},
+};
 use crate::{NetworkEvent, convert};
 
 /// After the first identify, so long is waited for the other transport's.
@@ -50,8 +55,7 @@ impl Actor {
         self.swarm.behaviour_mut().streams.hold(relay);
         let Some(known) = self.relaying.get_mut(&relay) else { return };
         if let Err(reply) = known.wait(transports, waiter) {
-            let limit = known.waiters.len();
-            let _ = reply.send(Err(DialError::LimitReached { what: "dials that wait for one relay", limit }));
+            let _ = reply.send(Err(DialError::LimitReached { what: "dials that wait for one relay", limit: MAX_WAITERS }));
             return;
         }
         known.failed.clear();

@@ -16,7 +16,7 @@ const MAX_RELAYS: usize = 64;
 /// Addresses of one relay that are dialled, and those that are kept as given.
 const MAX_ADDRESSES: usize = 8;
 /// Dials that wait for one relay.
-const MAX_WAITERS: usize = 64;
+pub(super) const MAX_WAITERS: usize = 64;
 /// A relay that is not configured is given back when it was not used for so long.
 const IDLE_TIME: Duration = Duration::from_secs(300);
 
@@ -128,9 +128,10 @@ impl Relay {
     ) -> Result<(), oneshot::Sender<Result<(), DialError>>> {
         // A relay that is connected but never identifies must not collect them.
         self.waiters.retain(|(_, waiter)| !matches!(waiter, Waiter::Dial(reply) if reply.is_closed()));
+        let dials = self.waiters.iter().filter(|(_, waiter)| matches!(waiter, Waiter::Dial(_))).count();
         match waiter {
             Waiter::Reservation => self.waiters.retain(|(_, waiter)| !matches!(waiter, Waiter::Reservation)),
-            Waiter::Dial(reply) if self.waiters.len() > MAX_WAITERS => return Err(reply),
+            Waiter::Dial(reply) if dials >= MAX_WAITERS => return Err(reply),
             Waiter::Dial(_) => {}
         }
         self.waiters.push((transports, waiter));
@@ -168,7 +169,9 @@ impl Relaying {
 
     /// When to look at the relays next.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let grace = self.relays.values().filter(|relay| !relay.waiters.is_empty()).filter_map(|relay| relay.grace).min();
+        // Without identify nobody can be served, however late it is.
+        let waits = |relay: &&Relay| !relay.waiters.is_empty() && !relay.identified.is_empty();
+        let grace = self.relays.values().filter(waits).filter_map(|relay| relay.grace).min();
         let expiry = self.relays.values().filter(|relay| !relay.is_configured() && !relay.is_busy());
         grace.into_iter().chain(expiry.map(|relay| relay.used + IDLE_TIME)).min()
     }

@@ -68,6 +68,18 @@ fn a_relay_without_circuits_is_given_back_after_a_while() {
 }
 
 #[test]
+fn a_grace_that_is_over_wakes_nobody_while_no_identify_is_there() {
+    let mut relaying = Relaying::new(vec![(PeerId::random(), vec![via()])]);
+    let id = *relaying.iter().next().unwrap().0;
+    let relay = relaying.get_mut(&id).unwrap();
+    relay.grace = Some(at(1));
+    relay.wait(TransportSet::ALL, Waiter::Reservation).unwrap();
+    assert_eq!(relaying.deadline(), None);
+    relaying.get_mut(&id).unwrap().identified.insert(ConnectionId::new_unchecked(1));
+    assert_eq!(relaying.deadline(), Some(at(1)));
+}
+
+#[test]
 fn a_reservation_waits_once_and_dials_are_bounded() {
     let mut relay = Relay::default();
     for _ in 0..100 {
