@@ -41,7 +41,6 @@ impl Count {
 
 /// Attacks at the given pace, and then holds what it has until it is killed.
 pub(crate) async fn attack(args: &AttackArgs) -> Result<()> {
-    println!("{}", json!({ "event": "started", "peer": "attacker" }));
     let pace = Duration::from_secs(1) / u32::try_from(args.rate.max(1))?;
     if args.kind == AttackKind::SpoofedInitials {
         spoof(args, pace).await?;
@@ -51,8 +50,14 @@ pub(crate) async fn attack(args: &AttackArgs) -> Result<()> {
     std::future::pending().await
 }
 
+/// Says that the flood begins: what it needs is prepared.
+fn started() {
+    println!("{}", json!({ "event": "started", "peer": "attacker" }));
+}
+
 async fn connect(args: &AttackArgs, pace: Duration) -> Result<()> {
     let attack = Arc::new(Attack::prepare(args.kind, &args.relay).await?);
+    started();
     let mut running = JoinSet::new();
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -83,6 +88,7 @@ fn turn(args: &AttackArgs, n: u64) -> (crate::cli::Victim, u64) {
 
 async fn spoof(args: &AttackArgs, pace: Duration) -> Result<()> {
     let mut initials = Initials::new(args.forged).await?;
+    started();
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut count = Count::default();

@@ -1,5 +1,7 @@
 //! A mebibyte through a Kaspa node: what one peer announces reaches another.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use kaspath_domain::DuplexStream;
 use kaspath_kaspa_adaptor::{
@@ -10,15 +12,32 @@ use rand::RngCore;
 
 use super::honest::MEBIBYTE;
 
-/// Shakes hands over both streams, which lead to one node, and waits until a
-/// transaction of a mebibyte has gone from the first to the second.
+/// Kaspa's transactions are smaller than a mebibyte.
+const PAYLOAD: usize = MEBIBYTE / 2;
+
+/// Shakes hands over both streams, which lead to one node, and waits until
+/// transactions of a mebibyte in all have gone from the first to the second.
 pub(super) async fn exchange(first: DuplexStream, second: DuplexStream) -> Result<()> {
     let [sender, receiver] = [(); 2].map(|()| Guarded(KaspaNode::new(NodeConfig::new(KaspaNetwork::Simnet))));
     let mut events = receiver.0.events();
     tokio::try_join!(sender.0.connect(first), receiver.0.connect(second))?;
-    let mut payload = vec![0; MEBIBYTE];
+    let mut missing = HashSet::new();
+    for _ in 0..MEBIBYTE / PAYLOAD {
+        missing.insert(sender.0.announce_transaction(transaction()).context("not a valid transaction")?);
+    }
+    while !missing.is_empty() {
+        if let KaspaEvent::TransactionReceived { id, .. } = events.recv().await? {
+            missing.remove(&id);
+        }
+    }
+    Ok(())
+}
+
+/// One that nobody has seen before, and that spends nothing.
+fn transaction() -> TransactionMessage {
+    let mut payload = vec![0; PAYLOAD];
     rand::thread_rng().fill_bytes(&mut payload);
-    let transaction = TransactionMessage {
+    TransactionMessage {
         version: 0,
         inputs: Vec::new(),
         outputs: Vec::new(),
@@ -27,13 +46,6 @@ pub(super) async fn exchange(first: DuplexStream, second: DuplexStream) -> Resul
         gas: 0,
         payload,
         storage_mass: 0,
-    };
-    let announced = sender.0.announce_transaction(transaction).context("not a valid transaction")?;
-    loop {
-        match events.recv().await? {
-            KaspaEvent::TransactionReceived { id, .. } if id == announced => return Ok(()),
-            _ => {}
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -44,6 +45,16 @@ struct Seat {
     name: String,
     network: Network,
     answering: tokio::task::JoinHandle<()>,
+}
+
+/// Makes the identities that both hosts have to know, before either runs.
+pub(super) fn create_keys(keys: &Path) -> Result<()> {
+    for side in ["a", "b"] {
+        for n in 0..=STAYING {
+            NodeKey::load_or_create(&keys.join(name(side, n)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the peers of one host until it is killed, or once.

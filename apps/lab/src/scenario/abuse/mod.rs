@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use super::cast::{START, strings};
+use super::cast::strings;
 use crate::{
     cli::{AbuseArgs, AttackKind, TargetKind, Victim},
     evidence::Evidence,
@@ -37,8 +37,8 @@ const MAX_CONNECTIONS: u64 = 10_000;
 const INITIALS_PER_CONNECTION: u64 = 2;
 /// What is under way when a flood's time is over may still end.
 const OUTSTANDING: Duration = Duration::from_secs(LIMIT_SECONDS as u64 + 2);
-/// Time for honest peers to have their reservations before the flood, and for all
-/// that newcomers do after it.
+/// Time for honest peers to have their reservations and for attackers to be ready
+/// before the flood, and for all that newcomers do after it.
 const PREPARED: Duration = Duration::from_secs(30);
 const NEWCOMERS: Duration = Duration::from_secs(60);
 
@@ -47,6 +47,7 @@ pub(crate) async fn abuse(args: &AbuseArgs) -> Result<()> {
     let mut evidence = Evidence::create(&args.common.evidence, "abuse")?;
     let scenario =
         Abuse { stage: Stage::build()?, kaspath, seconds: if args.short { SHORT } else { args.seconds }, rate: args.rate };
+    let begin = Instant::now();
     println!("{}", head());
     let mut table = head() + "\n";
     let mut rows = Vec::new();
@@ -62,7 +63,7 @@ pub(crate) async fn abuse(args: &AbuseArgs) -> Result<()> {
     evidence.table("table.txt", &table)?;
     evidence.summary(&json!(rows))?;
     println!("evidence: {}", evidence.dir().display());
-    println!("{} passed, {failed} failed", rows.len() - failed);
+    println!("{} passed, {failed} failed, in {:.0} s", rows.len() - failed, begin.elapsed().as_secs_f64());
     if rows.is_empty() {
         bail!("no such attack on such a target");
     }
@@ -103,6 +104,7 @@ impl Abuse {
         for victim in &running.victims {
             evidence.name(&victim.peer.to_string(), &format!("<{}>", victim.kind));
         }
+        honest::create_keys(&dirs.path().join("keys"))?;
         let mut honest = Vec::new();
         for (host, side) in self.stage.honest.iter().zip(["a", "b"]) {
             honest.push(self.honest(host, side, &running, dirs.path(), &[])?);
@@ -110,9 +112,11 @@ impl Abuse {
         for peers in &mut honest {
             peers.wait_event("ready", PREPARED).await?;
         }
-        let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
         let (mut attackers, wanted) = self.attackers(kind, targets, &running)?;
-        let meanwhile = watch(&mut honest, &mut attackers, begin, Duration::from_secs(self.seconds)).await?;
+        for attacker in &mut attackers {
+            attacker.wait_event("started", PREPARED).await?;
+        }
+        let meanwhile = watch(&mut honest, &mut attackers, Duration::from_secs(self.seconds)).await?;
         let begun = attackers.iter().map(begun).sum();
         // Killed, so that their connections end as those of a host that is switched off.
         drop(attackers);
@@ -162,10 +166,8 @@ impl Abuse {
 
 /// What honest peers do that they begin while the flood lasts; it lasts until all
 /// of it has ended.
-async fn watch(honest: &mut [Program], attackers: &mut [Program], begin: f64, flood: Duration) -> Result<Vec<Operation>> {
-    for attacker in attackers.iter_mut() {
-        attacker.wait_event("started", START).await?;
-    }
+async fn watch(honest: &mut [Program], attackers: &mut [Program], flood: Duration) -> Result<Vec<Operation>> {
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let end = begin + flood.as_secs_f64();
     let deadline = Instant::now() + flood;
     drain_until(honest, deadline).await?;
