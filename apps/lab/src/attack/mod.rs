@@ -60,7 +60,7 @@ async fn connect(args: &AttackArgs, pace: Duration) -> Result<()> {
     started();
     let mut running = JoinSet::new();
     let mut ticks = interval(pace);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut count, mut last) = (Count::default(), Instant::now());
     for n in 0..args.count {
         ticks.tick().await;
@@ -90,7 +90,7 @@ async fn spoof(args: &AttackArgs, pace: Duration) -> Result<()> {
     let mut initials = Initials::new(args.forged).await?;
     started();
     let mut ticks = interval(pace);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = Count::default();
     for n in 0..args.count {
         ticks.tick().await;

@@ -73,8 +73,8 @@ pub(crate) async fn honest(args: &HonestArgs) -> Result<()> {
     for (n, seat) in seats.iter().enumerate() {
         running.spawn(call_namesake(args.clone(), seat.clone(), n));
     }
-    for (target, pair) in [(args.server.clone(), &seats[0..2]), (args.gateway.clone(), &seats[2..4])] {
-        running.spawn(call_target(args.clone(), target, pair.to_vec()));
+    for (target, pair) in [(args.server.clone(), [0, 1]), (args.gateway.clone(), [2, 3])] {
+        running.spawn(call_target(args.clone(), target, pair));
     }
     running.spawn(come_and_go(args));
     match running.join_next().await {
@@ -86,11 +86,11 @@ pub(crate) async fn honest(args: &HonestArgs) -> Result<()> {
 /// New peers that do everything once.
 async fn newcomers(args: &HonestArgs) -> Result<()> {
     let (first, second) = tokio::join!(reserve(args, 0), reserve(args, 1));
-    let pair = [Arc::new(first.context("no reservation")?), Arc::new(second.context("no reservation")?)];
+    let (first, _second) = (first.context("no reservation")?, second.context("no reservation")?);
     let to = identity(args, &args.side, 1)?;
-    operation("exchange", &pair[0].name, pair[0].exchange(to, relay(args)?)).await;
+    operation("exchange", &first.name, first.exchange(to, relay(args)?)).await;
     for target in [&args.server, &args.gateway] {
-        operation(&target.kind.to_string(), &pair[0].name, through(args, target, &pair)).await;
+        operation(&target.kind.to_string(), &first.name, through(args, target, [0, 1])).await;
     }
     println!("{}", json!({ "event": "done" }));
     std::future::pending().await
@@ -112,11 +112,11 @@ async fn call_namesake(args: Arc<HonestArgs>, seat: Arc<Seat>, n: usize) -> Resu
     }
 }
 
-async fn call_target(args: Arc<HonestArgs>, target: Victim, pair: Vec<Arc<Seat>>) -> Result<()> {
+async fn call_target(args: Arc<HonestArgs>, target: Victim, pair: [usize; 2]) -> Result<()> {
     let mut ticks = every();
     loop {
         ticks.tick().await;
-        operation(&target.kind.to_string(), &pair[0].name, through(&args, &target, &pair)).await;
+        operation(&target.kind.to_string(), &name(&args.side, pair[0]), through(&args, &target, pair)).await;
     }
 }
 
@@ -154,16 +154,39 @@ async fn operation<T>(what: &str, peer: &str, work: impl Future<Output = Result<
     done
 }
 
-/// Two peers connect to a program, and what one announces the other gets from it.
-async fn through(args: &HonestArgs, target: &Victim, pair: &[Arc<Seat>]) -> Result<()> {
+/// Two peers connect anew to a program, and what one announces the other gets from it.
+async fn through(args: &HonestArgs, target: &Victim, pair: [usize; 2]) -> Result<()> {
     let peer = peer_of(target)?;
     let route = match (target.kind, args.side.as_str()) {
         (TargetKind::Gateway, "a") => relay(args)?,
         (_, "b") => Route::Direct(at(target, Transport::Quic)),
         _ => Route::Direct(at(target, Transport::Tcp)),
     };
-    let (first, second) = tokio::try_join!(pair[0].dial(peer.clone(), route.clone()), pair[1].dial(peer, route))?;
-    gossip::exchange(first, second).await
+    // Networks of their own: a seat's would use the connection of the time before.
+    let [first, second] = pair.map(|n| network(args, n, NetworkConfig::default()));
+    let (first, second) = tokio::try_join!(first, second)?;
+    let streams = tokio::try_join!(dial(&first, peer.clone(), route.clone()), dial(&second, peer, route))?;
+    gossip::exchange(streams.0, streams.1).await?;
+    tokio::join!(first.shutdown(), second.shutdown());
+    Ok(())
+}
+
+/// A peer's network, which knows no relay unless it is told one.
+async fn network(args: &HonestArgs, n: usize, config: NetworkConfig) -> Result<Network> {
+    let listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+    let config = NetworkConfig {
+        listen: listen.iter().map(|address| address.parse()).collect::<Result<_, _>>()?,
+        // What goes through the relay is to stay there.
+        punch: PunchConfig { transports: TransportSet::NONE, ..PunchConfig::default() },
+        protocols: vec![STREAM_PROTOCOL.into(), GATEWAY_PROTOCOL.into()],
+        ..config
+    };
+    Ok(Network::start(key(args, &args.side, n)?, config).await?)
+}
+
+async fn dial(network: &Network, peer: PeerIdentity, route: Route) -> Result<DuplexStream> {
+    let request = DialRequest { peer: Some(peer), route, deadline: GIVE_UP };
+    Ok(network.dialer().dial(request).await?)
 }
 
 fn name(side: &str, n: usize) -> String {
@@ -205,16 +228,8 @@ fn relay(args: &HonestArgs) -> Result<Route> {
 impl Seat {
     /// Starts a peer; returns when it has its reservation.
     async fn start(args: &HonestArgs, n: usize) -> Result<Self> {
-        let listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
-        let config = NetworkConfig {
-            listen: listen.iter().map(|address| address.parse()).collect::<Result<_, _>>()?,
-            relays: vec![relay_address(args)?.to_string().parse()?],
-            // What goes through the relay is to stay there.
-            punch: PunchConfig { transports: TransportSet::NONE, ..PunchConfig::default() },
-            protocols: vec![STREAM_PROTOCOL.into(), GATEWAY_PROTOCOL.into()],
-            ..NetworkConfig::default()
-        };
-        let network = Network::start(key(args, &args.side, n)?, config).await?;
+        let relays = vec![relay_address(args)?.to_string().parse()?];
+        let network = network(args, n, NetworkConfig { relays, ..NetworkConfig::default() }).await?;
         let mut events = network.events();
         while !matches!(events.recv().await?, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. }) {}
         let listener = network.listener();
@@ -230,14 +245,9 @@ impl Seat {
         Ok(Self { name: name(&args.side, n), network, answering })
     }
 
-    async fn dial(&self, peer: PeerIdentity, route: Route) -> Result<DuplexStream> {
-        let request = DialRequest { peer: Some(peer), route, deadline: GIVE_UP };
-        Ok(self.network.dialer().dial(request).await?)
-    }
-
     /// Sends a mebibyte to a peer, which says how much has come.
     async fn exchange(&self, peer: PeerIdentity, route: Route) -> Result<()> {
-        let mut stream = self.dial(peer, route).await?;
+        let mut stream = dial(&self.network, peer, route).await?;
         stream.write_all(&vec![0x5a; MEBIBYTE]).await?;
         stream.flush().await?;
         let arrived = stream.read_u64().await?;

@@ -146,7 +146,9 @@ impl Abuse {
     fn attackers(&self, kind: AttackKind, targets: &[TargetKind], running: &Running) -> Result<(Vec<Program>, u64)> {
         let factor = if kind == AttackKind::SpoofedInitials { INITIALS_PER_CONNECTION } else { 1 };
         let number = self.stage.attackers.len() as u64;
-        let count = (self.rate * self.seconds).min(MAX_CONNECTIONS) * factor / number;
+        // The flood goes on while what honest peers have begun is still under way.
+        let at_most = |seconds: u64| (self.rate * seconds).min(MAX_CONNECTIONS) * factor / number;
+        let (wanted, count) = (at_most(self.seconds), at_most(self.seconds + OUTSTANDING.as_secs()));
         let mut args = strings(&["attack", &kind.to_string(), "--relay", &running.victims[0].to_string()]);
         for victim in running.victims.iter().filter(|victim| targets.contains(&victim.kind)) {
             args.extend(["--target".to_owned(), victim.to_string()]);
@@ -160,7 +162,7 @@ impl Abuse {
             Program::start_by("attacker", command, &this, &args)
         };
         let attackers = self.stage.attackers.iter().map(start).collect::<Result<_>>()?;
-        Ok((attackers, count * number))
+        Ok((attackers, wanted * number))
     }
 }
 
