@@ -78,6 +78,11 @@ impl Command {
         }
     }
 
+    /// Whether it connects to others.
+    pub(crate) fn has_network(&self) -> bool {
+        matches!(self, Command::Relay(_) | Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Run(_))
+    }
+
     /// The name of the identity file, unless another is given.
     pub(crate) fn role(&self) -> &'static str {
         match self {
@@ -140,8 +145,8 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
-    /// Neither test others' reachability nor have one's own tested (AutoNAT v2, up to 100 KB a test).
-    #[arg(long)]
+    /// Has no effect: AutoNAT is not used any more. Accepted for existing set-ups.
+    #[arg(long, hide = true)]
     pub(crate) no_autonat: bool,
 }
 

@@ -4,6 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
+mod descriptors;
 mod gateway;
 mod node;
 mod output;
@@ -13,6 +14,7 @@ mod run;
 mod settings;
 mod signals;
 mod simulate;
+mod tasks;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let settings = match settings::resolve(&cli.command, |name| std::env::var(name).ok()) {
+    let mut settings = match settings::resolve(&cli.command, |name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -52,6 +54,16 @@ fn main() -> ExitCode {
         }
     };
     output::start_logs(&settings.output);
+    if cli.command.has_network() {
+        match descriptors::provide(&mut settings) {
+            Ok(None) => {}
+            Ok(Some(lowered)) => output::Printer::new(settings.output.clone()).warning(&lowered),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return ExitCode::from(USAGE);
+            }
+        }
+    }
     let command = Arc::new(cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

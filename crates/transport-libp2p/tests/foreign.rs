@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt};
 use kaspath_domain::{
-    DialError, DialRequest, Path, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, TransportSet,
+    DialError, DialRequest, Path, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportSet,
 };
-use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, RelayServerConfig};
+use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, NetworkConfig, RelayServerConfig};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, dcutr, identify,
     multiaddr::Protocol,
@@ -16,13 +16,15 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent, dial_opts::DialOpts},
     tcp, yamux,
 };
-use support::{DEADLINE, config, relay, relay_address, reserved, start};
+use support::{DEADLINE, config, relay, relay_address_over, reserved_over, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
+
+const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::Quic];
 
 #[derive(NetworkBehaviour)]
 struct Stock {
@@ -37,12 +39,13 @@ struct Foreign {
 }
 
 impl Foreign {
-    /// Listens on loopback, TCP alone, with Noise alone.
-    async fn start() -> Self {
+    /// Listens on loopback over one transport, over TCP with Noise alone.
+    async fn start(over: Transport) -> Self {
         let mut swarm = SwarmBuilder::with_new_identity()
             .with_tokio()
             .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
             .unwrap()
+            .with_quic()
             .with_relay_client(noise::Config::new, yamux::Config::default)
             .unwrap()
             .with_behaviour(|key, relay_client| Stock {
@@ -54,7 +57,11 @@ impl Foreign {
             .unwrap()
             .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60)))
             .build();
-        swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let listen = match over {
+            Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
+            Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+        };
+        swarm.listen_on(listen.parse().unwrap()).unwrap();
         while !matches!(swarm.select_next_some().await, SwarmEvent::NewListenAddr { .. }) {}
         Self { swarm }
     }
@@ -137,7 +144,13 @@ async fn echoes(stream: &mut kaspath_domain::DuplexStream) {
 
 #[tokio::test]
 async fn the_proof_of_concepts_protocol_is_spoken_both_ways_with_libp2p_stream() {
-    let foreign = Foreign::start().await;
+    for over in TRANSPORTS {
+        speaks_with_libp2p_stream(over).await;
+    }
+}
+
+async fn speaks_with_libp2p_stream(over: Transport) {
+    let foreign = Foreign::start(over).await;
     let ours = start(config()).await;
     let protocol = StreamProtocol::new(LEGACY_STREAM_PROTOCOL);
     let mut control = foreign.control();
@@ -167,7 +180,7 @@ async fn the_proof_of_concepts_protocol_is_spoken_both_ways_with_libp2p_stream()
 
 #[tokio::test]
 async fn a_peer_without_our_stream_protocol_is_told_apart() {
-    let foreign = Foreign::start().await;
+    let foreign = Foreign::start(Transport::Tcp).await;
     let ours = start(config()).await;
     let identity = foreign.identity();
     let locator: kaspath_domain::PeerLocator = foreign.address().to_string().parse().unwrap();
@@ -180,9 +193,16 @@ async fn a_peer_without_our_stream_protocol_is_told_apart() {
 
 #[tokio::test]
 async fn a_stock_dcutr_listener_and_we_punch_each_other() {
+    for (over, transports) in [(Transport::Tcp, TransportSet::TCP), (Transport::Quic, TransportSet::QUIC)] {
+        punches_a_stock_listener(over, transports).await;
+    }
+}
+
+async fn punches_a_stock_listener(over: Transport, transports: TransportSet) {
     let relay = relay(RelayServerConfig::default()).await;
-    let mut foreign = Foreign::start().await;
-    foreign.reserve(&relay_address(&relay)).await;
+    let relay_address = relay_address_over(&relay, over);
+    let mut foreign = Foreign::start(over).await;
+    foreign.reserve(&relay_address).await;
     let mut accepted = foreign.control().accept(StreamProtocol::new(LEGACY_STREAM_PROTOCOL)).unwrap();
     let identity = foreign.identity();
     let (_direct, _task) = foreign.run();
@@ -192,22 +212,50 @@ async fn a_stock_dcutr_listener_and_we_punch_each_other() {
         }
     });
     let ours = start(config()).await;
-    let route = Route::Punched { relay: relay_address(&relay), transports: TransportSet::TCP };
+    let route = Route::Punched { relay: relay_address, transports };
     let request = DialRequest { peer: Some(identity), route, deadline: DEADLINE };
     let mut stream = ours.dialer().dial(request).await.unwrap();
-    assert!(matches!(stream.path(), Path::Direct { .. }));
+    assert_eq!(stream.path(), Path::Direct { transport: over });
     echoes(&mut stream).await;
 }
 
 #[tokio::test]
 async fn a_stock_dcutr_dialer_is_punched_by_us() {
+    for over in TRANSPORTS {
+        is_punched_by_us(over).await;
+    }
+}
+
+async fn is_punched_by_us(over: Transport) {
     let relay = relay(RelayServerConfig::default()).await;
-    let ours = reserved(config(), &relay).await;
+    let ours = reserved_over(config(), &relay, over).await;
     let our_id = PeerId::from_bytes(ours.local_peer().as_bytes()).unwrap();
-    let mut foreign = Foreign::start().await;
-    let via = foreign.meet(&relay_address(&relay)).await;
+    let mut foreign = Foreign::start(over).await;
+    let via = foreign.meet(&relay_address_over(&relay, over)).await;
     let circuit = via.with(Protocol::P2pCircuit).with(Protocol::P2p(our_id));
     foreign.swarm.dial(DialOpts::peer_id(our_id).addresses(vec![circuit]).build()).unwrap();
     let (mut direct, _task) = foreign.run();
     timeout(DEADLINE, async { while direct.recv().await.unwrap() != our_id {} }).await.expect("a direct connection");
+}
+
+#[tokio::test]
+async fn a_peer_without_ping_stays_connected() {
+    let foreign = Foreign::start(Transport::Tcp).await;
+    // A ping every millisecond: hundreds are refused while the echoes go on.
+    let ours = start(NetworkConfig { ping_interval: Duration::from_millis(1), ..config() }).await;
+    let mut accepted = foreign.control().accept(StreamProtocol::new(LEGACY_STREAM_PROTOCOL)).unwrap();
+    let (identity, address) = (foreign.identity(), foreign.address());
+    let (_direct, _task) = foreign.run();
+    tokio::spawn(async move {
+        while let Some((_, stream)) = accepted.next().await {
+            tokio::spawn(echo(stream));
+        }
+    });
+    let locator: kaspath_domain::PeerLocator = address.to_string().parse().unwrap();
+    let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
+    let request = DialRequest { peer: Some(identity), route: Route::Direct(address), deadline: DEADLINE };
+    let mut stream = ours.dialer().dial(request).await.unwrap();
+    for _ in 0..2000 {
+        echoes(&mut stream).await;
+    }
 }

@@ -155,12 +155,3 @@ async fn a_short_reservation_is_renewed() {
     let mut events = server.events();
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Renewed, .. })).await;
 }
-
-#[tokio::test]
-async fn a_relay_tests_whether_a_node_is_reachable() {
-    let relay = relay(RelayServerConfig::default()).await;
-    let node = start(NetworkConfig { relays: vec![relay.listening()[0].clone()], ..config() }).await;
-    let mut events = node.events();
-    // Loopback stands for a node with a public address: the dial-back comes through.
-    await_event(&mut events, |event| matches!(event, NetworkEvent::ReachabilityTested { .. })).await;
-}

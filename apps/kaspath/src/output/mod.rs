@@ -49,10 +49,17 @@ impl Printer {
     /// The first lines: who and where.
     pub(crate) fn started(&self, role: &str, network: &Network) {
         let addresses: Vec<String> = network.listening().iter().map(ToString::to_string).collect();
-        let event = json!({ "event": "started", "role": role, "peer": network.local_peer(), "listening": addresses });
+        let announced: Vec<String> = network.announced().iter().map(ToString::to_string).collect();
+        let event = json!({
+            "event": "started", "role": role, "peer": network.local_peer(), "listening": addresses, "announced": announced,
+        });
         let mut text = format!("{role} {} listens on", network.local_peer());
         for address in &addresses {
             text.push_str("\n    ");
+            text.push_str(address);
+        }
+        for address in &announced {
+            text.push_str("\nreachable at ");
             text.push_str(address);
         }
         self.print(&event, Some(text));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{PeerIdentity, PeerLocator};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
@@ -21,7 +21,9 @@ fn list(addresses: &[PeerLocator]) -> String {
 
 pub(super) fn network(event: &NetworkEvent) -> Option<String> {
     Some(match event {
-        NetworkEvent::Listening { address } => format!("reachable at {address}"),
+        NetworkEvent::Listening { address } if matches!(address.address, PeerAddress::Direct(_)) => return None,
+        NetworkEvent::Listening { address } | NetworkEvent::Announced { address } => format!("reachable at {address}"),
+        NetworkEvent::AnnouncementEnded { address } => format!("not reachable at {address} any more: the address is gone"),
         NetworkEvent::Reservation { relay, state } => {
             let relay = relay.short();
             match state {
@@ -49,9 +51,12 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
             format!("punched: direct over {transport} with {}, {} after the relayed connection", peer.short(), ms(*elapsed))
         }
         NetworkEvent::PunchFailed { peer, attempts, reason, retry_in } => {
-            format!("punch {attempts} with {} failed: {reason}; {}", peer.short(), again(*retry_in))
+            // The side that dialled the circuit only answers punches: the peer may well start another.
+            let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
+            format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
+        NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
         NetworkEvent::RelayReservationAccepted { .. } => return None,
         NetworkEvent::RelayReservationDenied { peer, status } => format!("reservation for {} denied: {status}", peer.short()),
@@ -65,7 +70,6 @@ pub(super) fn network(event: &NetworkEvent) -> Option<String> {
         NetworkEvent::RelayCircuitClosed { source, destination } => {
             format!("circuit from {} to {} closed", source.short(), destination.short())
         }
-        NetworkEvent::ReachabilityTested { .. } => return None,
     })
 }
 

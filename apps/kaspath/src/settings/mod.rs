@@ -1,5 +1,6 @@
 //! Settings from flags, the environment and the file, in that order of rank.
 
+mod connections;
 mod environment;
 mod file;
 mod gateway;
@@ -17,12 +18,13 @@ use clap::Parser;
 use kaspath_domain::{PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
     cli::{Cli, Command, CommonArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs},
     output::{OutputSettings, Printer},
 };
+pub(crate) use connections::AskedLimits;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
@@ -39,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     identity: PathBuf,
     pub(crate) network_config: NetworkConfig,
+    pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
 }
@@ -91,6 +94,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         output: OutputSettings { format: common.log_format, redact: common.redact || file.redact, verbose: common.verbose },
         identity: identity_path(common, &file, command.role(), &lookup)?,
         network_config: NetworkConfig::default(),
+        asked_limits: AskedLimits::default(),
         node: None,
         gateway: None,
     };
@@ -111,6 +115,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
             settings.node = Some(node);
         }
     }
+    connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file)?;
     Ok(settings)
 }
 
@@ -166,7 +171,6 @@ fn listening(
             (kaspath_domain::PeerAddress::Relayed(_), _) => bail!("external-address {locator} goes through a relay"),
         }
     }
-    config.autonat = !(args.no_autonat || file.no_autonat);
     Ok(())
 }
 
@@ -193,8 +197,9 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
     }
     config.relay_server = Some(server);
     // A relay is reached by everybody, and punches with nobody.
-    config.limits.inbound = 2048;
-    config.limits.pending_inbound = 256;
+    config.limits = ConnectionLimits::of_relay();
+    // Nobody takes streams here, so none are accepted.
+    config.protocols = Vec::new();
     Ok(())
 }
 
@@ -249,4 +254,4 @@ fn peers(config: &mut NetworkConfig, args: &PeerArgs, file: &ConfigFile, environ
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

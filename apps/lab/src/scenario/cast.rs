@@ -170,8 +170,7 @@ pub(super) struct RelayAddresses {
 
 /// Starts a relay as the README says: on the wildcard.
 pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
-    // AutoNAT's tests would drown what the relay's counters are to show.
-    let mut args = strings(&["relay", "--no-autonat", "--appdir", appdir, "--log-format", "json"]);
+    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json"]);
     args.extend(strings(&ANY));
     let mut relay = Program::start("relay", &lab.relay, kaspath, &args)?;
     let peer = started(&mut relay).await?;

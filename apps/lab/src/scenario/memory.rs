@@ -62,7 +62,7 @@ async fn one(kaspath: &Path, kaspad: &str, transport: &str, args: &MemoryArgs) -
     let (appdir, settings) = (dirs.path().display().to_string(), settings.display().to_string());
     let listen = if transport == "tcp" { "/ip4/127.0.0.1/tcp/0" } else { "/ip4/127.0.0.1/udp/0/quic-v1" };
     let flags = ["gateway", "--appdir", &appdir, "--config", &settings, "-n", "simnet", "-l", listen, "--log-format", "json"];
-    let more = ["--kaspad", kaspad, "--kaspad-rpc", "off", "--no-autonat"];
+    let more = ["--kaspad", kaspad, "--kaspad-rpc", "off"];
     let mut gateway = Program::start_here("gateway", kaspath, &strings(&[&flags[..], &more].concat()))?;
     let event = gateway.wait_event("started", SESSION).await?;
     let address = event["listening"][0].as_str().context("no address")?.to_owned();
@@ -94,7 +94,7 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     println!("{}", json!({ "event": "started", "peer": "many" }));
     let mut held = Vec::new();
     for _ in 0..args.peers {
-        let config = NetworkConfig { protocols: vec![GATEWAY_PROTOCOL.into()], autonat: false, ..NetworkConfig::default() };
+        let config = NetworkConfig { protocols: vec![GATEWAY_PROTOCOL.into()], ..NetworkConfig::default() };
         let network = Network::start(NodeKey::generate(), config).await?;
         let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), deadline: SESSION };
         let mut stream = network.dialer().dial(request).await?;

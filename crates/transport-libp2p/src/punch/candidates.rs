@@ -2,15 +2,17 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use kaspath_domain::{Host, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{Host, Transport, TransportAddress, TransportSet, is_public, same_link};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use crate::convert;
 
 /// Observations kept; more push the oldest out.
 const MAX_OBSERVED: usize = 16;
-/// Candidates of a peer that are dialled at once.
+/// Candidates of a peer that are dialled at once, and the IP addresses among them:
+/// an honest peer has one of IPv4 and one of IPv6.
 const MAX_DIALLED: usize = 8;
+const MAX_HOSTS: usize = 2;
 
 /// Our own candidates: configured addresses, and those that relays observed.
 #[derive(Debug, Default)]
@@ -44,6 +46,17 @@ impl Candidates {
         true
     }
 
+    /// What relays observed, over the transports that we offer.
+    pub(crate) fn observed(&self, transports: TransportSet) -> Vec<Multiaddr> {
+        let offered = self.observed.iter().filter(|(_, transport, _)| transports.contains(*transport));
+        offered.map(|(_, _, address)| address.clone()).collect()
+    }
+
+    /// Forgets what `by` observed: it does not see us any more.
+    pub(crate) fn forget(&mut self, by: &PeerId) {
+        self.observed.retain(|(observer, _, _)| observer != by);
+    }
+
     /// What to offer to a peer.
     pub(crate) fn offer(&self, transports: TransportSet) -> Vec<Multiaddr> {
         let mut offer: Vec<Multiaddr> = Vec::new();
@@ -58,9 +71,33 @@ impl Candidates {
     }
 }
 
-/// Of what a peer offers, what we may dial: literal, public unless `allow_local`,
-/// of the right transports, and of that peer.
-pub(crate) fn dialable(offered: &[Multiaddr], peer: &PeerId, transports: TransportSet, allow_local: bool) -> Vec<Multiaddr> {
+/// What we may dial of a peer's offers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Permitted<'a> {
+    pub(crate) transports: TransportSet,
+    /// Also addresses that are not public, or lie on a link of ours.
+    pub(crate) local: bool,
+    /// The addresses of our own interfaces. What shares a link with one is a
+    /// neighbour's: a peer from elsewhere has no business there.
+    pub(crate) own: &'a [IpAddr],
+}
+
+impl Permitted<'_> {
+    fn allows(self, address: &TransportAddress) -> bool {
+        let Host::Ip(ip) = address.host else { return false };
+        let elsewhere = is_public(ip) && !self.own.iter().any(|own| same_link(*own, ip));
+        self.transports.contains(address.transport)
+            && address.port != 0
+            && !ip.is_unspecified()
+            && !ip.is_multicast()
+            && (self.local || elsewhere)
+    }
+}
+
+/// Of what a peer offers, what we may dial: literals of that peer which are
+/// `permitted`, at two IP addresses at most.
+pub(crate) fn dialable(offered: &[Multiaddr], peer: &PeerId, permitted: Permitted<'_>) -> Vec<Multiaddr> {
+    let mut hosts: Vec<Host> = Vec::with_capacity(MAX_HOSTS);
     let mut accepted: Vec<Multiaddr> = Vec::new();
     for address in offered {
         let other_peer = address.iter().any(|part| matches!(part, Protocol::P2p(named) if named != *peer));
@@ -68,11 +105,15 @@ pub(crate) fn dialable(offered: &[Multiaddr], peer: &PeerId, transports: Transpo
             continue;
         }
         let address = bare(address);
-        let Some(TransportAddress { transport, host: Host::Ip(ip), port }) = convert::transport_address(&address) else {
+        let Some(transport_address) = convert::transport_address(&address).filter(|address| permitted.allows(address)) else {
             continue;
         };
-        let allowed = transports.contains(transport) && port != 0 && (allow_local || is_public(ip)) && !ip.is_unspecified();
-        if allowed && !ip.is_multicast() && !accepted.contains(&address) && accepted.len() < MAX_DIALLED {
+        let known_host = hosts.contains(&transport_address.host);
+        let has_room = accepted.len() < MAX_DIALLED && (known_host || hosts.len() < MAX_HOSTS);
+        if has_room && !accepted.contains(&address) {
+            if !known_host {
+                hosts.push(transport_address.host);
+            }
             accepted.push(address);
         }
     }
@@ -84,19 +125,15 @@ fn bare(address: &Multiaddr) -> Multiaddr {
     address.iter().take_while(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_broadcast() || shared || ip.octets()[0] == 0)
-        }
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PUBLIC: Permitted<'static> = Permitted { transports: TransportSet::ALL, local: false, own: &[] };
+
+    fn over(transports: TransportSet) -> Permitted<'static> {
+        Permitted { transports, ..PUBLIC }
+    }
 
     fn parse(text: &str) -> Multiaddr {
         text.parse().unwrap()
@@ -146,6 +183,10 @@ mod tests {
             "/ip4/0.0.0.0/tcp/80",
             "/ip4/224.0.0.1/udp/80/quic-v1",
             "/ip4/198.51.100.1/tcp/0",
+            "/ip6/64:ff9b::7f00:1/tcp/80",
+            "/ip6/2002:7f00:1::1/tcp/80",
+            "/ip6/::ffff:127.0.0.1/tcp/80",
+            "/ip4/240.0.0.1/tcp/80",
             "/dns/victim.example/tcp/80",
         ]
         .map(parse)
@@ -153,12 +194,34 @@ mod tests {
         .chain([parse(&format!("/ip4/198.51.100.1/tcp/1/p2p/{other}"))])
         .chain([parse(&format!("/ip4/198.51.100.1/tcp/1/p2p/{other}/p2p-circuit/p2p/{peer}"))])
         .collect();
-        assert_eq!(dialable(&offered, &peer, TransportSet::ALL, false), Vec::<Multiaddr>::new());
+        assert_eq!(dialable(&offered, &peer, PUBLIC), Vec::<Multiaddr>::new());
 
         let good = parse(&format!("/ip4/198.51.100.1/tcp/1/p2p/{peer}"));
-        assert_eq!(dialable(&[good.clone(), good], &peer, TransportSet::ALL, false), [parse("/ip4/198.51.100.1/tcp/1")]);
+        assert_eq!(dialable(&[good.clone(), good], &peer, PUBLIC), [parse("/ip4/198.51.100.1/tcp/1")]);
         let many: Vec<_> = (1..50).map(|port| parse(&format!("/ip4/198.51.100.1/tcp/{port}"))).collect();
-        assert_eq!(dialable(&many, &peer, TransportSet::TCP, false).len(), MAX_DIALLED);
-        assert!(dialable(&many, &peer, TransportSet::QUIC, false).is_empty());
+        assert_eq!(dialable(&many, &peer, over(TransportSet::TCP)).len(), MAX_DIALLED);
+        assert!(dialable(&many, &peer, over(TransportSet::QUIC)).is_empty());
+    }
+
+    #[test]
+    fn a_peer_has_us_dial_two_ip_addresses_at_most() {
+        let peer = PeerId::random();
+        let offered: Vec<_> = (0..40).map(|n| parse(&format!("/ip4/198.51.100.{}/tcp/{}", n % 20, 1 + n))).collect();
+        let dialled = dialable(&offered, &peer, PUBLIC);
+        assert_eq!(
+            dialled,
+            ["/ip4/198.51.100.0/tcp/1", "/ip4/198.51.100.1/tcp/2", "/ip4/198.51.100.0/tcp/21", "/ip4/198.51.100.1/tcp/22"]
+                .map(parse)
+        );
+    }
+
+    #[test]
+    fn a_neighbour_of_ours_is_not_dialled_at_a_peers_word() {
+        let peer = PeerId::random();
+        let own = ["2001:db8:1:2::1".parse().unwrap(), "198.51.100.9".parse().unwrap()];
+        let permitted = Permitted { own: &own, ..PUBLIC };
+        let offered = ["/ip6/2001:db8:1:2::22/tcp/80", "/ip4/198.51.100.9/tcp/80", "/ip6/2001:db8:1:3::22/tcp/80"].map(parse);
+        assert_eq!(dialable(&offered, &peer, permitted), [parse("/ip6/2001:db8:1:3::22/tcp/80")]);
+        assert_eq!(dialable(&offered, &peer, Permitted { local: true, ..permitted }).len(), 2, "two hosts, local ones too");
     }
 }

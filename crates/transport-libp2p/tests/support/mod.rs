@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kaspath_domain::{
-    DialError, DialRequest, DuplexStream, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, TransportSet,
+    DialError, DialRequest, DuplexStream, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport, TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayServerConfig, ReservationState};
 use tokio::{sync::broadcast, time::timeout};
@@ -44,9 +44,26 @@ pub fn relay_address(relay: &Network) -> RelayAddress {
     RelayAddress { relay: relay.local_peer().clone(), via }
 }
 
+/// Where a node listens over a transport.
+pub fn listening_over(node: &Network, over: Transport) -> PeerLocator {
+    let is_over = |locator: &&PeerLocator| matches!(&locator.address, PeerAddress::Direct(at) if at.transport == over);
+    node.listening().iter().find(is_over).unwrap().clone()
+}
+
+/// The relay's address over a transport.
+pub fn relay_address_over(relay: &Network, over: Transport) -> RelayAddress {
+    let PeerAddress::Direct(via) = listening_over(relay, over).address else { panic!("direct") };
+    RelayAddress { relay: relay.local_peer().clone(), via }
+}
+
 /// A node that holds a reservation at the relay.
 pub async fn reserved(config: NetworkConfig, relay: &Network) -> Network {
-    let node = start(NetworkConfig { relays: vec![relay.listening()[0].clone()], ..config }).await;
+    reserved_over(config, relay, Transport::Tcp).await
+}
+
+/// A node that holds a reservation at the relay, which it reaches over a transport.
+pub async fn reserved_over(config: NetworkConfig, relay: &Network, over: Transport) -> Network {
+    let node = start(NetworkConfig { relays: vec![listening_over(relay, over)], ..config }).await;
     let mut events = node.events();
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;
     node

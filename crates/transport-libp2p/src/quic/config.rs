@@ -1,0 +1,115 @@
+use std::{sync::Arc, time::Duration};
+
+use libp2p::identity::Keypair;
+use quinn::{
+    EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+    rustls::client::Resumption,
+};
+
+use super::{error::Error, gate::Limits};
+
+/// Initials that quinn keeps until the gate has judged them; more are dropped
+/// before any key is derived.
+const MAX_UNJUDGED: usize = 256;
+/// Bytes that may follow an Initial that is not judged yet, and of all together.
+const UNJUDGED_BYTES: u64 = 16 << 10;
+const UNJUDGED_BYTES_TOTAL: u64 = 1 << 20;
+
+/// Settings of the transport.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// A handshake that takes longer is given up.
+    pub(crate) handshake_timeout: Duration,
+    /// A connection that hears nothing for so long is dead. At most 2^62 ms.
+    pub(crate) idle_timeout: Duration,
+    /// A packet is sent after so long without any, to keep NAT mappings.
+    pub(crate) keep_alive: Duration,
+    /// Streams that the remote may have open on one connection.
+    pub(crate) streams: u32,
+    /// Bytes of one stream that may arrive before they are read.
+    pub(crate) stream_window: u32,
+    /// The same for all streams of a connection together.
+    pub(crate) connection_window: u32,
+    /// The round trip assumed before one is measured. A first packet that is lost is
+    /// sent again after three of these.
+    pub(crate) initial_rtt: Duration,
+    /// Limits for inbound handshakes.
+    pub(crate) limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            // More than a home router's mapping needs (30 s and more), and enough for
+            // a path to recover.
+            keep_alive: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(40),
+            streams: 32,
+            stream_window: 10_000_000,
+            connection_window: 15_000_000,
+            // A punch often loses its first packet: 300 ms later is soon enough, and
+            // no packet is repeated needlessly on paths up to 300 ms.
+            initial_rtt: Duration::from_millis(100),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What quinn needs, with one certificate for all connections.
+pub(super) struct Quinn {
+    pub(super) endpoint: EndpointConfig,
+    pub(super) server: quinn::ServerConfig,
+    pub(super) client: quinn::ClientConfig,
+}
+
+impl Config {
+    pub(super) fn quinn(&self, keypair: &Keypair) -> Result<Quinn, Error> {
+        let failed = |error: &dyn std::fmt::Display| Error::Setup(error.to_string());
+        let mut client = libp2p_tls::make_client_config(keypair, None).map_err(|error| failed(&error))?;
+        // Every connection proves its peer's key anew; a ticket would also let a
+        // remote recognise us. The name is never a remote's, so it is not sent.
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+        let mut server = libp2p_tls::make_server_config(keypair).map_err(|error| failed(&error))?;
+        server.send_tls13_tickets = 0;
+        let client = QuicClientConfig::try_from(client).map_err(|error| failed(&error))?;
+        let server = QuicServerConfig::try_from(server).map_err(|error| failed(&error))?;
+
+        let transport = Arc::new(self.transport()?);
+        let mut client = quinn::ClientConfig::new(Arc::new(client));
+        client.transport_config(transport.clone());
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
+        let mut no_tokens = quinn::ValidationTokenConfig::default();
+        // An address is validated by a Retry of this moment, not by an old token.
+        no_tokens.sent(0).log(Arc::new(quinn::NoneTokenLog));
+        server
+            .transport_config(transport)
+            // libp2p cannot be told that a connection's address has changed.
+            .migration(false)
+            .validation_token_config(no_tokens)
+            .max_incoming(MAX_UNJUDGED)
+            .incoming_buffer_size(UNJUDGED_BYTES)
+            .incoming_buffer_size_total(UNJUDGED_BYTES_TOTAL);
+        let mut endpoint = EndpointConfig::default();
+        endpoint.supported_versions(vec![1]);
+        Ok(Quinn { endpoint, server, client })
+    }
+
+    fn transport(&self) -> Result<TransportConfig, Error> {
+        let idle = IdleTimeout::try_from(self.idle_timeout).map_err(|error| Error::Setup(error.to_string()))?;
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .max_concurrent_bidi_streams(self.streams.into())
+            .datagram_receive_buffer_size(None)
+            .keep_alive_interval(Some(self.keep_alive))
+            .max_idle_timeout(Some(idle))
+            .allow_spin(false)
+            .initial_rtt(self.initial_rtt)
+            .stream_receive_window(self.stream_window.into())
+            .receive_window(self.connection_window.into());
+        Ok(transport)
+    }
+}

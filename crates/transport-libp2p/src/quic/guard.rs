@@ -1,0 +1,195 @@
+//! Joins the gate to quinn, and remembers who is being punched.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kaspath_domain::{Timestamp, TokenBucket, make_room};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    error::Error,
+    gate::{self, Counts, Gate, Initial, Limits, Ticket, Verdict},
+    handshake::Handshake,
+};
+
+/// Punches under way at once.
+const MAX_PUNCHES: usize = 128;
+/// Handshakes that wait for one punch: as many as the gate lets in for it.
+const ARRIVALS: usize = 2;
+/// One address is punched so often in a row, then once in this time: with five
+/// seconds a punch it gets no packets for longer than 20 s on end.
+const PUNCHES_IN_A_ROW: u32 = 4;
+const PUNCH_INTERVAL: Duration = Duration::from_secs(20);
+/// Addresses whose last punches are remembered.
+const MAX_REMEMBERED: usize = 1024;
+
+struct State {
+    gate: Gate,
+    /// Who waits for a connection from which address.
+    punches: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
+    budgets: HashMap<(IpAddr, u16), TokenBucket>,
+}
+
+/// Shared by all sockets of a transport; clones are handles to the same.
+#[derive(Clone)]
+pub(super) struct Guard {
+    state: Arc<Mutex<State>>,
+    origin: Instant,
+}
+
+impl Guard {
+    pub(super) fn new(limits: Limits) -> Self {
+        let state = State { gate: Gate::new(limits), punches: HashMap::new(), budgets: HashMap::new() };
+        Self { state: Arc::new(Mutex::new(state)), origin: Instant::now() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_epoch(self.origin.elapsed())
+    }
+
+    /// Carries the gate's verdict out. `Some` is a handshake that has begun.
+    pub(super) fn admit(&self, incoming: quinn::Incoming, timeout: Duration) -> Option<Handshake> {
+        let remote = incoming.remote_address();
+        let initial = Initial { remote, validated: incoming.remote_address_validated() };
+        let verdict = self.state().gate.judge(initial, self.now());
+        match verdict {
+            Verdict::Accept(ticket) => {
+                let permit = Permit { guard: self.clone(), ticket: Some(ticket) };
+                match incoming.accept() {
+                    Ok(connecting) => Some(Handshake::new(connecting, timeout, Some(permit))),
+                    Err(error) => {
+                        tracing::trace!(%remote, error = %Error::from(error), "an invalid Initial");
+                        None
+                    }
+                }
+            }
+            Verdict::Retry => {
+                // It cannot fail: an address that is not validated may be sent a Retry.
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().ignore();
+                }
+                None
+            }
+            Verdict::Refuse => {
+                incoming.refuse();
+                None
+            }
+            Verdict::Ignore => {
+                incoming.ignore();
+                None
+            }
+        }
+    }
+
+    /// The remote is dialled from a listening socket.
+    pub(super) fn expect(&self, remote: SocketAddr, time: Duration) {
+        let now = self.now();
+        self.state().gate.expect(remote, time, now);
+    }
+
+    /// A punch begins: handshakes that the remote starts go to the receiver, until
+    /// that is dropped.
+    pub(super) fn begin_punch(&self, remote: SocketAddr, time: Duration) -> Result<mpsc::Receiver<Handshake>, Error> {
+        let now = self.now();
+        // Dropped after the lock: what is left in one would take the lock to give its place back.
+        let _stale: Vec<_>;
+        let mut state = self.state();
+        _stale = state.punches.extract_if(|_, waiting| waiting.is_closed()).collect();
+        let key = gate::key(remote);
+        if state.punches.contains_key(&key) {
+            return Err(Error::PunchInProgress(remote));
+        }
+        if state.punches.len() >= MAX_PUNCHES {
+            return Err(Error::TooManyPunches);
+        }
+        make_room(&mut state.budgets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
+        let budget = state.budgets.entry(key).or_insert_with(|| TokenBucket::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL));
+        budget.take(now).map_err(|_| Error::PunchTooOften(remote))?;
+        let (sender, receiver) = mpsc::channel(ARRIVALS);
+        state.punches.insert(key, sender);
+        state.gate.expect(remote, time, now);
+        Ok(receiver)
+    }
+
+    /// Hands a handshake to the punch that waits for it, or gives it back.
+    pub(super) fn deliver(&self, remote: SocketAddr, handshake: Handshake) -> Option<Handshake> {
+        let waiting = self.state().punches.get(&gate::key(remote)).cloned();
+        match waiting {
+            Some(waiting) => waiting.try_send(handshake).err().map(|error| match error {
+                mpsc::error::TrySendError::Full(handshake) | mpsc::error::TrySendError::Closed(handshake) => handshake,
+            }),
+            None => Some(handshake),
+        }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "what tests look at"))]
+    pub(super) fn counts(&self) -> Counts {
+        self.state().gate.counts()
+    }
+}
+
+/// A place at the gate, given back when dropped.
+pub(super) struct Permit {
+    guard: Guard,
+    ticket: Option<Ticket>,
+}
+
+impl Permit {
+    /// The handshake has succeeded.
+    pub(super) fn establish(&self) {
+        if let Some(ticket) = &self.ticket {
+            self.guard.state().gate.establish(ticket);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.guard.state().gate.release(ticket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_not_punched_without_end() {
+        let guard = Guard::new(Limits::default());
+        let remote = ([192, 0, 2, 1], 1).into();
+        let punch = || guard.begin_punch(remote, Duration::from_secs(5));
+        let waiting = punch().unwrap();
+        assert!(matches!(punch(), Err(Error::PunchInProgress(_))));
+        drop(waiting);
+        for _ in 1..PUNCHES_IN_A_ROW {
+            drop(punch().unwrap());
+        }
+        assert!(matches!(punch(), Err(Error::PunchTooOften(_))));
+        // Another address has a budget of its own.
+        drop(guard.begin_punch(([192, 0, 2, 1], 2).into(), Duration::from_secs(5)).unwrap());
+        tokio::time::advance(PUNCH_INTERVAL).await;
+        drop(punch().unwrap());
+        assert!(matches!(punch(), Err(Error::PunchTooOften(_))));
+    }
+
+    #[tokio::test]
+    async fn punches_at_once_are_bounded() {
+        let guard = Guard::new(Limits::default());
+        let punch = |port| guard.begin_punch(([192, 0, 2, 1], port).into(), Duration::from_secs(5));
+        let mut waiting: Vec<_> = (1..=MAX_PUNCHES as u16).map(|port| punch(port).unwrap()).collect();
+        assert!(matches!(punch(9999), Err(Error::TooManyPunches)));
+        waiting.pop();
+        punch(9999).unwrap();
+    }
+}
