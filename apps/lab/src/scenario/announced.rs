@@ -29,15 +29,16 @@ pub(super) async fn expect(relay: &mut Program, wanted: &[String]) -> Result<()>
     Ok(())
 }
 
-/// The addresses that stand announced after these events, without peer ids.
+/// The addresses that stand announced after these events, without peer ids: those
+/// of the start, and what has come and gone since.
 fn standing(events: &[Value]) -> BTreeSet<String> {
+    let bare = |address: &Value| address.as_str().and_then(|text| text.split("/p2p/").next()).map(str::to_owned);
     let mut announced = BTreeSet::new();
     for event in events {
-        let Some(address) = event["address"].as_str() else { continue };
-        let bare = address.split("/p2p/").next().unwrap_or(address).to_owned();
         match event["event"].as_str() {
-            Some("announced") => drop(announced.insert(bare)),
-            Some("announcement-ended") => drop(announced.remove(&bare)),
+            Some("started") => announced.extend(event["announced"].as_array().into_iter().flatten().filter_map(bare)),
+            Some("announced") => announced.extend(bare(&event["address"])),
+            Some("announcement-ended") => announced.retain(|address| Some(address) != bare(&event["address"]).as_ref()),
             _ => {}
         }
     }
@@ -54,11 +55,13 @@ mod tests {
     fn an_announcement_stands_until_it_is_ended() {
         let event = |name: &str, address: &str| json!({ "event": name, "address": address });
         let events = [
+            json!({ "event": "started", "announced": ["/ip4/203.0.113.1/udp/4001/quic-v1"] }),
             event("announced", "/ip4/203.0.113.1/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"),
             event("announced", "/ip4/198.18.77.1/tcp/4001"),
             event("listening", "/ip4/127.0.0.1/tcp/4001"),
             event("announcement-ended", "/ip4/198.18.77.1/tcp/4001"),
         ];
-        assert_eq!(standing(&events), BTreeSet::from(["/ip4/203.0.113.1/tcp/4001".to_owned()]));
+        let [tcp, quic] = public_addresses(Ipv4Addr::new(203, 0, 113, 1));
+        assert_eq!(standing(&events), BTreeSet::from([tcp, quic]));
     }
 }
