@@ -49,7 +49,7 @@ fn dependencies_point_inwards() {
                 "kaspath-transport-tcp",
             ],
         ),
-        ("kaspath-lab", &["kaspath-domain", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
+        ("kaspath-lab", &["kaspath-domain", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
     ]);
     let found = dependencies();
     assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), allowed.keys().copied().collect::<Vec<_>>());

@@ -1,8 +1,11 @@
+mod abuse;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::net::NatKind;
+pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
 #[derive(Debug, Parser)]
@@ -36,6 +39,23 @@ pub(crate) enum Command {
     Crowd(KaspadsArgs),
     /// What an idle peer costs a gateway, in memory, over TCP and over QUIC.
     Memory(MemoryArgs),
+    /// Floods from four hosts against a relay, a server and a gateway, with honest peers beside them.
+    Abuse(AbuseArgs),
+    /// A relay on the wildcard announces its public addresses and no others, also when they change.
+    Addresses(CommonArgs),
+    /// A relay behind a cloud's one-to-one NAT: its servers are reachable at its public address.
+    OneToOne(CommonArgs),
+    /// A server that starts before its relay's name resolves gets its reservation when it does.
+    LateDns(CommonArgs),
+    /// A part of the abuse scenario: one attacking host.
+    #[command(hide = true)]
+    Attack(AttackArgs),
+    /// A part of the abuse scenario: honest peers on one host.
+    #[command(hide = true)]
+    Honest(HonestArgs),
+    /// A part of the addresses scenario: reserves at a relay and prints what it is told.
+    #[command(hide = true)]
+    Witness(WitnessArgs),
     /// A part of the memory scenario: many peers of one gateway, all idle.
     #[command(hide = true)]
     Idle(IdleArgs),

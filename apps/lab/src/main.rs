@@ -5,10 +5,12 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `net` | namespaces, NATs, wires with delay and loss |
+//! | `attack` | what a hostile host sends |
 //! | `scenario` | what is tried, and what must come of it |
 
 #![warn(clippy::unwrap_used)]
 
+mod attack;
 mod cli;
 mod evidence;
 mod net;
@@ -33,13 +35,25 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     // These run inside the lab's hosts already.
-    let is_part = matches!(cli.command, Command::Stock(_) | Command::Pump(_) | Command::Rpc(_) | Command::Idle(_));
-    let result = if is_part || sandbox::is_inside() {
+    let result = if is_part(&cli.command) || sandbox::is_inside() {
         runtime.block_on(run(cli))
     } else {
         runtime.block_on(sandbox::enter()).map(ExitCode::from)
     };
     result.unwrap_or_else(|error| fail(&error))
+}
+
+fn is_part(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Stock(_)
+            | Command::Pump(_)
+            | Command::Rpc(_)
+            | Command::Idle(_)
+            | Command::Attack(_)
+            | Command::Honest(_)
+            | Command::Witness(_)
+    )
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
@@ -66,6 +80,13 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::OwnPolicy(args) => scenario::own_policy(&args).await,
             Command::Rpc(args) => scenario::rpc(&args).await,
             Command::Stock(args) => stock::run(&args).await,
+            Command::Abuse(args) => scenario::abuse(&args).await,
+            Command::Addresses(args) => scenario::addresses(&args).await,
+            Command::OneToOne(args) => scenario::one_to_one(&args).await,
+            Command::LateDns(args) => scenario::late_dns(&args).await,
+            Command::Attack(args) => attack::attack(&args).await,
+            Command::Honest(args) => scenario::honest(&args).await,
+            Command::Witness(args) => attack::witness(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,
         }
     };

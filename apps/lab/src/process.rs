@@ -50,6 +50,11 @@ impl Program {
         Self::spawn(name, command, program, args)
     }
 
+    /// Starts `program args` by a command that runs it, such as one of [`in_host`].
+    pub(crate) fn start_by(name: &'static str, command: Command, program: &Path, args: &[String]) -> Result<Self> {
+        Self::spawn(name, command, program, args)
+    }
+
     /// Starts `program args` beside the lab, with the sandbox's loopback.
     pub(crate) fn start_here(name: &'static str, program: &Path, args: &[String]) -> Result<Self> {
         Self::spawn(name, Command::new(program), program, args)

@@ -5,6 +5,9 @@
 //!                                                     |
 //!                                             relay 203.0.113.1
 //! ```
+//!
+//! The bridge carries every public range of the lab: each host has an address in
+//! its own /24 and reaches the other ranges on the same link, without a router.
 
 use std::{
     net::Ipv4Addr,
@@ -17,6 +20,9 @@ use super::{NatKind, WireSpec, shell, tap, wire};
 
 /// The relay's address, of a range reserved for documentation (RFC 5737).
 pub(crate) const RELAY_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+/// What counts as public here: ranges for documentation (RFC 5737) and for
+/// benchmarks (RFC 2544), which nobody else uses.
+const PUBLIC_RANGES: [&str; 4] = ["192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"];
 
 /// A site to be built.
 #[derive(Clone, Copy, Debug)]
@@ -70,13 +76,42 @@ impl Lab {
         }
     }
 
-    /// One more host on the lab's internet, with a public address and no delay.
+    /// One more host on the lab's internet, with a public address in a /24 of its
+    /// own or of others, and no delay.
     pub(crate) fn add_public(&mut self, ip: Ipv4Addr) -> Result<Host> {
-        let [.., last] = ip.octets();
+        // Interface names have at most 15 characters.
+        let name = format!("{:x}", u32::from(ip));
         let mut builder = Builder { number: self.number, namespaces: std::mem::take(&mut self.namespaces) };
-        let added = builder.public(&self.internet, &format!("pub-{last}"), &format!("pub{last}"), ip);
+        let added = builder.public(&self.internet, &format!("pub-{name}"), &format!("pub{name}"), ip);
         self.namespaces = builder.namespaces;
         Ok(Host { namespace: added? })
+    }
+
+    /// Lets a host send from every address of a range, and get what is sent there,
+    /// as one that forges its source addresses. `others` learn the way; a route to
+    /// one neighbour keeps the kernel's neighbour table small.
+    pub(crate) fn own_range(&self, host: &Host, ip: Ipv4Addr, range: &str, others: &[&Host]) -> Result<()> {
+        shell::run(Some(&host.namespace), &format!("ip route add local {range} dev lo"))?;
+        for other in others {
+            shell::run(Some(&other.namespace), &format!("ip route add {range} via {ip} dev eth0 onlink"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the relay's host one more public address, or takes it away again.
+    pub(crate) fn set_relay_address(&self, ip: Ipv4Addr, present: bool) -> Result<()> {
+        let what = if present { "add" } else { "del" };
+        shell::run(Some(&self.relay.namespace), &format!("ip addr {what} {ip}/24 dev eth0")).map(drop)
+    }
+
+    /// Gives the relay's host a second interface with a private address.
+    pub(crate) fn add_relay_lan(&self, ip: Ipv4Addr) -> Result<()> {
+        let relay = Some(self.relay.namespace.as_str());
+        // Not every kernel has dummy interfaces; a wire whose other end is idle will do.
+        shell::run(relay, "ip link add lan type veth peer name lan-end")?;
+        shell::run(relay, "ip link set lan-end up")?;
+        shell::run(relay, &format!("ip addr add {ip}/24 dev lan"))?;
+        shell::run(relay, "ip link set lan up").map(drop)
     }
 
     /// Bytes that the relay's interface has moved so far, both ways, by the kernel's count.
@@ -169,6 +204,7 @@ impl Builder {
         veth(internet, port, &host, "eth0")?;
         shell::run(Some(internet), &format!("ip link set {port} master br0"))?;
         shell::run(Some(&host), &format!("ip addr add {ip}/24 dev eth0"))?;
+        other_ranges(&host, "eth0", ip)?;
         Ok(host)
     }
 
@@ -190,6 +226,7 @@ impl Builder {
         shell::run(Some(internet), &format!("ip link set {internet_end} master br0"))?;
         veth(&nat, "lan", &host, "eth0")?;
         shell::run(Some(&nat), &format!("ip addr add {wan_ip}/24 dev wan"))?;
+        other_ranges(&nat, "wan", wan_ip)?;
         shell::run(Some(&nat), &format!("ip addr add {router_ip}/24 dev lan"))?;
         shell::run(Some(&host), &format!("ip addr add {host_ip}/24 dev eth0"))?;
         shell::run(Some(&host), &format!("ip route add default via {router_ip}"))?;
@@ -198,6 +235,16 @@ impl Builder {
             .with_context(|| format!("cannot set up the {} NAT: the kernel needs nf_tables with nat", spec.nat))?;
         Ok(Site { host: Host { namespace: host }, wan_ip, host_ip, nat })
     }
+}
+
+/// Reaches the public ranges that `ip` is not in, on the same link.
+fn other_ranges(namespace: &str, interface: &str, ip: Ipv4Addr) -> Result<()> {
+    let [a, b, c, _] = ip.octets();
+    let own = format!("{a}.{b}.{c}.0/24");
+    for range in PUBLIC_RANGES.iter().filter(|range| **range != own) {
+        shell::run(Some(namespace), &format!("ip route add {range} dev {interface}"))?;
+    }
+    Ok(())
 }
 
 /// A kernel wire between two namespaces, both ends up.

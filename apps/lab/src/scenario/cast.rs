@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::announced::{self, public_addresses};
 
 use crate::{
     cli::CommonArgs,
@@ -20,6 +23,9 @@ use crate::{
 pub(super) const START: Duration = Duration::from_secs(10);
 /// Time for a reservation or a session, lossy wires included.
 pub(super) const SESSION: Duration = Duration::from_secs(40);
+
+/// Flags that listen on every address of a host, at the usual port.
+pub(super) const ANY: [&str; 4] = ["-l", "/ip4/0.0.0.0/tcp/4001", "-l", "/ip4/0.0.0.0/udp/4001/quic-v1"];
 
 /// The players of one scenario. The client's site is the first, the server's the second.
 pub(super) struct Cast {
@@ -94,6 +100,42 @@ impl Cast {
         self.client.as_mut().context("the client has not been started")
     }
 
+    /// Waits until the relay announces its public addresses; it must announce nothing else.
+    pub(super) async fn announced(&mut self) -> Result<()> {
+        announced::expect(&mut self.relay, &public_addresses(RELAY_IP)).await
+    }
+
+    /// Waits until every circuit that the relay opened has ended.
+    pub(super) async fn circuits_ended(&mut self) -> Result<()> {
+        self.relay.drain();
+        if open_circuits(&self.relay.events) == 0 {
+            return Ok(());
+        }
+        let deadline = Instant::now() + SESSION;
+        while self.relay.next(deadline).await?.is_some() {
+            if open_circuits(&self.relay.events) == 0 {
+                return Ok(());
+            }
+        }
+        bail!("a circuit still stands on the relay after {SESSION:?}")
+    }
+
+    /// Waits until so many more transactions are gossiped; fails if they do not come.
+    pub(super) async fn await_gossip(&mut self, transactions: u64) -> Result<()> {
+        let (begin, deadline) = (self.gossip(), Instant::now() + SESSION);
+        while self.gossip() - begin < transactions {
+            let client = self.client.as_mut().context("the client has not been started")?;
+            let arrived = tokio::select! {
+                event = self.server.next(deadline) => event?,
+                event = client.next(deadline) => event?,
+            };
+            if arrived.is_none() {
+                bail!("{} of {transactions} transactions were gossiped within {SESSION:?}", self.gossip() - begin);
+            }
+        }
+        Ok(())
+    }
+
     /// Gossip received by both so far, in transactions.
     pub(super) fn gossip(&mut self) -> u64 {
         self.server.drain();
@@ -126,13 +168,13 @@ pub(super) struct RelayAddresses {
     pub(super) quic: String,
 }
 
+/// Starts a relay as the README says: on the wildcard.
 pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
-    let listen = [format!("/ip4/{RELAY_IP}/tcp/4001"), format!("/ip4/{RELAY_IP}/udp/4001/quic-v1")];
     let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json"]);
-    args.extend(strings(&["-l", &listen[0], "-l", &listen[1]]));
+    args.extend(strings(&ANY));
     let mut relay = Program::start("relay", &lab.relay, kaspath, &args)?;
     let peer = started(&mut relay).await?;
-    let [tcp, quic] = listen.map(|address| format!("{address}/p2p/{peer}"));
+    let [tcp, quic] = public_addresses(RELAY_IP).map(|address| format!("{address}/p2p/{peer}"));
     Ok((relay, RelayAddresses { peer, tcp, quic }))
 }
 
@@ -156,6 +198,12 @@ pub(super) async fn started(program: &mut Program) -> Result<String> {
     Ok(event["peer"].as_str().context("no peer id")?.to_owned())
 }
 
+/// Circuits that a relay's events have opened and not ended.
+fn open_circuits(events: &[Value]) -> usize {
+    let count = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    count("relay-circuit-opened").saturating_sub(count("relay-circuit-closed"))
+}
+
 /// Whether an event's path is direct over that transport.
 pub(super) fn is_direct(event: &Value, transport: &str) -> bool {
     event["path"]["direct"]["transport"] == transport
@@ -164,4 +212,19 @@ pub(super) fn is_direct(event: &Value, transport: &str) -> bool {
 /// The reason in an event's relayed path, if it is one.
 pub(super) fn relay_reason(event: &Value) -> Option<&Value> {
     event["path"]["relayed"].get("reason")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_circuit_stands_until_its_end_is_reported() {
+        let [opened, closed] = ["relay-circuit-opened", "relay-circuit-closed"].map(|name| json!({ "event": name }));
+        assert_eq!(open_circuits(&[]), 0);
+        assert_eq!(open_circuits(&[opened.clone(), opened.clone(), closed.clone()]), 1);
+        assert_eq!(open_circuits(&[opened, closed]), 0);
+    }
 }

@@ -48,6 +48,8 @@ fn millis(seconds: &Value) -> String {
 }
 
 async fn reservation(cast: &mut Cast) -> Result<()> {
+    cast.announced().await?;
+    tell("announced     the relay listens on the wildcard and announces its public addresses, no others");
     cast.reserved().await?;
     tell("reservation   the server is found through the relay");
     Ok(())
@@ -114,8 +116,7 @@ async fn punched(args: &CommonArgs, wire: WireSpec) -> Result<()> {
     reservation(&mut cast).await?;
     cast.start_client().await?;
     watch_client(&mut cast, false).await?;
-    // The circuit's last bytes may still be on their way.
-    sleep(wire.delay * 4 + Duration::from_millis(300)).await;
+    cast.circuits_ended().await?;
     let (gossip, bytes) = watch_gossip(&mut cast, WATCHED, "gossip").await?;
     if gossip == 0 || bytes > KEEPALIVE_BYTES {
         bail!("not direct: {gossip} transactions gossiped while the relay moved {bytes} bytes");

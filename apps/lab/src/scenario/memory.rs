@@ -25,7 +25,8 @@ use crate::{
 /// QUIC socket's buffers, is not counted.
 const FIRST: usize = 20;
 const FIRST_MOVE: usize = 4 << 20;
-const PROTOCOL: &str = "/kaspath/kaspad/kaspa-simnet/1.0.0";
+/// What gateways of simnet speak.
+pub(crate) const GATEWAY_PROTOCOL: &str = "/kaspath/kaspad/kaspa-simnet/1.0.0";
 
 pub(crate) async fn memory(args: &MemoryArgs) -> Result<()> {
     let kaspath = kaspath(args.common.kaspath.as_ref())?;
@@ -93,7 +94,7 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     println!("{}", json!({ "event": "started", "peer": "many" }));
     let mut held = Vec::new();
     for _ in 0..args.peers {
-        let config = NetworkConfig { protocols: vec![PROTOCOL.into()], ..NetworkConfig::default() };
+        let config = NetworkConfig { protocols: vec![GATEWAY_PROTOCOL.into()], ..NetworkConfig::default() };
         let network = Network::start(NodeKey::generate(), config).await?;
         let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), deadline: SESSION };
         let mut stream = network.dialer().dial(request).await?;

@@ -1,14 +1,19 @@
 //! What is tried, and what must come of it.
 
+mod abuse;
+mod addresses;
+mod announced;
 mod bench;
 mod cast;
 mod crowd;
 mod demo;
 mod gateway;
 mod kaspad;
+mod late_dns;
 mod matrix;
 mod memory;
 mod nodes;
+mod one_to_one;
 mod own_policy;
 mod paths;
 mod pump;
@@ -16,13 +21,17 @@ mod reload;
 mod restarts;
 mod rpc;
 
+pub(crate) use abuse::{PLAIN_PORT, abuse, honest};
+pub(crate) use addresses::addresses;
 pub(crate) use bench::bench;
 pub(crate) use crowd::crowd;
 pub(crate) use demo::demo;
 pub(crate) use gateway::gateway;
 pub(crate) use kaspad::kaspad;
+pub(crate) use late_dns::late_dns;
 pub(crate) use matrix::matrix;
-pub(crate) use memory::{idle, memory};
+pub(crate) use memory::{GATEWAY_PROTOCOL, idle, memory};
+pub(crate) use one_to_one::one_to_one;
 pub(crate) use own_policy::own_policy;
 pub(crate) use paths::paths;
 pub(crate) use pump::pump;

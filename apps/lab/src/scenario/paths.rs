@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::cast::{Cast, SESSION, is_direct, relay_reason, sites};
 use crate::{
@@ -12,6 +12,8 @@ use crate::{
     net::{NatKind, WireSpec},
 };
 
+/// Transactions that must pass over a new session, both ways together.
+const GOSSIP: u64 = 20;
 /// The second punch follows the first's failure (10 s) by the cadence (2 s).
 const RETRIED: Duration = Duration::from_secs(60);
 /// A dead path is noticed by HTTP/2's keepalive (40 s) or libp2p's pings (40 s);
@@ -61,13 +63,8 @@ pub(crate) async fn paths(args: &CommonArgs) -> Result<()> {
 }
 
 async fn expect_gossip(cast: &mut Cast) -> Result<()> {
-    sleep(Duration::from_millis(500)).await;
-    let before = cast.gossip();
-    sleep(Duration::from_secs(1)).await;
-    let gossip = cast.gossip() - before;
-    if gossip == 0 {
-        bail!("nothing is gossiped over the new session");
-    }
-    println!("{gossip} transactions gossiped over it in a second");
+    let begin = Instant::now();
+    cast.await_gossip(GOSSIP).await.context("over the new session")?;
+    println!("{GOSSIP} transactions gossiped over it in {:.1} s", begin.elapsed().as_secs_f64());
     Ok(())
 }
