@@ -218,7 +218,11 @@ impl Behaviour {
 
     fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream) {
         let now = self.now();
-        let Some(circuit) = self.table.opened(id, now) else { return };
+        let Some(circuit) = self.table.opened(id, now) else {
+            self.table.remove(id);
+            self.running.remove(&id);
+            return;
+        };
         let event = NetworkEvent::RelayCircuitOpened {
             source: convert::identity(&circuit.source),
             destination: convert::identity(&circuit.destination),

@@ -149,7 +149,8 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         }
         if !links.iter().any(|link| link.origin.host == origin.host) {
             let from = |same: &dyn Fn(&Origin) -> bool| {
-                self.reservations.values().filter(|links| links.iter().any(|link| same(&link.origin))).count()
+                let others = self.reservations.iter().filter(|(other, _)| *other != peer);
+                others.filter(|(_, links)| links.iter().any(|link| same(&link.origin))).count()
             };
             if from(&|other| other.host == origin.host) >= self.config.max_reservations_per_ip {
                 return Err(Denial::TooManyReservationsOfAddress);
@@ -210,9 +211,12 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         Ok(Accepted { id, destination: destination_connection, evicted })
     }
 
-    /// Both sides of a circuit agree. Gives it, unless it is gone.
+    /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.
     pub(super) fn opened(&mut self, id: CircuitId, now: Timestamp) -> Option<&Circuit<P, C>> {
         let circuit = self.circuits.get_mut(&id)?;
+        if !self.connections.contains(&circuit.destination_connection) {
+            return None;
+        }
         (circuit.opened, circuit.last_active) = (Some(now), now);
         let (end, _) = self.end_of(self.circuits.get(&id)?);
         self.ends_at(end);

@@ -107,6 +107,27 @@ fn a_full_relay_renews_and_refuses_newcomers() {
 }
 
 #[test]
+fn a_peer_may_move_within_its_full_prefix() {
+    let mut table = table(|config| config.max_reservations_per_prefix = 2);
+    reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    reserve(&mut table, 2, from(1, 2), at(0)).unwrap();
+    assert_eq!(reserve(&mut table, 3, from(1, 3), at(1)), Err(Denial::TooManyReservationsOfPrefix));
+    table.connected(22);
+    assert!(table.reserve(&2, 22, from(1, 4), at(1)).is_ok());
+}
+
+#[test]
+fn a_circuit_is_not_opened_to_a_connection_that_has_closed_meanwhile() {
+    let mut table = table(|_| {});
+    reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    let id = ask(&mut table, 2, from(2, 1), 1, at(0)).unwrap().id;
+    // Its exchange still has to tell the source.
+    assert!(table.connection_closed(&1, 1).circuits.is_empty());
+    assert!(table.opened(id, at(1)).is_none());
+    assert!(table.remove(id).is_some());
+}
+
+#[test]
 fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
     let mut table = table(|config| config.max_reservations_per_ip = 1);
     let here = from(1, 1);
