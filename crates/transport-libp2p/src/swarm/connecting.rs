@@ -38,8 +38,8 @@ impl Purpose {
         match self {
             Purpose::Connect { .. } => Class::Peer,
             Purpose::Circuit { .. } => Class::Circuit,
-            Purpose::RelayLink { .. } => Class::Relay,
-            Purpose::Punch { .. } => Class::Punch,
+            Purpose::RelayLink => Class::Relay,
+            Purpose::Punch => Class::Punch,
         }
     }
 }
