@@ -137,7 +137,7 @@ async fn an_address_that_has_its_share_of_established_connections_gets_no_more_a
 }
 
 #[tokio::test]
-async fn in_a_full_house_the_most_crowded_prefix_gives_way_and_a_lone_peer_stays() {
+async fn when_all_places_are_taken_the_most_crowded_prefix_loses_one_and_a_lone_peer_stays() {
     let small = |limits: &mut ConnectionLimits| {
         (limits.inbound, limits.inbound_per_address, limits.inbound_per_prefix) = (4, 4, 4);
     };

@@ -43,7 +43,7 @@ enum Way {
 enum Stage {
     Pending,
     Established(PeerId),
-    /// Told to close, which takes a while if the remote does not read.
+    /// Being closed, which takes a while if the remote does not read.
     Closing,
 }
 
@@ -63,8 +63,8 @@ impl Entry {
         Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
     }
 
-    /// Where it takes room: the narrow ones first, so that those who have too much are
-    /// told apart before all others are asked to give way.
+    /// The rooms that it counts in, the narrow ones first: who exceeds its own share is
+    /// refused before a connection of somebody else is evicted.
     fn rooms(&self) -> impl Iterator<Item = Room> + use<> {
         let rooms: [Option<Room>; 4] = match (self.stage, self.way, self.origin) {
             (Stage::Closing, _, _) => [Some(Room::Closing), None, None, None],
@@ -269,7 +269,7 @@ impl Table {
         }
     }
 
-    /// The connections to close for others; told once.
+    /// The connections that were evicted since the last call, to be closed.
     pub(crate) fn take_evicted(&mut self) -> Vec<(ConnectionId, PeerId)> {
         std::mem::take(&mut self.evicted)
     }
@@ -311,7 +311,7 @@ impl Table {
         now: Timestamp,
         usage: &impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
-        // Each time round one place becomes free, in each of the entry's few rooms once.
+        // Each iteration frees one place, at most one in each of the entry's rooms.
         for _ in entry.rooms() {
             let Some(room) = self.full_room(&entry) else { break };
             if self.is_full(Room::Closing) {
@@ -359,8 +359,8 @@ impl Table {
         self.eviction.choose(&candidates, &room, now)
     }
 
-    /// The one in a room that gives way for a newcomer. In its group those go first on
-    /// which no stream, no reservation and no circuit depends.
+    /// The connection in a room to evict for a newcomer. Within the chosen group,
+    /// unused connections go first.
     fn least_useful(
         &mut self,
         room: Room,
