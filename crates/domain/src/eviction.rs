@@ -25,16 +25,16 @@ pub struct Candidate<Id, Group> {
     pub since: Timestamp,
     /// The least round trip that was measured.
     pub round_trip: Option<Duration>,
-    /// Bytes that were of use to either side.
+    /// Useful bytes, in both directions together.
     pub useful_bytes: u64,
-    /// When it was of use last.
+    /// When it was last useful; `None` if it never was.
     pub last_activity: Option<Timestamp>,
     /// It is never evicted, and does not count as one of its group.
     pub pinned: bool,
 }
 
 impl<Id, Group> Candidate<Id, Group> {
-    /// How long it has been of no use.
+    /// For how long it has not been useful.
     fn silence(&self, now: Timestamp) -> Duration {
         now.since(self.last_activity.map_or(self.since, |last| last.max(self.since)))
     }
@@ -43,7 +43,7 @@ impl<Id, Group> Candidate<Id, Group> {
 /// The rules by which [`Eviction::choose`] chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eviction {
-    /// A peer that was of no use for so long is silent: silent ones go first.
+    /// A peer that was not useful for this time is silent. Silent peers go first.
     pub silent_after: Duration,
     /// Of each kind of merit (longest here, least round trip, most useful bytes, of
     /// use most recently) so many are protected at most, and never more than an
@@ -58,7 +58,7 @@ impl Default for Eviction {
 }
 
 impl Eviction {
-    /// Whether a candidate has been of no use for too long.
+    /// Whether a candidate has not been useful for [`Eviction::silent_after`].
     pub fn is_silent<Id, Group>(&self, candidate: &Candidate<Id, Group>, now: Timestamp) -> bool {
         candidate.silence(now) >= self.silent_after
     }

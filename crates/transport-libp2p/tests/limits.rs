@@ -8,7 +8,7 @@ use kaspath_domain::{
     DialError, DialRequest, DuplexStream, PeerAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
 };
 use kaspath_transport_libp2p::{ConnectionLimits, Network, NetworkConfig, NetworkEvent, RelayServerConfig};
-use support::{DEADLINE, await_event, config, dial, relay, relay_address, reserved, start};
+use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -137,7 +137,7 @@ async fn an_address_that_has_its_share_of_established_connections_gets_no_more_a
 }
 
 #[tokio::test]
-async fn in_a_full_house_the_most_crowded_prefix_gives_way_and_a_lone_peer_stays() {
+async fn when_all_places_are_taken_the_most_crowded_prefix_loses_one_and_a_lone_peer_stays() {
     let small = |limits: &mut ConnectionLimits| {
         (limits.inbound, limits.inbound_per_address, limits.inbound_per_prefix) = (4, 4, 4);
     };
@@ -162,6 +162,24 @@ async fn in_a_full_house_the_most_crowded_prefix_gives_way_and_a_lone_peer_stays
     let mut both = [0; 2];
     timeout(DEADLINE, its_end.read_exact(&mut both)).await.unwrap().unwrap();
     assert_eq!(&both, b"hi");
+}
+
+#[tokio::test]
+async fn a_full_relay_closes_an_unused_connection_and_keeps_a_younger_one_with_a_reservation() {
+    let two = |limits: &mut ConnectionLimits| limits.inbound = 2;
+    let relay = start(NetworkConfig { relay_server: Some(RelayServerConfig::default()), ..limited(two) }).await;
+    let mut events = relay.events();
+    let to_relay = || Route::Relayed(relay_address(&relay));
+    // It asks for a peer that nobody knows, and stays connected.
+    let (unused, nobody) = (start(relay_only()).await, start(relay_only()).await);
+    dial(&unused, &nobody, to_relay()).await.unwrap_err();
+    let server = reserved(relay_only(), &relay).await;
+    await_event(&mut events, |event| matches!(event, NetworkEvent::RelayReservationAccepted { .. })).await;
+    let newcomer = start(relay_only()).await;
+    let mut stream = dial(&newcomer, &server, to_relay()).await.unwrap();
+    works(&mut stream, &server).await;
+    let gone = await_event(&mut events, |event| matches!(event, NetworkEvent::Disconnected { .. })).await;
+    assert!(matches!(&gone, NetworkEvent::Disconnected { peer, .. } if peer == unused.local_peer()), "{gone:?}");
 }
 
 #[tokio::test]

@@ -244,3 +244,62 @@ impl NetworkBehaviour for Behaviour {
         self.report(cx).map_or(Poll::Pending, |event| Poll::Ready(ToSwarm::GenerateEvent(event)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn refuse(behaviour: &mut Behaviour) {
+        let (local, remote) = ("/ip4/192.0.2.1/tcp/1".parse().unwrap(), "/ip4/203.0.113.7/tcp/2".parse().unwrap());
+        let id = ConnectionId::new_unchecked(1);
+        behaviour.handle_pending_inbound_connection(id, &local, &remote).unwrap_err();
+    }
+
+    async fn report(behaviour: &mut Behaviour) -> RefusedConnections {
+        match poll_fn(|cx| behaviour.poll(cx)).await {
+            ToSwarm::GenerateEvent(Event::Refused(refused)) => refused,
+            _ => panic!("a report"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_counted_by_reason_and_reported_at_most_once_a_minute() {
+        let limits = ConnectionLimits { pending_inbound_per_address: 0, ..ConnectionLimits::default() };
+        let mut behaviour = Behaviour::new(limits);
+        refuse(&mut behaviour);
+        let begin = tokio::time::Instant::now();
+        assert_eq!(report(&mut behaviour).await, RefusedConnections { pending: 1, ..RefusedConnections::default() });
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        for _ in 0..10 {
+            refuse(&mut behaviour);
+        }
+        assert_eq!(report(&mut behaviour).await.to_string(), "11 connections refused so far (11 too many unfinished)");
+        assert!(begin.elapsed() >= REPORT_EVERY);
+    }
+
+    #[test]
+    fn a_dial_takes_the_room_of_what_it_is_for_and_leaves_nothing_behind() {
+        let limits = ConnectionLimits { pending_outbound: 0, pending_relays: 1, ..ConnectionLimits::default() };
+        let mut behaviour = Behaviour::new(limits);
+        let address = ["/ip4/203.0.113.7/tcp/2".parse().unwrap()];
+        let mut dial = |n, class: Option<Class>| {
+            let id = ConnectionId::new_unchecked(n);
+            class.into_iter().for_each(|class| behaviour.expect(id, class));
+            let dialled = behaviour.handle_pending_outbound_connection(id, None, &address, Endpoint::Dialer);
+            assert!(behaviour.expected.is_empty());
+            dialled.map_err(|denied| denied.downcast::<Refusal>().unwrap().to_string())
+        };
+        dial(1, Some(Class::Relay)).unwrap();
+        assert_eq!(dial(2, Some(Class::Relay)).unwrap_err(), "too many unfinished connections to relays: 1 are allowed");
+        assert_eq!(dial(3, None).unwrap_err(), "too many unfinished connections to peers: 0 are allowed");
+        // A dial that the swarm does not even begin.
+        let id = ConnectionId::new_unchecked(4);
+        behaviour.expect(id, Class::Punch);
+        let error = libp2p::swarm::DialError::NoAddresses;
+        let failure = libp2p::swarm::behaviour::DialFailure { peer_id: None, error: &error, connection_id: id };
+        behaviour.on_swarm_event(FromSwarm::DialFailure(failure));
+        assert!(behaviour.expected.is_empty());
+    }
+}

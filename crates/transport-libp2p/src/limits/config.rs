@@ -20,9 +20,9 @@ pub struct ConnectionLimits {
     /// Established, dialled by peers, without circuits. When they are all taken, the
     /// least useful of the most crowded prefix is closed for the next one.
     pub inbound: u32,
-    /// Of these, from one address. Only a silent one is closed for the next one.
+    /// Of these, from one address. Only one that nothing uses is closed for the next one.
     pub inbound_per_address: u32,
-    /// Of these, from one prefix. Only a silent one is closed for the next one.
+    /// Of these, from one prefix. Only one that nothing uses is closed for the next one.
     pub inbound_per_prefix: u32,
     /// Inbound, not yet through their handshake; TCP and QUIC have so many each.
     pub pending_inbound: u32,
@@ -39,7 +39,8 @@ pub struct ConnectionLimits {
     /// Established circuits that peers dialled, over all relays; pending ones have a
     /// quarter of it.
     pub inbound_circuits: u32,
-    /// Of these, through one relay; pending ones have a quarter of it.
+    /// Of these, through one relay; pending ones have a quarter of it. Only one that
+    /// nothing uses is closed for the next one.
     pub inbound_circuits_per_relay: u32,
     /// Established, dialled by us, without those below.
     pub outbound: u32,

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, Transport, make_room};
 
 use super::{ConnectionLimits, refusal::Refusal};
 
@@ -8,9 +8,10 @@ use super::{ConnectionLimits, refusal::Refusal};
 /// goes, which has a full bucket again.
 const MAX_REMEMBERED: usize = 4096;
 
-/// At what pace addresses and prefixes may begin connections.
+/// At what pace addresses and prefixes may begin connections. TCP and QUIC are apart,
+/// so that who forges the source of datagrams slows nobody's TCP down.
 pub(super) struct Rates {
-    buckets: HashMap<IpPrefix, TokenBucket>,
+    buckets: HashMap<(Transport, IpPrefix), TokenBucket>,
 }
 
 impl Rates {
@@ -22,6 +23,7 @@ impl Rates {
     /// prefix may.
     pub(super) fn begin(
         &mut self,
+        transport: Transport,
         host: IpPrefix,
         network: IpPrefix,
         limits: &ConnectionLimits,
@@ -30,8 +32,9 @@ impl Rates {
         for (from, burst, refill) in
             [(host, limits.burst_per_address, limits.refill), (network, limits.burst_per_prefix, limits.refill / 4)]
         {
-            make_room(&mut self.buckets, &from, MAX_REMEMBERED, TokenBucket::last_asked);
-            let bucket = self.buckets.entry(from).or_insert_with(|| TokenBucket::new(burst, refill));
+            let key = (transport, from);
+            make_room(&mut self.buckets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
+            let bucket = self.buckets.entry(key).or_insert_with(|| TokenBucket::new(burst, refill));
             bucket.take(now).map_err(|_| Refusal::TooFast { from })?;
         }
         Ok(())

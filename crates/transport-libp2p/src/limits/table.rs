@@ -13,10 +13,14 @@ use super::{
 /// A connection without data for so long, on which no reservation and no circuit
 /// depends, is silent. Kaspa's own pings are two minutes apart.
 const SILENT_AFTER: Duration = Duration::from_secs(180);
-/// Places that are freed at once, and the time until one more is: a choice looks at
-/// every connection.
-const EVICTIONS: u32 = 32;
-const EVICTION_EVERY: Duration = Duration::from_millis(50);
+/// One without a stream, a reservation or a circuit is unused after that time: punches
+/// are over by then.
+const UNUSED_AFTER: Duration = Duration::from_secs(20);
+/// Places that are freed at once, and the time until one more is. A choice looks at
+/// every connection, which takes less than a millisecond. Few addresses cannot use
+/// this up: each begins 8 connections a second.
+const EVICTIONS: u32 = 256;
+const EVICTION_EVERY: Duration = Duration::from_millis(5);
 
 /// What a connection shows of its use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +43,7 @@ enum Way {
 enum Stage {
     Pending,
     Established(PeerId),
-    /// Told to close, which takes a while if the remote does not read.
+    /// Being closed, which takes a while if the remote does not read.
     Closing,
 }
 
@@ -59,36 +63,37 @@ impl Entry {
         Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
     }
 
-    /// Where it takes room: the narrow ones first, so that those who have too much are
-    /// told apart before all others are asked to give way.
+    /// The rooms that it counts in, the narrow ones first: who exceeds its own share is
+    /// refused before a connection of somebody else is evicted.
     fn rooms(&self) -> impl Iterator<Item = Room> + use<> {
-        let mut rooms = [None; 4];
-        let (first, second, third, fourth) = match (self.stage, self.way, self.origin) {
-            (Stage::Closing, _, _) => (Some(Room::Closing), None, None, None),
-            (Stage::Pending, Way::In, Origin::Direct { transport, host, network }) => (
+        let rooms: [Option<Room>; 4] = match (self.stage, self.way, self.origin) {
+            (Stage::Closing, _, _) => [Some(Room::Closing), None, None, None],
+            (Stage::Pending, Way::In, Origin::Direct { transport, host, network }) => [
                 Some(Room::PendingFromHost(transport, host)),
                 Some(Room::PendingFromNetwork(transport, network)),
                 Some(Room::Pending(transport)),
                 None,
-            ),
+            ],
             (Stage::Pending, Way::In, Origin::Circuit { relay }) => {
-                (Some(Room::PendingThrough(relay)), Some(Room::PendingCircuits), None, None)
+                [Some(Room::PendingThrough(relay)), Some(Room::PendingCircuits), None, None]
             }
-            (Stage::Pending, Way::Out(class), _) => (Some(Room::Dialling(class)), None, None, None),
+            (Stage::Pending, Way::Out(class), _) => [Some(Room::Dialling(class)), None, None, None],
             (Stage::Established(peer), Way::In, Origin::Direct { host, network, .. }) => {
-                (Some(Room::WithPeer(peer)), Some(Room::FromHost(host)), Some(Room::FromNetwork(network)), Some(Room::Inbound))
+                [Some(Room::WithPeer(peer)), Some(Room::FromHost(host)), Some(Room::FromNetwork(network)), Some(Room::Inbound)]
             }
             (Stage::Established(peer), Way::In, Origin::Circuit { relay }) => {
-                (Some(Room::WithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None)
+                [Some(Room::WithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None]
             }
             (Stage::Established(peer), Way::Out(class), _) => {
-                (Some(Room::WithPeer(peer)), Some(Room::Dialled(class)), None, None)
+                [Some(Room::WithPeer(peer)), Some(Room::Dialled(class)), None, None]
             }
         };
-        for (room, taken) in rooms.iter_mut().zip([first, second, third, fourth]) {
-            *room = taken;
-        }
         rooms.into_iter().flatten()
+    }
+
+    /// No stream, no reservation and no circuit depends on it.
+    fn is_unused(&self) -> bool {
+        !self.usage.busy && !self.usage.served
     }
 
     fn takes(&self, room: Room) -> bool {
@@ -181,11 +186,11 @@ impl Table {
         now: Timestamp,
         usage: impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
-        if let Origin::Direct { host, network, .. } = origin {
-            self.rates.begin(host, network, &self.limits, now)?;
+        if let Origin::Direct { transport, host, network } = origin {
+            self.rates.begin(transport, host, network, &self.limits, now)?;
             // A handshake that must end in a refusal is not begun.
             for room in [Room::FromHost(host), Room::FromNetwork(network)] {
-                if self.is_full(room) && self.silent(room, now, &usage).is_none() {
+                if self.is_full(room) && self.useless(room, now, &usage).is_none() {
                     return Err(self.refusal(room));
                 }
             }
@@ -264,7 +269,7 @@ impl Table {
         }
     }
 
-    /// The connections to close for others; told once.
+    /// The connections that were evicted since the last call, to be closed.
     pub(crate) fn take_evicted(&mut self) -> Vec<(ConnectionId, PeerId)> {
         std::mem::take(&mut self.evicted)
     }
@@ -306,14 +311,14 @@ impl Table {
         now: Timestamp,
         usage: &impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
-        // Each time round one place becomes free, in each of the entry's few rooms once.
+        // Each iteration frees one place, at most one in each of the entry's rooms.
         for _ in entry.rooms() {
             let Some(room) = self.full_room(&entry) else { break };
             if self.is_full(Room::Closing) {
                 return Err(self.refusal(Room::Closing));
             }
             let chosen = match room {
-                Room::FromHost(_) | Room::FromNetwork(_) | Room::Through(_) => self.silent(room, now, usage),
+                Room::FromHost(_) | Room::FromNetwork(_) | Room::Through(_) => self.useless(room, now, usage),
                 Room::Inbound | Room::Circuits | Room::Dialled(Class::Punch) => self.least_useful(room, &entry, now, usage),
                 _ => None,
             };
@@ -344,15 +349,18 @@ impl Table {
         candidates
     }
 
-    /// One of those in a room that is silent.
-    fn silent(&mut self, room: Room, now: Timestamp, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
+    /// One of those in a room that is silent or unused.
+    fn useless(&mut self, room: Room, now: Timestamp, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
         let mut candidates = self.candidates(room, now, usage);
-        candidates.retain(|candidate| self.eviction.is_silent(candidate, now));
+        let unused = |candidate: &Candidate<ConnectionId, Room>| {
+            self.entries.get(&candidate.id).is_some_and(Entry::is_unused) && now.since(candidate.since) >= UNUSED_AFTER
+        };
+        candidates.retain(|candidate| self.eviction.is_silent(candidate, now) || unused(candidate));
         self.eviction.choose(&candidates, &room, now)
     }
 
-    /// The one in a room that gives way for a newcomer. In its group those go first on
-    /// which no stream, no reservation and no circuit depends.
+    /// The connection in a room to evict for a newcomer. Within the chosen group,
+    /// unused connections go first.
     fn least_useful(
         &mut self,
         room: Room,
@@ -364,10 +372,8 @@ impl Table {
         let group = newcomer.group();
         let chosen = self.eviction.choose(&candidates, &group, now)?;
         let crowded = self.entries.get(&chosen)?.group();
-        let idle = |candidate: &Candidate<ConnectionId, Room>| {
-            self.entries.get(&candidate.id).is_some_and(|entry| !entry.usage.busy && !entry.usage.served)
-        };
-        let unused: Vec<_> = candidates.into_iter().filter(|candidate| candidate.group == crowded && idle(candidate)).collect();
+        let is_unused = |id: &ConnectionId| self.entries.get(id).is_some_and(Entry::is_unused);
+        let unused: Vec<_> = candidates.into_iter().filter(|one| one.group == crowded && is_unused(&one.id)).collect();
         Some(self.eviction.choose(&unused, &crowded, now).unwrap_or(chosen))
     }
 

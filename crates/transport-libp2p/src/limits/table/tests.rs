@@ -66,15 +66,19 @@ fn four_hosts_in_four_prefixes_at_two_hundred_a_second_leave_most_pending_places
 }
 
 #[test]
-fn four_hosts_that_hold_their_connections_leave_most_established_places_free() {
+fn four_hosts_that_hold_a_stream_on_each_connection_leave_most_established_places_free() {
     for limits in [ConnectionLimits::default(), ConnectionLimits::of_relay()] {
         let mut table = Table::new(limits.clone());
         let hosts = ["198.18.0.1", "198.18.1.1", "198.18.2.1", "198.18.3.1"];
+        let held = |_: ConnectionId, _: PeerId| Usage { busy: true, ..Usage::default() };
         for n in 0..10_000 {
-            let _ = come(&mut table, n, tcp(hosts[n % 4]), at(n as u64 * 5));
+            let evicted = come_beside(&mut table, n, tcp(hosts[n % 4]), at(n as u64 * 5), held);
+            assert!(evicted.is_err() || evicted == Ok(Vec::new()));
         }
         assert!(table.counts[&Room::Inbound] * 4 <= limits.inbound);
-        assert!(table.take_evicted().is_empty());
+        for n in 0..16 {
+            come(&mut table, 200_000 + n, tcp("203.0.113.7"), at(60_000)).unwrap();
+        }
     }
 }
 
@@ -140,23 +144,58 @@ fn each_class_of_dials_has_room_of_its_own() {
     }
 }
 
+/// Comes in when others are used as `usage` says; who had to go for it.
+fn come_beside(
+    table: &mut Table,
+    n: usize,
+    origin: Origin,
+    now: Timestamp,
+    usage: impl Fn(ConnectionId, PeerId) -> Usage + Copy,
+) -> Result<Vec<ConnectionId>, Refusal> {
+    table.pending_inbound(id(n), origin, now, usage)?;
+    table.established_inbound(id(n), PeerId::random(), origin, now, usage)?;
+    Ok(table.take_evicted().into_iter().map(|(id, _)| id).collect())
+}
+
 #[test]
-fn a_silent_connection_gives_way_in_its_own_prefix_and_one_with_data_does_not() {
+fn an_address_that_has_its_share_loses_what_is_silent_or_unused_and_nothing_else() {
     let limits = ConnectionLimits { inbound_per_address: 2, ..ConnectionLimits::default() };
-    let mut table = Table::new(limits);
-    come(&mut table, 0, tcp("198.18.0.1"), at(0)).unwrap();
-    come(&mut table, 1, tcp("198.18.0.1"), at(0)).unwrap();
-    // Early on nobody is silent.
-    assert!(matches!(room(come(&mut table, 2, tcp("198.18.0.1"), at(1000))), Room::FromHost(_)));
-    let later = at(SILENT_AFTER.as_millis() as u64);
-    let first_moves_data = |of: ConnectionId, _| Usage { bytes: u64::from(of == id(0)), ..Usage::default() };
-    table.pending_inbound(id(3), tcp("198.18.0.1"), later, first_moves_data).unwrap();
-    table.established_inbound(id(3), PeerId::random(), tcp("198.18.0.1"), later, first_moves_data).unwrap();
-    assert_eq!(table.take_evicted().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id(1)]);
-    // Until it is really closed its socket counts.
+    let host = tcp("198.18.0.1");
+    let after = |time: Duration| Timestamp::from_epoch(time);
+    let full = || {
+        let mut table = Table::new(limits.clone());
+        come(&mut table, 0, host, at(0)).unwrap();
+        come(&mut table, 1, host, at(0)).unwrap();
+        table
+    };
+    let streams = |_: ConnectionId, _: PeerId| Usage { busy: true, ..Usage::default() };
+    let one_is_unused = |of: ConnectionId, _: PeerId| Usage { busy: of == id(0), ..Usage::default() };
+    let one_is_silent = |of: ConnectionId, _: PeerId| Usage { busy: true, bytes: u64::from(of == id(0)), ..Usage::default() };
+    let one_is_served = |of: ConnectionId, _: PeerId| Usage { served: of == id(0), ..Usage::default() };
+    // A moment after they came nobody is either.
+    let soon = after(UNUSED_AFTER - Duration::from_millis(1));
+    assert!(matches!(room(come_beside(&mut full(), 2, host, soon, unused).map(drop)), Room::FromHost(_)));
+    let later = after(UNUSED_AFTER);
+    assert!(matches!(room(come_beside(&mut full(), 2, host, later, streams).map(drop)), Room::FromHost(_)));
+    assert_eq!(come_beside(&mut full(), 2, host, later, one_is_unused), Ok(vec![id(1)]));
+    let much_later = after(SILENT_AFTER);
+    assert_eq!(come_beside(&mut full(), 2, host, much_later, one_is_silent), Ok(vec![id(1)]));
+    assert_eq!(come_beside(&mut full(), 2, host, much_later, one_is_served), Ok(vec![id(1)]));
+    // Until the one that goes is really closed its socket counts.
+    let mut table = full();
+    come_beside(&mut table, 2, host, later, one_is_unused).unwrap();
     assert_eq!(table.counts[&Room::Closing], 1);
     table.remove(id(1));
     assert_eq!(table.counts.get(&Room::Closing), None);
+}
+
+#[test]
+fn forged_datagrams_slow_nobodys_tcp_down() {
+    let mut table = Table::new(ConnectionLimits::default());
+    for n in 0..1000 {
+        let _ = table.pending_inbound(id(n), from("203.0.113.7", Transport::Quic), at(0), unused);
+    }
+    table.pending_inbound(id(1000), tcp("203.0.113.7"), at(0), unused).unwrap();
 }
 
 #[test]
@@ -167,9 +206,7 @@ fn of_a_crowded_prefix_those_go_first_on_which_nothing_depends() {
         come(&mut table, n, tcp(ip), at(n as u64)).unwrap();
     }
     let usage = |of: ConnectionId, _| Usage { busy: of == id(3), served: of == id(2), bytes: 0 };
-    table.pending_inbound(id(4), tcp("203.0.113.7"), at(10), usage).unwrap();
-    table.established_inbound(id(4), PeerId::random(), tcp("203.0.113.7"), at(10), usage).unwrap();
-    assert_eq!(table.take_evicted()[0].0, id(1));
+    assert_eq!(come_beside(&mut table, 4, tcp("203.0.113.7"), at(10), usage), Ok(vec![id(1)]));
 }
 
 #[test]
