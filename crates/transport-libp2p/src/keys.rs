@@ -84,7 +84,11 @@ impl NodeKey {
             return Err(corrupt());
         }
         let bytes = fs::read(path).map_err(|cause| KeyError::Read { path: path.into(), cause })?;
-        Keypair::from_protobuf_encoding(&bytes).map(Self).map_err(|_| corrupt())
+        Self::decode(&bytes).ok_or_else(corrupt)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Keypair::from_protobuf_encoding(bytes).map(Self).ok()
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
@@ -123,6 +127,15 @@ impl NodeKey {
 
     pub(crate) fn keypair(&self) -> &Keypair {
         &self.0
+    }
+}
+
+/// A key file's bytes, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_key(bytes: &[u8]) {
+    if let Some(key) = NodeKey::decode(bytes) {
+        let _ = key.identity();
     }
 }
 
