@@ -49,6 +49,10 @@ fn dependencies_point_inwards() {
                 "kaspath-transport-tcp",
             ],
         ),
+        (
+            "kaspath-fuzz",
+            &["kaspath-domain", "kaspath-gateway", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"],
+        ),
         ("kaspath-lab", &["kaspath-domain", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
     ]);
     let found = dependencies();

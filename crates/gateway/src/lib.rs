@@ -47,3 +47,10 @@ pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::Reach;
 pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};
+
+/// Parsers of files, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::table::fuzz_file as table;
+}

@@ -60,3 +60,10 @@ pub const MIN_PROTOCOL_VERSION: u32 = 10;
 pub const MAX_MESSAGE_SIZE: usize = 4 << 20;
 /// What our user agent begins with; peers with it are gossiped with.
 pub const USER_AGENT_PREFIX: &str = "/kaspath:";
+
+/// Parsers of a peer's bytes, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::wire::{fuzz_frames as frames, fuzz_scan as scan};
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-use crate::{BlockDag, ConnectedPeer, RpcError, ServerInfo};
+use crate::{BlockDag, ConnectedPeer, RpcError, ServerInfo, answers};
 
 /// kaspad is near: longer means that it is not well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,28 +46,15 @@ impl KaspadRpc {
         self.socket.send(Message::text(request.to_string())).await.map_err(|error| broken(error.to_string()))?;
         while let Some(message) = self.socket.next().await {
             let Message::Text(text) = message.map_err(|error| broken(error.to_string()))? else { continue };
-            let mut answer: Value = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
-            if answer["id"] != id {
-                continue;
+            if let Some(answer) = answers::read(&text, id, method) {
+                return answer;
             }
-            return match answer.get("error") {
-                Some(error) if !error.is_null() => {
-                    let message = error["message"].as_str().map_or_else(|| error.to_string(), str::to_owned);
-                    Err(RpcError::Refused { method, message })
-                }
-                _ => Ok(answer["params"].take()),
-            };
         }
         Err(broken("kaspad closed it".into()))
     }
 
     async fn ask<T: DeserializeOwned>(&mut self, method: &'static str, field: Option<&str>) -> Result<T, RpcError> {
-        let mut answer = self.call(method, json!({})).await?;
-        let value = match field {
-            Some(field) => answer[field].take(),
-            None => answer,
-        };
-        serde_json::from_value(value).map_err(|error| RpcError::Unexpected { method, cause: error.to_string() })
+        answers::take(self.call(method, json!({})).await?, field, method)
     }
 
     /// Who it is and whether it is in sync.

@@ -105,7 +105,11 @@ impl NodeKey {
         }
         let mut bytes = Vec::new();
         fs::File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut bytes)).map_err(read_error)?;
-        Keypair::from_protobuf_encoding(&bytes).map(Self).map_err(|_| corrupt())
+        Self::decode(&bytes).ok_or_else(corrupt)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Keypair::from_protobuf_encoding(bytes).map(Self).ok()
     }
 
     fn create(path: &Path) -> Result<Self, KeyError> {
@@ -139,6 +143,15 @@ impl NodeKey {
 
     pub(crate) fn keypair(&self) -> &Keypair {
         &self.0
+    }
+}
+
+/// A key file's bytes, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_key(bytes: &[u8]) {
+    if let Some(key) = NodeKey::decode(bytes) {
+        let _ = key.identity();
     }
 }
 

@@ -67,3 +67,10 @@ pub use resolve::Resolver;
 pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";
 /// The stream protocol of the earlier Kaspa libp2p proof of concept, spoken too.
 pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
+
+/// Parsers of remote bytes and of files, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::{keys::fuzz_key as key, punch::fuzz_exchange as exchange};
+}

@@ -45,8 +45,13 @@ pub(super) fn read(path: &Path) -> Result<HashMap<PeerIdentity, Entry>, TableErr
         Ok(metadata) if metadata.len() > MAX_FILE => return Err(corrupt("it is too large".into())),
         Ok(_) => {}
     }
-    let text = fs::read(path).map_err(io)?;
-    let mut value: Value = serde_json::from_slice(&text).map_err(|error| corrupt(error.to_string()))?;
+    parse(path, &fs::read(path).map_err(io)?)
+}
+
+/// What the file at `path` holds.
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<HashMap<PeerIdentity, Entry>, TableError> {
+    let corrupt = |cause: String| TableError::Corrupt { path: path.into(), cause };
+    let mut value: Value = serde_json::from_slice(text).map_err(|error| corrupt(error.to_string()))?;
     let version = value.get("version").map_or(0, |version| version.as_u64().unwrap_or(u64::MAX));
     let peers: HashMap<PeerIdentity, Entry> = match version {
         0 => {
@@ -55,7 +60,8 @@ pub(super) fn read(path: &Path) -> Result<HashMap<PeerIdentity, Entry>, TableErr
             let entry = |address| Entry { address, last_used: Timestamp::default(), banned_since: None };
             addresses.into_iter().map(|(peer, address)| (peer, entry(address))).collect()
         }
-        VERSION => serde_json::from_value(value["peers"].take()).map_err(|error| corrupt(error.to_string()))?,
+        VERSION => serde_json::from_value(value.get_mut("peers").map(Value::take).unwrap_or_default())
+            .map_err(|error| corrupt(error.to_string()))?,
         found => return Err(TableError::Newer { path: path.into(), found, known: VERSION }),
     };
     let distinct: std::collections::HashSet<_> = peers.values().map(|entry| entry.address).collect();

@@ -17,6 +17,13 @@ use tokio::{sync::Notify, time::sleep};
 
 use file::Entry;
 
+/// The table's file, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_file(bytes: &[u8]) {
+    let _ = file::parse(Path::new("fuzz"), bytes);
+}
+
 /// First and last address of the range, 127.64.0.0/10.
 const FIRST: u32 = u32::from_be_bytes([127, 64, 0, 0]);
 const LAST: u32 = u32::from_be_bytes([127, 127, 255, 255]);

@@ -35,3 +35,28 @@ pub(crate) enum WireError {
     /// It is no gRPC frame, no gzip or no Kaspa message.
     Malformed(&'static str),
 }
+
+/// The gRPC messages in a stream that arrives in pieces of `step` bytes.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_frames(bytes: &[u8], step: usize) {
+    let mut frames = frames::Frames::new(true, Budget::default().peer().charge());
+    for chunk in bytes.chunks(step.max(1)) {
+        frames.push(chunk.to_vec().into());
+        loop {
+            match frames.next(MAX_HANDSHAKE_MESSAGE) {
+                Ok(Some((message, _charge))) => assert!(message.len() <= MAX_HANDSHAKE_MESSAGE),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The memory that an encoded message may take once decoded; `None` if it is refused,
+/// or not decoded at all.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_scan(bytes: &[u8]) -> Option<usize> {
+    scan::scan(bytes, crate::MAX_MESSAGE_SIZE).ok().and_then(|scanned| scanned.kind.map(|_| scanned.memory))
+}

@@ -65,15 +65,20 @@ impl Tally {
     /// Recursion ends with the shape: it is a tree of five levels.
     fn walk(&mut self, bytes: &[u8], shape: Shape) -> Result<(), WireError> {
         let mut fields = Fields(bytes);
+        // Which of the shape's vectors have an entry; no shape has 64 fields.
+        let mut begun = 0_u64;
         while let Some((tag, content)) = fields.next()? {
-            let (Some(content), Some((_, field))) = (content, shape.iter().find(|(known, _)| *known == tag)) else { continue };
-            match field {
+            let (Some(content), Some(index)) = (content, shape.iter().position(|(known, _)| *known == tag)) else { continue };
+            match &shape[index].1 {
                 Field::Bytes if content.is_empty() => {}
                 Field::Bytes => self.add(content.len() + ALLOCATION)?,
                 Field::One(shape) => self.walk(content, shape)?,
                 Field::Many(shape, size) => {
-                    // A vector that grows has room for up to twice its entries.
-                    self.add(2 * size)?;
+                    // A vector that grows has room for up to twice its entries, and
+                    // from the first on for four.
+                    let first = begun & (1 << index) == 0;
+                    begun |= 1 << index;
+                    self.add(if first { 4 * size + ALLOCATION } else { 2 * size })?;
                     self.walk(content, shape)?;
                 }
             }

@@ -71,6 +71,14 @@ fn empty_entries_count_with_the_memory_of_their_structs() {
 }
 
 #[test]
+fn a_vectors_first_entry_counts_with_the_room_that_comes_with_it() {
+    // Found by fuzzing: room for four where two were counted.
+    let transaction = TransactionMessage { inputs: vec![TransactionInput::default()], ..Default::default() };
+    let memory = scanned(Payload::Transaction(transaction)).memory;
+    assert!(memory >= size_of::<KaspadMessage>() + 4 * size_of::<TransactionInput>());
+}
+
+#[test]
 fn honest_messages_fit() {
     let version = VersionMessage {
         id: vec![1; 16],

@@ -40,3 +40,19 @@ pub(crate) const MIN_REVERSAL_DELAY: Duration = Duration::from_millis(50);
 /// An attempt that has given no connection by then has failed: longer than the
 /// swarm's connection timeout, so that no two attempts compete for a port.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10_500);
+
+/// A peer's message of an exchange and the candidates in it, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_exchange(bytes: &[u8]) {
+    use futures::{FutureExt, io::Cursor};
+    // A cursor never waits.
+    let received = wire::receive(&mut Cursor::new(bytes)).now_or_never();
+    if let Some(Ok(message)) = received {
+        let offered = message.observed.iter().filter_map(|bytes| libp2p::Multiaddr::try_from(bytes.clone()).ok());
+        for address in offered {
+            let _ = crate::convert::transport_address(&address);
+            let _ = crate::convert::is_relayed(&address);
+        }
+    }
+}
