@@ -15,6 +15,11 @@ const SILENT_AFTER: Duration = Duration::from_secs(150);
 /// at once; else it tries again.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
 
+/// Sessions that end for one newcomer at most: one of its own address, prefix or relay,
+/// and one of all. More would be needed after the limits were lowered, and then nobody
+/// comes in until enough have gone by themselves.
+const MAX_EVICTED: usize = 2;
+
 /// The peers whose sessions must end so that `newcomer` may stay beside the rest of
 /// `standing`, or why it may not. `admit` is the policy's word on a request.
 ///
@@ -33,7 +38,8 @@ pub(crate) fn make_place(
         let classes = standing.iter().map(|session| &session.class);
         let request = AdmissionRequest::beside(Some(peer.clone()), class.clone(), classes);
         let Admission::Refuse(reason) = admit(&request) else { return Ok(evicted) };
-        let Some(chosen) = choose(&reason, class, &standing, now) else { return Err(reason) };
+        let chosen = choose(&reason, class, &standing, now).filter(|_| evicted.len() < MAX_EVICTED);
+        let Some(chosen) = chosen else { return Err(reason) };
         standing.retain(|session| session.peer != chosen);
         evicted.push(chosen);
     }

@@ -5,7 +5,7 @@ mod control;
 mod reachable;
 mod text;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -76,8 +76,8 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     tasks.endless("reading settings again", reload.at_hangup(Some(Live { policy: switch, network: network.clone() })));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), network.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
-    let patience = if gateway_settings.run.is_some() { reachable::KASPAD_STARTS } else { Duration::ZERO };
-    tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, patience, printer.clone()));
+    let is_ours = gateway_settings.run.is_some();
+    tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, is_ours, printer.clone()));
     tasks.endless("following kaspad", async move { following.follow().await });
     let warn = printer.clone();
     tasks.endless("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));

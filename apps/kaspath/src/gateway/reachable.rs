@@ -11,14 +11,16 @@ use tokio::{
 use crate::output::Printer;
 
 /// Time for a kaspad that is just being started: it opens its databases before its port.
-pub(super) const KASPAD_STARTS: Duration = Duration::from_secs(60);
+const KASPAD_STARTS: Duration = Duration::from_secs(60);
 /// kaspad is on this machine: it answers at once or not at all.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Says whether kaspad can be reached: that it cannot, after `patience`, and that it
-/// can, if it was missed. Does not return: later each peer's session shows it.
-pub(super) async fn tell(kaspad: SocketAddr, patience: Duration, printer: Printer) {
+/// Says whether kaspad can be reached: that it cannot, at once or, where this program
+/// starts it, after a while; and that it can, if it was missed. Does not return: later
+/// each peer's session shows it.
+pub(super) async fn tell(kaspad: SocketAddr, is_ours: bool, printer: Printer) {
+    let patience = if is_ours { KASPAD_STARTS } else { Duration::ZERO };
     let begin = Instant::now();
     let mut missed = false;
     while let Err(cause) =
@@ -27,7 +29,7 @@ pub(super) async fn tell(kaspad: SocketAddr, patience: Duration, printer: Printe
         if !missed && begin.elapsed() >= patience {
             missed = true;
             let event = json!({ "event": "kaspad-unreachable", "address": kaspad, "cause": cause.to_string() });
-            printer.event(&event, unreachable(kaspad, &cause));
+            printer.event(&event, unreachable(kaspad, is_ours, &cause));
         }
         sleep(INTERVAL).await;
     }
@@ -38,9 +40,11 @@ pub(super) async fn tell(kaspad: SocketAddr, patience: Duration, printer: Printe
     std::future::pending().await
 }
 
-fn unreachable(kaspad: SocketAddr, cause: &io::Error) -> String {
+fn unreachable(kaspad: SocketAddr, is_ours: bool, cause: &io::Error) -> String {
+    let cure =
+        if is_ours { "What it prints says what it waits for" } else { "Start kaspad, or name its P2P address with --kaspad" };
     format!(
         "warning: kaspad cannot be reached at {kaspad} ({cause}): this node can be found, but every peer is refused until kaspad \
-         answers. Start kaspad, or name its P2P address with --kaspad"
+         answers. {cure}"
     )
 }
