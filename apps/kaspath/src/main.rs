@@ -4,6 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
+mod descriptors;
 mod gateway;
 mod id;
 mod lock;
@@ -16,6 +17,7 @@ mod run;
 mod settings;
 mod signals;
 mod simulate;
+mod tasks;
 mod usage;
 
 use std::{
@@ -78,7 +80,7 @@ fn program() -> u8 {
     end(done, false)
 }
 
-fn with_settings(settings: Settings, command: Command) -> u8 {
+fn with_settings(mut settings: Settings, command: Command) -> u8 {
     let redacted = settings.output.redact;
     if redacted {
         output::hide_names(settings.host_names());
@@ -87,6 +89,11 @@ fn with_settings(settings: Settings, command: Command) -> u8 {
         return end(peers::run(&settings.peer_book(), &args.what, redacted), redacted);
     }
     output::start_logs(&settings.output);
+    match descriptors::provide(&mut settings) {
+        Ok(None) => {}
+        Ok(Some(lowered)) => output::Printer::new(settings.output.clone()).warning(&lowered),
+        Err(error) => return wrong_settings(&error, redacted),
+    }
     // Held to the end.
     let _lock = match IdentityLock::take(settings.identity()) {
         Ok(Ok(lock)) => Some(lock),

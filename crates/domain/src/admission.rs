@@ -50,30 +50,46 @@ impl PeerClass {
     }
 }
 
-/// Addresses that most likely belong to one owner: a /16 of IPv4 or a /48 of
-/// IPv6. Identities are free, addresses of many prefixes are not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct IpPrefix(IpAddr);
+/// Addresses that most likely belong to one owner. Identities are free, addresses of
+/// many prefixes are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IpPrefix {
+    base: IpAddr,
+    bits: u8,
+}
 
 impl IpPrefix {
-    /// The prefix of an address; one that is mapped into IPv6 counts as IPv4.
+    /// A provider's block: a /16 of IPv4 or a /48 of IPv6. An address that is mapped
+    /// into IPv6 counts as IPv4, here and below.
     pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(ip) => {
-                let [a, b, ..] = ip.octets();
-                Ipv4Addr::new(a, b, 0, 0).into()
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, ..] = ip.segments();
-                Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
-            }
-        })
+        Self::cut(address, 16, 48)
+    }
+
+    /// A customer's network: a /24 of IPv4 or a /48 of IPv6.
+    pub fn network(address: IpAddr) -> Self {
+        Self::cut(address, 24, 48)
+    }
+
+    /// One host: an address of IPv4, or a /64 of IPv6, where each host can have as
+    /// many addresses as it likes.
+    pub fn host(address: IpAddr) -> Self {
+        Self::cut(address, 32, 64)
+    }
+
+    fn cut(address: IpAddr, v4: u8, v6: u8) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(ip) => Self { base: Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4))).into(), bits: v4 },
+            IpAddr::V6(ip) => Self { base: Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6))).into(), bits: v6 },
+        }
     }
 }
 
 impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0, if self.0.is_ipv4() { 16 } else { 48 })
+        match (self.base, self.bits) {
+            (IpAddr::V4(ip), 32) => write!(f, "{ip}"),
+            (base, bits) => write!(f, "{base}/{bits}"),
+        }
     }
 }
 
@@ -197,5 +213,9 @@ mod tests {
         assert_eq!(prefix("192.0.2.1"), "192.0.0.0/16");
         assert_eq!(prefix("::ffff:192.0.2.1"), "192.0.0.0/16");
         assert_eq!(prefix("2001:db8:1:2::3"), "2001:db8:1::/48");
+        let network = |text: &str| IpPrefix::network(text.parse().unwrap()).to_string();
+        assert_eq!((network("192.0.2.1"), network("2001:db8:1:2::3")), ("192.0.2.0/24".into(), "2001:db8:1::/48".into()));
+        let host = |text: &str| IpPrefix::host(text.parse().unwrap()).to_string();
+        assert_eq!((host("::ffff:192.0.2.1"), host("2001:db8:1:2::3")), ("192.0.2.1".into(), "2001:db8:1:2::/64".into()));
     }
 }

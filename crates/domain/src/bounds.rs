@@ -24,15 +24,31 @@ impl TokenBucket {
     /// Takes one, or says how long until there is one. A clock that goes back
     /// neither gives nor takes.
     pub fn take(&mut self, now: Timestamp) -> Result<(), Duration> {
-        let earned = now.since(self.at).as_secs_f64() / self.every.as_secs_f64();
-        self.left = (self.left + earned).min(self.burst);
+        self.take_many(1, now)
+    }
+
+    /// Takes `count` or none, and says how long until there are that many. More
+    /// than the bucket holds it never gives.
+    pub fn take_many(&mut self, count: u32, now: Timestamp) -> Result<(), Duration> {
+        let count = f64::from(count);
+        self.left = self.level(now);
         self.at = self.at.max(now);
-        if self.left >= 1.0 {
-            self.left -= 1.0;
+        if self.left >= count {
+            self.left -= count;
             Ok(())
         } else {
-            Err(self.every.mul_f64(1.0 - self.left))
+            Err(self.every.mul_f64(count - self.left))
         }
+    }
+
+    /// Whether `count` could be taken now.
+    pub fn has(&self, count: u32, now: Timestamp) -> bool {
+        self.level(now) >= f64::from(count)
+    }
+
+    fn level(&self, now: Timestamp) -> f64 {
+        let earned = now.since(self.at).as_secs_f64() / self.every.as_secs_f64();
+        (self.left + earned).min(self.burst)
     }
 
     /// When it was last asked.
@@ -56,6 +72,17 @@ pub fn make_room<K: Clone + Eq + Hash, V, T: Ord>(map: &mut HashMap<K, V>, key: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_taken_together_or_not_at_all() {
+        let at = |seconds| Timestamp::from_epoch(Duration::from_secs(seconds));
+        let mut bucket = TokenBucket::new(10, Duration::from_secs(1));
+        assert_eq!(bucket.take_many(7, at(0)), Ok(()));
+        assert_eq!(bucket.take_many(5, at(0)), Err(Duration::from_secs(2)));
+        assert!(bucket.has(3, at(0)) && !bucket.has(4, at(0)) && bucket.has(4, at(1)));
+        assert_eq!(bucket.take_many(5, at(2)), Ok(()));
+        assert!(bucket.take_many(11, at(1000)).is_err(), "never more than it holds");
+    }
 
     #[test]
     fn only_a_new_key_in_a_full_table_takes_the_oldests_room() {

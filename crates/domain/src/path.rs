@@ -21,12 +21,76 @@ pub enum RelayReason {
     NoPeerCandidate,
     /// The peer does not speak DCUtR.
     PeerCannotPunch,
-    /// That many punches failed; as a rule at least one NAT is symmetric
-    /// (address-dependent mapping, RFC 4787) and the other filters by port.
+    /// The node's own budget for punches is used up; the next one waits its turn.
+    PunchLimited,
+    /// The exchange of candidates over the relay broke, so nobody dialled. It says
+    /// nothing about the NATs.
+    ExchangeFailed {
+        /// How many attempts failed so far, for whatever reason.
+        attempts: u32,
+        /// What broke.
+        cause: String,
+    },
+    /// Both sides dialled and nothing came through. Nothing more is known.
     PunchFailed {
         /// How many attempts failed so far.
         attempts: u32,
     },
+    /// Nothing came through, and at least one NAT maps each destination to another
+    /// port (RFC 4787: address-dependent or address-and-port-dependent mapping).
+    SymmetricNat {
+        /// How many attempts failed so far.
+        attempts: u32,
+        /// Several relays see this node at one IP address with different ports.
+        ours: bool,
+        /// The peer offered one IP address with different ports.
+        theirs: bool,
+    },
+    /// Nothing came through, and both nodes come from one public address: they are
+    /// behind the same NAT, a home router's or a carrier's.
+    SharedNat {
+        /// How many attempts failed so far.
+        attempts: u32,
+    },
+    /// The peer offered an address on a link of this node's own, which is not
+    /// dialled at a peer's word: both are on one LAN.
+    SharedLan {
+        /// How many attempts failed so far.
+        attempts: u32,
+    },
+}
+
+impl RelayReason {
+    /// Whether a punch was tried and both sides' networks stood in its way, so that
+    /// the next one is likely to fail too. A punch that is pending, that nobody
+    /// asked for or whose exchange broke tells nothing of that kind.
+    pub fn is_failed_punch(&self) -> bool {
+        match self {
+            RelayReason::NoPeerCandidate
+            | RelayReason::PeerCannotPunch
+            | RelayReason::PunchFailed { .. }
+            | RelayReason::SymmetricNat { .. }
+            | RelayReason::SharedNat { .. }
+            | RelayReason::SharedLan { .. } => true,
+            RelayReason::PunchPending
+            | RelayReason::Policy
+            | RelayReason::NoOwnCandidate
+            | RelayReason::PunchLimited
+            | RelayReason::ExchangeFailed { .. } => false,
+        }
+    }
+}
+
+/// How often a thing failed, for messages.
+struct Failures(u32);
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 punch failed"),
+            n => write!(f, "{n} punches failed"),
+        }
+    }
 }
 
 impl fmt::Display for RelayReason {
@@ -37,13 +101,36 @@ impl fmt::Display for RelayReason {
             RelayReason::NoOwnCandidate => f.write_str("no relay has told us our public address yet"),
             RelayReason::NoPeerCandidate => f.write_str("the peer offered no address that we may dial"),
             RelayReason::PeerCannotPunch => f.write_str("the peer does not speak DCUtR"),
-            RelayReason::PunchFailed { attempts } => {
-                let punches = if *attempts == 1 { "1 punch".to_owned() } else { format!("{attempts} punches") };
-                write!(
-                    f,
-                    "{punches} failed: most likely one NAT maps each destination to another port (symmetric) and the other filters by port"
-                )
+            RelayReason::PunchLimited => {
+                f.write_str("too many punches are under way or were tried lately; this one waits its turn")
             }
+            RelayReason::ExchangeFailed { attempts, cause } => {
+                write!(f, "{}: the exchange of addresses over the relay broke ({cause})", Failures(*attempts))
+            }
+            RelayReason::PunchFailed { attempts } => write!(
+                f,
+                "{}: no dial came through; probably one of both NATs changes ports or filters by port",
+                Failures(*attempts)
+            ),
+            RelayReason::SymmetricNat { attempts, ours, theirs } => {
+                let evidence = match (ours, theirs) {
+                    (true, true) => "relays see each side at one address with different ports: both NATs map",
+                    (true, false) => "relays see us at one address with different ports: our NAT maps",
+                    _ => "the peer offers one address with different ports: its NAT probably maps",
+                };
+                write!(f, "{}: {evidence} each destination to another port (symmetric NAT)", Failures(*attempts))
+            }
+            RelayReason::SharedNat { attempts } => write!(
+                f,
+                "{}: the peer has the same public address as we, so both are behind one NAT, which leads nothing back inside \
+                 (no hairpinning); if both are on one LAN, connect by the local address",
+                Failures(*attempts)
+            ),
+            RelayReason::SharedLan { attempts } => write!(
+                f,
+                "{}: the peer is on our own LAN, where we dial nothing at a peer's word; connect by its local address",
+                Failures(*attempts)
+            ),
         }
     }
 }
@@ -115,6 +202,50 @@ impl PathWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_keep_their_names() {
+        let name = |reason: &RelayReason| serde_json::to_string(reason).unwrap();
+        let cause = "the peer did not answer".to_owned();
+        for (reason, expected) in [
+            (RelayReason::PunchPending, r#""punch-pending""#),
+            (RelayReason::Policy, r#""policy""#),
+            (RelayReason::NoOwnCandidate, r#""no-own-candidate""#),
+            (RelayReason::NoPeerCandidate, r#""no-peer-candidate""#),
+            (RelayReason::PeerCannotPunch, r#""peer-cannot-punch""#),
+            (RelayReason::PunchLimited, r#""punch-limited""#),
+            (RelayReason::PunchFailed { attempts: 2 }, r#"{"punch-failed":{"attempts":2}}"#),
+            (
+                RelayReason::ExchangeFailed { attempts: 2, cause },
+                r#"{"exchange-failed":{"attempts":2,"cause":"the peer did not answer"}}"#,
+            ),
+            (
+                RelayReason::SymmetricNat { attempts: 2, ours: true, theirs: false },
+                r#"{"symmetric-nat":{"attempts":2,"ours":true,"theirs":false}}"#,
+            ),
+            (RelayReason::SharedNat { attempts: 2 }, r#"{"shared-nat":{"attempts":2}}"#),
+            (RelayReason::SharedLan { attempts: 2 }, r#"{"shared-lan":{"attempts":2}}"#),
+        ] {
+            assert_eq!(name(&reason), expected);
+            assert_eq!(serde_json::from_str::<RelayReason>(expected).unwrap(), reason);
+        }
+    }
+
+    #[test]
+    fn only_relays_that_disagree_are_called_a_symmetric_nat() {
+        let cause = "the stream was reset".to_owned();
+        for reason in [
+            RelayReason::ExchangeFailed { attempts: 1, cause },
+            RelayReason::PunchFailed { attempts: 1 },
+            RelayReason::SharedNat { attempts: 1 },
+            RelayReason::SharedLan { attempts: 1 },
+            RelayReason::PunchLimited,
+        ] {
+            assert!(!reason.to_string().contains("symmetric"), "{reason}");
+        }
+        let ours = RelayReason::SymmetricNat { attempts: 3, ours: true, theirs: false }.to_string();
+        assert!(ours.starts_with("3 punches failed: relays see us at one address with different ports"), "{ours}");
+    }
 
     #[tokio::test]
     async fn a_watch_sees_each_move_and_then_the_end() {

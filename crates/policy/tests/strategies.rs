@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kaspath_domain::{
-    AttemptOutcome, DialError, DialPlan, Path, PeerIdentity, PlanRequest, PolicyError, Route, Timestamp, Transport, TransportSet,
+    AttemptOutcome, DialError, DialPlan, Path, PeerIdentity, PlanRequest, PolicyError, RelayReason, Route, Timestamp, Transport,
+    TransportSet,
 };
 use kaspath_policy::{StrategyConfig, StrategyName};
 
@@ -91,8 +92,8 @@ fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
     let patient = relay_start(0);
 
     let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
-    let mut outcome =
-        AttemptOutcome { peer: Some(peer), route, result: Err(DialError::ShuttingDown), elapsed: Duration::from_secs(1) };
+    let failed = DialError::NoDirectPath { peer: peer.clone(), reason: RelayReason::PunchFailed { attempts: 1 } };
+    let mut outcome = AttemptOutcome { peer: Some(peer), route, result: Err(failed), elapsed: Duration::from_secs(1) };
     strategy.observe(&outcome, at(10));
     assert!(relay_start(11) < patient);
     assert_eq!(relay_start(10 + 301), patient, "the cooldown ends");
@@ -118,4 +119,56 @@ fn a_punch_that_the_relay_overtook_has_failed_if_it_had_its_time() {
     assert_eq!(relay_start(11), patient);
     strategy.observe(&overtaken(7), at(10));
     assert!(relay_start(11) < patient);
+}
+
+/// Times after which a punch's dial that ended so leaves the relay waiting.
+fn relay_start_after(error: DialError) -> (Duration, Duration) {
+    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
+    let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
+    let patient = relay_start(0);
+    let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
+    let outcome = AttemptOutcome { peer: PEER.parse().ok(), route, result: Err(error), elapsed: Duration::from_secs(15) };
+    strategy.observe(&outcome, at(10));
+    (patient, relay_start(11))
+}
+
+#[test]
+fn what_is_not_the_nats_doing_is_no_failed_punch() {
+    let relay: PeerIdentity = RELAY.parse().unwrap();
+    let peer: PeerIdentity = PEER.parse().unwrap();
+    let no_path = |reason| DialError::NoDirectPath { peer: peer.clone(), reason };
+    for error in [
+        DialError::RelayUnreachable { relay: relay.clone(), cause: "connection refused".into() },
+        DialError::RelayRefused { relay, cause: "no reservation".into() },
+        DialError::Resolve { host: "relay.example".into(), cause: "no such name".into() },
+        DialError::Timeout { after: Duration::from_secs(15), doing: "connecting to the relay" },
+        DialError::ShuttingDown,
+        no_path(RelayReason::PunchPending),
+        no_path(RelayReason::NoOwnCandidate),
+        no_path(RelayReason::ExchangeFailed { attempts: 1, cause: "the stream was reset".into() }),
+    ] {
+        let (patient, after) = relay_start_after(error.clone());
+        assert_eq!(after, patient, "{error}");
+    }
+    for reason in [
+        RelayReason::PunchFailed { attempts: 1 },
+        RelayReason::SharedNat { attempts: 1 },
+        RelayReason::SymmetricNat { attempts: 1, ours: true, theirs: false },
+    ] {
+        let (patient, after) = relay_start_after(no_path(reason.clone()));
+        assert!(after < patient, "{reason}");
+    }
+}
+
+#[test]
+fn adaptive_never_waits_longer_for_a_punch_than_is_configured() {
+    for millis in [0, 100, 500, 999, 6_000] {
+        let mut config = StrategyConfig::new(StrategyName::Adaptive);
+        config.timing.relay_after = Duration::from_millis(millis);
+        let strategy = config.unpaced();
+        for now in 0..40 {
+            let wait = strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
+            assert!(wait <= Duration::from_millis(millis), "{wait:?} for {millis} ms");
+        }
+    }
 }

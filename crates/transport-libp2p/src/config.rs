@@ -5,6 +5,8 @@ use std::time::Duration;
 use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
+use crate::{ConnectionLimits, Resolver};
+
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
@@ -21,15 +23,20 @@ pub struct NetworkConfig {
     pub punch: PunchConfig,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
-    /// Stream protocols, the preferred first; peers that share none get no stream.
+    /// Stream protocols, the preferred first; peers that share none get no stream. A
+    /// node without any opens and accepts none, as a relay that is nothing else.
     /// Each is a name that begins with a slash.
     pub protocols: Vec<String>,
     /// Connection limits.
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
     pub inbound_queue: usize,
+    /// How long an inbound stream may wait to be accepted; then it is refused.
+    pub accept_timeout: Duration,
     /// When a reservation that failed or was lost is asked for again.
     pub reservation_cadence: RetryCadence,
+    /// Looks up the names of relays and peers, each time one is dialled.
+    pub resolver: Resolver,
     /// A connection that nothing uses is closed after this time.
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
@@ -48,7 +55,9 @@ impl Default for NetworkConfig {
             protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
+            accept_timeout: Duration::from_secs(10),
             reservation_cadence: RetryCadence::persistent(),
+            resolver: Resolver::system(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
         }
@@ -70,27 +79,6 @@ pub struct PunchConfig {
 impl Default for PunchConfig {
     fn default() -> Self {
         Self { transports: TransportSet::ALL, cadence: RetryCadence::punch(), allow_local_candidates: false }
-    }
-}
-
-/// Connection limits, in connections.
-#[derive(Clone, Debug)]
-pub struct ConnectionLimits {
-    /// Established, peers and relays dialling us.
-    pub inbound: u32,
-    /// Established, dialled by us.
-    pub outbound: u32,
-    /// Established with one peer: a circuit and both transports, twice over.
-    pub per_peer: u32,
-    /// Inbound, not yet through their handshake.
-    pub pending_inbound: u32,
-    /// Outbound, not yet through their handshake.
-    pub pending_outbound: u32,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self { inbound: 256, outbound: 256, per_peer: 6, pending_inbound: 64, pending_outbound: 64 }
     }
 }
 
@@ -157,7 +145,7 @@ pub enum StartError {
         /// The transport's word.
         cause: String,
     },
-    /// A stream protocol's name does not begin with a slash, or there is none.
+    /// A stream protocol's name does not begin with a slash.
     #[error("{0:?} is no stream protocol: it must begin with a slash")]
     Protocol(String),
     /// A transport could not be set up.

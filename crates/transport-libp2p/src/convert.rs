@@ -4,10 +4,8 @@ use std::{error::Error, net::IpAddr};
 
 use kaspath_domain::{DialError, Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
-use tokio::net::lookup_host;
 
-/// Addresses of one name that are dialled.
-const MAX_RESOLVED: usize = 8;
+use crate::resolve::Resolver;
 
 /// The identity of a peer that has proven it: made from a public key, its id is
 /// always one that the domain accepts. For ids out of addresses see [`named`].
@@ -27,6 +25,11 @@ pub(crate) fn peer_id(identity: &PeerIdentity) -> PeerId {
 
 pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// The address of a relay's circuits: `via` the relay, which has that id.
+pub(crate) fn circuit(via: Multiaddr, relay: PeerId) -> Multiaddr {
+    via.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
 }
 
 /// The transport that a dialable multiaddr starts with.
@@ -56,19 +59,10 @@ pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiadd
     }
 }
 
-/// The multiaddrs of an address, its name resolved by the system (so that
-/// /etc/hosts and the user's resolver count). Dropping the future is safe.
+/// The multiaddrs of an address of our own, its name resolved by the system.
+/// Dropping the future is safe.
 pub(crate) async fn resolve(address: &TransportAddress) -> Result<Vec<Multiaddr>, DialError> {
-    match &address.host {
-        Host::Ip(ip) => Ok(vec![multiaddr(*ip, address.port, address.transport)]),
-        Host::Dns(name) => {
-            let failed = |cause: String| DialError::Resolve { host: name.clone(), cause };
-            let found = lookup_host((name.as_str(), address.port)).await.map_err(|error| failed(error.to_string()))?;
-            let found: Vec<_> =
-                found.take(MAX_RESOLVED).map(|socket| multiaddr(socket.ip(), socket.port(), address.transport)).collect();
-            if found.is_empty() { Err(failed("it has no address".into())) } else { Ok(found) }
-        }
-    }
+    Resolver::system().resolve(address).await
 }
 
 /// The domain's view of a multiaddr, as far as it has one.

@@ -7,12 +7,15 @@ use kaspath_domain::{
 };
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{
-    sync::{Mutex, oneshot},
+    sync::{
+        Mutex,
+        oneshot::{self, error::RecvError},
+    },
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    convert,
+    Resolver, convert,
     streams::OpenError,
     swarm::{Command, Handle},
 };
@@ -24,6 +27,7 @@ const TCP_GRACE: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct Libp2pDialer {
     handle: Handle,
+    resolver: Resolver,
     /// The preferred stream protocol, for errors.
     protocol: Arc<str>,
 }
@@ -32,19 +36,19 @@ pub struct Libp2pDialer {
 type Stage = Arc<Mutex<&'static str>>;
 
 impl Libp2pDialer {
-    pub(crate) fn new(handle: Handle, protocol: Arc<str>) -> Self {
-        Self { handle, protocol }
+    pub(crate) fn new(handle: Handle, protocol: Arc<str>, resolver: Resolver) -> Self {
+        Self { handle, resolver, protocol }
     }
 
     async fn direct(&self, peer: PeerId, address: &TransportAddress) -> Result<ConnectionId, DialError> {
-        let addresses = convert::resolve(address).await?;
+        let addresses = self.resolver.resolve(address).await?;
         self.handle.ask(|reply| Command::Connect { peer, addresses, reply }).await?
     }
 
     async fn meet_relay(&self, relay: &RelayAddress, transports: TransportSet) -> Result<PeerId, DialError> {
-        let addresses = convert::resolve(&relay.via).await?;
+        let via = relay.via.clone();
         let relay = convert::peer_id(&relay.relay);
-        self.handle.ask(|reply| Command::MeetRelay { relay, addresses, transports, reply }).await??;
+        self.handle.ask(|reply| Command::MeetRelay { relay, via, transports, reply }).await??;
         Ok(relay)
     }
 
@@ -70,19 +74,19 @@ impl Libp2pDialer {
         let (reply, mut direct) = oneshot::channel();
         self.handle.send(Command::AwaitDirect { peer, transports, reply }).await?;
         *stage.lock().await = "connecting to the relay";
+        // Once `direct` is ready it must not be polled again, so every end of it is an end here.
         let relay = tokio::select! {
             // One may stand already.
-            Ok(connection) = &mut direct => return Ok(connection),
+            ready = &mut direct => return first_direct(ready),
             relay = self.meet_relay(relay, transports) => relay?,
         };
         *stage.lock().await = "opening a circuit through the relay";
         let circuit = tokio::select! {
-            Ok(connection) = &mut direct => return Ok(connection),
+            ready = &mut direct => return first_direct(ready),
             circuit = self.circuit(peer, relay, transports) => circuit?,
         };
         let first = match timeout_at(deadline, direct).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(_)) => return Err(DialError::ShuttingDown),
+            Ok(ready) => first_direct(ready)?,
             Err(_) => {
                 let reason = self.handle.ask(|reply| Command::RelayReason { connection: circuit, reply }).await?;
                 let reason = reason.unwrap_or(RelayReason::PunchPending);
@@ -93,7 +97,7 @@ impl Libp2pDialer {
             return Ok(first);
         }
         let tcp = self.handle.ask(|reply| Command::AwaitDirect { peer, transports: TransportSet::TCP, reply });
-        Ok(timeout(TCP_GRACE, tcp).await.ok().and_then(Result::ok).unwrap_or(first))
+        Ok(timeout(TCP_GRACE, tcp).await.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or(first))
     }
 
     async fn open(&self, peer: &PeerIdentity, connection: ConnectionId) -> Result<DuplexStream, DialError> {
@@ -109,6 +113,11 @@ impl Libp2pDialer {
             Err(_) => Err(broken("the connection closed".to_owned())),
         }
     }
+}
+
+/// The actor's answer to one who waits for a direct connection, or its end.
+fn first_direct(ready: Result<Result<ConnectionId, DialError>, RecvError>) -> Result<ConnectionId, DialError> {
+    ready.unwrap_or(Err(DialError::ShuttingDown))
 }
 
 #[async_trait]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
 use serde::Serialize;
 
+use crate::RefusedConnections;
+
 /// Where a reservation stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
@@ -30,9 +32,21 @@ pub enum ReservationState {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum NetworkEvent {
-    /// We listen there, directly or through a relay.
+    /// We listen there, directly or through a relay. A direct address may be one
+    /// that nobody else can reach: see [`NetworkEvent::Announced`].
     Listening {
+        /// The address.
+        address: PeerLocator,
+    },
+    /// From now on peers are told this direct address of ours: it is public, or was
+    /// configured.
+    Announced {
         /// The address, ready to be given to others.
+        address: PeerLocator,
+    },
+    /// The address is gone from our interfaces; peers are not told it any more.
+    AnnouncementEnded {
+        /// The address.
         address: PeerLocator,
     },
     /// A reservation moved.
@@ -117,6 +131,13 @@ pub enum NetworkEvent {
     StreamsRefused {
         /// Refused in all so far.
         total: u64,
+    },
+    /// Connections were refused for want of room, or closed so that others could stay.
+    /// Reported at most once a minute.
+    ConnectionsRefused {
+        /// How many since the start, by reason.
+        #[serde(flatten)]
+        refused: RefusedConnections,
     },
     /// Relay server: a peer has a reservation here.
     RelayReservationAccepted {

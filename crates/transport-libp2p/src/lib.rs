@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
 //! | `punch` | the DCUtR exchange, our candidates, when to punch again |
+//! | `limits` | which connections there is room for, and which give way |
 //! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `swarm` | the actor that joins these to libp2p |
@@ -36,21 +37,28 @@ mod config;
 mod convert;
 mod dialer;
 mod events;
+mod failure;
 mod keys;
+mod limits;
 mod listener;
+mod muxing;
 mod network;
 mod punch;
 mod quic;
 mod reservations;
+mod resolve;
 mod streams;
 mod swarm;
 
-pub use config::{ConnectionLimits, NetworkConfig, PunchConfig, RelayServerConfig, StartError};
+pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};
 pub use dialer::Libp2pDialer;
 pub use events::{NetworkEvent, ReservationState};
+pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
+pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
 pub use network::Network;
+pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
 pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";

@@ -2,18 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, TransportAddress};
+use futures::{FutureExt, StreamExt};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, TransportAddress, is_public};
 use libp2p::{Multiaddr, PeerId, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
 use tokio::{
-    sync::{Mutex, broadcast, mpsc},
+    sync::{broadcast, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, StartError, convert,
-    swarm::{Actor, Command, Handle, build},
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError,
+    convert,
+    swarm::{Actor, Announcing, Command, Handle, build},
 };
 
 /// Events that a slow observer may fall behind before it loses some.
@@ -27,10 +28,13 @@ pub struct Network {
     local: PeerIdentity,
     handle: Handle,
     listener: Arc<Libp2pListener>,
-    events: broadcast::Sender<NetworkEvent>,
+    /// The actor owns the sender, so that observers see its end.
+    events: broadcast::WeakSender<NetworkEvent>,
     listening: Vec<PeerLocator>,
+    announced: watch::Receiver<Vec<PeerLocator>>,
     protocol: Arc<str>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    resolver: Resolver,
+    ended: watch::Receiver<Option<Result<(), NetworkFailure>>>,
 }
 
 impl Network {
@@ -43,18 +47,26 @@ impl Network {
 
         let (direct, circuits): (Vec<_>, Vec<_>) =
             config.listen.iter().cloned().partition(|locator| matches!(locator.address, PeerAddress::Direct(_)));
-        let listening = listen(&mut swarm, &direct, &local).await?;
         let external = resolve_all(&config.external).await;
-        announce(&mut swarm, &config, &listening, &external);
-        let relays = relay_addresses(config.relays.iter().chain(&circuits)).await?;
+        let mut announcing = Announcing::new(*swarm.local_peer_id(), config.relay_server.is_some(), external.clone());
+        let listening = listen(&mut swarm, &direct, &mut announcing).await?;
+        let announced = announcing.announced();
+        announcing.publish(&announced);
+        for address in announced {
+            swarm.add_external_address(address);
+        }
+        let announced = announcing.watch();
+        let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
+        let resolver = config.resolver.clone();
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
-        let actor = Actor::new(swarm, config, external, relays, commands, events.clone());
-        let task = tokio::spawn(actor.run());
+        let weak = events.downgrade();
+        let actor = Actor::new(swarm, config, announcing, external, relays, commands, events);
+        let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events, listening, protocol, task: Mutex::new(Some(task)) })
+        Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -62,14 +74,32 @@ impl Network {
         &self.local
     }
 
-    /// Where it listens directly, with its peer id: fit to be given to others in reach.
+    /// Where it listened directly when it started, with its peer id, public addresses
+    /// first. Many of these can only be reached from nearby: see [`Network::announced`].
     pub fn listening(&self) -> &[PeerLocator] {
         &self.listening
     }
 
+    /// The direct addresses that peers are told now: configured or public ones. They
+    /// change with the addresses of this host's interfaces.
+    pub fn announced(&self) -> Vec<PeerLocator> {
+        self.announced.borrow().clone()
+    }
+
+    /// Returns when the network has ended: `Ok` after [`Network::shutdown`], an error if
+    /// it ended by itself. Dropping the future is safe.
+    ///
+    /// # Errors
+    /// The failure that ended it.
+    pub async fn ended(&self) -> Result<(), NetworkFailure> {
+        let mut ended = self.ended.clone();
+        let lost = || Err(NetworkFailure::Panicked("its end was lost".to_owned()));
+        ended.wait_for(Option::is_some).await.ok().and_then(|end| end.clone()).unwrap_or_else(lost)
+    }
+
     /// Opens streams.
     pub fn dialer(&self) -> Libp2pDialer {
-        Libp2pDialer::new(self.handle.clone(), self.protocol.clone())
+        Libp2pDialer::new(self.handle.clone(), self.protocol.clone(), self.resolver.clone())
     }
 
     /// Accepts streams. All clones share one queue.
@@ -78,9 +108,12 @@ impl Network {
     }
 
     /// What happens from now on. An observer that falls too far behind loses the
-    /// oldest events, and is told how many.
+    /// oldest events, and is told how many. The channel closes when the network ends.
     pub fn events(&self) -> broadcast::Receiver<NetworkEvent> {
-        self.events.subscribe()
+        match self.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
     }
 
     /// Punches by these settings from now on. If other transports may be punched
@@ -94,15 +127,32 @@ impl Network {
     /// (RFC 9000, section 10.2).
     pub async fn shutdown(&self) {
         let _ = self.handle.ask(|reply| Command::Shutdown { reply }).await;
-        if let Some(task) = self.task.lock().await.take() {
-            let _ = task.await;
-        }
+        let _ = self.ended().await;
     }
+}
+
+/// Makes the end of the actor's task visible, a panic included.
+fn watched(task: JoinHandle<Result<(), NetworkFailure>>) -> watch::Receiver<Option<Result<(), NetworkFailure>>> {
+    let (sender, ended) = watch::channel(None);
+    tokio::spawn(async move {
+        let end = match task.await {
+            Ok(end) => end,
+            Err(error) if error.is_panic() => Err(NetworkFailure::panicked(error.into_panic().as_ref())),
+            // The runtime is going away.
+            Err(_) => Ok(()),
+        };
+        sender.send_replace(Some(end));
+    });
+    ended
 }
 
 /// Listens, and waits for every port to be ours: a dial before that would leave
 /// from another port and make a candidate that nobody can punch.
-async fn listen<B>(swarm: &mut Swarm<B>, addresses: &[PeerLocator], local: &PeerIdentity) -> Result<Vec<PeerLocator>, StartError>
+async fn listen<B>(
+    swarm: &mut Swarm<B>,
+    addresses: &[PeerLocator],
+    announcing: &mut Announcing,
+) -> Result<Vec<PeerLocator>, StartError>
 where
     B: NetworkBehaviour,
 {
@@ -111,21 +161,33 @@ where
         let failed = |cause: String| StartError::Listen { address: locator.clone(), cause };
         let PeerAddress::Direct(address) = &locator.address else { continue };
         for address in convert::resolve(address).await.map_err(|error| failed(error.to_string()))? {
-            let listener = swarm.listen_on(address).map_err(|error| failed(convert::error_chain(&error)))?;
+            let listener = swarm.listen_on(address.clone()).map_err(|error| failed(convert::error_chain(&error)))?;
+            announcing.listens(listener, &address);
             pending.insert(listener, locator.clone());
         }
     }
-    let mut listening = Vec::new();
-    let local = convert::peer_id(local);
-    while let Some(waiting) = pending.values().next().cloned() {
-        let event = timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
-            address: waiting,
-            cause: format!("no port was given within {LISTEN_TIMEOUT:?}"),
-        })?;
+    let mut found = Vec::new();
+    loop {
+        // A wildcard listener gives one address after the other; all that are there now belong to the start.
+        let event = match pending.values().next().cloned() {
+            Some(waiting) => timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
+                address: waiting,
+                cause: format!("no port was given within {LISTEN_TIMEOUT:?}"),
+            })?,
+            None => match swarm.select_next_some().now_or_never() {
+                Some(event) => event,
+                None => break,
+            },
+        };
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 pending.remove(&listener_id);
-                listening.extend(convert::locator(&address, &local));
+                announcing.appeared(listener_id, address.clone());
+                found.push(address);
+            }
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => {
+                announcing.disappeared(listener_id, address.clone());
+                found.retain(|other| *other != address);
             }
             SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
                 if let Some(address) = pending.remove(&listener_id) {
@@ -135,38 +197,10 @@ where
             _ => {}
         }
     }
-    Ok(listening)
-}
-
-/// Tells the swarm where we are reachable. A relay needs at least one such
-/// address, or its reservations are worth nothing; if none is configured, the
-/// addresses it listens on stand in.
-fn announce<B: NetworkBehaviour>(
-    swarm: &mut Swarm<B>,
-    config: &NetworkConfig,
-    listening: &[PeerLocator],
-    external: &[Multiaddr],
-) {
-    for address in external {
-        swarm.add_external_address(address.clone());
-    }
-    if config.relay_server.is_none() || !external.is_empty() {
-        return;
-    }
-    let addresses: Vec<_> = listening
-        .iter()
-        .filter_map(|locator| match &locator.address {
-            PeerAddress::Direct(address) => address.socket_addr().map(|socket| (address.transport, socket)),
-            PeerAddress::Relayed(_) => None,
-        })
-        .collect();
-    // Loopback is of use to nobody else, unless it is all there is, as in tests.
-    let all_loopback = addresses.iter().all(|(_, socket)| socket.ip().is_loopback());
-    for (transport, socket) in addresses {
-        if all_loopback || !socket.ip().is_loopback() {
-            swarm.add_external_address(convert::multiaddr(socket.ip(), socket.port(), transport));
-        }
-    }
+    let private = |address: &Multiaddr| !convert::ip(address).is_some_and(is_public);
+    found.sort_by_key(|address| (private(address), convert::transport(address), address.to_string()));
+    let local = *swarm.local_peer_id();
+    Ok(found.iter().filter_map(|address| convert::locator(address, &local)).collect())
 }
 
 async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
@@ -180,23 +214,35 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     resolved
 }
 
-/// The relays to reserve at, in the order given. One whose name does not resolve
-/// now is an error worth stopping for: it is more likely a typing mistake than an
-/// outage.
-async fn relay_addresses(relays: impl Iterator<Item = &PeerLocator>) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, StartError> {
-    let mut by_peer: Vec<(PeerId, Vec<Multiaddr>)> = Vec::new();
+/// The relays to reserve at, in the order given. Names are resolved when a relay is
+/// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
+fn relay_addresses<'a>(
+    relays: impl Iterator<Item = &'a PeerLocator>,
+) -> Result<Vec<(PeerId, Vec<TransportAddress>)>, StartError> {
+    let mut by_peer: Vec<(PeerId, Vec<TransportAddress>)> = Vec::new();
     for locator in relays {
         let (relay, via) = match (&locator.address, &locator.peer) {
             (PeerAddress::Direct(via), Some(peer)) => (peer, via),
             (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
             (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
         };
-        let resolved = convert::resolve(via).await.map_err(|error| StartError::Transport(error.to_string()))?;
         let peer = convert::peer_id(relay);
         match by_peer.iter_mut().find(|(known, _)| *known == peer) {
-            Some((_, addresses)) => addresses.extend(resolved),
-            None => by_peer.push((peer, resolved.into_iter().collect())),
+            Some((_, addresses)) => addresses.push(via.clone()),
+            None => by_peer.push((peer, vec![via.clone()])),
         }
     }
     Ok(by_peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_network_task_is_seen_as_its_end() {
+        let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
+        let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
+        assert_eq!(end, Some(Err(NetworkFailure::Panicked("a defect".to_owned()))));
+    }
 }

@@ -1,4 +1,4 @@
-//! A flood of QUIC Initials with forged sources does not shut honest peers out.
+//! Floods of QUIC packets: forged Initials and garbage do not shut honest peers out.
 
 mod support;
 
@@ -13,6 +13,7 @@ use kaspath_domain::{PeerAddress, Route, Transport, TransportAddress};
 use kaspath_transport_libp2p::Network;
 use libp2p::identity::Keypair;
 use quinn::crypto::rustls::QuicClientConfig;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use support::{DEADLINE, config, dial, listening_over, start};
 use tokio::{
     task::JoinHandle,
@@ -31,7 +32,7 @@ fn address(of: &Network, transport: Transport) -> TransportAddress {
 }
 
 /// Whole first packets of QUIC handshakes, each with connection ids and keys of its own.
-async fn initials() -> Vec<Vec<u8>> {
+async fn initials(count: usize) -> Vec<Vec<u8>> {
     let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let tls = libp2p_tls::make_client_config(&Keypair::generate_ed25519(), None).unwrap();
     let client = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
@@ -39,7 +40,7 @@ async fn initials() -> Vec<Vec<u8>> {
     // By destination connection id, for a lost one would be sent again.
     let mut initials = HashMap::new();
     let mut connecting = Vec::new();
-    while initials.len() < INITIALS {
+    while initials.len() < count {
         connecting.push(endpoint.connect_with(client.clone(), sink.local_addr().unwrap(), "flood").unwrap());
         let mut packet = [0; 2048];
         let size = timeout(DEADLINE, sink.recv(&mut packet)).await.expect("an Initial").unwrap();
@@ -73,7 +74,7 @@ async fn forged_initials_keep_no_honest_peer_out_over_quic_or_tcp() {
     let target = start(config()).await;
     let quic = address(&target, Transport::Quic);
     let port = quic.port;
-    let packets = initials().await;
+    let packets = initials(INITIALS).await;
     let flood = flood(packets, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3 {
         for transport in [Transport::Quic, Transport::Tcp] {
@@ -84,4 +85,27 @@ async fn forged_initials_keep_no_honest_peer_out_over_quic_or_tcp() {
     }
     assert!(!flood.is_finished());
     flood.abort();
+}
+
+#[tokio::test]
+async fn garbage_and_broken_initials_leave_the_listener_working() {
+    let target = start(config()).await;
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, address(&target, Transport::Quic).port));
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut random = StdRng::seed_from_u64(7);
+    for mut packet in initials(50).await {
+        for _ in 0..20 {
+            // A few bytes changed in the header or anywhere, or the end cut off.
+            let within = if random.gen_bool(0.5) { 40 } else { packet.len() };
+            let at = random.gen_range(0..within);
+            packet[at] = random.r#gen();
+            let end = if random.gen_bool(0.2) { random.gen_range(1..packet.len()) } else { packet.len() };
+            socket.send_to(&packet[..end], to).await.unwrap();
+        }
+        let mut garbage = [0; 1300];
+        random.fill(&mut garbage[..]);
+        socket.send_to(&garbage, to).await.unwrap();
+    }
+    let honest = start(config()).await;
+    dial(&honest, &target, Route::Direct(address(&target, Transport::Quic))).await.unwrap();
 }

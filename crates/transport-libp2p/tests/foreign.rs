@@ -8,7 +8,7 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt};
 use kaspath_domain::{
     DialError, DialRequest, Path, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportSet,
 };
-use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, RelayServerConfig};
+use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, NetworkConfig, RelayServerConfig};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, dcutr, identify,
     multiaddr::Protocol,
@@ -236,4 +236,26 @@ async fn is_punched_by_us(over: Transport) {
     foreign.swarm.dial(DialOpts::peer_id(our_id).addresses(vec![circuit]).build()).unwrap();
     let (mut direct, _task) = foreign.run();
     timeout(DEADLINE, async { while direct.recv().await.unwrap() != our_id {} }).await.expect("a direct connection");
+}
+
+#[tokio::test]
+async fn a_peer_without_ping_stays_connected() {
+    let foreign = Foreign::start(Transport::Tcp).await;
+    // A ping every millisecond: hundreds are refused while the echoes go on.
+    let ours = start(NetworkConfig { ping_interval: Duration::from_millis(1), ..config() }).await;
+    let mut accepted = foreign.control().accept(StreamProtocol::new(LEGACY_STREAM_PROTOCOL)).unwrap();
+    let (identity, address) = (foreign.identity(), foreign.address());
+    let (_direct, _task) = foreign.run();
+    tokio::spawn(async move {
+        while let Some((_, stream)) = accepted.next().await {
+            tokio::spawn(echo(stream));
+        }
+    });
+    let locator: kaspath_domain::PeerLocator = address.to_string().parse().unwrap();
+    let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
+    let request = DialRequest { peer: Some(identity), route: Route::Direct(address), deadline: DEADLINE };
+    let mut stream = ours.dialer().dial(request).await.unwrap();
+    for _ in 0..2000 {
+        echoes(&mut stream).await;
+    }
 }

@@ -23,6 +23,7 @@ use crate::{
     peers::{self, Recording},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
+    tasks::Tasks,
 };
 use remote::{Means, Remote};
 
@@ -45,15 +46,15 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     printer.started("node", &network, &settings.network_config);
 
     settings.warn_if_lonely(&printer);
-    let mut background = JoinSet::new();
-    background.spawn(printer.clone().follow_network(network.events()));
+    let mut tasks = Tasks::default();
+    tasks.following(printer.clone().follow_network(network.events()));
     let own_nat = OwnNat::default();
-    background.spawn(own_nat.clone().follow(network.events()));
+    tasks.following(own_nat.clone().follow(network.events()));
     let live = Live { policy: switch, network: network.clone() };
-    background.spawn(peers::remember_network(book.clone(), network.events()));
-    background.spawn(peers::remember_kaspa(book, kaspa.events()));
-    background.spawn(reload.at_hangup(Some(live)));
-    background.spawn(printer.clone().follow_kaspa(kaspa.events()));
+    tasks.following(peers::remember_network(book.clone(), network.events()));
+    tasks.following(peers::remember_kaspa(book, kaspa.events()));
+    tasks.endless("reloading", reload.at_hangup(Some(live)));
+    tasks.following(printer.clone().follow_kaspa(kaspa.events()));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![network.listener()];
     if let Some(address) = node_settings.kaspa_listen {
         let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;
@@ -62,19 +63,24 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     }
     for listener in listeners {
         let (kaspa, policy) = (kaspa.clone(), policy.clone());
-        background.spawn(async move { kaspa.serve(listener, policy, now).await });
+        tasks.endless("accepting peers", async move { kaspa.serve(listener, policy, now).await });
     }
     if let Some(interval) = node_settings.test_traffic {
-        background.spawn(traffic::announce(kaspa.clone(), interval));
+        tasks.endless("test traffic", traffic::announce(kaspa.clone(), interval));
     }
 
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
         reached = reach_all(&node_settings, &network, &kaspa, policy, own_nat, &printer) => reached,
+        ended = network.ended() => match ended {
+            Ok(()) => bail!("the network task ended although nobody told it to"),
+            Err(failure) => Err(failure.into()),
+        },
+        failure = tasks.failure() => Err(failure),
     };
     kaspa.shutdown().await;
     network.shutdown().await;
-    background.abort_all();
+    tasks.shutdown().await;
     result
 }
 

@@ -70,21 +70,23 @@ impl Printer {
     /// The first lines: who and where.
     pub(crate) fn started(&self, role: &str, network: &Network, config: &NetworkConfig) {
         let peer = network.local_peer();
-        let mut listening = network.listening().to_vec();
-        listening.sort_by_key(rank);
         let with_id =
             |address: &TransportAddress| PeerLocator { peer: Some(peer.clone()), address: PeerAddress::Direct(address.clone()) };
         let external: Vec<PeerLocator> = config.external.iter().map(with_id).collect();
+        let (mut listening, mut announced) = (network.listening().to_vec(), network.announced());
+        // A name is given back as it was given.
+        announced.extend(external.iter().filter(|address| !announced.contains(address)).cloned().collect::<Vec<_>>());
+        listening.sort_by_key(rank);
+        announced.sort_by_key(rank);
         let _ = self.reach.set(Reach::new(config));
-        let event = json!({ "event": "started", "role": role, "peer": peer, "listening": listening, "external": external });
-        self.print_lines(&event, &text::started(role, peer, &listening, &external));
-        if config.relay_server.is_some() && external.is_empty() && !listening.iter().any(|at| Reach::default().is_reachable(at)) {
-            self.warning(
-                "this relay has no public address, so only peers of its own network reach it; where a router or cloud gives it \
-                 one, name that: --external-address /ip4/ADDRESS/tcp/PORT --external-address /ip4/ADDRESS/udp/PORT/quic-v1",
-            );
-        }
-        if let Some(missing) = reach::missing_transport(&listening, &config.external) {
+        let event = json!({
+            "event": "started", "role": role, "peer": peer,
+            "listening": listening, "announced": announced, "external": external,
+        });
+        self.print_lines(&event, &text::started(role, peer, &listening, &announced));
+        // A relay is told by its own check.
+        let missing = reach::missing_transport(&listening, &config.external).filter(|_| config.relay_server.is_none());
+        if let Some(missing) = missing {
             let path = match missing {
                 Transport::Tcp => "tcp/PORT",
                 Transport::Quic => "udp/PORT/quic-v1",

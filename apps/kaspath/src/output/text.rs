@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{PeerIdentity, PeerLocator, clean};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
@@ -12,14 +12,10 @@ use super::{reach::Reach, safe::cause as tidy};
 const MAX_NAME: usize = 128;
 
 /// The first lines of a program: who it is and where.
-pub(super) fn started(role: &str, peer: &PeerIdentity, listening: &[PeerLocator], external: &[PeerLocator]) -> String {
-    let list = |addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n    {address}")).collect::<String>();
-    let mut text = format!("{role} {peer} listens on{}", list(listening));
-    if !external.is_empty() {
-        text.push_str("\nand is reachable at, by its settings,");
-        text.push_str(&list(external));
-    }
-    text
+pub(super) fn started(role: &str, peer: &PeerIdentity, listening: &[PeerLocator], announced: &[PeerLocator]) -> String {
+    let list =
+        |what: &str, addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n{what}{address}")).collect::<String>();
+    format!("{role} {peer} listens on{}{}", list("    ", listening), list("reachable at ", announced))
 }
 
 /// Why there is no reservation, with the cure where one is known.
@@ -49,8 +45,12 @@ fn list(addresses: &[PeerLocator]) -> String {
 
 pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
     Some(match event {
-        NetworkEvent::Listening { address } if reach.is_reachable(address) => format!("reachable at {address}"),
-        NetworkEvent::Listening { address } => format!("also at {address}, a private address: of no use outside its network"),
+        NetworkEvent::Listening { address } if matches!(address.address, PeerAddress::Direct(_)) => return None,
+        NetworkEvent::Listening { address } if !reach.is_reachable(address) => {
+            format!("also at {address}, through a private address: of no use outside its network")
+        }
+        NetworkEvent::Listening { address } | NetworkEvent::Announced { address } => format!("reachable at {address}"),
+        NetworkEvent::AnnouncementEnded { address } => format!("not reachable at {address} any more: the address is gone"),
         NetworkEvent::Reservation { relay, state } => {
             let relay = relay.short();
             match state {
@@ -78,9 +78,12 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
             format!("punched: direct over {transport} with {}, {} after the relayed connection", peer.short(), ms(*elapsed))
         }
         NetworkEvent::PunchFailed { peer, attempts, reason, retry_in } => {
-            format!("punch {attempts} with {} failed: {reason}; {}", peer.short(), again(*retry_in))
+            // The side that dialled the circuit only answers punches: the peer may well start another.
+            let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
+            format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
+        NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
         NetworkEvent::RelayReservationAccepted { .. } => return None,
         NetworkEvent::RelayReservationDenied { peer, status } => format!("reservation for {} denied: {status}", peer.short()),
@@ -176,6 +179,9 @@ mod tests {
         let peer: PeerIdentity = PEER.parse().unwrap();
         let at = |text: &str| vec![text.parse::<PeerLocator>().unwrap()];
         let text = started("relay", &peer, &at("/ip4/10.1.0.2/tcp/4001"), &at("/ip4/203.0.113.7/tcp/4001"));
-        assert!(text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\n    /ip4/203.0.113.7/tcp/4001"), "{text}");
+        assert!(
+            text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\nreachable at /ip4/203.0.113.7/tcp/4001"),
+            "{text}"
+        );
     }
 }

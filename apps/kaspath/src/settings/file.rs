@@ -35,6 +35,7 @@ pub(super) struct ConfigFile {
     pub(super) kaspad: Option<SocketAddr>,
     pub(super) kaspad_rpc: Option<String>,
     pub(super) inbound: Inbound,
+    pub(super) connections: Connections,
     pub(super) timing: Times,
     pub(super) relay_server: RelayServer,
 }
@@ -48,6 +49,21 @@ pub(super) struct Inbound {
     pub(super) per_prefix: Option<usize>,
     pub(super) per_relay: Option<usize>,
     pub(super) newcomers: Option<usize>,
+}
+
+/// How many connections there may be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Connections {
+    pub(super) inbound: Option<u32>,
+    pub(super) inbound_per_address: Option<u32>,
+    pub(super) inbound_per_prefix: Option<u32>,
+    pub(super) pending_inbound: Option<u32>,
+    pub(super) pending_inbound_per_address: Option<u32>,
+    pub(super) pending_inbound_per_prefix: Option<u32>,
+    pub(super) burst_per_address: Option<u32>,
+    pub(super) burst_per_prefix: Option<u32>,
+    pub(super) outbound: Option<u32>,
 }
 
 /// Time given to the ways of reaching a peer.

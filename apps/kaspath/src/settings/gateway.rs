@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 
-use super::{ANY_PORT, Environment, Settings, checks::origin, file::ConfigFile, listening, peers};
+use super::{ANY_PORT, Environment, Settings, checks::origin, connections, file::ConfigFile, listening, peers};
 use crate::{
     cli::{GatewayArgs, RunArgs},
     run::{KaspadFlags, KaspadPlan},
@@ -43,10 +43,9 @@ impl GatewaySettings {
 pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
     listening(&mut settings.network_config, &args.listen, file, environment, ANY_PORT)?;
     let node = peers(&mut settings.network_config, &args.peers, args.max_inbound, file, environment)?;
-    // A connection each, and room for relays and for connections that are replaced.
-    let inbound = u32::try_from(node.policy.inbound.total).unwrap_or(u32::MAX);
+    let named = args.max_inbound.or(file.inbound.total).is_some();
     let limits = &mut settings.network_config.limits;
-    limits.inbound = limits.inbound.max(inbound.saturating_mul(2));
+    connections::for_inbound_peers(limits, &mut settings.asked_limits, &node, named);
 
     let network = node.network;
     let kaspad = args.kaspad.or(file.kaspad).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));

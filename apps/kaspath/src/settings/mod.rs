@@ -1,6 +1,7 @@
 //! Settings from flags, the environment and the file, in that order of rank.
 
 mod checks;
+mod connections;
 mod environment;
 mod file;
 mod gateway;
@@ -19,12 +20,13 @@ use clap::Parser;
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
 
 use crate::{
     cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
     output::{OutputSettings, Printer},
 };
+pub(crate) use connections::AskedLimits;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
@@ -42,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     identity: PathBuf,
     pub(crate) network_config: NetworkConfig,
+    pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
 }
@@ -128,6 +131,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         output: OutputSettings { format, redact: command.redact() || file.redact, verbose },
         identity: IdentityFiles::find(folder, &file, &lookup)?.of(command.role()),
         network_config: NetworkConfig::default(),
+        asked_limits: AskedLimits::default(),
         node: None,
         gateway: None,
     };
@@ -150,6 +154,7 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
             settings.node = Some(node);
         }
     }
+    connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file)?;
     Ok(settings)
 }
 
@@ -215,8 +220,9 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
     checks::relay_server(&server)?;
     config.relay_server = Some(server);
     // A relay is reached by everybody, and punches with nobody.
-    config.limits.inbound = 2048;
-    config.limits.pending_inbound = 256;
+    config.limits = ConnectionLimits::of_relay();
+    // Nobody takes streams here, so none are accepted.
+    config.protocols = Vec::new();
     Ok(())
 }
 
@@ -275,4 +281,4 @@ fn peers(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

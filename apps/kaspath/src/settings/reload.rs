@@ -69,6 +69,7 @@ impl Settings {
             ("listen", text(&config.listen)),
             ("external-address", text(&config.external)),
             ("relay", text(&config.relays)),
+            ("connections", self.asked_limits.section.clone()),
             ("relay-server", text(&config.relay_server)),
             ("remote", text(&node.map(|node| &node.remotes))),
             ("network", text(&node.map(|node| node.network))),

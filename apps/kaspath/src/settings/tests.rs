@@ -5,7 +5,7 @@ use super::*;
 const A: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 const B: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
 
-fn settings(args: &[&str], environment: &[(&str, &str)]) -> Result<Settings> {
+pub(crate) fn settings(args: &[&str], environment: &[(&str, &str)]) -> Result<Settings> {
     let cli = Cli::try_parse_from([&["kaspath"], args].concat()).map_err(|error| anyhow::anyhow!("{error}"))?;
     let variables: HashMap<_, _> = environment.iter().copied().collect();
     resolve(
@@ -211,6 +211,44 @@ fn common_flags_may_follow_a_subcommand_and_stand_nowhere_in_vain() {
     assert_eq!((peers.peer_book(), peers.output.redact), (PathBuf::from("/tmp/kp/peers.redb"), true));
     for unused in [&["simulate", "--appdir", "x"][..], &["id", "--log-format", "json"], &["config", "example", "--appdir", "x"]] {
         assert!(Cli::try_parse_from([&["kaspath"], unused].concat()).is_err(), "{unused:?}");
+    }
+}
+
+#[test]
+fn connections_are_limited_by_the_file_over_the_defaults_of_the_role() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    std::fs::write(&path, "[connections]\ninbound = 100\nburst-per-address = 7\n[inbound]\ntotal = 30\nper-address = 30\n")
+        .unwrap();
+    let limits = |role: &str| settings(&[role, "-c", path.to_str().unwrap()], &[]).unwrap().network_config.limits;
+    assert_eq!((limits("relay").inbound, limits("relay").inbound_per_address, limits("relay").burst_per_address), (100, 64, 7));
+    assert_eq!((limits("gateway").inbound, limits("gateway").inbound_per_address), (100, 120));
+    std::fs::write(&path, "[connections]\ninbound = 0\n").unwrap();
+    assert!(error(&["relay", "-c", path.to_str().unwrap()], &[]).contains("[connections] inbound = 0"));
+}
+
+#[test]
+fn the_examples_limits_of_connections_are_the_defaults() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kaspath.example.toml")).unwrap();
+    let section = text.split("[connections]").nth(1).unwrap().split("\n[").next().unwrap();
+    let (node, relay) = (ConnectionLimits::default(), ConnectionLimits::of_relay());
+    let expected = |limits: &ConnectionLimits| {
+        [
+            ("inbound", limits.inbound),
+            ("inbound-per-address", limits.inbound_per_address),
+            ("inbound-per-prefix", limits.inbound_per_prefix),
+            ("pending-inbound", limits.pending_inbound),
+            ("pending-inbound-per-address", limits.pending_inbound_per_address),
+            ("pending-inbound-per-prefix", limits.pending_inbound_per_prefix),
+            ("burst-per-address", limits.burst_per_address),
+            ("burst-per-prefix", limits.burst_per_prefix),
+            ("outbound", limits.outbound),
+        ]
+    };
+    for ((key, node), (_, relay)) in expected(&node).into_iter().zip(expected(&relay)) {
+        let line = section.lines().find_map(|line| line.strip_prefix(&format!("#{key} = "))).unwrap();
+        let numbers: Vec<u32> = line.split('#').map(|number| number.trim().parse().unwrap()).collect();
+        assert_eq!(numbers, [node, relay], "{key}");
     }
 }
 

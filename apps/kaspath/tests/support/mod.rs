@@ -42,7 +42,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str], appdir: &Path) -> Self {
-        let mut child = kaspath(args, appdir).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(kaspath(args, appdir))
+    }
+
+    pub(crate) fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout: ChildStdout = child.stdout.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {

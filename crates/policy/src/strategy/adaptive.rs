@@ -10,7 +10,7 @@ use kaspath_domain::{
 };
 
 use super::{
-    StrategyConfig, Timing,
+    StrategyConfig, Timing, is_failed_punch,
     routes::{self, Allowed},
 };
 
@@ -182,11 +182,13 @@ impl TransportPolicy for Adaptive {
         // A place that is hardly known is taken to be like the others.
         let lesson = if lesson.punch.all < FAMILIAR { everywhere } else { *lesson };
         if !explores {
-            if lesson.punch.value() < HOPELESS {
-                relay_after = HOPELESS_WAIT;
+            let wait = if lesson.punch.value() < HOPELESS {
+                HOPELESS_WAIT
             } else {
-                relay_after = Duration::from_secs_f64(lesson.seconds * PATIENCE).clamp(MIN_WAIT, relay_after.max(MIN_WAIT));
-            }
+                Duration::from_secs_f64(lesson.seconds * PATIENCE).max(MIN_WAIT)
+            };
+            // What is configured is the most, also where that is less than any of ours.
+            relay_after = relay_after.min(wait);
             // Its prior is 0.7, which must not speak for QUIC by itself.
             if lesson.quic.all > 1.0 && lesson.quic.good / lesson.quic.all > 0.6 {
                 allowed.first = Transport::Quic;
@@ -212,11 +214,11 @@ impl TransportPolicy for Adaptive {
         let mut memory = self.memory();
         let Some((place, _)) = memory.peers.get(peer).copied() else { return };
         let told = match &outcome.result {
-            Ok(_) | Err(DialError::NoDirectPath { .. } | DialError::Timeout { .. }) => true,
+            Ok(_) => true,
             // One that did not have its time says nothing.
             Err(DialError::Overtaken) => outcome.elapsed.as_secs_f64() >= memory.lesson(place, now).seconds,
             // Nor does a relay that failed.
-            Err(_) => false,
+            Err(error) => is_failed_punch(error),
         };
         if !told {
             return;

@@ -10,7 +10,7 @@ use kaspath_domain::{
 };
 
 use super::{
-    StrategyConfig,
+    StrategyConfig, is_failed_punch,
     routes::{self, Allowed},
 };
 
@@ -63,14 +63,17 @@ impl TransportPolicy for Balanced {
     fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut failed = self.failed_punches();
-        match &outcome.result {
+        let has_failed = match &outcome.result {
             Ok(_) => {
                 failed.remove(peer);
                 return;
             }
-            // The relay was there first, before the punch had its time.
-            Err(DialError::Overtaken) if outcome.elapsed < self.config.timing.relay_after => return,
-            Err(_) => {}
+            // It failed only if it had its time before the relay was there.
+            Err(DialError::Overtaken) => outcome.elapsed >= self.config.timing.relay_after,
+            Err(error) => is_failed_punch(error),
+        };
+        if !has_failed {
+            return;
         }
         make_room(&mut failed, peer, MAX_REMEMBERED, |at| *at);
         failed.insert(peer.clone(), now);

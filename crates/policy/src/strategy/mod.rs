@@ -10,7 +10,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 pub use adaptive::Adaptive;
 pub use balanced::Balanced;
 pub use fixed::{Fixed, Only};
-use kaspath_domain::{IpPrefix, PeerAddress, PeerLocator, RetryCadence, TransportPolicy};
+use kaspath_domain::{DialError, IpPrefix, PeerAddress, PeerLocator, RetryCadence, TransportPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::{InboundLimits, PaceConfig, Paced};
@@ -144,6 +144,13 @@ impl StrategyConfig {
         };
         Arc::new(Fixed::new(only, self))
     }
+}
+
+/// Whether a dial by a punch failed because of the networks between the peers. A
+/// relay that cannot be reached, a name that does not resolve or an exchange that
+/// broke says nothing about the next punch.
+fn is_failed_punch(error: &DialError) -> bool {
+    matches!(error, DialError::NoDirectPath { reason, .. } if reason.is_failed_punch())
 }
 
 /// Relays in an order in which the first ones lie in as many prefixes (/16, /48)

@@ -46,6 +46,17 @@ impl Candidates {
         true
     }
 
+    /// What relays observed, over the transports that we offer.
+    pub(crate) fn observed(&self, transports: TransportSet) -> Vec<Multiaddr> {
+        let offered = self.observed.iter().filter(|(_, transport, _)| transports.contains(*transport));
+        offered.map(|(_, _, address)| address.clone()).collect()
+    }
+
+    /// Forgets what `by` observed: it does not see us any more.
+    pub(crate) fn forget(&mut self, by: &PeerId) {
+        self.observed.retain(|(observer, _, _)| observer != by);
+    }
+
     /// What to offer to a peer.
     pub(crate) fn offer(&self, transports: TransportSet) -> Vec<Multiaddr> {
         let mut offer: Vec<Multiaddr> = Vec::new();

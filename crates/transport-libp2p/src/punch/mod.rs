@@ -12,9 +12,12 @@
 //!   dials plainly from a new port ([`TCP_REVERSAL_RTTS`]): behind a symmetric NAT
 //!   its simultaneous-open packets arrive at the responder's listening socket,
 //!   where both ends would wait as listeners for ever;
-//! - a punch is judged by connections, and repeated by a cadence.
+//! - a punch is judged by connections, and repeated by a cadence;
+//! - what unanswered addresses are sent is bounded ([`budget`]).
 
+pub(crate) mod budget;
 pub(crate) mod candidates;
+pub(crate) mod evidence;
 pub(crate) mod exchange;
 pub(crate) mod schedule;
 mod wire;

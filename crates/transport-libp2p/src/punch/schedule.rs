@@ -1,6 +1,6 @@
 //! When to punch, as a pure state machine: time and chance are parameters.
 
-use kaspath_domain::{RelayReason, RetryCadence, Timestamp};
+use kaspath_domain::{RetryCadence, Timestamp};
 
 use super::ATTEMPT_TIMEOUT;
 
@@ -104,9 +104,9 @@ impl Schedule {
         next
     }
 
-    /// The reason to state after a failure without a better one.
-    pub(crate) fn reason(&self) -> RelayReason {
-        RelayReason::PunchFailed { attempts: self.failures }
+    /// Attempts that failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(schedule.step(at(11_499)), Step::Nothing);
         assert_eq!(schedule.step(at(11_500)), Step::TimedOut);
         assert_eq!(schedule.failed(at(11_500), 0.5), Some(at(13_500)));
-        assert_eq!(schedule.reason(), RelayReason::PunchFailed { attempts: 1 });
+        assert_eq!(schedule.failures(), 1);
         assert_eq!(schedule.step(at(13_500)), Step::Start { attempt: 2 });
         assert_eq!(schedule.failed(at(20_000), 0.5), None);
         assert_eq!((schedule.step(at(99_999)), schedule.deadline()), (Step::Nothing, None));
@@ -143,7 +143,7 @@ mod tests {
         schedule.peer_punches(at(1_000));
         assert_eq!(schedule.step(at(11_500)), Step::TimedOut);
         assert_eq!(schedule.failed(at(11_500), 0.5), None);
-        assert_eq!((schedule.attempts(), schedule.reason()), (1, RelayReason::PunchFailed { attempts: 1 }));
+        assert_eq!((schedule.attempts(), schedule.failures()), (1, 1));
     }
 
     #[test]

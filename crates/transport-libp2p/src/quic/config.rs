@@ -34,7 +34,7 @@ pub(crate) struct Config {
     /// The round trip assumed before one is measured. A first packet that is lost is
     /// sent again after three of these.
     pub(crate) initial_rtt: Duration,
-    /// Whom to shake hands with.
+    /// Limits for inbound handshakes.
     pub(crate) limits: Limits,
 }
 

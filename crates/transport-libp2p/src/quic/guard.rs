@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     error::Error,
-    gate::{self, Counts, Gate, Knock, Limits, Ticket, Verdict},
+    gate::{self, Counts, Gate, Initial, Limits, Ticket, Verdict},
     handshake::Handshake,
 };
 
@@ -59,15 +59,15 @@ impl Guard {
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
     pub(super) fn admit(&self, incoming: quinn::Incoming, timeout: Duration) -> Option<Handshake> {
         let remote = incoming.remote_address();
-        let knock = Knock { remote, validated: incoming.remote_address_validated() };
-        let verdict = self.state().gate.judge(knock, self.now());
+        let initial = Initial { remote, validated: incoming.remote_address_validated() };
+        let verdict = self.state().gate.judge(initial, self.now());
         match verdict {
             Verdict::Accept(ticket) => {
                 let permit = Permit { guard: self.clone(), ticket: Some(ticket) };
                 match incoming.accept() {
                     Ok(connecting) => Some(Handshake::new(connecting, timeout, Some(permit))),
                     Err(error) => {
-                        tracing::trace!(%remote, error = %Error::from(error), "an Initial was no good");
+                        tracing::trace!(%remote, error = %Error::from(error), "an invalid Initial");
                         None
                     }
                 }

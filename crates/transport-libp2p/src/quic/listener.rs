@@ -41,7 +41,7 @@ struct Arrival {
 pub(super) struct Listener {
     pub(super) id: ListenerId,
     pub(super) endpoint: quinn::Endpoint,
-    /// The endpoint's own socket, to send what is no QUIC.
+    /// The endpoint's socket, for punch packets, which are not QUIC.
     pub(super) socket: Arc<UdpSocket>,
     pub(super) bound: SocketAddr,
     interfaces: Option<Interfaces>,

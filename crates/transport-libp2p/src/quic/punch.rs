@@ -49,8 +49,12 @@ pub(super) async fn punch(
                 Err(error) => failure = error,
             },
             () = sleep_until(next), if sent < MAX_PACKETS => {
-                send(&socket, remote)?;
-                sent += 1;
+                match send(&socket, remote) {
+                    Ok(()) => sent += 1,
+                    Err(error) if handshakes.is_empty() => return Err(error),
+                    // The remote is here already, and needs no more of these.
+                    Err(_) => sent = MAX_PACKETS,
+                }
                 next = Instant::now() + Duration::from_millis(GAP.start + random::<u64>() % (GAP.end - GAP.start));
             }
             // A handshake that has begun has a deadline of its own.

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -90,7 +90,7 @@ async fn dial(transport: &mut Any, to: &Multiaddr, opts: DialOpts) -> io::Result
 
 #[tokio::test]
 async fn a_stock_client_answers_a_retry_and_an_idle_node_asks_for_none() {
-    for (config, retried) in [(no_unvalidated(), 1), (Config::default(), 0)] {
+    for (config, retries) in [(no_unvalidated(), true), (Config::default(), false)] {
         let (id, mut server, guard) = ours(config);
         let address = listen(&mut server, "/ip4/127.0.0.1/udp/0/quic-v1").await;
         let (mut accepted, _task) = serve(server);
@@ -99,7 +99,7 @@ async fn a_stock_client_answers_a_retry_and_an_idle_node_asks_for_none() {
         assert_eq!(found, id);
         let (found, _connection) = timeout(DEADLINE, accepted.recv()).await.unwrap().unwrap();
         assert_eq!(found, client_id);
-        assert_eq!((guard.counts().retried, guard.counts().accepted), (retried, 1));
+        assert_eq!((guard.counts().retried > 0, guard.counts().accepted), (retries, 1));
     }
 }
 
@@ -110,7 +110,7 @@ async fn our_client_answers_a_retry() {
     let (_accepted, _task) = serve(server);
     let (_, mut client, _) = ours(Config::default());
     assert_eq!(dial(&mut client, &address, CLIENT).await.unwrap().0, id);
-    assert_eq!(guard.counts().retried, 1);
+    assert!(guard.counts().retried > 0);
 }
 
 async fn connected(mut server: Any, mut client: Any) -> [StreamMuxerBox; 2] {
@@ -216,7 +216,7 @@ fn dial_in_background(transport: &mut Any, to: Multiaddr, opts: DialOpts) -> Joi
 
 #[tokio::test]
 async fn a_punch_is_for_the_peer_that_was_asked_for() {
-    let (_, mut server, _) = ours(Config { handshake_timeout: Duration::from_millis(500), ..Config::default() });
+    let (_, mut server, _) = ours(Config { handshake_timeout: Duration::from_secs(2), ..Config::default() });
     let server_address = listen(&mut server, "/ip4/127.0.0.1/udp/0/quic-v1").await;
     let (other, mut client, _) = ours(Config::default());
     let client_address = listen(&mut client, "/ip4/127.0.0.1/udp/0/quic-v1").await;
@@ -231,11 +231,17 @@ async fn a_punch_is_for_the_peer_that_was_asked_for() {
     assert!(error.to_string().contains(&other.to_string()), "{error}");
 }
 
-/// A socket that falls silent after so many packets.
+/// A socket that falls silent once it has answered a Retry.
 #[derive(Debug)]
 struct Mute {
     inner: Arc<dyn AsyncUdpSocket>,
-    left: AtomicUsize,
+    silent: AtomicBool,
+}
+
+/// Whether an Initial bears a token (RFC 9000, section 17.2.2).
+fn bears_token(packet: &[u8]) -> bool {
+    let source_id = 6 + usize::from(packet[5]);
+    packet[source_id + 1 + usize::from(packet[source_id])] != 0
 }
 
 impl AsyncUdpSocket for Mute {
@@ -244,8 +250,12 @@ impl AsyncUdpSocket for Mute {
     }
 
     fn try_send(&self, transmit: &udp::Transmit<'_>) -> io::Result<()> {
-        let speaks = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-        if speaks { self.inner.try_send(transmit) } else { Ok(()) }
+        if self.silent.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.try_send(transmit)?;
+        self.silent.store(bears_token(transmit.contents), Ordering::Relaxed);
+        Ok(())
     }
 
     fn poll_recv(
@@ -265,7 +275,7 @@ impl AsyncUdpSocket for Mute {
 /// Begins a handshake, answers the Retry and says no more.
 fn stall(from: &str, to: SocketAddr) -> (quinn::Endpoint, quinn::Connecting) {
     let socket = UdpSocket::bind((from, 0)).unwrap();
-    let socket = Mute { inner: TokioRuntime.wrap_udp_socket(socket).unwrap(), left: AtomicUsize::new(2) };
+    let socket = Mute { inner: TokioRuntime.wrap_udp_socket(socket).unwrap(), silent: AtomicBool::new(false) };
     let endpoint = quinn::Endpoint::new_with_abstract_socket(
         quinn::EndpointConfig::default(),
         None,

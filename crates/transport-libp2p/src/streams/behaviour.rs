@@ -5,6 +5,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use kaspath_domain::{Direction, Path, PathWatch, RelayReason, Transport};
@@ -48,17 +49,20 @@ pub(crate) struct Behaviour {
     held: HashSet<PeerId>,
     queue: VecDeque<ToSwarm<Event, FromBehaviour>>,
     accepted: mpsc::Sender<OpenStream>,
+    accept_timeout: Duration,
     refused: Arc<AtomicU64>,
 }
 
 impl Behaviour {
-    /// Inbound data streams go to `accepted`, whose bound is the backpressure.
+    /// Inbound data streams go to `accepted`, whose bound is the backpressure. They
+    /// wait for a place there for `accept_timeout`.
     /// `first_reason` is why a relayed connection is relayed until something else is set.
     pub(crate) fn new(
         data_protocols: Vec<StreamProtocol>,
         punch_protocol: Option<StreamProtocol>,
         first_reason: RelayReason,
         accepted: mpsc::Sender<OpenStream>,
+        accept_timeout: Duration,
     ) -> Self {
         Self {
             data_protocols,
@@ -68,6 +72,7 @@ impl Behaviour {
             held: HashSet::new(),
             queue: VecDeque::new(),
             accepted,
+            accept_timeout,
             refused: Arc::default(),
         }
     }
@@ -95,14 +100,24 @@ impl Behaviour {
 
     /// Keeps direct connections to `peer` open though nothing uses them.
     pub(crate) fn hold(&mut self, peer: PeerId) {
-        if !self.held.insert(peer) {
-            return;
+        if self.held.insert(peer) {
+            self.set_hold(peer, true);
         }
+    }
+
+    /// The opposite of [`Behaviour::hold`]: connections that nothing uses time out again.
+    pub(crate) fn release(&mut self, peer: PeerId) {
+        if self.held.remove(&peer) {
+            self.set_hold(peer, false);
+        }
+    }
+
+    fn set_hold(&mut self, peer: PeerId, hold: bool) {
         for known in self.connections.values().filter(|known| known.meta.peer == peer && !known.meta.path().is_relayed()) {
             self.queue.push_back(ToSwarm::NotifyHandler {
                 peer_id: peer,
                 handler: NotifyHandler::One(known.meta.id),
-                event: FromBehaviour::Hold(true),
+                event: FromBehaviour::Hold(hold),
             });
         }
     }
@@ -157,6 +172,7 @@ impl Behaviour {
             remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
             path: watch,
             users: Default::default(),
+            bytes: Default::default(),
         });
         self.connections.insert(id, Known { meta: meta.clone(), path: sender });
         Handler::new(
@@ -165,6 +181,7 @@ impl Behaviour {
             self.punch_protocol.clone().filter(|_| relayed),
             !relayed && self.held.contains(&peer),
             PollSender::new(self.accepted.clone()),
+            self.accept_timeout,
             self.refused.clone(),
         )
     }
@@ -228,5 +245,35 @@ impl NetworkBehaviour for Behaviour {
     fn poll(&mut self, _cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         // Everything is queued from within the swarm's own task, which polls again after it.
         self.queue.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(behaviour: &mut Behaviour) -> Vec<bool> {
+        let told = behaviour.queue.drain(..).filter_map(|event| match event {
+            ToSwarm::NotifyHandler { event: FromBehaviour::Hold(hold), .. } => Some(hold),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn what_is_held_is_released_again() {
+        let (accepted, _streams) = mpsc::channel(1);
+        let mut behaviour = Behaviour::new(vec![StreamProtocol::new("/test")], None, RelayReason::Policy, accepted);
+        let (peer, address) = (PeerId::random(), "/ip4/127.0.0.1/tcp/1".parse().unwrap());
+        let _handler = behaviour.add(ConnectionId::new_unchecked(1), peer, Direction::Outbound, &address, &Multiaddr::empty());
+        behaviour.release(peer);
+        assert_eq!(holds(&mut behaviour), [], "nothing was held");
+        behaviour.hold(peer);
+        behaviour.hold(peer);
+        assert_eq!(holds(&mut behaviour), [true]);
+        behaviour.release(peer);
+        behaviour.release(peer);
+        assert_eq!(holds(&mut behaviour), [false]);
+        assert!(behaviour.held.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +16,7 @@ use libp2p::{
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
 use super::{ConnectionMeta, ConnectionUse, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
@@ -46,8 +48,12 @@ pub(crate) struct Handler {
     /// Asked of the muxer, not yet answered.
     opening: usize,
     to_open: VecDeque<OpenRequest>,
-    waiting: VecDeque<OpenStream>,
+    /// With the time at which each has waited long enough.
+    waiting: VecDeque<(Instant, OpenStream)>,
+    /// Wakes us at the first of these times.
+    patience: Option<Pin<Box<Sleep>>>,
     accepted: PollSender<OpenStream>,
+    accept_timeout: Duration,
     to_behaviour: VecDeque<ToBehaviour>,
     refused: Arc<AtomicU64>,
 }
@@ -59,6 +65,7 @@ impl Handler {
         punch_protocol: Option<StreamProtocol>,
         hold: bool,
         accepted: PollSender<OpenStream>,
+        accept_timeout: Duration,
         refused: Arc<AtomicU64>,
     ) -> Self {
         Self {
@@ -69,7 +76,9 @@ impl Handler {
             opening: 0,
             to_open: VecDeque::new(),
             waiting: VecDeque::new(),
+            patience: None,
             accepted,
+            accept_timeout,
             to_behaviour: VecDeque::new(),
             refused,
         }
@@ -86,13 +95,33 @@ impl Handler {
             self.to_behaviour.push_back(ToBehaviour::Punch(stream));
         } else if self.waiting.len() < MAX_WAITING {
             let stream = self.wrap(stream);
-            self.waiting.push_back(stream);
+            self.waiting.push_back((Instant::now() + self.accept_timeout, stream));
         } else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            if !self.to_behaviour.iter().any(|event| matches!(event, ToBehaviour::Refused)) {
-                self.to_behaviour.push_back(ToBehaviour::Refused);
-            }
+            self.refuse();
         }
+    }
+
+    fn refuse(&mut self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if !self.to_behaviour.iter().any(|event| matches!(event, ToBehaviour::Refused)) {
+            self.to_behaviour.push_back(ToBehaviour::Refused);
+        }
+    }
+
+    /// Drops what has waited too long. The streams are in order of their times.
+    fn give_up(&mut self, cx: &mut Context<'_>) {
+        while let Some((until, _)) = self.waiting.front() {
+            let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(*until)));
+            if patience.deadline() != *until {
+                patience.as_mut().reset(*until);
+            }
+            if patience.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.waiting.pop_front();
+            self.refuse();
+        }
+        self.patience = None;
     }
 }
 
@@ -119,7 +148,7 @@ impl ConnectionHandler for Handler {
             match self.accepted.poll_reserve(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) => {
-                    if let Some(stream) = self.waiting.pop_front() {
+                    if let Some((_, stream)) = self.waiting.pop_front() {
                         let _ = self.accepted.send_item(stream);
                     }
                 }
@@ -127,6 +156,7 @@ impl ConnectionHandler for Handler {
                 Poll::Ready(Err(_)) => self.waiting.clear(),
             }
         }
+        self.give_up(cx);
         if let Some(OpenRequest { protocols, reply }) = self.to_open.pop_front() {
             self.opening += 1;
             let protocol = SubstreamProtocol::new(AnyOf(protocols), reply).with_timeout(NEGOTIATION_TIMEOUT);

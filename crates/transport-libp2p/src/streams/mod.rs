@@ -11,7 +11,7 @@ mod upgrade;
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use kaspath_domain::{ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerLocator, synthetic_address};
@@ -35,11 +35,18 @@ pub(crate) struct ConnectionMeta {
     path: PathWatch,
     /// Data streams that live or are being opened.
     users: AtomicUsize,
+    /// What data streams moved, both ways.
+    bytes: AtomicU64,
 }
 
 impl ConnectionMeta {
     pub(crate) fn path(&self) -> Path {
         self.path.current()
+    }
+
+    /// Bytes that data streams moved, both ways.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether no data stream lives on it or is being opened.
@@ -56,6 +63,11 @@ impl ConnectionUse {
     pub(crate) fn new(meta: &Arc<ConnectionMeta>) -> Self {
         meta.users.fetch_add(1, Ordering::AcqRel);
         Self(meta.clone())
+    }
+
+    /// It moved so many bytes.
+    fn moved(&self, bytes: usize) {
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

@@ -50,24 +50,31 @@ impl OutboundUpgrade<Stream> for AnyOf {
 /// A stream that counts as a user of its connection until it is dropped.
 pub(crate) struct UsedStream<S> {
     inner: S,
-    _connection_use: ConnectionUse,
+    connection_use: ConnectionUse,
 }
 
 impl<S> UsedStream<S> {
     pub(crate) fn new(inner: S, connection_use: ConnectionUse) -> Self {
-        Self { inner, _connection_use: connection_use }
+        Self { inner, connection_use }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for UsedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.connection_use.moved(buf.filled().len() - before);
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for UsedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.connection_use.moved(bytes);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

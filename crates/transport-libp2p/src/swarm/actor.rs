@@ -1,12 +1,12 @@
 //! The loop, and which module gets which event.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use futures::StreamExt;
-use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport};
+use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportAddress};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
@@ -20,19 +20,21 @@ use tokio::{
 };
 
 use super::{
+    addressing::Announcing,
     behaviour::{Behaviour, BehaviourEvent},
     boxed::Boxed,
     build::punching,
     commands::Command,
     connecting::Connecting,
-    punching::{Progress, Punching},
-    relaying::Relaying,
+    exchanging::Progress,
+    punching::Punching,
+    relays::Relaying,
 };
-use crate::{NetworkConfig, NetworkEvent, PunchConfig, convert, reservations::Reservations, streams};
+use crate::{NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, convert, limits, reservations::Reservations, streams};
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
-/// Punch tasks' messages that may wait.
+/// Tasks' messages that may wait.
 const MAX_PROGRESS: usize = 256;
 
 pub(crate) struct Actor {
@@ -47,16 +49,23 @@ pub(crate) struct Actor {
     pub(super) relaying: Relaying,
     pub(super) reservations: Reservations,
     pub(super) circuit_listeners: HashMap<ListenerId, PeerId>,
+    /// Circuit listeners whose address has been reported.
+    pub(super) reachable_through: HashSet<ListenerId>,
+    pub(super) announcing: Announcing,
+    /// Why the loop must end.
+    pub(super) failure: Option<NetworkFailure>,
     pub(super) punching: Punching,
 }
 
 impl Actor {
-    /// `relays` are those to reserve at, with their addresses, the preferred first.
+    /// `relays` are those to reserve at, with their addresses as given, the
+    /// preferred first.
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
+        announcing: Announcing,
         external: Vec<Multiaddr>,
-        relays: Vec<(PeerId, Vec<Multiaddr>)>,
+        relays: Vec<(PeerId, Vec<TransportAddress>)>,
         commands: mpsc::Receiver<Command>,
         events: broadcast::Sender<NetworkEvent>,
     ) -> Self {
@@ -78,7 +87,10 @@ impl Actor {
             relaying: Relaying::new(relays),
             reservations,
             circuit_listeners: HashMap::new(),
-            punching: Punching::new(external, progress_sender),
+            reachable_through: HashSet::new(),
+            announcing,
+            failure: None,
+            punching: Punching::new(external, config.limits.pending_outbound as usize, progress_sender),
             config,
         }
     }
@@ -92,24 +104,36 @@ impl Actor {
         let _ = self.events.send(event);
     }
 
-    /// Runs until it is told to shut down or nobody holds a handle any more.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told to shut down or nobody holds a handle any more; an
+    /// error is what ended it before.
+    pub(crate) async fn run(mut self) -> Result<(), NetworkFailure> {
         loop {
+            if let Some(failure) = self.failure.take() {
+                self.close().await;
+                return Err(failure);
+            }
             self.step();
             let deadline = self.deadline();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
-                Some(progress) = self.progress.recv() => self.on_punch_progress(progress),
-                Some(_) = self.tasks.join_next() => {}
+                Some(progress) = self.progress.recv() => self.on_progress(progress),
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        self.failure = Some(NetworkFailure::panicked(error.into_panic().as_ref()));
+                    }
+                }
                 () = sleep_until(deadline.into()) => {}
                 command = self.commands.recv() => match command {
                     Some(Command::Shutdown { reply }) => {
                         self.close().await;
                         let _ = reply.send(());
-                        return;
+                        return Ok(());
                     }
                     Some(command) => self.on_command(command),
-                    None => return self.close().await,
+                    None => {
+                        self.close().await;
+                        return Ok(());
+                    }
                 },
             }
         }
@@ -145,7 +169,7 @@ impl Actor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Connect { peer, addresses, reply } => self.connect(peer, addresses, reply),
-            Command::MeetRelay { relay, addresses, transports, reply } => self.meet_relay(relay, addresses, transports, reply),
+            Command::MeetRelay { relay, via, transports, reply } => self.meet_relay(relay, via, transports, reply),
             Command::Circuit { relay, peer, punch, reply } => self.circuit(relay, peer, punch, reply),
             Command::AwaitDirect { peer, transports, reply } => self.await_direct(peer, transports, reply),
             Command::Open { connection, reply } => {
@@ -199,14 +223,13 @@ impl Actor {
                 self.on_dial_failed(connection_id, peer_id, &error);
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                tracing::trace!(?listener_id, %address, "listening");
-                if let Some(address) = convert::locator(&address, self.swarm.local_peer_id()) {
-                    self.report(NetworkEvent::Listening { address });
-                }
+                self.on_listen_address(listener_id, address);
             }
-            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                let cause = reason.err().map_or_else(|| "the relay ended it".to_owned(), |error| convert::error_chain(&error));
-                self.on_circuit_listener_closed(listener_id, cause);
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => self.on_listen_address_gone(listener_id, address),
+            SwarmEvent::ListenerClosed { listener_id, reason, addresses } => {
+                let cause =
+                    reason.err().map_or_else(|| "the other side ended it".to_owned(), |error| convert::error_chain(&error));
+                self.on_listener_closed(listener_id, &addresses, cause);
             }
             SwarmEvent::ListenerError { listener_id, error } => {
                 tracing::debug!(?listener_id, %error, "listener error");
@@ -220,6 +243,7 @@ impl Actor {
             BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
                 self.on_punch_request(connection, peer, *stream);
             }
+            BehaviourEvent::Limits(limits::Event::Refused(refused)) => self.report(NetworkEvent::ConnectionsRefused { refused }),
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
                 self.on_identified(connection_id, peer_id, &info);
@@ -227,10 +251,12 @@ impl Actor {
             BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. }) => {
                 self.on_reservation_accepted(relay_peer_id, renewal);
             }
-            // A peer without ping is alive; one that does not answer is not.
-            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. })
-                if !matches!(failure, ping::Failure::Unsupported) =>
-            {
+            BehaviourEvent::Ping(ping::Event { connection, result: Ok(round_trip), .. }) => {
+                self.swarm.behaviour_mut().limits.round_trip(connection, round_trip);
+            }
+            // Only silence shows that a path is dead. A peer without ping answers: with a
+            // refusal, which comes as `Other` because negotiation is lazy.
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(ping::Failure::Timeout), .. }) => {
                 self.swarm.close_connection(connection);
             }
             BehaviourEvent::RelayServer(event) => self.on_relay_server_event(event),
@@ -240,6 +266,7 @@ impl Actor {
 
     fn on_established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else { return };
+        self.swarm.behaviour_mut().limits.watch(meta.clone());
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
         let path = meta.path();
         let relayed = path.is_relayed();
@@ -267,7 +294,28 @@ impl Actor {
         self.on_relay_connection_closed(peer, connection, cause);
     }
 
-    fn on_relay_server_event(&self, event: relay::Event) {
+    /// Connections on which a reservation or a circuit depends are in use.
+    fn note_service(&mut self, event: &relay::Event) {
+        let limits = &mut self.swarm.behaviour_mut().limits;
+        match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, renewed: false } => limits.service_began(*src_peer_id),
+            relay::Event::ReservationClosed { src_peer_id } | relay::Event::ReservationTimedOut { src_peer_id } => {
+                limits.service_ended(*src_peer_id);
+            }
+            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                limits.service_began(*src_peer_id);
+                limits.service_began(*dst_peer_id);
+            }
+            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                limits.service_ended(*src_peer_id);
+                limits.service_ended(*dst_peer_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_relay_server_event(&mut self, event: relay::Event) {
+        self.note_service(&event);
         let id = |peer: &PeerId| convert::identity(peer);
         let event = match event {
             relay::Event::ReservationReqAccepted { src_peer_id, renewed } => {

@@ -1,5 +1,4 @@
 use libp2p::{
-    connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
     ping, relay,
@@ -7,7 +6,7 @@ use libp2p::{
 };
 
 use super::boxed::Boxed;
-use crate::{NetworkConfig, RelayServerConfig, streams};
+use crate::{NetworkConfig, RelayServerConfig, limits, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
@@ -15,7 +14,7 @@ const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     // First, so that a connection over the limits is denied before others enter it.
-    limits: connection_limits::Behaviour,
+    pub(super) limits: limits::Behaviour,
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
     // What is turned off costs a connection nothing, being boxed.
@@ -32,20 +31,13 @@ impl Behaviour {
         config: &NetworkConfig,
     ) -> Self {
         let local = keypair.public().to_peer_id();
-        let limits = &config.limits;
-        let limits = ConnectionLimits::default()
-            .with_max_established_incoming(Some(limits.inbound))
-            .with_max_established_outgoing(Some(limits.outbound))
-            .with_max_established_per_peer(Some(limits.per_peer))
-            .with_max_pending_incoming(Some(limits.pending_inbound))
-            .with_max_pending_outgoing(Some(limits.pending_outbound));
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
             .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
-            // Private listen addresses are nobody's business.
-            .with_hide_listen_addrs(serves.is_none());
+            // Only what is announced is told: private listen addresses are nobody's business.
+            .with_hide_listen_addrs(true);
         Self {
-            limits: connection_limits::Behaviour::new(limits),
+            limits: limits::Behaviour::new(config.limits.clone()),
             streams,
             relay_client,
             relay_server: serves.map(|server| Boxed(relay::Behaviour::new(local, relay_config(server)))).into(),

@@ -1,12 +1,24 @@
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use kaspath_domain::RelayReason;
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, core::upgrade::Version, noise, swarm, tcp, yamux};
+use libp2p::{
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
+    core::{
+        ConnectedPoint,
+        muxing::{StreamMuxer, StreamMuxerBox},
+        transport,
+        upgrade::Version,
+    },
+    identity::Keypair,
+    noise, swarm, tcp, yamux,
+};
 use tokio::sync::mpsc;
 
 use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
-    NetworkConfig, NodeKey, StartError, punch, quic,
+    NetworkConfig, NodeKey, StartError, convert,
+    muxing::{Bounded, StreamBudget},
+    punch, quic,
     streams::{self, OpenStream},
 };
 
@@ -18,13 +30,10 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const QUIC_STREAMS: u32 = 32;
 const RELAY_QUIC_STREAMS: u32 = 256;
 /// Inbound streams of one connection that negotiate at once.
-const MAX_NEGOTIATING_STREAMS: usize = 128;
+const MAX_NEGOTIATING_STREAMS: usize = 32;
 
-/// The configured stream protocols.
+/// The configured stream protocols; without any, no stream is accepted.
 pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtocol>, StartError> {
-    if config.protocols.is_empty() {
-        return Err(StartError::Protocol(String::new()));
-    }
     let parse = |name: &String| StreamProtocol::try_from_owned(name.clone()).map_err(|_| StartError::Protocol(name.clone()));
     config.protocols.iter().map(parse).collect()
 }
@@ -46,14 +55,17 @@ pub(crate) fn build(
     accepted: mpsc::Sender<OpenStream>,
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
     let (punch_protocol, reason) = punching(config);
-    let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted);
+    let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted, config.accept_timeout);
+    let budget = StreamBudget::default();
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     Ok(SwarmBuilder::with_existing_identity(key.keypair().clone())
         .with_tokio()
-        // Noise alone: see docs/decisions/0007-noise-alone.md.
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(|keypair| Ok(tcp_transport(keypair, &budget)?))
         .map_err(|error| failed(&error))?
-        .with_other_transport(|keypair| Ok(quic::Transport::new(keypair, quic_config(config))?))
+        .with_other_transport(|keypair| {
+            let (quic, budget) = (quic::Transport::new(keypair, quic_config(config))?, budget.clone());
+            Ok(quic.map(move |(peer, muxer), point| (peer, bounded(muxer, &point, &budget))))
+        })
         .map_err(|error| failed(&error))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
@@ -62,6 +74,26 @@ pub(crate) fn build(
         .with_swarm_config(|swarm| swarm_config(swarm, config))
         .with_connection_timeout(CONNECTION_TIMEOUT)
         .build())
+}
+
+/// TCP with Noise alone: see docs/decisions/0007-noise-alone.md.
+fn tcp_transport(keypair: &Keypair, budget: &StreamBudget) -> Result<transport::Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let budget = budget.clone();
+    Ok(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux::Config::default())
+        .map(move |(peer, muxer), point| (peer, bounded(muxer, &point, &budget)))
+        .boxed())
+}
+
+fn bounded<M>(muxer: M, point: &ConnectedPoint, budget: &StreamBudget) -> StreamMuxerBox
+where
+    M: StreamMuxer + Unpin + Send + 'static,
+    M::Substream: Unpin + Send + 'static,
+    M::Error: Error + Send + Sync + 'static,
+{
+    StreamMuxerBox::new(Bounded::new(muxer, convert::ip(point.get_remote_address()), budget.clone()))
 }
 
 /// Of the places for pending inbound connections, QUIC's proven addresses take at

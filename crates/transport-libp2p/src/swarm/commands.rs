@@ -1,6 +1,6 @@
 //! What handles ask of the actor.
 
-use kaspath_domain::{DialError, RelayReason, TransportSet};
+use kaspath_domain::{DialError, RelayReason, TransportAddress, TransportSet};
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,18 +16,13 @@ pub(crate) enum Command {
     /// A direct connection to the peer at one of these addresses.
     Connect { peer: PeerId, addresses: Vec<Multiaddr>, reply: ConnectReply },
     /// Be connected to a relay, identified, and observed over these transports
-    /// as far as the relay has them.
-    MeetRelay {
-        relay: PeerId,
-        addresses: Vec<Multiaddr>,
-        transports: TransportSet,
-        reply: oneshot::Sender<Result<(), DialError>>,
-    },
+    /// as far as the relay has them. A name is resolved when the relay is dialled.
+    MeetRelay { relay: PeerId, via: TransportAddress, transports: TransportSet, reply: oneshot::Sender<Result<(), DialError>> },
     /// A circuit to the peer through a relay that is met. `punch` names what the
     /// peer may punch on it; the empty set leaves that as it is.
     Circuit { relay: PeerId, peer: PeerId, punch: TransportSet, reply: ConnectReply },
     /// The best direct connection with the peer, now or when it comes up.
-    AwaitDirect { peer: PeerId, transports: TransportSet, reply: oneshot::Sender<ConnectionId> },
+    AwaitDirect { peer: PeerId, transports: TransportSet, reply: ConnectReply },
     /// A data stream on that connection.
     Open { connection: ConnectionId, reply: OpenReply },
     /// Why that connection is relayed.

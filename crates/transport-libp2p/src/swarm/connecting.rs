@@ -11,10 +11,9 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use tokio::sync::oneshot;
 
 use super::{actor::Actor, commands::ConnectReply};
-use crate::{convert, streams::ConnectionMeta};
+use crate::{convert, limits::Class, punch::budget::Lease, streams::ConnectionMeta};
 
 /// Who may wait for direct connections at once.
 const MAX_WAITERS: usize = 1024;
@@ -28,14 +27,26 @@ pub(super) enum Purpose {
     Circuit { relay: PeerId, peer: PeerId, replies: Vec<ConnectReply> },
     /// Our link to a relay.
     RelayLink,
-    /// One of a punch's dials; the punch itself is judged elsewhere.
-    Punch,
+    /// One of a punch's dials, and its place; the punch itself is judged elsewhere.
+    Punch { _lease: Lease },
+}
+
+impl Purpose {
+    /// Whose room it takes.
+    fn class(&self) -> Class {
+        match self {
+            Purpose::Connect { .. } => Class::Peer,
+            Purpose::Circuit { .. } => Class::Circuit,
+            Purpose::RelayLink => Class::Relay,
+            Purpose::Punch { .. } => Class::Punch,
+        }
+    }
 }
 
 struct DirectWaiter {
     peer: PeerId,
     transports: TransportSet,
-    reply: oneshot::Sender<ConnectionId>,
+    reply: ConnectReply,
 }
 
 #[derive(Default)]
@@ -57,6 +68,7 @@ impl Actor {
     pub(super) fn dial(&mut self, opts: impl Into<DialOpts>, purpose: Purpose) {
         let opts: DialOpts = opts.into();
         let (connection, peer) = (opts.connection_id(), opts.get_peer_id());
+        self.swarm.behaviour_mut().limits.expect(connection, purpose.class());
         self.connecting.dials.insert(connection, purpose);
         if let Err(error) = self.swarm.dial(opts) {
             self.on_dial_failed(connection, peer, &error);
@@ -117,16 +129,17 @@ impl Actor {
         self.dial(opts, Purpose::Circuit { relay, peer, replies: vec![reply] });
     }
 
-    pub(super) fn await_direct(&mut self, peer: PeerId, transports: TransportSet, reply: oneshot::Sender<ConnectionId>) {
+    pub(super) fn await_direct(&mut self, peer: PeerId, transports: TransportSet, reply: ConnectReply) {
         if let Some(connection) = self.direct_connection(peer, transports) {
-            let _ = reply.send(connection);
+            let _ = reply.send(Ok(connection));
             return;
         }
         let waiters = &mut self.connecting.waiters;
         waiters.retain(|waiter| !waiter.reply.is_closed());
-        // Dropping the reply of one too many tells it.
         if waiters.len() < MAX_WAITERS {
             waiters.push(DirectWaiter { peer, transports, reply });
+        } else {
+            let _ = reply.send(Err(DialError::LimitReached { what: "dials that wait for a direct path", limit: MAX_WAITERS }));
         }
     }
 
@@ -147,7 +160,7 @@ impl Actor {
     pub(super) fn on_dial_succeeded(&mut self, connection: ConnectionId) {
         match self.connecting.dials.remove(&connection) {
             Some(Purpose::Connect { replies, .. } | Purpose::Circuit { replies, .. }) => answer(replies, &Ok(connection)),
-            Some(Purpose::RelayLink | Purpose::Punch) | None => {}
+            Some(Purpose::RelayLink | Purpose::Punch { .. }) | None => {}
         }
     }
 
@@ -157,7 +170,7 @@ impl Actor {
         let waiting = std::mem::take(&mut self.connecting.waiters);
         for waiter in waiting {
             if waiter.peer == meta.peer && waiter.transports.contains(transport) {
-                let _ = waiter.reply.send(meta.id);
+                let _ = waiter.reply.send(Ok(meta.id));
             } else {
                 self.connecting.waiters.push(waiter);
             }
@@ -184,7 +197,7 @@ impl Actor {
                     self.on_relay_link_failed(relay, connection, describe(error));
                 }
             }
-            Some(Purpose::Punch) => tracing::debug!(error = describe(error), "a punch's dial failed"),
+            Some(Purpose::Punch { .. }) => tracing::debug!(error = describe(error), "a punch's dial failed"),
             None => {}
         }
     }

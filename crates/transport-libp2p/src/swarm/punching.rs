@@ -1,65 +1,39 @@
-//! Carries punches out, and judges them by connections.
+//! Which punches there are, and what becomes of them: judged by connections.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use futures::AsyncWriteExt;
-use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportSet};
-use libp2p::{
-    Multiaddr, PeerId, Stream,
-    core::transport::PortUse,
-    swarm::{
-        ConnectionId,
-        dial_opts::{DialOpts, PeerCondition},
-    },
-};
+use kaspath_domain::{Direction, Path, PeerAddress, RelayReason, Timestamp, TransportSet};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::random;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
-};
+use tokio::sync::mpsc;
 
-use super::{actor::Actor, connecting::Purpose};
+use super::{actor::Actor, exchanging::Progress};
 use crate::{
     NetworkEvent, convert,
     punch::{
-        self, MIN_REVERSAL_DELAY, QUIC_REVERSAL_RTTS, TCP_REVERSAL_RTTS,
-        candidates::{self, Candidates, Permitted},
-        exchange::{self, ExchangeError},
+        budget::{Budget, Party},
+        candidates::Candidates,
+        evidence::Evidence,
         schedule::{Schedule, Step},
     },
-    streams::{ConnectionMeta, OpenError, OpenReply, OpenRequest, OpenStream},
+    streams::ConnectionMeta,
 };
 
-/// Exchanges under way at once, over all peers.
-const MAX_TASKS: usize = 256;
-/// Least time between two punches of one peer that we answer.
-const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a punch's task tells the actor.
-pub(super) enum Progress {
-    /// Initiator: the peer's candidates are here, and SYNC waits for `opened`.
-    Offered { connection: ConnectionId, theirs: Vec<Multiaddr>, rtt: Duration, opened: oneshot::Sender<bool> },
-    /// Initiator: the peer is dialling by now.
-    Dial { connection: ConnectionId },
-    /// Initiator: nothing has come of it so far.
-    Reverse { connection: ConnectionId, over: Transport },
-    /// Responder: SYNC has come.
-    Synchronized { connection: ConnectionId, theirs: Vec<Multiaddr> },
-    /// The exchange failed.
-    Failed { connection: ConnectionId, reason: Option<RelayReason>, cause: String },
-}
-
-struct Punch {
-    peer: PeerId,
-    schedule: Schedule,
+pub(super) struct Punch {
+    pub(super) party: Party,
+    pub(super) schedule: Schedule,
     /// The peer's candidates that we may dial.
-    theirs: Vec<Multiaddr>,
+    pub(super) theirs: Vec<Multiaddr>,
+    /// What the last exchange showed of both sides' networks.
+    pub(super) evidence: Evidence,
+    /// Of the attempt under way: dials that were begun, and whether the budget
+    /// forbade any.
+    pub(super) dials: usize,
+    pub(super) limited: bool,
     /// A peer without DCUtR is not asked again.
-    hopeless: bool,
+    pub(super) hopeless: bool,
     /// We had nothing to offer; a candidate may come.
-    starved: bool,
-    /// When a punch of the peer's was last answered.
-    answered: Option<Timestamp>,
+    pub(super) starved: bool,
     /// The circuit is closed; only the attempt under way still counts.
     circuit_gone: bool,
 }
@@ -67,13 +41,15 @@ struct Punch {
 pub(super) struct Punching {
     pub(super) candidates: Candidates,
     /// By relayed connection.
-    punches: HashMap<ConnectionId, Punch>,
-    progress: mpsc::Sender<Progress>,
+    pub(super) punches: HashMap<ConnectionId, Punch>,
+    pub(super) budget: Budget,
+    pub(super) progress: mpsc::Sender<Progress>,
 }
 
 impl Punching {
-    pub(super) fn new(external: Vec<Multiaddr>, progress: mpsc::Sender<Progress>) -> Self {
-        Self { candidates: Candidates::new(external), punches: HashMap::new(), progress }
+    /// `pending` are the places for outbound dials of every kind.
+    pub(super) fn new(external: Vec<Multiaddr>, pending: usize, progress: mpsc::Sender<Progress>) -> Self {
+        Self { candidates: Candidates::new(external), punches: HashMap::new(), budget: Budget::new(pending), progress }
     }
 
     pub(super) fn deadline(&self) -> Option<Timestamp> {
@@ -102,13 +78,19 @@ impl Actor {
             Direction::Inbound => Schedule::new(self.config.punch.cadence.clone(), now),
             Direction::Outbound => Schedule::passive(now),
         };
+        let relay = match meta.path() {
+            Path::Relayed { relay, .. } => Some(relay),
+            Path::Direct { .. } => None,
+        };
         let punch = Punch {
-            peer: meta.peer,
+            party: Party { peer: meta.peer, relay, called_us: meta.direction == Direction::Inbound },
             schedule,
             theirs: Vec::new(),
+            evidence: Evidence::default(),
+            dials: 0,
+            limited: false,
             hopeless: false,
             starved: false,
-            answered: None,
             circuit_gone: false,
         };
         self.punching.punches.insert(meta.id, punch);
@@ -118,12 +100,17 @@ impl Actor {
         self.on_relay_linked(meta.peer, meta.id);
         self.serve_waiters(meta);
         let Path::Direct { transport } = meta.path() else { return };
+        if let PeerAddress::Direct(address) = &meta.remote.address
+            && let Some(socket) = address.socket_addr()
+        {
+            self.punching.budget.answered(socket.ip());
+        }
         let now = self.now();
         let relayed: Vec<ConnectionId> = self
             .punching
             .punches
             .iter()
-            .filter(|(_, punch)| punch.peer == meta.peer)
+            .filter(|(_, punch)| punch.party.peer == meta.peer)
             .map(|(connection, _)| *connection)
             .collect();
         for connection in relayed {
@@ -195,160 +182,15 @@ impl Actor {
         }
     }
 
-    fn punch_transports(&self, peer: &PeerId) -> TransportSet {
+    pub(super) fn punch_transports(&self, peer: &PeerId) -> TransportSet {
         let ours = self.config.punch.transports;
         let allowed = self.connecting.punchable(peer).unwrap_or(ours);
         TransportSet { tcp: ours.tcp && allowed.tcp, quic: ours.quic && allowed.quic }
     }
 
-    fn start_punch(&mut self, connection: ConnectionId, attempt: u32) {
-        let Some(punch) = self.punching.punches.get(&connection) else { return };
-        let peer = punch.peer;
-        let offer = self.punching.candidates.offer(self.punch_transports(&peer));
-        if offer.is_empty() {
-            if let Some(punch) = self.punching.punches.get_mut(&connection) {
-                punch.starved = true;
-            }
-            return self.fail_punch(connection, Some(RelayReason::NoOwnCandidate));
-        }
-        self.report(NetworkEvent::PunchStarted { peer: convert::identity(&peer), attempt });
-        self.swarm.behaviour_mut().streams.set_relay_reason(connection, RelayReason::PunchPending);
-        let (reply, opened) = oneshot::channel();
-        self.open_punch_stream(connection, reply);
-        let progress = self.punching.progress.clone();
-        self.tasks.spawn(async move {
-            if let Err((reason, cause)) = initiate(connection, opened, offer, &progress).await {
-                let _ = progress.send(Progress::Failed { connection, reason, cause }).await;
-            }
-        });
-    }
-
-    fn open_punch_stream(&mut self, connection: ConnectionId, reply: OpenReply) {
-        let request = OpenRequest { protocols: vec![punch::PROTOCOL], reply };
-        self.swarm.behaviour_mut().streams.open(connection, request);
-    }
-
-    /// The peer opened a DCUtR stream: answer it.
-    pub(super) fn on_punch_request(&mut self, connection: ConnectionId, peer: PeerId, mut stream: Stream) {
-        let now = self.now();
-        let busy = self.tasks.len() >= MAX_TASKS;
-        let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
-        // Each answer may end in dials, so nobody gets them at will.
-        if busy || punch.answered.is_some_and(|last| now.since(last) < ANSWER_INTERVAL) {
-            return;
-        }
-        punch.answered = Some(now);
-        let offer = self.punching.candidates.offer(self.punch_transports(&peer));
-        let progress = self.punching.progress.clone();
-        self.tasks.spawn(async move {
-            let end = match exchange::respond(&mut stream, &offer).await {
-                Ok(theirs) => Progress::Synchronized { connection, theirs },
-                Err(error) => Progress::Failed { connection, reason: None, cause: error.to_string() },
-            };
-            let _ = progress.send(end).await;
-            let _ = stream.close().await;
-        });
-    }
-
-    pub(super) fn on_punch_progress(&mut self, progress: Progress) {
-        match progress {
-            Progress::Offered { connection, theirs, rtt, opened } => {
-                let go_on = self.on_offer(connection, &theirs, Some(rtt));
-                if go_on {
-                    // QUIC's half of the punch: our NAT must be open before the peer hears SYNC.
-                    self.dial_as_listener(connection, Transport::Quic);
-                }
-                let _ = opened.send(go_on);
-            }
-            Progress::Dial { connection } => self.dial_as_listener(connection, Transport::Tcp),
-            Progress::Reverse { connection, over } => self.dial_plainly(connection, over, PortUse::New),
-            Progress::Synchronized { connection, theirs } => {
-                let now = self.now();
-                if let Some(punch) = self.punching.punches.get_mut(&connection) {
-                    punch.schedule.peer_punches(now);
-                }
-                if self.on_offer(connection, &theirs, None) {
-                    self.dial_plainly(connection, Transport::Tcp, PortUse::Reuse);
-                    self.dial_plainly(connection, Transport::Quic, PortUse::Reuse);
-                }
-            }
-            Progress::Failed { connection, reason, cause } => {
-                tracing::debug!(%cause, "punch exchange failed");
-                // A responder's failed exchange is the initiator's to repeat.
-                if self.punching.punches.get(&connection).is_some_and(|punch| punch.schedule.attempts() > 0) {
-                    self.fail_punch(connection, reason);
-                }
-            }
-        }
-    }
-
-    /// Takes the peer's candidates; whether there is anything to dial.
-    fn on_offer(&mut self, connection: ConnectionId, offered: &[Multiaddr], rtt: Option<Duration>) -> bool {
-        let now = self.now();
-        let Some(peer) = self.punching.punches.get(&connection).map(|punch| punch.peer) else { return false };
-        let transports = self.punch_transports(&peer);
-        let own = self.own_addresses();
-        let permitted = Permitted { transports, local: self.config.punch.allow_local_candidates, own: &own };
-        let theirs = candidates::dialable(offered, &peer, permitted);
-        let ours = self.punching.candidates.offer(transports);
-        let list = |addresses: &[Multiaddr], of: &PeerId| addresses.iter().filter_map(|a| convert::locator(a, of)).collect();
-        self.report(NetworkEvent::PunchDialing {
-            peer: convert::identity(&peer),
-            rtt,
-            ours: list(&ours, self.swarm.local_peer_id()),
-            theirs: list(&theirs, &peer),
-        });
-        let Some(punch) = self.punching.punches.get_mut(&connection) else { return false };
-        punch.schedule.dialing(now);
-        punch.theirs = theirs;
-        if punch.theirs.is_empty() && punch.schedule.attempts() > 0 {
-            self.fail_punch(connection, Some(RelayReason::NoPeerCandidate));
-            return false;
-        }
-        true
-    }
-
-    /// The addresses of our interfaces, as far as we listen on them.
-    fn own_addresses(&self) -> Vec<IpAddr> {
-        self.swarm.listeners().filter(|address| !convert::is_relayed(address)).filter_map(convert::ip).collect()
-    }
-
-    fn their_addresses(&self, connection: ConnectionId, over: Transport) -> Option<(PeerId, Vec<Multiaddr>)> {
-        let punch = self.punching.punches.get(&connection)?;
-        let addresses: Vec<_> =
-            punch.theirs.iter().filter(|address| convert::transport(address) == Some(over)).cloned().collect();
-        (!addresses.is_empty()).then_some((punch.peer, addresses))
-    }
-
-    /// TCP: simultaneous open from our listening port. QUIC: random packets from
-    /// our listening socket, until the peer comes in through the hole they make.
-    fn dial_as_listener(&mut self, connection: ConnectionId, over: Transport) {
-        let Some((peer, addresses)) = self.their_addresses(connection, over) else { return };
-        let per_dial = match over {
-            // Simultaneous open: all at once, the first that stands wins.
-            Transport::Tcp => vec![addresses],
-            // libp2p-quic waits per address, so each gets a dial.
-            Transport::Quic => addresses.into_iter().map(|address| vec![address]).collect(),
-        };
-        for addresses in per_dial {
-            let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).override_role();
-            // On libp2p-quic "new port" in the listener's role means: send random packets from the listening socket.
-            let opts = if over == Transport::Quic { opts.allocate_new_port() } else { opts };
-            self.dial(opts.build(), Purpose::Punch);
-        }
-    }
-
-    /// Dials as a dialer: what the responder does at SYNC, and the initiator
-    /// when nothing came of it. The latter takes a new TCP port, for the old one
-    /// is busy with the simultaneous open; QUIC's socket can do both.
-    fn dial_plainly(&mut self, connection: ConnectionId, over: Transport, port: PortUse) {
-        let Some((peer, addresses)) = self.their_addresses(connection, over) else { return };
-        let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
-        let opts = if port == PortUse::New && over == Transport::Tcp { opts.allocate_new_port() } else { opts };
-        self.dial(opts.build(), Purpose::Punch);
-    }
-
-    fn fail_punch(&mut self, connection: ConnectionId, reason: Option<RelayReason>) {
+    /// The attempt under way has failed. Without a `reason` what both sides offered
+    /// tells it.
+    pub(super) fn fail_punch(&mut self, connection: ConnectionId, reason: Option<RelayReason>) {
         let now = self.now();
         let Some(punch) = self.punching.punches.get_mut(&connection) else { return };
         if punch.circuit_gone {
@@ -356,7 +198,10 @@ impl Actor {
             return;
         }
         let next = punch.schedule.failed(now, random());
-        let reason = reason.unwrap_or_else(|| punch.schedule.reason());
+        let reason = reason.unwrap_or_else(|| match punch.limited && punch.dials == 0 {
+            true => RelayReason::PunchLimited,
+            false => punch.evidence.reason(punch.schedule.failures()),
+        });
         let mut retry_in = next.map(|next| next.since(now));
         if reason == RelayReason::PeerCannotPunch {
             punch.hopeless = true;
@@ -364,45 +209,8 @@ impl Actor {
             retry_in = None;
         }
         let attempts = punch.schedule.attempts();
-        let peer = convert::identity(&punch.peer);
+        let peer = convert::identity(&punch.party.peer);
         self.swarm.behaviour_mut().streams.set_relay_reason(connection, reason.clone());
         self.report(NetworkEvent::PunchFailed { peer, attempts, reason, retry_in });
     }
-}
-
-/// The initiator's side of one punch, up to the last dial.
-async fn initiate(
-    connection: ConnectionId,
-    opened: oneshot::Receiver<Result<OpenStream, OpenError>>,
-    offer: Vec<Multiaddr>,
-    progress: &mpsc::Sender<Progress>,
-) -> Result<(), (Option<RelayReason>, String)> {
-    let failed = |error: &dyn std::fmt::Display| (None, error.to_string());
-    let mut open = match opened.await {
-        Ok(Ok(open)) => open,
-        Ok(Err(error @ OpenError::Unsupported)) => return Err((Some(RelayReason::PeerCannotPunch), error.to_string())),
-        Ok(Err(error)) => return Err(failed(&error)),
-        Err(_) => return Err(failed(&"the connection closed")),
-    };
-    let (theirs, rtt) = exchange::offer(&mut open.stream, &offer).await.map_err(|error| match error {
-        ExchangeError::Unsupported => (Some(RelayReason::PeerCannotPunch), error.to_string()),
-        other => failed(&other),
-    })?;
-    let (ready, nat_opened) = oneshot::channel();
-    let _ = progress.send(Progress::Offered { connection, theirs, rtt, opened: ready }).await;
-    if nat_opened.await != Ok(true) {
-        return Ok(());
-    }
-    exchange::synchronize(&mut open.stream).await.map_err(|error| failed(&error))?;
-    let _ = open.stream.close().await;
-    drop(open);
-    sleep(rtt / 2).await;
-    let _ = progress.send(Progress::Dial { connection }).await;
-    let quic = (rtt * QUIC_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
-    let tcp = (rtt * TCP_REVERSAL_RTTS).max(MIN_REVERSAL_DELAY);
-    sleep(quic).await;
-    let _ = progress.send(Progress::Reverse { connection, over: Transport::Quic }).await;
-    sleep(tcp.saturating_sub(quic)).await;
-    let _ = progress.send(Progress::Reverse { connection, over: Transport::Tcp }).await;
-    Ok(())
 }

@@ -5,15 +5,12 @@
 //! follow. A punch over a transport needs an observation over that transport,
 //! so a relay that speaks both is connected over both.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
-use kaspath_domain::{DialError, Path, Timestamp, Transport, TransportSet};
+use futures::future::join_all;
+use kaspath_domain::{DialError, Path, Transport, TransportAddress, TransportSet};
 use libp2p::{
     Multiaddr, PeerId, identify,
-    multiaddr::Protocol,
     swarm::{
         ConnectionId,
         dial_opts::{DialOpts, PeerCondition},
@@ -21,71 +18,25 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{actor::Actor, connecting::Purpose};
+use super::{actor::Actor, connecting::Purpose, exchanging::Progress, relays::Waiter};
 use crate::{NetworkEvent, convert};
 
 /// After the first identify, so long is waited for the other transport's.
 const SECOND_LINK_GRACE: Duration = Duration::from_millis(1500);
-/// Relays known at once, beside the configured ones.
-const MAX_RELAYS: usize = 64;
-/// Addresses kept of one relay.
-const MAX_ADDRESSES: usize = 8;
-
-enum Waiter {
-    Dial(oneshot::Sender<Result<(), DialError>>),
-    Reservation,
-}
-
-#[derive(Default)]
-struct Relay {
-    addresses: Vec<Multiaddr>,
-    identified: HashSet<ConnectionId>,
-    /// Dials of links under way.
-    linking: HashMap<ConnectionId, TransportSet>,
-    /// Transports whose dial failed since the relay was last met.
-    failed: Vec<Transport>,
-    /// When waiting for the second link ends.
-    grace: Option<Timestamp>,
-    waiters: Vec<(TransportSet, Waiter)>,
-}
-
-pub(super) struct Relaying {
-    relays: HashMap<PeerId, Relay>,
-}
-
-impl Relaying {
-    pub(super) fn new(relays: Vec<(PeerId, Vec<Multiaddr>)>) -> Self {
-        let relays = relays.into_iter().map(|(peer, addresses)| (peer, Relay { addresses, ..Relay::default() })).collect();
-        Self { relays }
-    }
-
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.relays.values().filter(|relay| !relay.waiters.is_empty()).filter_map(|relay| relay.grace).min()
-    }
-}
 
 impl Actor {
     pub(super) fn meet_relay(
         &mut self,
         relay: PeerId,
-        addresses: Vec<Multiaddr>,
+        via: TransportAddress,
         transports: TransportSet,
         reply: oneshot::Sender<Result<(), DialError>>,
     ) {
-        let relays = &mut self.relaying.relays;
-        if !relays.contains_key(&relay) && relays.len() >= MAX_RELAYS {
-            let unused =
-                relays.iter().find(|(_, known)| known.waiters.is_empty() && known.identified.is_empty()).map(|(id, _)| *id);
-            match unused {
-                Some(unused) => drop(relays.remove(&unused)),
-                None => return drop(reply.send(Err(DialError::LimitReached { what: "relays", limit: MAX_RELAYS }))),
-            }
-        }
-        let known = relays.entry(relay).or_default();
-        for address in addresses {
-            if !known.addresses.contains(&address) && known.addresses.len() < MAX_ADDRESSES {
-                known.addresses.push(address);
-            }
+        let now = self.now();
+        let in_use = self.relays_with_circuits();
+        match self.relaying.use_at(relay, via, &in_use, now) {
+            Ok(forgotten) => forgotten.into_iter().for_each(|relay| self.give_back(relay)),
+            Err(error) => return drop(reply.send(Err(error))),
         }
         self.wait_for_relay(relay, transports, Waiter::Dial(reply));
     }
@@ -97,18 +48,84 @@ impl Actor {
 
     fn wait_for_relay(&mut self, relay: PeerId, transports: TransportSet, waiter: Waiter) {
         self.swarm.behaviour_mut().streams.hold(relay);
-        let linked = self.relay_links(relay).next().is_some();
-        let Some(known) = self.relaying.relays.get_mut(&relay) else { return };
-        // A relay that is connected but never identifies must not collect them.
-        known.waiters.retain(|(_, waiter)| !matches!(waiter, Waiter::Dial(reply) if reply.is_closed()));
-        known.waiters.push((transports, waiter));
-        known.failed.clear();
-        if !linked && known.linking.is_empty() {
-            let addresses = known.addresses.clone();
-            self.link(relay, addresses);
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
+        if let Err(reply) = known.wait(transports, waiter) {
+            let limit = known.waiters.len();
+            let _ = reply.send(Err(DialError::LimitReached { what: "dials that wait for one relay", limit }));
+            return;
         }
+        known.failed.clear();
+        self.link_unless_linked(relay);
         self.link_missing_transports(relay);
         self.serve_relay_waiters(relay);
+    }
+
+    /// The relays that circuits go through.
+    fn relays_with_circuits(&self) -> HashSet<PeerId> {
+        let streams = &self.swarm.behaviour().streams;
+        let relay_of = |connection| match streams.connection(connection)?.path() {
+            Path::Relayed { relay, .. } => Some(convert::peer_id(&relay)),
+            Path::Direct { .. } => None,
+        };
+        streams.all().filter_map(relay_of).collect()
+    }
+
+    /// What was held for a relay that is not known any more.
+    fn give_back(&mut self, relay: PeerId) {
+        tracing::debug!(%relay, "a relay that is not used is given back");
+        self.swarm.behaviour_mut().streams.release(relay);
+        self.punching.candidates.forget(&relay);
+    }
+
+    /// Dials a relay that is not connected, and resolves its names anew meanwhile.
+    fn link_unless_linked(&mut self, relay: PeerId) {
+        let is_linked = self.relay_links(relay).next().is_some();
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
+        if is_linked || known.resolving || !known.linking.is_empty() {
+            return;
+        }
+        let names = known.names();
+        if names.is_empty() {
+            let addresses = known.addresses();
+            return self.link(relay, addresses);
+        }
+        known.resolving = true;
+        let (resolver, progress) = (self.config.resolver.clone(), self.punching.progress.clone());
+        self.tasks.spawn(async move {
+            let lookups = names.into_iter().map(|name| async {
+                let result = resolver.resolve(&name).await;
+                (name, result)
+            });
+            let results = join_all(lookups).await;
+            let _ = progress.send(Progress::Resolved { relay, results }).await;
+        });
+    }
+
+    pub(super) fn on_relay_resolved(
+        &mut self,
+        relay: PeerId,
+        results: Vec<(TransportAddress, Result<Vec<Multiaddr>, DialError>)>,
+    ) {
+        let is_linked = self.relay_links(relay).next().is_some();
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
+        known.resolving = false;
+        let mut causes = Vec::new();
+        for (name, result) in results {
+            match result {
+                Ok(addresses) => known.resolved(&name, addresses),
+                Err(error) => causes.push(error.to_string()),
+            }
+        }
+        causes.dedup();
+        if is_linked || !known.linking.is_empty() {
+            return;
+        }
+        let addresses = known.addresses();
+        if addresses.is_empty() {
+            self.on_relay_unreachable(relay, &causes.join("; "));
+        } else {
+            self.link(relay, addresses);
+        }
     }
 
     fn relay_links(&self, relay: PeerId) -> impl Iterator<Item = (ConnectionId, Transport)> + '_ {
@@ -121,7 +138,7 @@ impl Actor {
     fn link(&mut self, relay: PeerId, addresses: Vec<Multiaddr>) {
         let transports: TransportSet = addresses.iter().filter_map(convert::transport).collect();
         let opts = DialOpts::peer_id(relay).condition(PeerCondition::Always).addresses(addresses).build();
-        if let Some(known) = self.relaying.relays.get_mut(&relay) {
+        if let Some(known) = self.relaying.get_mut(&relay) {
             known.linking.insert(opts.connection_id(), transports);
         }
         self.dial(opts, Purpose::RelayLink);
@@ -130,7 +147,7 @@ impl Actor {
     /// The same for every relay that is met.
     pub(super) fn link_all_relays(&mut self) {
         let met: Vec<PeerId> =
-            self.relaying.relays.iter().filter(|(_, relay)| !relay.identified.is_empty()).map(|(id, _)| *id).collect();
+            self.relaying.iter().filter(|(_, relay)| !relay.identified.is_empty()).map(|(id, _)| *id).collect();
         for relay in met {
             self.link_missing_transports(relay);
         }
@@ -140,19 +157,18 @@ impl Actor {
     /// the relay has told its addresses.
     fn link_missing_transports(&mut self, relay: PeerId) {
         let links: Vec<_> = self.relay_links(relay).collect();
-        let Some(known) = self.relaying.relays.get(&relay) else { return };
+        let Some(known) = self.relaying.get(&relay) else { return };
         if known.identified.is_empty() {
             return;
         }
+        let addresses = known.addresses();
         let missing: Vec<Multiaddr> = [Transport::Tcp, Transport::Quic]
             .into_iter()
             .filter(|transport| self.config.punch.transports.contains(*transport))
             .filter(|transport| !links.iter().any(|(_, linked)| linked == transport))
             .filter(|transport| !known.failed.contains(transport))
             .filter(|transport| !known.linking.values().any(|linking| linking.contains(*transport)))
-            .filter_map(|transport| {
-                known.addresses.iter().find(|address| convert::transport(address) == Some(transport)).cloned()
-            })
+            .filter_map(|transport| addresses.iter().find(|address| convert::transport(address) == Some(transport)).cloned())
             .collect();
         for address in missing {
             self.link(relay, vec![address]);
@@ -164,13 +180,13 @@ impl Actor {
             return;
         }
         let now = self.now();
-        let Some(known) = self.relaying.relays.get_mut(&peer) else { return };
+        let Some(known) = self.relaying.get_mut(&peer) else { return };
         let first = known.identified.is_empty();
         known.identified.insert(connection);
         if first {
             known.grace = Some(now + SECOND_LINK_GRACE);
         }
-        learn_addresses(&mut known.addresses, &info.listen_addrs);
+        known.learn(&info.listen_addrs);
         if self.punching.candidates.observe(peer, &info.observed_addr) {
             let local = *self.swarm.local_peer_id();
             if let Some(address) = convert::locator(&info.observed_addr, &local) {
@@ -184,32 +200,32 @@ impl Actor {
 
     pub(super) fn on_relay_link_failed(&mut self, relay: PeerId, connection: ConnectionId, cause: String) {
         let connected = self.relay_links(relay).next().is_some();
-        let Some(known) = self.relaying.relays.get_mut(&relay) else { return };
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
         if let Some(transports) = known.linking.remove(&connection) {
             known
                 .failed
                 .extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
         }
-        if connected || !known.linking.is_empty() {
+        if connected || known.resolving || !known.linking.is_empty() {
             return self.serve_relay_waiters(relay);
         }
-        let mut reserving = false;
+        self.on_relay_unreachable(relay, &cause);
+    }
+
+    /// There is no connection with the relay and none under way: all who wait are told.
+    fn on_relay_unreachable(&mut self, relay: PeerId, cause: &str) {
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
         for (_, waiter) in std::mem::take(&mut known.waiters) {
-            match waiter {
-                Waiter::Dial(reply) => {
-                    let error = DialError::RelayUnreachable { relay: convert::identity(&relay), cause: cause.clone() };
-                    let _ = reply.send(Err(error));
-                }
-                Waiter::Reservation => reserving = true,
+            if let Waiter::Dial(reply) = waiter {
+                let error = DialError::RelayUnreachable { relay: convert::identity(&relay), cause: cause.to_owned() };
+                let _ = reply.send(Err(error));
             }
         }
-        if reserving {
-            self.on_reservation_lost(relay, cause);
-        }
+        self.on_reservation_lost(relay, cause.to_owned());
     }
 
     pub(super) fn on_relay_linked(&mut self, relay: PeerId, connection: ConnectionId) {
-        if let Some(known) = self.relaying.relays.get_mut(&relay) {
+        if let Some(known) = self.relaying.get_mut(&relay) {
             known.linking.remove(&connection);
         }
     }
@@ -217,20 +233,32 @@ impl Actor {
     pub(super) fn on_relay_connection_closed(&mut self, peer: PeerId, connection: ConnectionId, cause: Option<String>) {
         self.forget_circuit(peer);
         let connected = self.relay_links(peer).next().is_some();
-        let Some(known) = self.relaying.relays.get_mut(&peer) else { return };
+        let Some(known) = self.relaying.get_mut(&peer) else { return };
         known.identified.remove(&connection);
         known.linking.remove(&connection);
-        if !connected {
-            known.grace = None;
-            self.on_reservation_lost(peer, cause.unwrap_or_else(|| "the relay closed the connection".to_owned()));
+        if connected {
+            return;
+        }
+        known.grace = None;
+        let cause = cause.unwrap_or_else(|| "the relay closed the connection".to_owned());
+        if known.resolving || !known.linking.is_empty() {
+            self.on_reservation_lost(peer, cause);
+        } else {
+            self.on_relay_unreachable(peer, &cause);
         }
     }
 
     pub(super) fn step_relays(&mut self) {
         let now = self.now();
+        if self.relaying.deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let in_use = self.relays_with_circuits();
+        for relay in self.relaying.expire(&in_use, now) {
+            self.give_back(relay);
+        }
         let due: Vec<PeerId> = self
             .relaying
-            .relays
             .iter()
             .filter(|(_, known)| !known.waiters.is_empty() && known.grace.is_some_and(|grace| grace <= now))
             .map(|(relay, _)| *relay)
@@ -243,15 +271,15 @@ impl Actor {
     fn serve_relay_waiters(&mut self, relay: PeerId) {
         let now = self.now();
         let links: Vec<_> = self.relay_links(relay).collect();
-        let Some(known) = self.relaying.relays.get_mut(&relay) else { return };
+        let Some(known) = self.relaying.get_mut(&relay) else { return };
         if known.identified.is_empty() {
             return;
         }
+        let addresses = known.addresses();
         let patient = known.grace.is_some_and(|grace| now < grace);
         let linked = |transport: Transport| links.iter().any(|(id, over)| *over == transport && known.identified.contains(id));
         let hopeless = |transport: Transport| {
-            known.failed.contains(&transport)
-                || !known.addresses.iter().any(|address| convert::transport(address) == Some(transport))
+            known.failed.contains(&transport) || !addresses.iter().any(|address| convert::transport(address) == Some(transport))
         };
         let met = |transports: TransportSet| {
             let missing = [Transport::Tcp, Transport::Quic]
@@ -276,21 +304,8 @@ impl Actor {
     /// An address of the relay over which we are connected, TCP before QUIC.
     pub(super) fn relay_link_address(&self, relay: PeerId) -> Option<Multiaddr> {
         let links: Vec<_> = self.relay_links(relay).collect();
-        let known = self.relaying.relays.get(&relay)?;
-        let linked = |address: &&Multiaddr| links.iter().any(|(_, over)| convert::transport(address) == Some(*over));
-        known.addresses.iter().filter(linked).min_by_key(|address| convert::transport(address)).cloned()
-    }
-}
-
-/// Takes from a relay's own addresses those on an IP that we know it by: so it
-/// can name its other transport, but cannot send us elsewhere.
-fn learn_addresses(known: &mut Vec<Multiaddr>, told: &[Multiaddr]) {
-    for address in told {
-        let bare: Multiaddr = address.iter().take_while(|part| !matches!(part, Protocol::P2p(_))).collect();
-        let same_host = convert::ip(&bare).is_some() && known.iter().any(|other| convert::ip(other) == convert::ip(&bare));
-        let usable = convert::transport_address(&bare).is_some() && !convert::is_relayed(address);
-        if same_host && usable && !known.contains(&bare) && known.len() < MAX_ADDRESSES {
-            known.push(bare);
-        }
+        let known = self.relaying.get(&relay)?;
+        let linked = |address: &Multiaddr| links.iter().any(|(_, over)| convert::transport(address) == Some(*over));
+        known.addresses().into_iter().filter(linked).min_by_key(convert::transport)
     }
 }

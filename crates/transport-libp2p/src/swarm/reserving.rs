@@ -1,6 +1,6 @@
 //! Carries the reservation machine's actions out.
 
-use libp2p::{PeerId, core::transport::ListenerId, multiaddr::Protocol};
+use libp2p::{PeerId, core::transport::ListenerId};
 use rand::random;
 
 use super::actor::Actor;
@@ -13,6 +13,7 @@ impl Actor {
             match action {
                 Action::Meet(relay) => self.meet_for_reservation(relay),
                 Action::Abandon { relay, cause, retry_in } => {
+                    self.relaying.abandon_reservation(relay);
                     self.remove_circuit_listeners(relay);
                     self.report_reservation(relay, ReservationState::Lost { cause, retry_in });
                 }
@@ -29,7 +30,7 @@ impl Actor {
         let Some(via) = self.relay_link_address(relay) else {
             return self.on_reservation_lost(relay, "the connection to it was lost".to_owned());
         };
-        let circuit = via.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
+        let circuit = convert::circuit(via, relay);
         match self.swarm.listen_on(circuit) {
             Ok(listener) => {
                 self.circuit_listeners.insert(listener, relay);
@@ -46,6 +47,7 @@ impl Actor {
     }
 
     pub(super) fn on_circuit_listener_closed(&mut self, listener: ListenerId, cause: String) {
+        self.reachable_through.remove(&listener);
         if let Some(relay) = self.circuit_listeners.remove(&listener) {
             self.on_reservation_lost(relay, cause);
         }
@@ -65,6 +67,7 @@ impl Actor {
             self.circuit_listeners.iter().filter(|(_, of)| **of == relay).map(|(listener, _)| *listener).collect();
         for listener in of_relay {
             self.circuit_listeners.remove(&listener);
+            self.reachable_through.remove(&listener);
             self.swarm.remove_listener(listener);
         }
     }

@@ -60,7 +60,7 @@ impl Default for Limits {
 
 /// An Initial that does not belong to a connection yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Knock {
+pub(super) struct Initial {
     pub(super) remote: SocketAddr,
     /// It bears the token of a Retry of ours.
     pub(super) validated: bool,
@@ -82,13 +82,13 @@ pub(super) struct Ticket(u64);
 /// What to do with an Initial.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Shake hands.
+    /// Start the handshake.
     Accept(Ticket),
-    /// Have the client prove its address first.
+    /// Make the client prove its address first.
     Retry,
-    /// Say that there is no room.
+    /// Tell the client that there is no room.
     Refuse,
-    /// Say nothing; the client will knock again.
+    /// Send nothing; the client repeats its Initial.
     Ignore,
 }
 
@@ -151,8 +151,8 @@ impl Gate {
 
     /// Judges an Initial. A ticket must be released once the handshake or the
     /// connection has ended.
-    pub(super) fn judge(&mut self, knock: Knock, now: Timestamp) -> Verdict {
-        let verdict = self.verdict(knock, now);
+    pub(super) fn judge(&mut self, initial: Initial, now: Timestamp) -> Verdict {
+        let verdict = self.verdict(initial, now);
         let counter = match &verdict {
             Verdict::Accept(_) => &mut self.counts.accepted,
             Verdict::Retry => &mut self.counts.retried,
@@ -163,25 +163,25 @@ impl Gate {
         verdict
     }
 
-    fn verdict(&mut self, knock: Knock, now: Timestamp) -> Verdict {
+    fn verdict(&mut self, initial: Initial, now: Timestamp) -> Verdict {
         if self.pending.len() + self.established >= self.limits.connections {
             return Verdict::Refuse;
         }
-        if let Some(expectation) = self.expected.get_mut(&key(knock.remote))
+        if let Some(expectation) = self.expected.get_mut(&key(initial.remote))
             && now < expectation.until
             && expectation.left > 0
         {
             expectation.left -= 1;
-            return self.accept(Kind::Expected, knock);
+            return self.accept(Kind::Expected, initial);
         }
-        let (kind, limit) = match knock.validated {
+        let (kind, limit) = match initial.validated {
             true => (Kind::Validated, self.limits.validated),
             false => (Kind::Unvalidated, self.limits.unvalidated),
         };
-        let ip = knock.remote.ip();
+        let ip = initial.remote.ip();
         if self.has_room(kind, limit, ip) && self.in_pace(kind, ip, now) {
-            self.accept(kind, knock)
-        } else if knock.validated {
+            self.accept(kind, initial)
+        } else if initial.validated {
             Verdict::Ignore
         } else {
             Verdict::Retry
@@ -208,10 +208,10 @@ impl Gate {
         own.take(now).is_ok() && self.validated.take(now).is_ok()
     }
 
-    fn accept(&mut self, kind: Kind, knock: Knock) -> Verdict {
+    fn accept(&mut self, kind: Kind, initial: Initial) -> Verdict {
         let id = self.next;
         self.next += 1;
-        self.pending.insert(id, (kind, knock.remote.ip()));
+        self.pending.insert(id, (kind, initial.remote.ip()));
         Verdict::Accept(Ticket(id))
     }
 

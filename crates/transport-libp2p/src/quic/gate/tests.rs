@@ -8,8 +8,8 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_epoch(Duration::from_secs(seconds))
 }
 
-fn knock(remote: &str, validated: bool) -> Knock {
-    Knock { remote: remote.parse().unwrap(), validated }
+fn initial(remote: &str, validated: bool) -> Initial {
+    Initial { remote: remote.parse().unwrap(), validated }
 }
 
 fn accept(verdict: Verdict) -> Ticket {
@@ -21,11 +21,11 @@ fn accept(verdict: Verdict) -> Ticket {
 fn a_retry_is_asked_for_only_when_unvalidated_handshakes_are_many() {
     let mut gate = Gate::new(LIMITS);
     let mut tickets: Vec<_> =
-        ["192.0.2.1:1", "198.51.100.1:1", "203.0.113.1:1"].map(|ip| accept(gate.judge(knock(ip, false), at(0)))).into();
-    let late = knock("233.252.0.1:1", false);
+        ["192.0.2.1:1", "198.51.100.1:1", "203.0.113.1:1"].map(|ip| accept(gate.judge(initial(ip, false), at(0)))).into();
+    let late = initial("233.252.0.1:1", false);
     assert_eq!(gate.judge(late, at(0)), Verdict::Retry);
     // The same client after its Retry.
-    let _validated = accept(gate.judge(Knock { validated: true, ..late }, at(0)));
+    let _validated = accept(gate.judge(Initial { validated: true, ..late }, at(0)));
     gate.release(tickets.remove(0));
     accept(gate.judge(late, at(0)));
 }
@@ -33,25 +33,25 @@ fn a_retry_is_asked_for_only_when_unvalidated_handshakes_are_many() {
 #[test]
 fn a_forged_address_takes_no_place_of_its_owner() {
     let mut gate = Gate::new(Limits { unvalidated: 100, per_ip: 2, ..LIMITS });
-    let _held: Vec<_> = (0..10).map(|_| gate.judge(knock("192.0.2.1:1", false), at(0))).collect();
-    accept(gate.judge(knock("192.0.2.1:1", true), at(0)));
+    let _held: Vec<_> = (0..10).map(|_| gate.judge(initial("192.0.2.1:1", false), at(0))).collect();
+    accept(gate.judge(initial("192.0.2.1:1", true), at(0)));
 }
 
 #[test]
 fn one_address_or_prefix_does_not_take_all_places() {
     let mut gate = Gate::new(LIMITS);
     let mut held =
-        vec![accept(gate.judge(knock("192.0.2.1:1", true), at(0))), accept(gate.judge(knock("192.0.2.1:2", true), at(0)))];
-    assert_eq!(gate.judge(knock("192.0.2.1:3", true), at(0)), Verdict::Ignore);
-    held.push(accept(gate.judge(knock("192.0.2.2:1", true), at(0))));
-    assert_eq!(gate.judge(knock("192.0.2.3:1", true), at(0)), Verdict::Ignore);
-    held.push(accept(gate.judge(knock("192.0.3.1:1", true), at(0))));
+        vec![accept(gate.judge(initial("192.0.2.1:1", true), at(0))), accept(gate.judge(initial("192.0.2.1:2", true), at(0)))];
+    assert_eq!(gate.judge(initial("192.0.2.1:3", true), at(0)), Verdict::Ignore);
+    held.push(accept(gate.judge(initial("192.0.2.2:1", true), at(0))));
+    assert_eq!(gate.judge(initial("192.0.2.3:1", true), at(0)), Verdict::Ignore);
+    held.push(accept(gate.judge(initial("192.0.3.1:1", true), at(0))));
     // All four are taken.
-    assert_eq!(gate.judge(knock("198.51.100.1:1", true), at(0)), Verdict::Ignore);
+    assert_eq!(gate.judge(initial("198.51.100.1:1", true), at(0)), Verdict::Ignore);
     // An address is the same written as IPv6, and a prefix of IPv6 is a /48.
     gate.release(held.remove(0));
     gate.release(held.remove(0));
-    held.push(accept(gate.judge(knock("[2001:db8:1:2::3]:1", true), at(0))));
+    held.push(accept(gate.judge(initial("[2001:db8:1:2::3]:1", true), at(0))));
     assert_eq!(prefix("2001:db8:1:ff::1".parse().unwrap()), prefix("2001:db8:1::".parse().unwrap()));
     assert_ne!(prefix("2001:db8:1::".parse().unwrap()), prefix("2001:db8:2::".parse().unwrap()));
     assert_eq!(prefix("::ffff:192.0.2.1".parse().unwrap()), prefix("192.0.2.9".parse().unwrap()));
@@ -60,11 +60,11 @@ fn one_address_or_prefix_does_not_take_all_places() {
 #[test]
 fn who_is_punched_passes_a_closed_gate_twice_and_not_for_ever() {
     let mut gate = Gate::new(Limits { unvalidated: 0, ..LIMITS });
-    let peer = knock("192.0.2.1:7", false);
+    let peer = initial("192.0.2.1:7", false);
     assert_eq!(gate.judge(peer, at(0)), Verdict::Retry);
     gate.expect(peer.remote, Duration::from_secs(5), at(0));
     // Another port of the address is another remote.
-    assert_eq!(gate.judge(knock("192.0.2.1:8", false), at(1)), Verdict::Retry);
+    assert_eq!(gate.judge(initial("192.0.2.1:8", false), at(1)), Verdict::Retry);
     let _first = accept(gate.judge(peer, at(1)));
     let _second = accept(gate.judge(peer, at(1)));
     assert_eq!(gate.judge(peer, at(1)), Verdict::Retry);
@@ -77,14 +77,14 @@ fn an_established_connection_holds_no_handshake_but_counts_in_all() {
     let mut gate = Gate::new(Limits { connections: 3, ..LIMITS });
     let tickets: Vec<_> = (1..4)
         .map(|port| {
-            let ticket = accept(gate.judge(Knock { remote: ([192, 0, 2, 1], port).into(), validated: true }, at(0)));
+            let ticket = accept(gate.judge(Initial { remote: ([192, 0, 2, 1], port).into(), validated: true }, at(0)));
             gate.establish(&ticket);
             ticket
         })
         .collect();
-    assert_eq!(gate.judge(knock("198.51.100.1:1", true), at(0)), Verdict::Refuse);
+    assert_eq!(gate.judge(initial("198.51.100.1:1", true), at(0)), Verdict::Refuse);
     tickets.into_iter().for_each(|ticket| gate.release(ticket));
-    accept(gate.judge(knock("198.51.100.1:1", true), at(0)));
+    accept(gate.judge(initial("198.51.100.1:1", true), at(0)));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn handshakes_that_fail_at_once_are_paced() {
         let mut accepted = 0;
         for millis in from..from + 1000 {
             let now = Timestamp::from_epoch(Duration::from_millis(millis));
-            if let Verdict::Accept(ticket) = gate.judge(Knock { remote: ([10, 0, prefix, 1], 1).into(), validated }, now) {
+            if let Verdict::Accept(ticket) = gate.judge(Initial { remote: ([10, 0, prefix, 1], 1).into(), validated }, now) {
                 gate.release(ticket);
                 accepted += 1;
             }
@@ -109,9 +109,25 @@ fn handshakes_that_fail_at_once_are_paced() {
     assert!((95..105).contains(&accepted(1, true, 1000)));
 }
 
+#[test]
+fn what_is_remembered_of_others_is_bounded() {
+    let mut gate = Gate::new(LIMITS);
+    for n in 0..5000u32 {
+        let ip = std::net::Ipv4Addr::from(0x0a00_0000 + (n << 8));
+        gate.expect((ip, 1).into(), Duration::from_secs(5), at(0));
+        if let Verdict::Accept(ticket) = gate.judge(Initial { remote: (ip, 2).into(), validated: true }, at(u64::from(n))) {
+            gate.release(ticket);
+        }
+    }
+    assert_eq!((gate.expected.len(), gate.prefixes.len()), (MAX_EXPECTED, MAX_PREFIXES));
+    // When these have expired, others are expected again.
+    gate.expect("192.0.2.1:1".parse().unwrap(), Duration::from_secs(5), at(6));
+    assert_eq!(gate.expected.len(), 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
-    Knock { ip: u8, net: u8, port: u16, validated: bool },
+    Initial { ip: u8, net: u8, port: u16, validated: bool },
     Expect { ip: u8, net: u8, port: u16 },
     Establish(usize),
     Release(usize),
@@ -121,7 +137,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..4u8, 0..4u8, 1..4u16, any::<bool>())
-            .prop_map(|(ip, net, port, validated)| Step::Knock { ip, net, port, validated }),
+            .prop_map(|(ip, net, port, validated)| Step::Initial { ip, net, port, validated }),
         1 => (0..4u8, 0..4u8, 1..4u16).prop_map(|(ip, net, port)| Step::Expect { ip, net, port }),
         1 => any::<usize>().prop_map(Step::Establish),
         2 => any::<usize>().prop_map(Step::Release),
@@ -138,9 +154,9 @@ proptest! {
             // Slow enough for the honest client's rate.
             now = now + Duration::from_millis(20);
             match step {
-                Step::Knock { ip, net, port, validated } => {
+                Step::Initial { ip, net, port, validated } => {
                     let remote = ([10, 0, net, ip], port).into();
-                    match gate.judge(Knock { remote, validated }, now) {
+                    match gate.judge(Initial { remote, validated }, now) {
                         Verdict::Accept(ticket) => tickets.push(ticket),
                         Verdict::Retry => prop_assert!(!validated),
                         Verdict::Ignore => prop_assert!(validated),
@@ -170,7 +186,7 @@ proptest! {
             // kept out by validated handshakes alone.
             let validated = gate.pending.values().filter(|(kind, _)| *kind == Kind::Validated).count();
             if validated < LIMITS.validated && tickets.len() < LIMITS.connections {
-                let honest = gate.judge(knock("198.51.100.1:1", true), now);
+                let honest = gate.judge(initial("198.51.100.1:1", true), now);
                 gate.release(accept(honest));
             }
         }

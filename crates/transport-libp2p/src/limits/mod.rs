@@ -1,0 +1,31 @@
+//! Limits before work: which connections may be, by address, prefix, relay and kind.
+//!
+//! libp2p's own limits know no address, so one host could take all places. Here each
+//! connection takes room of its own kind, and of its address and prefix, from the
+//! moment that it is accepted or dialled: [`Table`] decides without a clock and
+//! without I/O, [`Behaviour`] asks it and closes what it evicts.
+//!
+//! | file | job |
+//! |---|---|
+//! | `config` | how much room there is, and how many file descriptors that takes |
+//! | `origin` | the address, prefix or relay that a connection comes from |
+//! | `rates` | how fast an address may begin connections |
+//! | `table` | which connections take which room, and who gives way |
+//! | `refusal` | kinds of room, and why a connection is refused |
+//! | `behaviour` | joins the table to libp2p |
+//!
+//! libp2p cannot end an inbound connection that is not through its handshake, it can
+//! only refuse it when it is accepted. So a pending connection is never evicted, and
+//! what one address or prefix may have pending is a small part of the whole.
+
+mod behaviour;
+mod config;
+mod origin;
+mod rates;
+mod refusal;
+mod table;
+
+pub(crate) use behaviour::{Behaviour, Event};
+pub use config::{ConnectionLimits, LimitFloor};
+pub(crate) use refusal::Class;
+pub use refusal::RefusedConnections;

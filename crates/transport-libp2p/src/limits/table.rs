@@ -1,0 +1,387 @@
+use std::{collections::HashMap, time::Duration};
+
+use kaspath_domain::{Candidate, Eviction, Timestamp, TokenBucket};
+use libp2p::{PeerId, swarm::ConnectionId};
+
+use super::{
+    ConnectionLimits,
+    origin::Origin,
+    rates::Rates,
+    refusal::{Class, Refusal, Room},
+};
+
+/// A connection without data for so long, on which no reservation and no circuit
+/// depends, is silent. Kaspa's own pings are two minutes apart.
+const SILENT_AFTER: Duration = Duration::from_secs(180);
+/// Places that are freed at once, and the time until one more is: a choice looks at
+/// every connection.
+const EVICTIONS: u32 = 32;
+const EVICTION_EVERY: Duration = Duration::from_millis(50);
+
+/// What a connection shows of its use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Bytes of data streams, both ways.
+    pub(crate) bytes: u64,
+    /// A data stream lives on it.
+    pub(crate) busy: bool,
+    /// Its peer has a reservation or circuits at our relay.
+    pub(crate) served: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    In,
+    Out(Class),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pending,
+    Established(PeerId),
+    /// Told to close, which takes a while if the remote does not read.
+    Closing,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    way: Way,
+    origin: Origin,
+    stage: Stage,
+    since: Timestamp,
+    round_trip: Option<Duration>,
+    usage: Usage,
+    last_activity: Option<Timestamp>,
+}
+
+impl Entry {
+    fn new(way: Way, origin: Origin, stage: Stage, now: Timestamp) -> Self {
+        Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
+    }
+
+    /// Where it takes room: the narrow ones first, so that those who have too much are
+    /// told apart before all others are asked to give way.
+    fn rooms(&self) -> impl Iterator<Item = Room> + use<> {
+        let mut rooms = [None; 4];
+        let (first, second, third, fourth) = match (self.stage, self.way, self.origin) {
+            (Stage::Closing, _, _) => (Some(Room::Closing), None, None, None),
+            (Stage::Pending, Way::In, Origin::Direct { transport, host, network }) => (
+                Some(Room::PendingFromHost(transport, host)),
+                Some(Room::PendingFromNetwork(transport, network)),
+                Some(Room::Pending(transport)),
+                None,
+            ),
+            (Stage::Pending, Way::In, Origin::Circuit { relay }) => {
+                (Some(Room::PendingThrough(relay)), Some(Room::PendingCircuits), None, None)
+            }
+            (Stage::Pending, Way::Out(class), _) => (Some(Room::Dialling(class)), None, None, None),
+            (Stage::Established(peer), Way::In, Origin::Direct { host, network, .. }) => {
+                (Some(Room::WithPeer(peer)), Some(Room::FromHost(host)), Some(Room::FromNetwork(network)), Some(Room::Inbound))
+            }
+            (Stage::Established(peer), Way::In, Origin::Circuit { relay }) => {
+                (Some(Room::WithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None)
+            }
+            (Stage::Established(peer), Way::Out(class), _) => {
+                (Some(Room::WithPeer(peer)), Some(Room::Dialled(class)), None, None)
+            }
+        };
+        for (room, taken) in rooms.iter_mut().zip([first, second, third, fourth]) {
+            *room = taken;
+        }
+        rooms.into_iter().flatten()
+    }
+
+    fn takes(&self, room: Room) -> bool {
+        self.rooms().any(|taken| taken == room)
+    }
+
+    /// Those who most likely have one owner.
+    fn group(&self) -> Room {
+        match self.origin {
+            Origin::Direct { network, .. } => Room::FromNetwork(network),
+            Origin::Circuit { relay } => Room::Through(relay),
+        }
+    }
+
+    fn candidate(&self, id: ConnectionId) -> Candidate<ConnectionId, Room> {
+        Candidate {
+            id,
+            group: self.group(),
+            since: self.since,
+            round_trip: self.round_trip,
+            useful_bytes: self.usage.bytes,
+            last_activity: self.last_activity,
+            pinned: false,
+        }
+    }
+
+    fn observe(&mut self, usage: Usage, now: Timestamp) {
+        if usage.served || usage.bytes != self.usage.bytes {
+            self.last_activity = Some(now);
+        }
+        self.usage = usage;
+    }
+}
+
+fn limit(limits: &ConnectionLimits, room: Room) -> u32 {
+    match room {
+        Room::Pending(_) => limits.pending_inbound,
+        Room::PendingFromHost(..) => limits.pending_inbound_per_address,
+        Room::PendingFromNetwork(..) => limits.pending_inbound_per_prefix,
+        Room::PendingCircuits => limits.inbound_circuits.div_ceil(4),
+        Room::PendingThrough(_) => limits.inbound_circuits_per_relay.div_ceil(4),
+        Room::Inbound => limits.inbound,
+        Room::FromHost(_) => limits.inbound_per_address,
+        Room::FromNetwork(_) => limits.inbound_per_prefix,
+        Room::Circuits => limits.inbound_circuits,
+        Room::Through(_) => limits.inbound_circuits_per_relay,
+        Room::Dialling(Class::Peer) => limits.pending_outbound,
+        Room::Dialling(Class::Relay) => limits.pending_relays,
+        Room::Dialling(Class::Circuit) => limits.pending_outbound_circuits,
+        Room::Dialling(Class::Punch) => limits.pending_punches,
+        Room::Dialled(Class::Peer) => limits.outbound,
+        Room::Dialled(Class::Relay) => limits.relays,
+        Room::Dialled(Class::Circuit) => limits.outbound_circuits,
+        Room::Dialled(Class::Punch) => limits.punched,
+        Room::WithPeer(_) => limits.per_peer,
+        Room::Closing => limits.closing(),
+    }
+}
+
+/// Every connection with the room that it takes. No clock and no I/O.
+pub(crate) struct Table {
+    limits: ConnectionLimits,
+    entries: HashMap<ConnectionId, Entry>,
+    counts: HashMap<Room, u32>,
+    rates: Rates,
+    eviction: Eviction,
+    evictions: TokenBucket,
+    evicted: Vec<(ConnectionId, PeerId)>,
+}
+
+impl Table {
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        Self {
+            limits,
+            entries: HashMap::new(),
+            counts: HashMap::new(),
+            rates: Rates::new(),
+            eviction: Eviction { silent_after: SILENT_AFTER, ..Eviction::default() },
+            evictions: TokenBucket::new(EVICTIONS, EVICTION_EVERY),
+            evicted: Vec::new(),
+        }
+    }
+
+    /// Somebody connects: decided before any work on the handshake. `usage` says of
+    /// what use a connection is by now.
+    pub(crate) fn pending_inbound(
+        &mut self,
+        id: ConnectionId,
+        origin: Origin,
+        now: Timestamp,
+        usage: impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Result<(), Refusal> {
+        if let Origin::Direct { host, network, .. } = origin {
+            self.rates.begin(host, network, &self.limits, now)?;
+            // A handshake that must end in a refusal is not begun.
+            for room in [Room::FromHost(host), Room::FromNetwork(network)] {
+                if self.is_full(room) && self.silent(room, now, &usage).is_none() {
+                    return Err(self.refusal(room));
+                }
+            }
+        }
+        self.enter(id, Entry::new(Way::In, origin, Stage::Pending, now))
+    }
+
+    /// An inbound connection is through its handshake. Where places are taken that
+    /// others deserve less, they are freed: see [`Table::take_evicted`].
+    pub(crate) fn established_inbound(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        origin: Origin,
+        now: Timestamp,
+        usage: impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Result<(), Refusal> {
+        self.closed(id);
+        self.enter_with_room(id, Entry::new(Way::In, origin, Stage::Established(peer), now), now, &usage)
+    }
+
+    /// We are about to dial.
+    pub(crate) fn pending_outbound(&mut self, id: ConnectionId, class: Class, now: Timestamp) -> Result<(), Refusal> {
+        // Where it leads is known when it is established.
+        self.enter(id, Entry::new(Way::Out(class), Origin::Circuit { relay: None }, Stage::Pending, now))
+    }
+
+    /// A connection that we dialled is through its handshake.
+    pub(crate) fn established_outbound(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        origin: Origin,
+        now: Timestamp,
+        usage: impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Result<(), Refusal> {
+        let class = match self.closed(id) {
+            Some(Entry { way: Way::Out(class), .. }) => class,
+            _ => Class::Peer,
+        };
+        self.enter_with_room(id, Entry::new(Way::Out(class), origin, Stage::Established(peer), now), now, &usage)
+    }
+
+    /// A connection is gone, or did not come about.
+    fn closed(&mut self, id: ConnectionId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        for room in entry.rooms() {
+            if let Some(count) = self.counts.get_mut(&room) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&room);
+                }
+            }
+        }
+        Some(entry)
+    }
+
+    /// A connection is gone, or did not come about. One that is unknown is none.
+    pub(crate) fn remove(&mut self, id: ConnectionId) {
+        self.closed(id);
+    }
+
+    /// A ping was answered after that time.
+    pub(crate) fn round_trip(&mut self, id: ConnectionId, measured: Duration) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.round_trip = Some(entry.round_trip.map_or(measured, |least| least.min(measured)));
+        }
+    }
+
+    /// What a connection shows of its use now.
+    pub(crate) fn observe(&mut self, id: ConnectionId, usage: impl Fn(ConnectionId, PeerId) -> Usage, now: Timestamp) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Stage::Established(peer) = entry.stage
+        {
+            entry.observe(usage(id, peer), now);
+        }
+    }
+
+    /// The connections to close for others; told once.
+    pub(crate) fn take_evicted(&mut self) -> Vec<(ConnectionId, PeerId)> {
+        std::mem::take(&mut self.evicted)
+    }
+
+    fn is_full(&self, room: Room) -> bool {
+        self.counts.get(&room).copied().unwrap_or_default() >= limit(&self.limits, room)
+    }
+
+    fn refusal(&self, room: Room) -> Refusal {
+        Refusal::Full { room, limit: limit(&self.limits, room) }
+    }
+
+    fn full_room(&self, entry: &Entry) -> Option<Room> {
+        entry.rooms().find(|room| self.is_full(*room))
+    }
+
+    fn insert(&mut self, id: ConnectionId, entry: Entry) {
+        self.closed(id);
+        for room in entry.rooms() {
+            *self.counts.entry(room).or_default() += 1;
+        }
+        self.entries.insert(id, entry);
+    }
+
+    fn enter(&mut self, id: ConnectionId, entry: Entry) -> Result<(), Refusal> {
+        match self.full_room(&entry) {
+            Some(room) => Err(self.refusal(room)),
+            None => {
+                self.insert(id, entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn enter_with_room(
+        &mut self,
+        id: ConnectionId,
+        entry: Entry,
+        now: Timestamp,
+        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Result<(), Refusal> {
+        // Each time round one place becomes free, in each of the entry's few rooms once.
+        for _ in entry.rooms() {
+            let Some(room) = self.full_room(&entry) else { break };
+            if self.is_full(Room::Closing) {
+                return Err(self.refusal(Room::Closing));
+            }
+            let chosen = match room {
+                Room::FromHost(_) | Room::FromNetwork(_) | Room::Through(_) => self.silent(room, now, usage),
+                Room::Inbound | Room::Circuits | Room::Dialled(Class::Punch) => self.least_useful(room, &entry, now, usage),
+                _ => None,
+            };
+            match chosen {
+                Some(chosen) if self.evictions.take(now).is_ok() => self.evict(chosen),
+                _ => return Err(self.refusal(room)),
+            }
+        }
+        self.enter(id, entry)
+    }
+
+    /// The candidates of a room, with what is known of them now.
+    fn candidates(
+        &mut self,
+        room: Room,
+        now: Timestamp,
+        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Vec<Candidate<ConnectionId, Room>> {
+        let mut candidates = Vec::new();
+        for (id, entry) in &mut self.entries {
+            if let Stage::Established(peer) = entry.stage
+                && entry.takes(room)
+            {
+                entry.observe(usage(*id, peer), now);
+                candidates.push(entry.candidate(*id));
+            }
+        }
+        candidates
+    }
+
+    /// One of those in a room that is silent.
+    fn silent(&mut self, room: Room, now: Timestamp, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
+        let mut candidates = self.candidates(room, now, usage);
+        candidates.retain(|candidate| self.eviction.is_silent(candidate, now));
+        self.eviction.choose(&candidates, &room, now)
+    }
+
+    /// The one in a room that gives way for a newcomer. In its group those go first on
+    /// which no stream, no reservation and no circuit depends.
+    fn least_useful(
+        &mut self,
+        room: Room,
+        newcomer: &Entry,
+        now: Timestamp,
+        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
+    ) -> Option<ConnectionId> {
+        let candidates = self.candidates(room, now, usage);
+        let group = newcomer.group();
+        let chosen = self.eviction.choose(&candidates, &group, now)?;
+        let crowded = self.entries.get(&chosen)?.group();
+        let idle = |candidate: &Candidate<ConnectionId, Room>| {
+            self.entries.get(&candidate.id).is_some_and(|entry| !entry.usage.busy && !entry.usage.served)
+        };
+        let unused: Vec<_> = candidates.into_iter().filter(|candidate| candidate.group == crowded && idle(candidate)).collect();
+        Some(self.eviction.choose(&unused, &crowded, now).unwrap_or(chosen))
+    }
+
+    fn evict(&mut self, id: ConnectionId) {
+        if let Some(mut entry) = self.closed(id) {
+            if let Stage::Established(peer) = entry.stage {
+                self.evicted.push((id, peer));
+            }
+            entry.stage = Stage::Closing;
+            self.insert(id, entry);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "table/tests.rs"]
+mod tests;

@@ -1,0 +1,297 @@
+use kaspath_domain::{IpPrefix, Transport};
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+fn id(n: usize) -> ConnectionId {
+    ConnectionId::new_unchecked(n)
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_epoch(Duration::from_millis(millis))
+}
+
+fn from(text: &str, transport: Transport) -> Origin {
+    let address = text.parse().unwrap();
+    Origin::Direct { transport, host: IpPrefix::host(address), network: IpPrefix::network(address) }
+}
+
+fn tcp(text: &str) -> Origin {
+    from(text, Transport::Tcp)
+}
+
+fn unused(_: ConnectionId, _: PeerId) -> Usage {
+    Usage::default()
+}
+
+fn through(relay: PeerId) -> Origin {
+    Origin::Circuit { relay: Some(relay) }
+}
+
+fn room(result: Result<(), Refusal>) -> Room {
+    match result.unwrap_err() {
+        Refusal::Full { room, .. } => room,
+        other => panic!("{other}"),
+    }
+}
+
+/// Comes in and is through its handshake at once.
+fn come(table: &mut Table, n: usize, origin: Origin, now: Timestamp) -> Result<(), Refusal> {
+    table.pending_inbound(id(n), origin, now, unused)?;
+    table.established_inbound(id(n), PeerId::random(), origin, now, unused)
+}
+
+#[test]
+fn four_hosts_in_four_prefixes_at_two_hundred_a_second_leave_most_pending_places_free() {
+    for limits in [ConnectionLimits::default(), ConnectionLimits::of_relay()] {
+        let mut table = Table::new(limits.clone());
+        let hosts = ["198.18.0.1", "198.18.1.1", "198.18.2.1", "198.18.3.1"];
+        // Each says nothing and is given up after 10 s.
+        for n in 0..6_000 {
+            let now = at(n as u64 * 5);
+            if n >= 2_000 {
+                table.remove(id(n - 2_000));
+            }
+            let _ = table.pending_inbound(id(n), tcp(hosts[n % 4]), now, unused);
+            assert!(table.counts.get(&Room::Pending(Transport::Tcp)).is_none_or(|count| count * 4 <= limits.pending_inbound));
+            if n % 100 == 0 {
+                let honest = id(1_000_000 + n);
+                for transport in [Transport::Tcp, Transport::Quic] {
+                    table.pending_inbound(honest, from("203.0.113.7", transport), now, unused).unwrap();
+                    table.remove(honest);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn four_hosts_that_hold_their_connections_leave_most_established_places_free() {
+    for limits in [ConnectionLimits::default(), ConnectionLimits::of_relay()] {
+        let mut table = Table::new(limits.clone());
+        let hosts = ["198.18.0.1", "198.18.1.1", "198.18.2.1", "198.18.3.1"];
+        for n in 0..10_000 {
+            let _ = come(&mut table, n, tcp(hosts[n % 4]), at(n as u64 * 5));
+        }
+        assert!(table.counts[&Room::Inbound] * 4 <= limits.inbound);
+        assert!(table.take_evicted().is_empty());
+    }
+}
+
+#[test]
+fn an_address_of_ipv6_is_its_64_and_a_prefix_its_48() {
+    let mut table = Table::new(ConnectionLimits::default());
+    let host = |n: u32| tcp(&format!("2001:db8:1:1::{n:x}"));
+    for n in 0..16 {
+        table.pending_inbound(id(n), host(n as u32), at(0), unused).unwrap();
+    }
+    assert!(matches!(room(table.pending_inbound(id(16), host(16), at(0), unused)), Room::PendingFromHost(..)));
+    for n in 16..64 {
+        let origin = tcp(&format!("2001:db8:1:{:x}::1", 2 + n / 10));
+        table.pending_inbound(id(n), origin, at(0), unused).unwrap();
+    }
+    let another = tcp("2001:db8:1:ffff::1");
+    let refusal = table.pending_inbound(id(64), another, at(0), unused).unwrap_err();
+    assert_eq!(refusal.to_string(), "too many unfinished connections from 2001:db8:1::/48: 64 are allowed");
+}
+
+#[test]
+fn who_begins_connections_too_fast_is_slowed_down_alone() {
+    let mut table = Table::new(ConnectionLimits::default());
+    let mut begun = 0;
+    for n in 0..1000 {
+        // Each fails at once, so that no place stays taken.
+        begun += usize::from(table.pending_inbound(id(n), tcp("198.18.0.1"), at(0), unused).is_ok());
+        table.remove(id(n));
+    }
+    assert_eq!(begun, 64);
+    let refusal = table.pending_inbound(id(1), tcp("198.18.0.1"), at(0), unused).unwrap_err();
+    assert_eq!(refusal.to_string(), "too many new connections from 198.18.0.1 in a short time");
+    table.pending_inbound(id(1), tcp("198.18.0.2"), at(0), unused).unwrap();
+    table.pending_inbound(id(2), tcp("198.18.0.1"), at(125), unused).unwrap();
+}
+
+#[test]
+fn circuits_have_room_of_their_own_and_each_relay_its_share() {
+    let limits =
+        ConnectionLimits { inbound: 1, inbound_circuits: 8, inbound_circuits_per_relay: 4, ..ConnectionLimits::default() };
+    let mut table = Table::new(limits);
+    let (a, b) = (PeerId::random(), PeerId::random());
+    come(&mut table, 0, tcp("198.18.0.1"), at(0)).unwrap();
+    for n in 1..5 {
+        come(&mut table, n, through(a), at(0)).unwrap();
+    }
+    assert_eq!(room(come(&mut table, 5, through(a), at(0))), Room::Through(Some(a)));
+    table.remove(id(5));
+    come(&mut table, 6, through(b), at(0)).unwrap();
+}
+
+#[test]
+fn each_class_of_dials_has_room_of_its_own() {
+    let mut table = Table::new(ConnectionLimits::default());
+    let mut next = 0;
+    for class in [Class::Punch, Class::Peer, Class::Circuit, Class::Relay] {
+        let full = std::iter::repeat_with(|| {
+            next += 1;
+            table.pending_outbound(id(next), class, at(0))
+        });
+        let full = full.take(1000).find_map(Result::err).unwrap();
+        assert!(matches!(full, Refusal::Full { room: Room::Dialling(of), .. } if of == class));
+    }
+}
+
+#[test]
+fn a_silent_connection_gives_way_in_its_own_prefix_and_one_with_data_does_not() {
+    let limits = ConnectionLimits { inbound_per_address: 2, ..ConnectionLimits::default() };
+    let mut table = Table::new(limits);
+    come(&mut table, 0, tcp("198.18.0.1"), at(0)).unwrap();
+    come(&mut table, 1, tcp("198.18.0.1"), at(0)).unwrap();
+    // Early on nobody is silent.
+    assert!(matches!(room(come(&mut table, 2, tcp("198.18.0.1"), at(1000))), Room::FromHost(_)));
+    let later = at(SILENT_AFTER.as_millis() as u64);
+    let first_moves_data = |of: ConnectionId, _| Usage { bytes: u64::from(of == id(0)), ..Usage::default() };
+    table.pending_inbound(id(3), tcp("198.18.0.1"), later, first_moves_data).unwrap();
+    table.established_inbound(id(3), PeerId::random(), tcp("198.18.0.1"), later, first_moves_data).unwrap();
+    assert_eq!(table.take_evicted().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id(1)]);
+    // Until it is really closed its socket counts.
+    assert_eq!(table.counts[&Room::Closing], 1);
+    table.remove(id(1));
+    assert_eq!(table.counts.get(&Room::Closing), None);
+}
+
+#[test]
+fn of_a_crowded_prefix_those_go_first_on_which_nothing_depends() {
+    let limits = ConnectionLimits { inbound: 4, ..ConnectionLimits::default() };
+    let mut table = Table::new(limits);
+    for (n, ip) in ["198.18.1.1", "198.18.0.1", "198.18.0.2", "198.18.0.3"].into_iter().enumerate() {
+        come(&mut table, n, tcp(ip), at(n as u64)).unwrap();
+    }
+    let usage = |of: ConnectionId, _| Usage { busy: of == id(3), served: of == id(2), bytes: 0 };
+    table.pending_inbound(id(4), tcp("203.0.113.7"), at(10), usage).unwrap();
+    table.established_inbound(id(4), PeerId::random(), tcp("203.0.113.7"), at(10), usage).unwrap();
+    assert_eq!(table.take_evicted()[0].0, id(1));
+}
+
+#[test]
+fn remotes_that_do_not_let_themselves_be_closed_cannot_pile_up() {
+    let limits = ConnectionLimits { inbound: 16, inbound_per_prefix: 16, ..ConnectionLimits::default() };
+    let closing = limits.closing();
+    let mut table = Table::new(limits);
+    let mut let_in = 0;
+    for n in 0..200 {
+        let ip = format!("198.18.{n}.1");
+        let_in += u32::from(come(&mut table, n, tcp(&ip), at(n as u64 * 1000)).is_ok());
+        table.remove(id(1000 + n));
+    }
+    assert_eq!(let_in, 16 + closing);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Comes { n: usize, network: u8, host: u8, quic: bool },
+    ComesThrough { n: usize, relay: u8 },
+    Arrives { n: usize, peer: u8 },
+    Dials { n: usize, class: u8 },
+    Reaches { n: usize, peer: u8, network: u8 },
+    Goes { n: usize },
+    Waits { millis: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let n = || 0..60usize;
+    prop_oneof![
+        3 => (n(), 0..4u8, 1..4u8, any::<bool>()).prop_map(|(n, network, host, quic)| Step::Comes { n, network, host, quic }),
+        1 => (n(), 0..3u8).prop_map(|(n, relay)| Step::ComesThrough { n, relay }),
+        4 => (n(), 0..20u8).prop_map(|(n, peer)| Step::Arrives { n, peer }),
+        1 => (n(), 0..4u8).prop_map(|(n, class)| Step::Dials { n, class }),
+        1 => (n(), 0..20u8, 0..4u8).prop_map(|(n, peer, network)| Step::Reaches { n, peer, network }),
+        2 => n().prop_map(|n| Step::Goes { n }),
+        1 => (0..100_000u64).prop_map(|millis| Step::Waits { millis }),
+    ]
+}
+
+fn tight() -> ConnectionLimits {
+    ConnectionLimits {
+        inbound: 6,
+        inbound_per_address: 2,
+        inbound_per_prefix: 3,
+        pending_inbound: 5,
+        pending_inbound_per_address: 2,
+        pending_inbound_per_prefix: 3,
+        inbound_circuits: 4,
+        inbound_circuits_per_relay: 2,
+        outbound: 3,
+        pending_outbound: 2,
+        relays: 2,
+        pending_relays: 2,
+        outbound_circuits: 2,
+        pending_outbound_circuits: 2,
+        punched: 2,
+        pending_punches: 2,
+        per_peer: 2,
+        ..ConnectionLimits::default()
+    }
+}
+
+fn identity(n: u8) -> PeerId {
+    PeerId::from_bytes(&[0, 1, n]).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn no_room_is_ever_overfull_and_nothing_leaks(steps in vec(step(), 0..300)) {
+        let (mut table, mut now) = (Table::new(tight()), at(0));
+        let classes = [Class::Peer, Class::Relay, Class::Circuit, Class::Punch];
+        let busy = |of: ConnectionId, _: PeerId| Usage { busy: of < id(10), served: of < id(5), bytes: 0 };
+        let mut origins: HashMap<usize, Origin> = HashMap::new();
+        for step in steps {
+            match step {
+                Step::Comes { n, network, host, quic } if !table.entries.contains_key(&id(n)) => {
+                    let transport = if quic { Transport::Quic } else { Transport::Tcp };
+                    let origin = from(&format!("198.18.{network}.{host}"), transport);
+                    origins.insert(n, origin);
+                    let _ = table.pending_inbound(id(n), origin, now, busy);
+                }
+                Step::ComesThrough { n, relay } if !table.entries.contains_key(&id(n)) => {
+                    origins.insert(n, through(identity(relay)));
+                    let _ = table.pending_inbound(id(n), through(identity(relay)), now, busy);
+                }
+                Step::Dials { n, class } if !table.entries.contains_key(&id(n)) => {
+                    let _ = table.pending_outbound(id(n), classes[usize::from(class)], now);
+                }
+                Step::Arrives { n, peer } => {
+                    let waits = table.entries.get(&id(n)).is_some_and(|entry| entry.way == Way::In && entry.stage == Stage::Pending);
+                    if waits && table.established_inbound(id(n), identity(peer), origins[&n], now, busy).is_err() {
+                        table.remove(id(n));
+                    }
+                }
+                Step::Reaches { n, peer, network } => {
+                    let origin = tcp(&format!("198.18.{network}.9"));
+                    let waits = table.entries.get(&id(n)).is_some_and(|entry| entry.way != Way::In && entry.stage == Stage::Pending);
+                    if waits && table.established_outbound(id(n), identity(peer), origin, now, busy).is_err() {
+                        table.remove(id(n));
+                    }
+                }
+                Step::Goes { n } => table.remove(id(n)),
+                Step::Waits { millis } => now = now + Duration::from_millis(millis),
+                Step::Comes { .. } | Step::ComesThrough { .. } | Step::Dials { .. } => {}
+            }
+            for (evicted, _) in table.take_evicted() {
+                prop_assert_eq!(table.entries[&evicted].stage, Stage::Closing);
+                prop_assert!(table.entries[&evicted].way != Way::Out(Class::Relay));
+            }
+            let mut counted: HashMap<Room, u32> = HashMap::new();
+            for room in table.entries.values().flat_map(Entry::rooms) {
+                *counted.entry(room).or_default() += 1;
+            }
+            for (room, count) in &counted {
+                prop_assert!(*count <= limit(&table.limits, *room), "{}: {}", room, count);
+            }
+            prop_assert_eq!(&counted, &table.counts);
+        }
+        for n in 0..60 {
+            table.remove(id(n));
+        }
+        prop_assert!(table.entries.is_empty() && table.counts.is_empty());
+    }
+}

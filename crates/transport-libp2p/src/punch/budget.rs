@@ -1,0 +1,267 @@
+//! What punches may use, as a pure state machine: time is a parameter.
+//!
+//! A punch sends packets to addresses that a peer names and that have not
+//! answered yet. So it is bounded in two ways.
+//!
+//! *Places* bound what is under way at once: exchanges, and dials in a pool of
+//! their own that is smaller than the pool of all pending dials. However many
+//! circuits and candidates a peer has, relays and remotes can be dialled.
+//!
+//! *Bytes* bound what unanswered addresses are sent over time: per IP address and
+//! per prefix whoever asks, per peer, per relay that the peers come through, and
+//! for all peers that called us. An exchange moves some 200 bytes and one QUIC
+//! Initial is 1,200 (RFC 9000, section 14.1), so "no more than the peer has sent"
+//! would forbid every punch over QUIC. Instead each has a fixed allowance that
+//! lets one pair fail five times in a row at once, and then once in about 50 s.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use kaspath_domain::{PeerIdentity, Timestamp, TokenBucket, Transport, make_room};
+use libp2p::PeerId;
+
+/// Punches of one peer, begun by either side: four at once, since there may be
+/// several circuits with it, then one every other second.
+const PUNCHES: Rate = Rate { burst: 4, every: Duration::from_secs(2) };
+/// Exchanges under way at once: of one peer, through one relay, with peers that
+/// called us, and in all.
+const EXCHANGES: Places = Places { per_peer: 4, per_relay: 64, called_us: 96, all: 128 };
+/// Dials under way at once. One attempt of one side takes about four.
+const DIALS: Places = Places { per_peer: 8, per_relay: 24, called_us: 24, all: 32 };
+
+/// Bytes of one IP address (a /64 of IPv6), whoever names it.
+const PER_HOST: Rate = Rate::bytes(64 * 1024, 256);
+/// Bytes of one prefix, a /24 or /48.
+const PER_PREFIX: Rate = Rate::bytes(192 * 1024, 1024);
+/// Bytes of one peer, which may have an address of IPv4 and one of IPv6.
+const PER_PEER: Rate = Rate::bytes(96 * 1024, 512);
+/// Bytes of all peers of one relay.
+const PER_RELAY: Rate = Rate::bytes(384 * 1024, 3 * 1024);
+/// Bytes of all peers that called us; peers that we called are not among them.
+const CALLED_US: Rate = Rate::bytes(512 * 1024, 4 * 1024);
+
+/// Peers, hosts, prefixes and relays remembered, each. A table that is full forgets
+/// the one asked for longest ago, whose bucket is the fullest.
+const MAX_REMEMBERED: usize = 4096;
+
+/// What one dial may send to one address that does not answer, headers included.
+/// TCP: five SYNs within the connection timeout of 10 s.
+const TCP_DIAL: u32 = 5 * 60;
+/// QUIC: five Initials, of 1,200 bytes each, within the handshake timeout of 5 s.
+const QUIC_DIAL: u32 = 5 * 1248;
+/// The random packets that open our NAT for QUIC: one of 64 bytes every 105 ms on
+/// the average, for 5 s.
+const QUIC_OPENING: u32 = 48 * 112;
+
+struct Rate {
+    burst: u32,
+    every: Duration,
+}
+
+impl Rate {
+    const fn bytes(burst: u32, per_second: u64) -> Self {
+        Self { burst, every: Duration::from_nanos(1_000_000_000 / per_second) }
+    }
+
+    fn bucket(&self) -> TokenBucket {
+        TokenBucket::new(self.burst, self.every)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Places {
+    per_peer: usize,
+    per_relay: usize,
+    called_us: usize,
+    all: usize,
+}
+
+impl Places {
+    /// At most half of `pending`, the places for all dials.
+    fn within(self, pending: usize) -> Self {
+        let all = self.all.min(pending / 2).max(1);
+        let most = (all * 3 / 4).max(1);
+        Self { per_peer: self.per_peer.min(most), per_relay: self.per_relay.min(most), called_us: self.called_us.min(most), all }
+    }
+}
+
+/// Whom a punch is with.
+#[derive(Clone, Debug)]
+pub(crate) struct Party {
+    pub(crate) peer: PeerId,
+    /// The relay that the circuit goes through.
+    pub(crate) relay: Option<PeerIdentity>,
+    /// The peer dialled the circuit, which a stranger may do at will.
+    pub(crate) called_us: bool,
+}
+
+/// What a dial sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A handshake over that transport.
+    Handshake(Transport),
+    /// Random packets from QUIC's listening socket.
+    Opening,
+}
+
+impl Kind {
+    fn cost(self) -> u32 {
+        match self {
+            Kind::Handshake(Transport::Tcp) => TCP_DIAL,
+            Kind::Handshake(Transport::Quic) => QUIC_DIAL,
+            Kind::Opening => QUIC_OPENING,
+        }
+    }
+}
+
+/// A place in use; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Lease(#[expect(dead_code, reason = "only whether it lives counts")] Arc<()>);
+
+struct Held {
+    lease: Weak<()>,
+    party: Party,
+}
+
+struct Pool {
+    places: Places,
+    held: Vec<Held>,
+}
+
+impl Pool {
+    fn new(places: Places) -> Self {
+        Self { places, held: Vec::new() }
+    }
+
+    fn take(&mut self, party: &Party) -> Option<Lease> {
+        self.held.retain(|held| held.lease.strong_count() > 0);
+        let count = |of: &dyn Fn(&Party) -> bool| self.held.iter().filter(|held| of(&held.party)).count();
+        let Places { per_peer, per_relay, called_us, all } = self.places;
+        let is_full = self.held.len() >= all
+            || count(&|other| other.peer == party.peer) >= per_peer
+            || count(&|other| other.relay == party.relay) >= per_relay
+            || (party.called_us && count(&|other| other.called_us) >= called_us);
+        if is_full {
+            return None;
+        }
+        let lease = Arc::new(());
+        self.held.push(Held { lease: Arc::downgrade(&lease), party: party.clone() });
+        Some(Lease(lease))
+    }
+}
+
+/// Buckets by key, a full one for a key that is new.
+struct Buckets<K> {
+    rate: Rate,
+    by_key: HashMap<K, TokenBucket>,
+}
+
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    fn new(rate: Rate) -> Self {
+        Self { rate, by_key: HashMap::new() }
+    }
+
+    fn has(&self, key: &K, count: u32, now: Timestamp) -> bool {
+        self.by_key.get(key).is_none_or(|bucket| bucket.has(count, now))
+    }
+
+    fn take(&mut self, key: &K, count: u32, now: Timestamp) -> bool {
+        make_room(&mut self.by_key, key, MAX_REMEMBERED, TokenBucket::last_asked);
+        let bucket = self.by_key.entry(key.clone()).or_insert_with(|| self.rate.bucket());
+        bucket.take_many(count, now).is_ok()
+    }
+}
+
+/// All that punches use.
+pub(crate) struct Budget {
+    exchanges: Pool,
+    dials: Pool,
+    punches: Buckets<PeerId>,
+    hosts: Buckets<IpAddr>,
+    prefixes: Buckets<IpAddr>,
+    peers: Buckets<PeerId>,
+    relays: Buckets<Option<PeerIdentity>>,
+    called_us: TokenBucket,
+}
+
+impl Budget {
+    /// `pending` are the places for outbound dials of every kind.
+    pub(crate) fn new(pending: usize) -> Self {
+        Self {
+            exchanges: Pool::new(EXCHANGES),
+            dials: Pool::new(DIALS.within(pending)),
+            punches: Buckets::new(PUNCHES),
+            hosts: Buckets::new(PER_HOST),
+            prefixes: Buckets::new(PER_PREFIX),
+            peers: Buckets::new(PER_PEER),
+            relays: Buckets::new(PER_RELAY),
+            called_us: CALLED_US.bucket(),
+        }
+    }
+
+    /// A place for one exchange of candidates, begun by either side.
+    pub(crate) fn exchange(&mut self, party: &Party, now: Timestamp) -> Option<Lease> {
+        let lease = self.exchanges.take(party)?;
+        self.punches.take(&party.peer, 1, now).then_some(lease)
+    }
+
+    /// A place for one dial, and those of the addresses that it may go to. Without
+    /// any the place is not taken.
+    pub(crate) fn dial<A>(
+        &mut self,
+        party: &Party,
+        kind: Kind,
+        addresses: Vec<A>,
+        ip: impl Fn(&A) -> Option<IpAddr>,
+        now: Timestamp,
+    ) -> Option<(Lease, Vec<A>)> {
+        let lease = self.dials.take(party)?;
+        let allowed: Vec<A> =
+            addresses.into_iter().filter(|address| ip(address).is_some_and(|ip| self.pay(party, kind, ip, now))).collect();
+        (!allowed.is_empty()).then_some((lease, allowed))
+    }
+
+    /// The address answered: what it is sent is no longer unasked for.
+    pub(crate) fn answered(&mut self, ip: IpAddr) {
+        self.hosts.by_key.remove(&host(ip));
+    }
+
+    fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Timestamp) -> bool {
+        let (cost, host, prefix) = (kind.cost(), host(ip), prefix(ip));
+        let affordable = self.hosts.has(&host, cost, now)
+            && self.prefixes.has(&prefix, cost, now)
+            && self.peers.has(&party.peer, cost, now)
+            && self.relays.has(&party.relay, cost, now)
+            && (!party.called_us || self.called_us.has(cost, now));
+        affordable
+            && self.hosts.take(&host, cost, now)
+            && self.prefixes.take(&prefix, cost, now)
+            && self.peers.take(&party.peer, cost, now)
+            && self.relays.take(&party.relay, cost, now)
+            && (!party.called_us || self.called_us.take_many(cost, now).is_ok())
+    }
+}
+
+/// An IPv6 host has its whole /64.
+fn host(ip: IpAddr) -> IpAddr {
+    masked(ip, 32, 64)
+}
+
+fn prefix(ip: IpAddr) -> IpAddr {
+    masked(ip, 24, 48)
+}
+
+fn masked(ip: IpAddr, v4: u32, v6: u32) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4))).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6))).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
