@@ -89,11 +89,6 @@ impl Command {
         }
     }
 
-    /// Whether it connects to others.
-    pub(crate) fn has_network(&self) -> bool {
-        matches!(self, Command::Relay(_) | Command::Server(_) | Command::Client(_) | Command::Gateway(_) | Command::Run(_))
-    }
-
     /// How it prints; `None` for commands without events.
     pub(crate) fn output(&self) -> Option<&OutputArgs> {
         match self {

@@ -89,12 +89,10 @@ fn with_settings(mut settings: Settings, command: Command) -> u8 {
         return end(peers::run(&settings.peer_book(), &args.what, redacted), redacted);
     }
     output::start_logs(&settings.output);
-    if command.has_network() {
-        match descriptors::provide(&mut settings) {
-            Ok(None) => {}
-            Ok(Some(lowered)) => output::Printer::new(settings.output.clone()).warning(&lowered),
-            Err(error) => return wrong_settings(&error, redacted),
-        }
+    match descriptors::provide(&mut settings) {
+        Ok(None) => {}
+        Ok(Some(lowered)) => output::Printer::new(settings.output.clone()).warning(&lowered),
+        Err(error) => return wrong_settings(&error, redacted),
     }
     // Held to the end.
     let _lock = match IdentityLock::take(settings.identity()) {

@@ -18,7 +18,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
-    printer.started("relay", &network);
+    printer.started("relay", &network, &settings.network_config);
     if let Some(warning) = lacks_address(network.listening(), &network.announced()) {
         printer.warning(&warning);
     }

@@ -46,7 +46,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     peers::remember_remotes(book.as_ref(), &node.remotes);
     let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
-    printer.started("gateway", &network);
+    printer.started("gateway", &network, &settings.network_config);
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 

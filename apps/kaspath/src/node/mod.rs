@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
-    printer.started("node", &network);
+    printer.started("node", &network, &settings.network_config);
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();

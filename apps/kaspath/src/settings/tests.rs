@@ -223,7 +223,8 @@ fn common_flags_may_follow_a_subcommand_and_stand_nowhere_in_vain() {
 fn connections_are_limited_by_the_file_over_the_defaults_of_the_role() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kaspath.toml");
-    std::fs::write(&path, "[connections]\ninbound = 100\nburst-per-address = 7\n[inbound]\nper-address = 30\n").unwrap();
+    std::fs::write(&path, "[connections]\ninbound = 100\nburst-per-address = 7\n[inbound]\ntotal = 30\nper-address = 30\n")
+        .unwrap();
     let limits = |role: &str| settings(&[role, "-c", path.to_str().unwrap()], &[]).unwrap().network_config.limits;
     assert_eq!((limits("relay").inbound, limits("relay").inbound_per_address, limits("relay").burst_per_address), (100, 64, 7));
     assert_eq!((limits("gateway").inbound, limits("gateway").inbound_per_address), (100, 120));
@@ -250,7 +251,7 @@ fn the_examples_limits_of_connections_are_the_defaults() {
         ]
     };
     for ((key, node), (_, relay)) in expected(&node).into_iter().zip(expected(&relay)) {
-        let line = section.lines().find_map(|line| line.strip_prefix(&format!("# {key} = "))).unwrap();
+        let line = section.lines().find_map(|line| line.strip_prefix(&format!("#{key} = "))).unwrap();
         let numbers: Vec<u32> = line.split('#').map(|number| number.trim().parse().unwrap()).collect();
         assert_eq!(numbers, [node, relay], "{key}");
     }
