@@ -49,7 +49,6 @@ fn of_others() -> io::Result<String> {
     Ok(altered)
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     let (sender, mut events) = mpsc::unbounded_channel();
