@@ -288,5 +288,6 @@ enum DialFailure {
 }
 
 // Other systems have no list of sockets to try this with.
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests;
