@@ -16,6 +16,14 @@ const MAX_UNJUDGED: usize = 256;
 const UNJUDGED_BYTES: u64 = 16 << 10;
 const UNJUDGED_BYTES_TOTAL: u64 = 1 << 20;
 
+/// Bytes that may arrive on all streams of a connection before any is read.
+const FIRST_WINDOW: u32 = 1 << 20;
+/// The same once so much was read that the streams are really used. Anybody can make us
+/// keep the first window; this one only who sends what somebody here wants.
+pub(super) const CONNECTION_WINDOW: u32 = 15_000_000;
+/// Bytes read from a connection before it gets the larger window.
+pub(super) const USED_AFTER: u64 = 512 << 10;
+
 /// Settings of the transport.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -29,8 +37,6 @@ pub(crate) struct Config {
     pub(crate) streams: u32,
     /// Bytes of one stream that may arrive before they are read.
     pub(crate) stream_window: u32,
-    /// The same for all streams of a connection together.
-    pub(crate) connection_window: u32,
     /// The round trip assumed before one is measured. A first packet that is lost is
     /// sent again after three of these.
     pub(crate) initial_rtt: Duration,
@@ -48,7 +54,6 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(40),
             streams: 32,
             stream_window: 10_000_000,
-            connection_window: 15_000_000,
             // A punch often loses its first packet: 300 ms later is soon enough, and
             // no packet is repeated needlessly on paths up to 300 ms.
             initial_rtt: Duration::from_millis(100),
@@ -109,7 +114,7 @@ impl Config {
             .allow_spin(false)
             .initial_rtt(self.initial_rtt)
             .stream_receive_window(self.stream_window.into())
-            .receive_window(self.connection_window.into());
+            .receive_window(FIRST_WINDOW.into());
         Ok(transport)
     }
 }

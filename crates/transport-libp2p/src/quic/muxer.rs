@@ -3,6 +3,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -10,7 +14,11 @@ use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
-use super::{error::Error, guard::Permit};
+use super::{
+    config::{CONNECTION_WINDOW, USED_AFTER},
+    error::Error,
+    guard::Permit,
+};
 
 type Opened = Result<(SendStream, RecvStream), ConnectionError>;
 
@@ -21,13 +29,34 @@ pub(crate) struct Connection {
     accepting: Option<BoxFuture<'static, Opened>>,
     opening: Option<BoxFuture<'static, Opened>>,
     closing: Option<BoxFuture<'static, ConnectionError>>,
+    unused: Arc<Unused>,
     /// An inbound one's place at the gate.
     _permit: Option<Permit>,
 }
 
+/// A connection of which little was read so far.
+struct Unused {
+    connection: quinn::Connection,
+    read: AtomicU64,
+}
+
+impl Unused {
+    /// Counts bytes that were read; whether the connection is in use by now, and has
+    /// its whole window.
+    fn read(&self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before < USED_AFTER && before + bytes >= USED_AFTER {
+            self.connection.set_receive_window(CONNECTION_WINDOW.into());
+        }
+        before + bytes >= USED_AFTER
+    }
+}
+
 impl Connection {
     pub(super) fn new(connection: quinn::Connection, permit: Option<Permit>) -> Self {
-        Self { connection, accepting: None, opening: None, closing: None, _permit: permit }
+        let unused = Arc::new(Unused { connection: connection.clone(), read: AtomicU64::new(0) });
+        Self { connection, accepting: None, opening: None, closing: None, unused, _permit: permit }
     }
 }
 
@@ -50,14 +79,14 @@ impl StreamMuxer for Connection {
         let connection = self.connection.clone();
         let start = || async move { connection.accept_bi().await }.boxed();
         let opened = ready!(poll_in(&mut self.accepting, cx, start));
-        Poll::Ready(opened.map(Stream::new).map_err(Error::from))
+        Poll::Ready(opened.map(|both| Stream::new(both, &self.unused)).map_err(Error::from))
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, Error>> {
         let connection = self.connection.clone();
         let start = || async move { connection.open_bi().await }.boxed();
         let opened = ready!(poll_in(&mut self.opening, cx, start));
-        Poll::Ready(opened.map(Stream::new).map_err(Error::from))
+        Poll::Ready(opened.map(|both| Stream::new(both, &self.unused)).map_err(Error::from))
     }
 
     /// Sends CONNECTION_CLOSE at the first call.
@@ -84,19 +113,25 @@ impl StreamMuxer for Connection {
 pub(crate) struct Stream {
     send: SendStream,
     recv: RecvStream,
+    /// The connection, as long as it has its first window.
+    unused: Option<Arc<Unused>>,
     /// Our direction has ended.
     finished: bool,
 }
 
 impl Stream {
-    fn new((send, recv): (SendStream, RecvStream)) -> Self {
-        Self { send, recv, finished: false }
+    fn new((send, recv): (SendStream, RecvStream), unused: &Arc<Unused>) -> Self {
+        Self { send, recv, unused: Some(unused.clone()), finished: false }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.recv.poll_read(cx, buffer).map_err(io::Error::from)
+        let read = ready!(self.recv.poll_read(cx, buffer))?;
+        if self.unused.as_ref().is_some_and(|unused| unused.read(read)) {
+            self.unused = None;
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
