@@ -109,6 +109,7 @@ fn with_settings(mut settings: Settings, command: Command) -> u8 {
 fn run_program(settings: Settings, command: Arc<Command>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
+        signals::watch().context("cannot watch for signals")?;
         match command.as_ref() {
             Command::Relay(_) => relay::run(settings, command.clone()).await,
             Command::Server(_) | Command::Client(_) => node::run(settings, command.clone()).await,
