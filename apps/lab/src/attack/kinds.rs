@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     bomb,
+    circuits::{reserve, take_circuits},
     client::{Connection, address},
     wire,
 };
@@ -136,7 +137,7 @@ async fn connect(n: u64, victim: &Victim) -> Result<Connection> {
     Connection::open(&Keypair::generate_ed25519(), address(victim.ip, is_odd(n))).await
 }
 
-async fn speak(connection: &Connection, protocol: &str) -> Result<SubstreamBox> {
+pub(super) async fn speak(connection: &Connection, protocol: &str) -> Result<SubstreamBox> {
     let mut stream = connection.stream().await?;
     wire::propose(&mut stream, protocol).await?;
     Ok(stream)
@@ -153,28 +154,6 @@ async fn hold(mut stream: TcpStream) -> Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
-}
-
-async fn reserve(key: &Keypair, relay: &Victim, over_quic: bool) -> Result<Connection> {
-    let connection = Connection::open(key, address(relay.ip, over_quic)).await?;
-    let mut stream = speak(&connection, wire::HOP).await?;
-    wire::ask(&mut stream, &wire::reserve()).await?;
-    Ok(connection)
-}
-
-/// Accepts every circuit and keeps it.
-async fn take_circuits(mut connection: Connection) {
-    while let Ok(mut stream) = connection.accept().await {
-        tokio::spawn(async move {
-            wire::agree(&mut stream, wire::STOP).await?;
-            wire::read_message(&mut stream).await?;
-            stream.write_all(&wire::accept_circuit()).await?;
-            stream.flush().await?;
-            let mut buffer = [0; 1024];
-            while stream.read(&mut buffer).await? > 0 {}
-            anyhow::Ok(())
-        });
-    }
 }
 
 async fn handshake(n: u64, victim: &Victim) -> Result<()> {
