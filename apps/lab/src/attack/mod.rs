@@ -2,6 +2,7 @@
 //! the lab and reaches nothing else.
 
 mod bomb;
+mod circuits;
 mod client;
 mod initials;
 mod kinds;

@@ -87,7 +87,8 @@ pub(super) fn judge(round: &Round) -> Verdict {
     let good = round.meanwhile.iter().filter(|operation| operation.is_good()).count();
     let share = good as f64 / total.max(1) as f64;
     if total < OPERATIONS {
-        faults.push(format!("honest peers did {total} things only, {OPERATIONS} prove something"));
+        let worst = first_error(&round.meanwhile);
+        faults.push(format!("honest peers did {total} things only, {OPERATIONS} prove something; {worst}"));
     } else if share < SHARE {
         let worst = first_error(&round.meanwhile);
         faults.push(format!("{good} of {total} things that honest peers did were done in {LIMIT_SECONDS} s; {worst}"));
