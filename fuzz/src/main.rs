@@ -21,6 +21,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("frames", frames),
     ("message", message),
     ("exchange", kaspath_transport_libp2p::fuzz::exchange),
+    ("relay", kaspath_transport_libp2p::fuzz::relay),
     ("key", kaspath_transport_libp2p::fuzz::key),
     ("table", kaspath_gateway::fuzz::table),
     ("record", record),

@@ -72,5 +72,5 @@ pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz {
-    pub use crate::{keys::fuzz_key as key, punch::fuzz_exchange as exchange};
+    pub use crate::{keys::fuzz_key as key, punch::fuzz_exchange as exchange, relay_server::fuzz as relay};
 }

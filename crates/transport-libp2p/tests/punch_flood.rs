@@ -184,7 +184,7 @@ async fn a_broken_exchange_is_named_and_nothing_is_said_of_nats() {
         |event: &NetworkEvent| matches!(event, NetworkEvent::PunchFailed { reason, .. } if *reason != RelayReason::PunchLimited);
     let NetworkEvent::PunchFailed { reason, retry_in, .. } = await_event(&mut events, failed).await else { panic!("failed") };
     let RelayReason::ExchangeFailed { attempts: 1, cause } = &reason else { panic!("{reason}") };
-    assert_eq!(cause, "a DCUtR message is not valid protobuf");
+    assert_eq!(cause, "the message is not valid protobuf");
     assert!(retry_in.is_some());
     assert!(!reason.is_failed_punch());
 }

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::cli::LogFormat;
 
-/// Events. All three together stay below 200 lines a second on the average.
-const EVENTS: Rate = Rate { burst: 300, per_second: 150 };
+/// Events. All three together stay below 200 lines a second over five seconds, bursts included.
+const EVENTS: Rate = Rate { burst: 100, per_second: 140 };
 /// Warnings of ours.
 const WARNINGS: Rate = Rate { burst: 20, per_second: 10 };
 /// Logs, most of which dependencies write at a remote's pleasure.

@@ -2,29 +2,32 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{Host, PeerAddress, PeerLocator, Transport, TransportAddress, is_public};
+use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, Transport, TransportAddress, is_public};
 use kaspath_transport_libp2p::NetworkConfig;
 
 /// The addresses that the settings vouch for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     configured: Vec<TransportAddress>,
+    /// By id: an address that a name leads to is not the name.
+    relays: Vec<PeerIdentity>,
 }
 
 impl Reach {
     pub(super) fn new(config: &NetworkConfig) -> Self {
         let relays = config.relays.iter().chain(&config.listen).filter_map(|locator| match &locator.address {
-            PeerAddress::Relayed(relay) => Some(relay.via.clone()),
-            PeerAddress::Direct(address) => config.relays.contains(locator).then(|| address.clone()),
+            PeerAddress::Relayed(relay) => Some(relay.relay.clone()),
+            PeerAddress::Direct(_) => config.relays.contains(locator).then(|| locator.peer.clone()).flatten(),
         });
-        Self { configured: config.external.iter().cloned().chain(relays).collect() }
+        Self { configured: config.external.clone(), relays: relays.collect() }
     }
 
     /// Whether to tell others of it: it is public, or the settings name it or the
     /// relay that it goes through.
     pub(super) fn is_reachable(&self, locator: &PeerLocator) -> bool {
         let address = entry(locator);
-        self.configured.contains(address) || !is_local(address)
+        let by_relay = matches!(&locator.address, PeerAddress::Relayed(relay) if self.relays.contains(&relay.relay));
+        by_relay || self.configured.contains(address) || !is_local(address)
     }
 }
 
@@ -96,10 +99,12 @@ mod tests {
         let relay = |ip: &str| format!("/ip4/{ip}/tcp/4001/p2p/{RELAY}").parse::<PeerLocator>().unwrap();
         let circuit = |ip: &str| format!("/ip4/{ip}/tcp/4001/p2p/{RELAY}/p2p-circuit/p2p/{RELAY}").parse().unwrap();
         let config = NetworkConfig { relays: vec![relay("192.168.1.2")], ..NetworkConfig::default() };
-        let reach = Reach::new(&config);
-        for (address, expected) in [("203.0.113.7", true), ("192.168.1.2", true), ("10.1.0.2", false), ("127.0.0.1", false)] {
-            assert_eq!(reach.is_reachable(&circuit(address)), expected, "{address}");
+        let (named, other) = (Reach::new(&config), Reach::default());
+        for address in ["203.0.113.7", "192.168.1.2", "10.1.0.2"] {
+            assert!(named.is_reachable(&circuit(address)), "{address}");
         }
+        assert!(other.is_reachable(&circuit("203.0.113.7")) && !other.is_reachable(&circuit("10.1.0.2")));
+        let reach = named;
         assert!(!reach.is_reachable(&"/ip4/10.1.0.2/udp/4001/quic-v1".parse().unwrap()));
     }
 }

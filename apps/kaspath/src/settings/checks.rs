@@ -63,7 +63,13 @@ pub(super) fn relay_server(server: &RelayServerConfig) -> Result<()> {
     for (name, value) in [
         ("max-reservations", server.max_reservations),
         ("max-circuits", server.max_circuits),
+        ("max-reservations-per-ip", server.max_reservations_per_ip),
+        ("max-reservations-per-prefix", server.max_reservations_per_prefix),
         ("max-circuits-per-peer", server.max_circuits_per_peer),
+        ("max-circuits-per-ip", server.max_circuits_per_ip),
+        ("max-circuits-per-prefix", server.max_circuits_per_prefix),
+        ("max-circuits-per-destination", server.max_circuits_per_destination),
+        ("max-circuits-per-ip-to-destination", server.max_circuits_per_ip_to_destination),
     ] {
         if value == 0 {
             bail!("{name} 0 makes a relay that serves nobody: give 1 or more");

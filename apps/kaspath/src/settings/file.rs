@@ -84,10 +84,13 @@ impl ConfigFile {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
-        toml::from_str(&text).map_err(|error| {
+        Self::parse(path, &read_text(path)?)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
             let hint = nearest_key(error.message()).map(|key| format!("did you mean `{key}`?")).unwrap_or_default();
-            if !asks_to_redact(&text) {
+            if !asks_to_redact(text) {
                 return anyhow!("in the configuration file {}: {error}{hint}", path.display());
             }
             // Not the line itself, which may hold an address.
@@ -128,4 +131,35 @@ fn nearest_key(message: &str) -> Option<&str> {
     let (key, distance) =
         known.map(|key| (key, strsim::damerau_levenshtein(key, unknown))).min_by_key(|(_, distance)| *distance)?;
     (distance <= 3 && distance < unknown.len()).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../../docs/kaspath.example.toml");
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// The example with every key set, cut and with other characters in it.
+        #[test]
+        fn no_text_of_a_file_ends_the_program(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut text: Vec<char> = EXAMPLE.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned() + "\n").collect::<String>().chars().collect();
+            for (at, with) in changes {
+                let at = at.index(text.len());
+                text[at] = with;
+            }
+            text.truncate(cut.index(text.len()) + 1);
+            let text: String = text.into_iter().collect();
+            if let Err(error) = ConfigFile::parse(Path::new("kaspath.toml"), &text) {
+                prop_assert!(error.to_string().contains("kaspath.toml"));
+            }
+        }
+    }
 }

@@ -163,6 +163,8 @@ fn what_cannot_work_is_refused_with_the_key_and_the_cure() {
         ("[relay-server]\nmax-circuit-duration = \"200years\"", "136 years"),
         ("[relay-server]\nmax-circuits = 1\nmax-circuits-per-peer = 2", "more than max-circuits"),
         ("[relay-server]\nmax-reservations = 0", "serves nobody"),
+        ("[relay-server]\nmax-reservations-per-ip = 0", "serves nobody"),
+        ("[relay-server]\nmax-circuits-per-destination = 0", "serves nobody"),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = check(&path, |name| (name == "HOME").then(|| "/".to_owned())).expect_err(text);

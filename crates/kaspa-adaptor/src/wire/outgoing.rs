@@ -21,12 +21,16 @@ use super::{
 const FACTOR: usize = 4;
 /// What the smallest one takes.
 const LEAST: usize = 512;
+/// Half of a peer's share is for messages up to this cost: an announcement must not be
+/// lost because a block is on its way to the same peer.
+const SMALL: usize = OUTGOING_SHARE / 8;
 
 /// Queues messages for a peer. Cheap to clone; all clones are one queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     sender: mpsc::Sender<Queued>,
-    share: Arc<Semaphore>,
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     pool: Arc<Semaphore>,
 }
 
@@ -56,24 +60,26 @@ pub(crate) struct OutgoingStream {
 /// A queue of at most `messages`, and of a share of `budget` in bytes.
 pub(crate) fn queue(messages: usize, budget: &Budget) -> (Outgoing, OutgoingStream) {
     let (sender, queued) = mpsc::channel(messages);
-    let share = Arc::new(Semaphore::new(OUTGOING_SHARE));
-    (Outgoing { sender, share, pool: budget.outgoing() }, OutgoingStream { queued, last: None })
-}
-
-/// Bytes of the share and of the pool, for a message of that encoded length.
-fn cost(length: usize) -> (u32, u32) {
-    let bytes = LEAST.saturating_add(FACTOR.saturating_mul(length));
-    let share = bytes.min(OUTGOING_SHARE);
-    // Both are far below 2^32.
-    (share as u32, (bytes - share).min(OUTGOING_POOL) as u32)
+    let half = || Arc::new(Semaphore::new(OUTGOING_SHARE / 2));
+    (Outgoing { sender, small: half(), large: half(), pool: budget.outgoing() }, OutgoingStream { queued, last: None })
 }
 
 impl Outgoing {
+    /// Of which half of the share a message of that encoded length takes how many
+    /// bytes, and how many of the pool.
+    fn cost(&self, length: usize) -> (&Arc<Semaphore>, u32, u32) {
+        let bytes = LEAST.saturating_add(FACTOR.saturating_mul(length));
+        let half = if bytes <= SMALL { &self.small } else { &self.large };
+        let share = bytes.min(OUTGOING_SHARE / 2);
+        // Both are far below 2^32.
+        (half, share as u32, (bytes - share).min(OUTGOING_POOL) as u32)
+    }
+
     /// Waits for room for a message of an encoded length, then makes and queues it:
     /// a copy of a block must not exist while it waits.
     pub(crate) async fn send(&self, length: usize, make: impl FnOnce() -> KaspadMessage) -> Result<(), Ended> {
-        let (share, pool) = cost(length);
-        let share = self.share.clone().acquire_many_owned(share).await.map_err(|_| Ended)?;
+        let (half, share, pool) = self.cost(length);
+        let share = half.clone().acquire_many_owned(share).await.map_err(|_| Ended)?;
         let pool = match pool {
             0 => None,
             pool => Some(self.pool.clone().acquire_many_owned(pool).await.map_err(|_| Ended)?),
@@ -85,8 +91,8 @@ impl Outgoing {
 
     /// Queues a message if there is room now; whether there was.
     pub(crate) fn try_send(&self, message: KaspadMessage) -> bool {
-        let (share, pool) = cost(message.encoded_len());
-        let Ok(share) = self.share.clone().try_acquire_many_owned(share) else { return false };
+        let (half, share, pool) = self.cost(message.encoded_len());
+        let Ok(share) = half.clone().try_acquire_many_owned(share) else { return false };
         let pool = match pool {
             0 => None,
             pool => match self.pool.clone().try_acquire_many_owned(pool) {
@@ -139,12 +145,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_announcement_is_not_lost_beside_a_large_message() {
+        let (outgoing, mut stream) = queue(16, &Budget::default());
+        assert!(outgoing.try_send(of_size(512 << 10)));
+        assert!(!outgoing.try_send(of_size(512 << 10)), "one large message at a time");
+        let ping = message(Payload::Ping(PingMessage { nonce: 1 }));
+        assert!(outgoing.try_send(ping.clone()));
+        stream.next().await.unwrap();
+        assert!(outgoing.try_send(ping), "nor while the large one is encoded");
+    }
+
+    #[tokio::test]
     async fn large_messages_to_all_peers_together_are_bounded() {
         let budget = Budget::default();
         let size = 512 << 10;
         let peers: Vec<_> = (0..32).map(|_| queue(16, &budget)).collect();
         let queued = peers.iter().filter(|(outgoing, _)| outgoing.try_send(of_size(size))).count();
-        assert!((1..=OUTGOING_POOL / (FACTOR * size - OUTGOING_SHARE)).contains(&queued), "{queued}");
+        assert!((1..=OUTGOING_POOL / (FACTOR * size - OUTGOING_SHARE / 2)).contains(&queued), "{queued}");
         drop(peers);
         let (outgoing, _stream) = queue(16, &budget);
         assert!(outgoing.try_send(of_size(64 << 20)), "the greatest goes alone");

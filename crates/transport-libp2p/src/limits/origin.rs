@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use kaspath_domain::{IpPrefix, Transport};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
@@ -28,12 +28,7 @@ impl Origin {
         }
         // Without a transport of ours or an address there is none such.
         let transport = convert::transport(remote).unwrap_or(Transport::Tcp);
-        let address = remote.iter().find_map(|part| match part {
-            Protocol::Ip4(ip) => Some(IpAddr::from(ip)),
-            Protocol::Ip6(ip) => Some(IpAddr::from(ip)),
-            _ => None,
-        });
-        let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let address = convert::ip(remote).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         Self::Direct { transport, host: IpPrefix::host(address), network: IpPrefix::network(address) }
     }
 

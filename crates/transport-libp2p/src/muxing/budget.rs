@@ -4,17 +4,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use kaspath_domain::IpPrefix;
+
 /// Streams that negotiate at once, over all connections. Over TCP each can make the
 /// muxer keep 256 KiB, so that all of them come to 64 MiB.
 const MAX_STREAMS: usize = 256;
-/// Those of one remote address. An honest burst of streams fits; four addresses
+/// Those of one remote host. An honest burst of streams fits; four hosts
 /// together leave room for others.
-const MAX_PER_ADDRESS: usize = 56;
+const MAX_PER_HOST: usize = 56;
+/// Those of one network (a /24 or /48), whose hosts may have one owner.
+const MAX_PER_NETWORK: usize = 112;
 
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_prefix: HashMap<IpPrefix, usize>,
 }
 
 /// How many inbound streams may be without an agreed protocol. Cheap to clone; all
@@ -23,21 +27,21 @@ struct Counts {
 pub(crate) struct StreamBudget(Arc<Mutex<Counts>>);
 
 impl StreamBudget {
-    /// A place for one more stream, given back when the permit is dropped.
+    /// A place for one more stream, given back when the permit is dropped. `remote` is
+    /// whose shares count; without one, only the whole does.
     pub(super) fn enter(&self, remote: Option<IpAddr>) -> Option<Permit> {
+        let shares = remote.map(|ip| [(IpPrefix::host(ip), MAX_PER_HOST), (IpPrefix::network(ip), MAX_PER_NETWORK)]);
         let mut counts = self.lock();
-        if counts.all >= MAX_STREAMS {
+        let full = |(prefix, limit): &(IpPrefix, usize)| counts.by_prefix.get(prefix).is_some_and(|count| count >= limit);
+        if counts.all >= MAX_STREAMS || shares.iter().flatten().any(full) {
             return None;
         }
-        if let Some(remote) = remote {
-            let of_remote = counts.by_address.entry(remote).or_default();
-            if *of_remote >= MAX_PER_ADDRESS {
-                return None;
-            }
-            *of_remote += 1;
-        }
         counts.all += 1;
-        Some(Permit { budget: self.clone(), remote })
+        let shares = shares.map(|shares| shares.map(|(prefix, _)| prefix));
+        for prefix in shares.iter().flatten() {
+            *counts.by_prefix.entry(*prefix).or_default() += 1;
+        }
+        Some(Permit { budget: self.clone(), shares })
     }
 
     // Nothing panics while it is held.
@@ -50,19 +54,19 @@ impl StreamBudget {
 #[derive(Debug)]
 pub(super) struct Permit {
     budget: StreamBudget,
-    remote: Option<IpAddr>,
+    shares: Option<[IpPrefix; 2]>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.budget.lock();
         counts.all -= 1;
-        if let Some(remote) = self.remote
-            && let Some(of_remote) = counts.by_address.get_mut(&remote)
-        {
-            *of_remote -= 1;
-            if *of_remote == 0 {
-                counts.by_address.remove(&remote);
+        for prefix in self.shares.iter().flatten() {
+            if let Some(count) = counts.by_prefix.get_mut(prefix) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.by_prefix.remove(prefix);
+                }
             }
         }
     }
@@ -72,18 +76,18 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([198, 51, 100, last]))
+    fn address(network: u8) -> Option<IpAddr> {
+        Some([198, 18, network, 1].into())
     }
 
     #[test]
     fn one_address_leaves_room_for_others_and_all_of_it_comes_back() {
         let budget = StreamBudget::default();
         let greedy: Vec<Permit> = std::iter::from_fn(|| budget.enter(address(1))).collect();
-        assert_eq!(greedy.len(), MAX_PER_ADDRESS);
+        assert_eq!(greedy.len(), MAX_PER_HOST);
         let other = budget.enter(address(2)).expect("another address has its own share");
         drop((greedy, other));
-        assert!(budget.lock().by_address.is_empty(), "what is given back takes no room");
+        assert!(budget.lock().by_prefix.is_empty(), "what is given back takes no room");
         assert_eq!(budget.lock().all, 0);
     }
 
@@ -94,6 +98,18 @@ mod tests {
             (1..=4).flat_map(|last| std::iter::from_fn(|| budget.enter(address(last))).collect::<Vec<_>>()).collect();
         assert!(budget.enter(address(5)).is_some());
         drop(taken);
+    }
+
+    #[test]
+    fn hosts_of_one_network_and_addresses_of_one_host_share() {
+        let budget = StreamBudget::default();
+        let network: Vec<Permit> = (1..=5)
+            .flat_map(|host| std::iter::from_fn(|| budget.enter(Some([198, 18, 0, host].into()))).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(network.len(), MAX_PER_NETWORK);
+        let of_host = |n: u16| Some(IpAddr::from([0x2001, 0xdb8, 1, 2, 0, 0, 0, n]));
+        let host: Vec<Permit> = (0..100).filter_map(|n| budget.enter(of_host(n))).collect();
+        assert_eq!(host.len(), MAX_PER_HOST);
     }
 
     #[test]

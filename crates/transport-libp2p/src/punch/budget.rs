@@ -3,8 +3,8 @@
 //! A punch sends packets to addresses that a peer names and that have not
 //! answered yet. So it is bounded in two ways.
 //!
-//! *Places* bound what is under way at once: exchanges, and dials in a pool of
-//! their own that is smaller than the pool of all pending dials. However many
+//! *Places* bound what is under way at once: exchanges, and dials, which are at most
+//! half of the room that connection limits have for punches. However many
 //! circuits and candidates a peer has, relays and remotes can be dialled.
 //!
 //! *Bytes* bound what unanswered addresses are sent over time: per IP address and
@@ -17,12 +17,12 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use kaspath_domain::{PeerIdentity, Timestamp, TokenBucket, Transport, make_room};
+use kaspath_domain::{IpPrefix, PeerIdentity, Timestamp, TokenBucket, Transport, make_room};
 use libp2p::PeerId;
 
 /// Punches of one peer, begun by either side: four at once, since there may be
@@ -39,7 +39,7 @@ const PER_HOST: Rate = Rate::bytes(64 * 1024, 256);
 /// Bytes of one prefix, a /24 or /48.
 const PER_PREFIX: Rate = Rate::bytes(192 * 1024, 1024);
 /// Bytes of one peer, which may have an address of IPv4 and one of IPv6.
-const PER_PEER: Rate = Rate::bytes(96 * 1024, 512);
+const PER_PEER: Rate = Rate::bytes(112 * 1024, 512);
 /// Bytes of all peers of one relay.
 const PER_RELAY: Rate = Rate::bytes(384 * 1024, 3 * 1024);
 /// Bytes of all peers that called us; peers that we called are not among them.
@@ -52,11 +52,11 @@ const MAX_REMEMBERED: usize = 4096;
 /// What one dial may send to one address that does not answer, headers included.
 /// TCP: five SYNs within the connection timeout of 10 s.
 const TCP_DIAL: u32 = 5 * 60;
-/// QUIC: five Initials, of 1,200 bytes each, within the handshake timeout of 5 s.
-const QUIC_DIAL: u32 = 5 * 1248;
-/// The random packets that open our NAT for QUIC: one of 64 bytes every 105 ms on
-/// the average, for 5 s.
-const QUIC_OPENING: u32 = 48 * 112;
+/// QUIC: within the handshake timeout of 5 s the first Initial and four probe timeouts
+/// with two more each (RFC 9002, section 6.2; 0.3, 0.9, 2.1 and 4.5 s), 1,200 bytes each.
+const QUIC_DIAL: u32 = 9 * 1248;
+/// The random packets that open our NAT for QUIC: at most 40 of 20 bytes.
+const QUIC_OPENING: u32 = 40 * 68;
 
 struct Rate {
     burst: u32,
@@ -82,7 +82,7 @@ struct Places {
 }
 
 impl Places {
-    /// At most half of `pending`, the places for all dials.
+    /// At most half of `pending`, the room for dials of punches.
     fn within(self, pending: usize) -> Self {
         let all = self.all.min(pending / 2).max(1);
         let most = (all * 3 / 4).max(1);
@@ -182,8 +182,8 @@ pub(crate) struct Budget {
     exchanges: Pool,
     dials: Pool,
     punches: Buckets<PeerId>,
-    hosts: Buckets<IpAddr>,
-    prefixes: Buckets<IpAddr>,
+    hosts: Buckets<IpPrefix>,
+    prefixes: Buckets<IpPrefix>,
     peers: Buckets<PeerId>,
     relays: Buckets<Option<PeerIdentity>>,
     called_us: TokenBucket,
@@ -228,11 +228,11 @@ impl Budget {
 
     /// The address answered: what it is sent is no longer unasked for.
     pub(crate) fn answered(&mut self, ip: IpAddr) {
-        self.hosts.by_key.remove(&host(ip));
+        self.hosts.by_key.remove(&IpPrefix::host(ip));
     }
 
     fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Timestamp) -> bool {
-        let (cost, host, prefix) = (kind.cost(), host(ip), prefix(ip));
+        let (cost, host, prefix) = (kind.cost(), IpPrefix::host(ip), IpPrefix::network(ip));
         let affordable = self.hosts.has(&host, cost, now)
             && self.prefixes.has(&prefix, cost, now)
             && self.peers.has(&party.peer, cost, now)
@@ -244,22 +244,6 @@ impl Budget {
             && self.peers.take(&party.peer, cost, now)
             && self.relays.take(&party.relay, cost, now)
             && (!party.called_us || self.called_us.take_many(cost, now).is_ok())
-    }
-}
-
-/// An IPv6 host has its whole /64.
-fn host(ip: IpAddr) -> IpAddr {
-    masked(ip, 32, 64)
-}
-
-fn prefix(ip: IpAddr) -> IpAddr {
-    masked(ip, 24, 48)
-}
-
-fn masked(ip: IpAddr, v4: u32, v6: u32) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4))).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6))).into(),
     }
 }
 

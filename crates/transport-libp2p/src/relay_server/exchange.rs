@@ -56,6 +56,21 @@ fn understand(request: &HopRequest) -> Result<Ask, Status> {
     }
 }
 
+/// A peer's request, and its answer to ours, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    use futures::{FutureExt, io::Cursor};
+    // A cursor never waits.
+    if let Some(Ok(request)) = wire::receive::<HopRequest, _>(&mut Cursor::new(bytes)).now_or_never()
+        && let Ok(Ask::Connect(peer)) = understand(&request)
+    {
+        let identity = convert::named(&peer).expect("only ids that the domain accepts are understood");
+        assert_eq!(convert::peer_id(&identity), peer);
+    }
+    let _ = wire::receive::<StopAnswer, _>(&mut Cursor::new(bytes)).now_or_never();
+}
+
 /// Says no and closes.
 pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: S, status: Status) {
     answer(stream, HopAnswer::refused(status)).await;

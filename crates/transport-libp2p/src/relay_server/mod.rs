@@ -19,3 +19,6 @@ mod table;
 mod tasks;
 
 pub(crate) use behaviour::Behaviour;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use exchange::fuzz;

@@ -8,11 +8,10 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    net::IpAddr,
     time::Duration,
 };
 
-use kaspath_domain::Timestamp;
+use kaspath_domain::{IpPrefix, Timestamp};
 
 use super::{denial::Denial, origin::Origin, rates::Rates};
 use crate::{CircuitEnd, RelayServerConfig};
@@ -101,9 +100,9 @@ pub(super) struct Table<P, C> {
     /// Nothing ends before that.
     next_end: Option<Timestamp>,
     reserving_peers: Rates<P>,
-    reserving_hosts: Rates<IpAddr>,
+    reserving_hosts: Rates<IpPrefix>,
     connecting_peers: Rates<P>,
-    connecting_hosts: Rates<IpAddr>,
+    connecting_hosts: Rates<IpPrefix>,
     known_peers: Rates<P>,
 }
 

@@ -90,7 +90,7 @@ impl Actor {
             reachable_through: HashSet::new(),
             announcing,
             failure: None,
-            punching: Punching::new(external, config.limits.pending_outbound as usize, progress_sender),
+            punching: Punching::new(external, config.limits.pending_punches as usize, progress_sender),
             config,
         }
     }

@@ -1,5 +1,6 @@
 use std::{error::Error, time::Duration};
 
+use futures::{AsyncRead, AsyncWrite};
 use kaspath_domain::RelayReason;
 use libp2p::{
     PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _,
@@ -10,7 +11,7 @@ use libp2p::{
         upgrade::Version,
     },
     identity::Keypair,
-    noise, swarm, tcp, yamux,
+    noise, relay, swarm, tcp, yamux,
 };
 use tokio::sync::mpsc;
 
@@ -56,30 +57,45 @@ pub(crate) fn build(
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
     let (punch_protocol, reason) = punching(config);
     let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted, config.accept_timeout);
-    let budget = StreamBudget::default();
+    // Circuits have a budget of their own: relays do not vouch for who calls through them.
+    let (budget, of_circuits) = (StreamBudget::default(), StreamBudget::default());
+    let (circuits, relay_client) = relay::client::new(key.keypair().public().to_peer_id());
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
     Ok(SwarmBuilder::with_existing_identity(key.keypair().clone())
         .with_tokio()
-        .with_other_transport(|keypair| Ok(tcp_transport(keypair, &budget)?))
+        .with_other_transport(|keypair| Ok(secured(circuits, keypair, &of_circuits)?))
+        .map_err(|error| failed(&error))?
+        .with_other_transport(|keypair| {
+            Ok(secured(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair, &budget)?)
+        })
         .map_err(|error| failed(&error))?
         .with_other_transport(|keypair| {
             let (quic, budget) = (quic::Transport::new(keypair, quic_config(config))?, budget.clone());
             Ok(quic.map(move |(peer, muxer), point| (peer, bounded(muxer, &point, &budget))))
         })
         .map_err(|error| failed(&error))?
-        .with_relay_client(noise::Config::new, yamux::Config::default)
-        .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair, relay_client| Boxed(Behaviour::new(keypair, relay_client, streams, config)))
+        .with_behaviour(|keypair| Boxed(Behaviour::new(keypair, relay_client, streams, config)))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|swarm| swarm_config(swarm, config))
         .with_connection_timeout(CONNECTION_TIMEOUT)
         .build())
 }
 
-/// TCP with Noise alone: see docs/decisions/0007-noise-alone.md.
-fn tcp_transport(keypair: &Keypair, budget: &StreamBudget) -> Result<transport::Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+/// Noise and yamux over a transport; why Noise alone: docs/decisions/0007-noise-alone.md.
+fn secured<T>(
+    transport: T,
+    keypair: &Keypair,
+    budget: &StreamBudget,
+) -> Result<transport::Boxed<(PeerId, StreamMuxerBox)>, noise::Error>
+where
+    T: libp2p::Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
     let budget = budget.clone();
-    Ok(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+    Ok(transport
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(keypair)?)
         .multiplex(yamux::Config::default())
@@ -93,7 +109,12 @@ where
     M::Substream: Unpin + Send + 'static,
     M::Error: Error + Send + Sync + 'static,
 {
-    StreamMuxerBox::new(Bounded::new(muxer, convert::ip(point.get_remote_address()), budget.clone()))
+    // What comes through a relay shares what the relay's address has: it names no other.
+    let remote = match point {
+        ConnectedPoint::Listener { local_addr, .. } if convert::is_relayed(local_addr) => convert::ip(local_addr),
+        _ => convert::ip(point.get_remote_address()),
+    };
+    StreamMuxerBox::new(Bounded::new(muxer, remote, budget.clone()))
 }
 
 /// Of the places for pending inbound connections, QUIC's proven addresses take at

@@ -43,7 +43,7 @@ pub(super) struct Punching {
 }
 
 impl Punching {
-    /// `pending` are the places for outbound dials of every kind.
+    /// `pending` are the places for dials of punches.
     pub(super) fn new(external: Vec<Multiaddr>, pending: usize, progress: mpsc::Sender<Progress>) -> Self {
         Self { candidates: Candidates::new(external), punches: HashMap::new(), budget: Budget::new(pending), progress }
     }

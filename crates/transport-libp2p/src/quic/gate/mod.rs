@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
+use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, make_room};
 
 /// Remotes that may be expected at once.
 const MAX_EXPECTED: usize = 128;
@@ -65,8 +65,6 @@ pub(super) struct Initial {
     /// It bears the token of a Retry of ours.
     pub(super) validated: bool,
 }
-
-type Prefix = (bool, u128);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -117,7 +115,7 @@ pub(super) struct Gate {
     expected: HashMap<(IpAddr, u16), Expectation>,
     unvalidated: TokenBucket,
     validated: TokenBucket,
-    prefixes: HashMap<Prefix, TokenBucket>,
+    prefixes: HashMap<IpPrefix, TokenBucket>,
     counts: Counts,
 }
 
@@ -192,8 +190,8 @@ impl Gate {
         let (mut all, mut same_ip, mut same_prefix) = (0, 0, 0);
         for (_, other) in self.pending.values().filter(|(of, _)| *of == kind) {
             all += 1;
-            same_ip += usize::from(other.to_canonical() == ip.to_canonical());
-            same_prefix += usize::from(prefix(*other) == prefix(ip));
+            same_ip += usize::from(IpPrefix::host(*other) == IpPrefix::host(ip));
+            same_prefix += usize::from(IpPrefix::network(*other) == IpPrefix::network(ip));
         }
         all < limit && same_ip < self.limits.per_ip && same_prefix < self.limits.per_prefix
     }
@@ -202,7 +200,7 @@ impl Gate {
         if kind == Kind::Unvalidated {
             return self.unvalidated.take(now).is_ok();
         }
-        let prefix = prefix(ip);
+        let prefix = IpPrefix::network(ip);
         make_room(&mut self.prefixes, &prefix, MAX_PREFIXES, TokenBucket::last_asked);
         let own = self.prefixes.entry(prefix).or_insert_with(|| bucket(PREFIX_RATE));
         own.take(now).is_ok() && self.validated.take(now).is_ok()
@@ -237,14 +235,6 @@ impl Gate {
 /// An IPv6 socket address compares by scope and flow as well, which do not matter here.
 pub(super) fn key(remote: SocketAddr) -> (IpAddr, u16) {
     (remote.ip().to_canonical(), remote.port())
-}
-
-/// /24 of IPv4, /48 of IPv6.
-fn prefix(ip: IpAddr) -> Prefix {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => (true, u128::from(u32::from(ip) >> 8)),
-        IpAddr::V6(ip) => (false, u128::from(ip) >> 80),
-    }
 }
 
 #[cfg(test)]
