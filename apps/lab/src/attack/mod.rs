@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::cli::{AttackArgs, AttackKind, WitnessArgs};
+use crate::{
+    cli::{AttackArgs, AttackKind, WitnessArgs},
+    net::sandbox,
+};
 use client::Connection;
 use initials::Initials;
 use kinds::Attack;
@@ -42,6 +45,9 @@ impl Count {
 
 /// Attacks at the given pace, and then holds what it has until it is killed.
 pub(crate) async fn attack(args: &AttackArgs) -> Result<()> {
+    if !sandbox::is_inside() {
+        bail!("attackers run inside the lab only: see `kaspath-lab abuse`");
+    }
     let pace = Duration::from_secs(1) / u32::try_from(args.rate.max(1))?;
     if args.kind == AttackKind::SpoofedInitials {
         spoof(args, pace).await?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv4Addr, path::PathBuf, str::FromStr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use libp2p::PeerId;
 
@@ -118,7 +118,12 @@ impl FromStr for Victim {
         let mut parts = text.split(',');
         let mut part = || parts.next().with_context(|| format!("{text:?} is no victim, like relay,203.0.113.1,12D3Koo..."));
         let kind = TargetKind::from_str(part()?, true).map_err(anyhow::Error::msg)?;
-        Ok(Self { kind, ip: part()?.parse()?, peer: part()?.parse()? })
+        let ip: Ipv4Addr = part()?.parse()?;
+        // Only ranges in which nobody lives: outside the lab this attacks nothing.
+        if !(ip.is_documentation() || ip.octets()[0] == 198 && matches!(ip.octets()[1], 18 | 19)) {
+            bail!("{ip} is not an address of the lab");
+        }
+        Ok(Self { kind, ip, peer: part()?.parse()? })
     }
 }
 
@@ -167,4 +172,18 @@ pub(crate) struct WitnessArgs {
     /// The relay's address with its peer id.
     #[arg(long)]
     pub(crate) relay: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_the_lab_is_attacked() {
+        let victim = |ip: &str| format!("relay,{ip},12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN").parse::<Victim>();
+        assert!(victim("203.0.113.1").is_ok() && victim("198.19.13.2").is_ok());
+        for ip in ["192.0.3.1", "198.20.0.1", "127.0.0.1", "10.0.0.1", "8.8.8.8"] {
+            assert!(victim(ip).is_err(), "{ip}");
+        }
+    }
 }
