@@ -53,8 +53,8 @@ pub(crate) enum Command {
     Gateway(GatewayArgs),
     /// Start an unmodified kaspad behind a gateway, look after both, and stop both.
     ///
-    /// kaspad gets your flags, a JSON RPC on loopback if you give none, and an --addpeer
-    /// for each --remote; what is added is printed. How it listens, which address it
+    /// kaspad gets your flags, a JSON RPC on loopback if you give none, and, without
+    /// --unsaferpc, an --addpeer for each --remote; what is added is printed. How it listens, which address it
     /// announces and its UPnP stay as they are. It is started again when it fails, and
     /// told to end when this program is, or when this program fails.
     Run(RunArgs),

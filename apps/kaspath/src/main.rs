@@ -1,5 +1,5 @@
-//! `kaspath`: composes the crates of this workspace into a relay, a server and
-//! a client. What it decides is only what fits together with what.
+//! `kaspath`: composes the crates of this workspace into a relay, a server, a client and a
+//! gateway. What it decides is only what fits together with what.
 
 #![warn(clippy::unwrap_used)]
 

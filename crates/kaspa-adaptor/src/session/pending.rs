@@ -10,7 +10,8 @@ use std::{
 
 use kaspath_domain::{ConnectInfo, IpPrefix, Path, PeerClass, PeerIdentity};
 
-const MAX_PENDING: usize = 32;
+/// Twice kaspad's, so that four crowded networks do not take all.
+const MAX_PENDING: usize = 64;
 const MAX_PENDING_PER_IP: usize = 2;
 /// From one network (/16 or /48), or through one relay: identities, and so
 /// synthetic addresses, are free.
@@ -112,10 +113,10 @@ mod tests {
         assert!(enter(1).is_none());
         drop(first);
         let _third = enter(1).unwrap();
-        let others: Vec<_> = (2..32).map(|n| enter(n).unwrap()).collect();
-        assert!(enter(40).is_none());
+        let others: Vec<_> = (2..64).map(|n| enter(n).unwrap()).collect();
+        assert!(enter(80).is_none());
         drop(others);
-        assert!(enter(40).is_some());
+        assert!(enter(80).is_some());
         let counts = pending.lock();
         assert_eq!((counts.all, counts.by_ip.len(), counts.by_origin.len()), (2, 1, 1));
     }

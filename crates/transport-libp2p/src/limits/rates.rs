@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, Transport, make_room};
+use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, make_room};
 
 use super::{ConnectionLimits, refusal::Refusal};
 
@@ -8,10 +8,9 @@ use super::{ConnectionLimits, refusal::Refusal};
 /// goes, which has a full bucket again.
 const MAX_REMEMBERED: usize = 4096;
 
-/// At what pace addresses and prefixes may begin connections. TCP and QUIC are apart,
-/// so that who forges the source of datagrams slows nobody's TCP down.
+/// At what pace addresses and prefixes may begin TCP connections.
 pub(super) struct Rates {
-    buckets: HashMap<(Transport, IpPrefix), TokenBucket>,
+    buckets: HashMap<IpPrefix, TokenBucket>,
 }
 
 impl Rates {
@@ -23,7 +22,6 @@ impl Rates {
     /// prefix may.
     pub(super) fn begin(
         &mut self,
-        transport: Transport,
         host: IpPrefix,
         network: IpPrefix,
         limits: &ConnectionLimits,
@@ -32,9 +30,8 @@ impl Rates {
         for (from, burst, refill) in
             [(host, limits.burst_per_address, limits.refill), (network, limits.burst_per_prefix, limits.refill / 4)]
         {
-            let key = (transport, from);
-            make_room(&mut self.buckets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
-            let bucket = self.buckets.entry(key).or_insert_with(|| TokenBucket::new(burst, refill));
+            make_room(&mut self.buckets, &from, MAX_REMEMBERED, TokenBucket::last_asked);
+            let bucket = self.buckets.entry(from).or_insert_with(|| TokenBucket::new(burst, refill));
             bucket.take(now).map_err(|_| Refusal::TooFast { from })?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{Candidate, Eviction, Timestamp, TokenBucket};
+use kaspath_domain::{Candidate, Eviction, Timestamp, TokenBucket, Transport};
 use libp2p::{PeerId, swarm::ConnectionId};
 
 use super::{
@@ -187,7 +187,10 @@ impl Table {
         usage: impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
         if let Origin::Direct { transport, host, network } = origin {
-            self.rates.begin(transport, host, network, &self.limits, now)?;
+            // QUIC has a pace of its own, which knows forged addresses from real ones.
+            if transport == Transport::Tcp {
+                self.rates.begin(host, network, &self.limits, now)?;
+            }
             // A handshake that must end in a refusal is not begun.
             for room in [Room::FromHost(host), Room::FromNetwork(network)] {
                 if self.is_full(room) && self.useless(room, now, &usage).is_none() {

@@ -8,6 +8,7 @@
 
 mod budget;
 mod negotiation;
+pub(crate) mod yamux;
 
 use std::{
     collections::VecDeque,
@@ -15,10 +16,12 @@ use std::{
     net::IpAddr,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use futures::{AsyncRead, AsyncWrite, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use tokio::time::{Sleep, sleep};
 
 use budget::Permit;
 pub(crate) use budget::StreamBudget;
@@ -32,12 +35,18 @@ pub(crate) struct Bounded<M: StreamMuxer> {
     /// Streams that came while the swarm was not asking for any.
     waiting: VecDeque<Substream<M::Substream>>,
     waker: Option<Waker>,
+    /// When a close that does not come to an end is given up.
+    closing: Option<Pin<Box<Sleep>>>,
 }
+
+/// Time for the remote to take what is still to be sent. One that reads nothing would keep
+/// a connection for ever that it was to lose.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<M: StreamMuxer + Unpin> Bounded<M> {
     /// `remote` is whose share of the budget counts; without one, only the whole does.
     pub(crate) fn new(muxer: M, remote: Option<IpAddr>, budget: StreamBudget) -> Self {
-        Self { muxer, remote, budget, waiting: VecDeque::new(), waker: None }
+        Self { muxer, remote, budget, waiting: VecDeque::new(), waker: None, closing: None }
     }
 
     /// The next inbound stream that the budget allows; others are reset on the way.
@@ -59,39 +68,46 @@ impl<M> StreamMuxer for Bounded<M>
 where
     M: StreamMuxer + Unpin,
     M::Substream: Unpin,
+    M::Error: Send + Sync + 'static,
 {
     type Substream = Substream<M::Substream>;
-    type Error = M::Error;
+    type Error = io::Error;
 
-    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
+    fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
         let this = self.get_mut();
         if let Some(stream) = this.waiting.pop_front() {
             return Poll::Ready(Ok(stream));
         }
         this.waker = Some(cx.waker().clone());
-        this.poll_admitted(cx)
+        this.poll_admitted(cx).map_err(io::Error::other)
     }
 
-    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, Self::Error>> {
-        let stream = ready!(Pin::new(&mut self.get_mut().muxer).poll_outbound(cx))?;
+    fn poll_outbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Self::Substream>> {
+        let stream = ready!(Pin::new(&mut self.get_mut().muxer).poll_outbound(cx)).map_err(io::Error::other)?;
         Poll::Ready(Ok(Substream { stream, negotiating: None }))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.get_mut().muxer).poll_close(cx)
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Poll::Ready(closed) = Pin::new(&mut this.muxer).poll_close(cx) {
+            return Poll::Ready(closed.map_err(io::Error::other));
+        }
+        let closing = this.closing.get_or_insert_with(|| Box::pin(sleep(CLOSE_TIMEOUT)));
+        ready!(closing.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the remote took nothing more")))
     }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
         let this = self.get_mut();
         // Streams are taken out of the muxer even while the swarm wants none: the muxer
         // would keep them otherwise, without a budget.
         while let Poll::Ready(stream) = this.poll_admitted(cx) {
-            this.waiting.push_back(stream?);
+            this.waiting.push_back(stream.map_err(io::Error::other)?);
             if let Some(waker) = this.waker.take() {
                 waker.wake();
             }
         }
-        Pin::new(&mut this.muxer).poll(cx)
+        Pin::new(&mut this.muxer).poll(cx).map_err(io::Error::other)
     }
 }
 

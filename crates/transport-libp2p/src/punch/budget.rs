@@ -28,11 +28,11 @@ use libp2p::PeerId;
 /// Punches of one peer, begun by either side: four at once, since there may be
 /// several circuits with it, then one every other second.
 const PUNCHES: Rate = Rate { burst: 4, every: Duration::from_secs(2) };
-/// Exchanges under way at once: of one peer, through one relay, with peers that
-/// called us, and in all.
+/// Exchanges under way at once: of one peer, with peers that called us through one relay
+/// and in all, and in all.
 const EXCHANGES: Places = Places { per_peer: 4, per_relay: 64, called_us: 96, all: 128 };
 /// Dials under way at once. One attempt of one side takes about four.
-const DIALS: Places = Places { per_peer: 8, per_relay: 24, called_us: 24, all: 32 };
+const DIALS: Places = Places { per_peer: 8, per_relay: 16, called_us: 24, all: 32 };
 
 /// Bytes of one IP address (a /64 of IPv6), whoever names it.
 const PER_HOST: Rate = Rate::bytes(64 * 1024, 256);
@@ -40,7 +40,7 @@ const PER_HOST: Rate = Rate::bytes(64 * 1024, 256);
 const PER_PREFIX: Rate = Rate::bytes(192 * 1024, 1024);
 /// Bytes of one peer, which may have an address of IPv4 and one of IPv6.
 const PER_PEER: Rate = Rate::bytes(112 * 1024, 512);
-/// Bytes of all peers of one relay.
+/// Bytes of all peers of one relay that called us.
 const PER_RELAY: Rate = Rate::bytes(384 * 1024, 3 * 1024);
 /// Bytes of all peers that called us; peers that we called are not among them.
 const CALLED_US: Rate = Rate::bytes(512 * 1024, 4 * 1024);
@@ -144,8 +144,9 @@ impl Pool {
         let Places { per_peer, per_relay, called_us, all } = self.places;
         let is_full = self.held.len() >= all
             || count(&|other| other.peer == party.peer) >= per_peer
-            || count(&|other| other.relay == party.relay) >= per_relay
-            || (party.called_us && count(&|other| other.called_us) >= called_us);
+            || (party.called_us && count(&|other| other.called_us) >= called_us)
+            // Peers that we called ourselves do not wait for strangers of the same relay.
+            || (party.called_us && count(&|other| other.called_us && other.relay == party.relay) >= per_relay);
         if is_full {
             return None;
         }
@@ -236,14 +237,12 @@ impl Budget {
         let affordable = self.hosts.has(&host, cost, now)
             && self.prefixes.has(&prefix, cost, now)
             && self.peers.has(&party.peer, cost, now)
-            && self.relays.has(&party.relay, cost, now)
-            && (!party.called_us || self.called_us.has(cost, now));
+            && (!party.called_us || (self.relays.has(&party.relay, cost, now) && self.called_us.has(cost, now)));
         affordable
             && self.hosts.take(&host, cost, now)
             && self.prefixes.take(&prefix, cost, now)
             && self.peers.take(&party.peer, cost, now)
-            && self.relays.take(&party.relay, cost, now)
-            && (!party.called_us || self.called_us.take_many(cost, now).is_ok())
+            && (!party.called_us || (self.relays.take(&party.relay, cost, now) && self.called_us.take_many(cost, now).is_ok()))
     }
 }
 

@@ -17,12 +17,44 @@ const UNJUDGED_BYTES: u64 = 16 << 10;
 const UNJUDGED_BYTES_TOTAL: u64 = 1 << 20;
 
 /// Bytes that may arrive on all streams of a connection before any is read.
-const FIRST_WINDOW: u32 = 1 << 20;
-/// The same once so much was read that the streams are really used. Anybody can make us
-/// keep the first window; this one only who sends what somebody here wants.
-pub(super) const CONNECTION_WINDOW: u32 = 15_000_000;
-/// Bytes read from a connection before it gets the larger window.
-pub(super) const USED_AFTER: u64 = 512 << 10;
+const FIRST_WINDOW: u32 = 512 << 10;
+/// Bytes read from a connection before it gets its whole window.
+pub(super) const USED_AFTER: u64 = 256 << 10;
+
+/// How much may wait on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// Bytes of one stream that may arrive before they are read.
+    stream: u32,
+    /// The same for all streams together, once so much was read that they are really used.
+    /// Anybody can make us keep the first window; this one only who sends what somebody
+    /// here wants.
+    connection: u32,
+    /// Bytes that we keep until the remote has acknowledged them.
+    send: u64,
+}
+
+impl Default for Windows {
+    /// For a node, whose peers are few.
+    fn default() -> Self {
+        Self { stream: 10_000_000, connection: 15_000_000, send: 10_000_000 }
+    }
+}
+
+impl Windows {
+    /// For a relay, whose circuits are many, and read by strangers.
+    pub(crate) fn of_relay() -> Self {
+        Self { stream: 2 << 20, connection: 3 << 20, send: 2 << 20 }
+    }
+}
+
+/// What becomes of a handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) timeout: Duration,
+    /// The whole window of the connection.
+    pub(super) window: u32,
+}
 
 /// Settings of the transport.
 #[derive(Clone, Debug)]
@@ -35,8 +67,7 @@ pub(crate) struct Config {
     pub(crate) keep_alive: Duration,
     /// Streams that the remote may have open on one connection.
     pub(crate) streams: u32,
-    /// Bytes of one stream that may arrive before they are read.
-    pub(crate) stream_window: u32,
+    pub(crate) windows: Windows,
     /// The round trip assumed before one is measured. A first packet that is lost is
     /// sent again after three of these.
     pub(crate) initial_rtt: Duration,
@@ -53,7 +84,7 @@ impl Default for Config {
             keep_alive: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(40),
             streams: 32,
-            stream_window: 10_000_000,
+            windows: Windows::default(),
             // A punch often loses its first packet: 300 ms later is soon enough, and
             // no packet is repeated needlessly on paths up to 300 ms.
             initial_rtt: Duration::from_millis(100),
@@ -70,6 +101,10 @@ pub(super) struct Quinn {
 }
 
 impl Config {
+    pub(super) fn terms(&self) -> Terms {
+        Terms { timeout: self.handshake_timeout, window: self.windows.connection }
+    }
+
     pub(super) fn quinn(&self, keypair: &Keypair) -> Result<Quinn, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Setup(error.to_string());
         let mut client = libp2p_tls::make_client_config(keypair, None).map_err(|error| failed(&error))?;
@@ -113,7 +148,8 @@ impl Config {
             .max_idle_timeout(Some(idle))
             .allow_spin(false)
             .initial_rtt(self.initial_rtt)
-            .stream_receive_window(self.stream_window.into())
+            .stream_receive_window(self.windows.stream.into())
+            .send_window(self.windows.send)
             .receive_window(FIRST_WINDOW.into());
         Ok(transport)
     }

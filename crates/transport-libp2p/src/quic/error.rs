@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use kaspath_domain::clean;
 use libp2p::{PeerId, core::transport::TransportError};
 use thiserror::Error;
 
@@ -49,7 +50,7 @@ pub(crate) enum Error {
 
 impl From<quinn::ConnectionError> for Error {
     fn from(error: quinn::ConnectionError) -> Self {
-        Self::Connection(clean(&error.to_string()))
+        Self::Connection(clean(&error.to_string(), MAX_REASON))
     }
 }
 
@@ -57,12 +58,6 @@ impl From<Error> for TransportError<Error> {
     fn from(error: Error) -> Self {
         TransportError::Other(error)
     }
-}
-
-/// A close reason may hold terminal escapes or a page of text.
-fn clean(text: &str) -> String {
-    let shown = text.chars().take(MAX_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
-    if text.chars().nth(MAX_REASON).is_some() { shown + "..." } else { shown }
 }
 
 #[cfg(test)]

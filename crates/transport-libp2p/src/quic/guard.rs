@@ -11,6 +11,7 @@ use kaspath_domain::{Timestamp, TokenBucket, make_room};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    config::Terms,
     error::Error,
     gate::{self, Counts, Gate, Initial, Limits, Ticket, Verdict},
     handshake::Handshake,
@@ -57,7 +58,7 @@ impl Guard {
     }
 
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
-    pub(super) fn admit(&self, incoming: quinn::Incoming, timeout: Duration) -> Option<Handshake> {
+    pub(super) fn admit(&self, incoming: quinn::Incoming, terms: Terms) -> Option<Handshake> {
         let remote = incoming.remote_address();
         let initial = Initial { remote, validated: incoming.remote_address_validated() };
         let verdict = self.state().gate.judge(initial, self.now());
@@ -65,7 +66,7 @@ impl Guard {
             Verdict::Accept(ticket) => {
                 let permit = Permit { guard: self.clone(), ticket: Some(ticket) };
                 match incoming.accept() {
-                    Ok(connecting) => Some(Handshake::new(connecting, timeout, Some(permit))),
+                    Ok(connecting) => Some(Handshake::new(connecting, terms, Some(permit))),
                     Err(error) => {
                         tracing::trace!(%remote, error = %Error::from(error), "an invalid Initial");
                         None

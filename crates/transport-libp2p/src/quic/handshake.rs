@@ -1,7 +1,6 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures::ready;
@@ -9,20 +8,21 @@ use libp2p::PeerId;
 use quinn::rustls::pki_types::CertificateDer;
 use tokio::time::{Sleep, sleep};
 
-use super::{error::Error, guard::Permit, muxer::Connection};
+use super::{config::Terms, error::Error, guard::Permit, muxer::Connection};
 
 /// A connection until its peer has proven its id. Dropping it closes the connection.
 pub(crate) struct Handshake {
     connecting: quinn::Connecting,
     deadline: Pin<Box<Sleep>>,
+    window: u32,
     /// An inbound one's place at the gate.
     permit: Option<Permit>,
 }
 
 impl Handshake {
     /// Must be called within a tokio runtime.
-    pub(super) fn new(connecting: quinn::Connecting, timeout: Duration, permit: Option<Permit>) -> Self {
-        Self { connecting, deadline: Box::pin(sleep(timeout)), permit }
+    pub(super) fn new(connecting: quinn::Connecting, terms: Terms, permit: Option<Permit>) -> Self {
+        Self { connecting, deadline: Box::pin(sleep(terms.timeout)), window: terms.window, permit }
     }
 }
 
@@ -41,7 +41,7 @@ impl Future for Handshake {
         if let Some(permit) = &permit {
             permit.establish();
         }
-        Poll::Ready(Ok((peer, Connection::new(connection, permit))))
+        Poll::Ready(Ok((peer, Connection::new(connection, this.window, permit))))
     }
 }
 

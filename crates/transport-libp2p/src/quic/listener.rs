@@ -5,7 +5,6 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use libp2p::core::transport::{ListenerId, TransportEvent};
@@ -17,6 +16,7 @@ use tokio::{
 
 use super::{
     address,
+    config::Terms,
     error::Error,
     guard::Guard,
     handshake::Handshake,
@@ -58,7 +58,7 @@ impl Listener {
         endpoint: quinn::Endpoint,
         socket: UdpSocket,
         guard: Guard,
-        handshake_timeout: Duration,
+        terms: Terms,
     ) -> Result<Self, Error> {
         let bound = socket.local_addr()?;
         let mut events = VecDeque::new();
@@ -69,7 +69,7 @@ impl Listener {
             None
         };
         let (sender, arrivals) = mpsc::channel(MAX_ARRIVALS);
-        let acceptor = tokio::spawn(accept(endpoint.clone(), bound, guard, handshake_timeout, sender)).abort_handle();
+        let acceptor = tokio::spawn(accept(endpoint.clone(), bound, guard, terms, sender)).abort_handle();
         Ok(Self { id, endpoint, socket: Arc::new(socket), bound, interfaces, arrivals, acceptor, events, closed: false })
     }
 
@@ -143,12 +143,12 @@ fn reaches(bound: IpAddr, remote: IpAddr) -> bool {
 
 /// Judges Initials in a task of its own, so that a flood of them does not keep the
 /// swarm from its work. Ends with the endpoint.
-async fn accept(endpoint: quinn::Endpoint, bound: SocketAddr, guard: Guard, timeout: Duration, arrivals: mpsc::Sender<Arrival>) {
+async fn accept(endpoint: quinn::Endpoint, bound: SocketAddr, guard: Guard, terms: Terms, arrivals: mpsc::Sender<Arrival>) {
     let mut judged = 0;
     while let Some(incoming) = endpoint.accept().await {
         let remote = incoming.remote_address();
         let local = SocketAddr::new(incoming.local_ip().unwrap_or(bound.ip()), bound.port());
-        if let Some(handshake) = guard.admit(incoming, timeout)
+        if let Some(handshake) = guard.admit(incoming, terms)
             && let Some(handshake) = guard.deliver(remote, handshake)
         {
             // One that finds no room is dropped, which closes it.

@@ -41,6 +41,6 @@ mod punch;
 mod tests;
 mod transport;
 
-pub(crate) use config::Config;
+pub(crate) use config::{Config, Windows};
 pub(crate) use gate::Limits;
 pub(crate) use transport::Transport;

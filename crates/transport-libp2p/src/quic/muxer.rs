@@ -14,11 +14,7 @@ use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
-use super::{
-    config::{CONNECTION_WINDOW, USED_AFTER},
-    error::Error,
-    guard::Permit,
-};
+use super::{config::USED_AFTER, error::Error, guard::Permit};
 
 type Opened = Result<(SendStream, RecvStream), ConnectionError>;
 
@@ -37,6 +33,7 @@ pub(crate) struct Connection {
 /// A connection of which little was read so far.
 struct Unused {
     connection: quinn::Connection,
+    window: u32,
     read: AtomicU64,
 }
 
@@ -47,15 +44,15 @@ impl Unused {
         let bytes = bytes as u64;
         let before = self.read.fetch_add(bytes, Ordering::Relaxed);
         if before < USED_AFTER && before + bytes >= USED_AFTER {
-            self.connection.set_receive_window(CONNECTION_WINDOW.into());
+            self.connection.set_receive_window(self.window.into());
         }
         before + bytes >= USED_AFTER
     }
 }
 
 impl Connection {
-    pub(super) fn new(connection: quinn::Connection, permit: Option<Permit>) -> Self {
-        let unused = Arc::new(Unused { connection: connection.clone(), read: AtomicU64::new(0) });
+    pub(super) fn new(connection: quinn::Connection, window: u32, permit: Option<Permit>) -> Self {
+        let unused = Arc::new(Unused { connection: connection.clone(), window, read: AtomicU64::new(0) });
         Self { connection, accepting: None, opening: None, closing: None, unused, _permit: permit }
     }
 }

@@ -131,7 +131,7 @@ impl libp2p::core::Transport for Transport {
         let socket = bind(at).map_err(Error::from)?;
         let clone = socket.try_clone().map_err(Error::from)?;
         let endpoint = self.endpoint(socket, true).map_err(Error::from)?;
-        let listener = Listener::new(id, endpoint, clone, self.guard.clone(), self.config.handshake_timeout)?;
+        let listener = Listener::new(id, endpoint, clone, self.guard.clone(), self.config.terms())?;
         self.listeners.push(listener);
         // New dials leave from the listener; the dialing socket goes with its last connection.
         self.dialers.remove(&at.is_ipv4());
@@ -156,15 +156,15 @@ impl libp2p::core::Transport for Transport {
             return Ok(self.punch(remote, peer)?);
         }
         let endpoint = self.endpoint_for(&remote, opts.port_use).map_err(Error::from)?;
-        let timeout = self.config.handshake_timeout;
+        let terms = self.config.terms();
         if opts.port_use == PortUse::Reuse {
             // In a punch the remote may dial us at the same moment.
-            self.guard.expect(remote, timeout);
+            self.guard.expect(remote, terms.timeout);
         }
         let client = self.quinn.client.clone();
         let dial = async move {
             let connecting = endpoint.connect_with(client, remote, SERVER_NAME)?;
-            Handshake::new(connecting, timeout, None).await
+            Handshake::new(connecting, terms, None).await
         };
         Ok(dial.boxed())
     }

@@ -88,10 +88,23 @@ fn one_relays_peers_leave_places_to_those_of_others() {
     let dial = |budget: &mut Budget, party, n: u8| {
         dial(budget, &party, Kind::Handshake(Transport::Tcp), ip(&format!("198.51.{n}.1")), at(0))
     };
-    let mut leases: Vec<_> = (0..100).filter_map(|n| dial(&mut budget, known(1), n)).collect();
+    let mut leases: Vec<_> = (0..100).filter_map(|n| dial(&mut budget, stranger(1), n)).collect();
     assert_eq!(leases.len(), DIALS.per_relay);
-    leases.extend((100..200).filter_map(|n| dial(&mut budget, known(2), n)));
+    leases.extend((100..150).filter_map(|n| dial(&mut budget, stranger(2), n)));
+    assert_eq!(leases.len(), DIALS.called_us);
+    leases.extend((150..200).filter_map(|n| dial(&mut budget, known(1), n)));
     assert_eq!(leases.len(), DIALS.all);
+}
+
+#[test]
+fn strangers_of_a_relay_use_up_nothing_of_peers_that_we_called_through_it() {
+    let mut budget = Budget::new(PENDING);
+    let spent = (0..1000).filter(|n| {
+        dial(&mut budget, &stranger(1), Kind::Opening, ip(&format!("198.{}.{}.1", n / 250, n % 250)), at(0)).is_some()
+    });
+    assert!(spent.count() > 50);
+    assert!(dial(&mut budget, &stranger(1), Kind::Opening, ip("203.0.113.1"), at(0)).is_none(), "the relay's share is used up");
+    assert!(dial(&mut budget, &known(1), Kind::Opening, ip("203.0.113.1"), at(0)).is_some());
 }
 
 #[test]
@@ -202,7 +215,8 @@ proptest! {
                 prop_assert!(held.len() <= places.all);
                 prop_assert!(held.iter().filter(|(party, _)| party.called_us).count() <= places.called_us);
                 prop_assert!(most(&|of| held.iter().filter(|(party, _)| party.peer == of.peer).count()) <= places.per_peer);
-                prop_assert!(most(&|of| held.iter().filter(|(party, _)| party.relay == of.relay).count()) <= places.per_relay);
+                let of_relay = |of: &Party| held.iter().filter(|(party, _)| party.called_us && party.relay == of.relay).count();
+                prop_assert!(most(&of_relay) <= places.per_relay);
             }
             let allowance = |rate: &Rate| u64::from(rate.burst) + now * 1_000_000 / rate.every.as_nanos() as u64 + 1;
             prop_assert!(sent.values().all(|bytes| *bytes <= allowance(&PER_HOST)));

@@ -32,7 +32,7 @@ const PER_EXPECTED: u8 = 2;
 /// not validated, with one validated prefix, and with all validated ones. A handshake
 /// takes less than half a millisecond of work.
 const UNVALIDATED_RATE: (u32, Duration) = (100, Duration::from_millis(10));
-const PREFIX_RATE: (u32, Duration) = (100, Duration::from_millis(10));
+const PREFIX_RATE: (u32, Duration) = (50, Duration::from_millis(20));
 const VALIDATED_RATE: (u32, Duration) = (400, Duration::from_micros(2500));
 /// Prefixes whose rate is remembered.
 const MAX_PREFIXES: usize = 1024;

@@ -1,0 +1,97 @@
+//! yamux over a secured connection (libp2p specs/yamux), with bounded windows.
+//!
+//! libp2p-yamux does not let the windows be bounded: a stream's window doubles while its
+//! remote reads fast, up to 1 GiB a connection, and stays when the remote stops.
+
+use std::{
+    future::{Ready, ready},
+    iter,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{AsyncRead, AsyncWrite, ready as ready_or_pending};
+use libp2p::core::{
+    UpgradeInfo,
+    muxing::{StreamMuxer, StreamMuxerEvent},
+    upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
+};
+use yamux::{Config, Connection, ConnectionError, Mode, Stream};
+
+/// Streams of one connection. More than a relay allows circuits to one peer (64) and from
+/// it (16), for a remote that opens more loses the connection.
+const STREAMS: usize = 128;
+/// What every stream may receive before it is read, by the specification.
+const FIRST_WINDOW: usize = 256 << 10;
+
+/// Negotiates yamux.
+#[derive(Clone, Debug)]
+pub(crate) struct Upgrade(Config);
+
+impl Upgrade {
+    /// All streams of a connection together may receive `growth` bytes unread beyond
+    /// their first windows.
+    pub(crate) fn new(growth: usize) -> Self {
+        let mut config = Config::default();
+        config.set_max_num_streams(STREAMS);
+        config.set_max_connection_receive_window(Some(STREAMS * FIRST_WINDOW + growth));
+        // What a stream's remote sent before the connection ended is not a whole answer.
+        config.set_read_after_close(false);
+        Self(config)
+    }
+}
+
+impl UpgradeInfo for Upgrade {
+    type Info = &'static str;
+    type InfoIter = iter::Once<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        iter::once("/yamux/1.0.0")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Upgrade {
+    type Output = Muxer<C>;
+    type Error = ConnectionError;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer(Connection::new(socket, self.0, Mode::Server))))
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Upgrade {
+    type Output = Muxer<C>;
+    type Error = ConnectionError;
+    type Future = Ready<Result<Self::Output, Self::Error>>;
+
+    fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
+        ready(Ok(Muxer(Connection::new(socket, self.0, Mode::Client))))
+    }
+}
+
+/// A connection's streams. Reading for inbound streams drives all of it, so
+/// [`super::Bounded`] asks for them all the time, and [`StreamMuxer::poll`] does nothing.
+pub(crate) struct Muxer<C>(Connection<C>);
+
+impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
+    type Substream = Stream;
+    type Error = ConnectionError;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+        let next = ready_or_pending!(self.0.poll_next_inbound(cx));
+        Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
+        self.0.poll_new_outbound(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        self.0.poll_close(cx)
+    }
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
+        Poll::Pending
+    }
+}
