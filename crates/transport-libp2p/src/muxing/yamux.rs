@@ -95,3 +95,70 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, future::poll_fn};
+    use tokio::{io::duplex, task::yield_now, time::sleep};
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    const PIPE: usize = 64 << 10;
+    const CHUNK: usize = 32 << 10;
+
+    /// What a remote can have us keep: the stream is read fast, so that its window grows,
+    /// and then not at all. Everything runs in this task, so what cannot move is stuck.
+    async fn unread_after_fast_reading(growth: usize, read: usize) -> usize {
+        let (near, far) = duplex(PIPE);
+        let mut ours = Upgrade::new(growth).upgrade_inbound(near.compat(), "").await.unwrap();
+        // The remote bounds nothing.
+        let mut theirs = Muxer(Connection::new(far.compat(), Config::default(), Mode::Client));
+        let mut sender = poll_fn(|cx| Pin::new(&mut theirs).poll_outbound(cx)).await.unwrap();
+        let chunk = vec![7; CHUNK];
+        let (mut sent, mut received, mut stuck, mut late) = (0, 0, 0, 10);
+        let mut receiver = None;
+        let mut buffer = vec![0; CHUNK];
+        // Long enough for every window update that is on its way.
+        while stuck < 100 {
+            let before = (sent, received);
+            // A write that cannot end at once has moved nothing.
+            if let Some(written) = sender.write(&chunk).now_or_never() {
+                sent += written.unwrap();
+            }
+            let _ = sender.flush().now_or_never();
+            if late > 0 && receiver.is_some() {
+                // The remote answers our ping late: the round trip seems to be long, and
+                // everything that is read seems to be read within it.
+                late -= 1;
+                sleep(Duration::from_millis(20)).await;
+            }
+            let _ = poll_fn(|cx| Pin::new(&mut theirs).poll_inbound(cx)).now_or_never();
+            if let Some(Ok(stream)) = poll_fn(|cx| Pin::new(&mut ours).poll_inbound(cx)).now_or_never() {
+                receiver = Some(stream);
+            }
+            if let Some(stream) = receiver.as_mut()
+                && received < read
+                && let Some(bytes) = stream.read(&mut buffer).now_or_never()
+            {
+                received += bytes.unwrap();
+            }
+            // tokio lets a task do only so much at a time.
+            yield_now().await;
+            stuck = if before == (sent, received) { stuck + 1 } else { 0 };
+        }
+        assert!(received >= read, "{received}: the remote reads fast at first");
+        sent - received
+    }
+
+    #[tokio::test]
+    async fn who_reads_fast_and_then_stops_leaves_a_bounded_amount_unread() {
+        let growth = 256 << 10;
+        let unread = unread_after_fast_reading(growth, 8 << 20).await;
+        assert!(unread >= FIRST_WINDOW / 2, "{unread}: the remote was not even stuck");
+        // The pipe and yamux's own queue of frames are beside the window.
+        assert!(unread <= FIRST_WINDOW + growth + 2 * PIPE + 8 * CHUNK, "{unread}");
+    }
+}
