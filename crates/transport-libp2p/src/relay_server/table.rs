@@ -19,6 +19,9 @@ use crate::{CircuitEnd, RelayServerConfig};
 /// A pending circuit is given up after this time, whatever became of its exchange;
 /// longer than the exchange's own timeouts together.
 const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
+/// Circuits from one host to one destination that are still being made. libp2p's client
+/// takes ten at once and drops more, so four hosts must not fill that.
+const PENDING_PER_HOST: usize = 2;
 /// How long a circuit must have been silent to make room for another one.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
 /// A peer with a reservation opens one circuit more a second, however many its address asked for.
@@ -188,6 +191,12 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
             false => self.connecting_peers.take(source, now) && self.connecting_hosts.take(&origin.host, now),
         };
         if !in_time {
+            return Err(Denial::ConnectingTooFast);
+        }
+        let is_pending = |circuit: &&Circuit<P, C>| {
+            circuit.opened.is_none() && circuit.destination == *destination && circuit.origin.host == origin.host
+        };
+        if self.circuits.values().filter(is_pending).count() >= PENDING_PER_HOST {
             return Err(Denial::ConnectingTooFast);
         }
         let link = self.links(destination, now).last().map(|link| link.connection);

@@ -92,6 +92,19 @@ fn two_hosts_cannot_take_all_circuits_to_one_destination() {
 }
 
 #[test]
+fn four_hosts_leave_a_destination_room_for_another_request() {
+    let mut table = table(at_any_rate);
+    reserve(&mut table, 0, from(0, 1), at(0)).unwrap();
+    let pending: Vec<_> =
+        (1..1000).filter_map(|source| ask(&mut table, source, from((source % 4) as u8, 9), 0, at(1)).ok()).collect();
+    assert_eq!(pending.len(), 8);
+    assert_eq!(ask(&mut table, 1000, from(0, 9), 0, at(1)).map(|_| ()), Err(Denial::ConnectingTooFast));
+    assert!(ask(&mut table, 1001, from(9, 1), 0, at(1)).is_ok());
+    table.opened(pending[3].id, at(1)).unwrap();
+    assert!(ask(&mut table, 1002, from(0, 9), 0, at(1)).is_ok(), "one that stands takes no such place");
+}
+
+#[test]
 fn a_full_relay_renews_and_refuses_newcomers() {
     let mut table = table(|config| config.max_reservations = 2);
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
