@@ -23,6 +23,9 @@ use crate::{
 const GIVE_UP: Duration = Duration::from_secs(40);
 
 pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
+    if args.seconds > 0 {
+        require_iperf().await?;
+    }
     let wire = WireSpec::from_args(&args.common);
     // Host to host and back: four ways of one delay each.
     let rtt = wire.delay.as_secs_f64() * 4.0;
@@ -64,16 +67,22 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
             );
         }
     }
-    let mut throughput = Vec::new();
-    if args.seconds > 0 {
-        throughput = measure_throughput(args, &mut report).await?;
-    }
+    let throughput = match args.seconds {
+        0 => Ok(Vec::new()),
+        _ => measure_throughput(args, &mut report).await,
+    };
     print!("{report}");
     let evidence = Evidence::create(&args.common.evidence, "bench")?;
     evidence.table("report.txt", &report)?;
-    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "throughput": throughput }))?;
+    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "throughput": throughput.as_ref().ok() }))?;
     println!("evidence: {}", evidence.dir().display());
-    Ok(())
+    throughput.map(drop)
+}
+
+/// Fails at once, and not after all punches.
+async fn require_iperf() -> Result<()> {
+    let found = tokio::process::Command::new("iperf3").arg("--version").output().await;
+    found.map(drop).context("iperf3 is missing: install the package iperf3, or leave throughput out with --seconds 0")
 }
 
 /// From the relayed connection's coming up to the direct one's, at the listener.
