@@ -36,10 +36,11 @@ pub struct ConnectionLimits {
     pub burst_per_prefix: u32,
     /// Time until an address may begin one more; a prefix may in a quarter of it.
     pub refill: Duration,
-    /// Established circuits that peers dialled, over all relays; pending ones have a
-    /// quarter of it.
+    /// Established circuits that peers dialled, over all relays; pending ones have
+    /// half of it.
     pub inbound_circuits: u32,
-    /// Of these, through one relay; pending ones have a quarter of it. Only one that
+    /// Of these, through one relay; pending ones have half of it, twice what our relay lets
+    /// four hosts have to one destination. Only one that
     /// nothing uses is closed for the next one.
     pub inbound_circuits_per_relay: u32,
     /// Established, dialled by us, without those below.

@@ -131,6 +131,17 @@ fn circuits_have_room_of_their_own_and_each_relay_its_share() {
 }
 
 #[test]
+fn silent_circuits_of_four_hosts_leave_room_for_another_through_the_same_relay() {
+    let mut table = Table::new(ConnectionLimits::default());
+    let relay = PeerId::random();
+    // Our relay gives each host eight circuits to one destination.
+    for n in 0..4 * 8 {
+        table.pending_inbound(id(n), through(relay), at(0), unused).unwrap();
+    }
+    come(&mut table, 100, through(relay), at(0)).unwrap();
+}
+
+#[test]
 fn each_class_of_dials_has_room_of_its_own() {
     let mut table = Table::new(ConnectionLimits::default());
     let mut next = 0;
