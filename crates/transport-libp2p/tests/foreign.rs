@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt};
 use kaspath_domain::{
-    DialError, DialRequest, Path, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportSet,
+    DialError, DialRequest, DuplexStream, Path, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport,
+    TransportSet,
 };
-use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, NetworkConfig, RelayServerConfig};
+use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, Network, NetworkConfig, RelayServerConfig};
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, dcutr, identify,
     multiaddr::Protocol,
@@ -135,7 +136,7 @@ async fn echo(mut stream: Stream) {
     }
 }
 
-async fn echoes(stream: &mut kaspath_domain::DuplexStream) {
+async fn echoes(stream: &mut DuplexStream) {
     AsyncWriteExt::write_all(stream, b"raw bytes").await.unwrap();
     let mut buffer = [0; 9];
     timeout(DEADLINE, AsyncReadExt::read_exact(stream, &mut buffer)).await.unwrap().unwrap();
@@ -149,14 +150,12 @@ async fn the_proof_of_concepts_protocol_is_spoken_both_ways_with_libp2p_stream()
     }
 }
 
-async fn speaks_with_libp2p_stream(over: Transport) {
-    let foreign = Foreign::start(over).await;
-    let ours = start(config()).await;
-    let protocol = StreamProtocol::new(LEGACY_STREAM_PROTOCOL);
-    let mut control = foreign.control();
-    let mut accepted = control.accept(protocol.clone()).unwrap();
+/// Has `foreign` send back what comes on its streams, and opens one to it. It runs while
+/// the second part lives.
+async fn echoing(foreign: Foreign, ours: &Network) -> (DuplexStream, impl Sized) {
+    let mut accepted = foreign.control().accept(StreamProtocol::new(LEGACY_STREAM_PROTOCOL)).unwrap();
     let (identity, address) = (foreign.identity(), foreign.address());
-    let (_direct, _task) = foreign.run();
+    let running = foreign.run();
     tokio::spawn(async move {
         while let Some((_, stream)) = accepted.next().await {
             tokio::spawn(echo(stream));
@@ -165,7 +164,16 @@ async fn speaks_with_libp2p_stream(over: Transport) {
     let locator: kaspath_domain::PeerLocator = address.to_string().parse().unwrap();
     let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
     let request = DialRequest { peer: Some(identity), route: Route::Direct(address), deadline: DEADLINE };
-    echoes(&mut ours.dialer().dial(request).await.unwrap()).await;
+    (ours.dialer().dial(request).await.unwrap(), running)
+}
+
+async fn speaks_with_libp2p_stream(over: Transport) {
+    let foreign = Foreign::start(over).await;
+    let ours = start(config()).await;
+    let protocol = StreamProtocol::new(LEGACY_STREAM_PROTOCOL);
+    let mut control = foreign.control();
+    let (mut stream, _running) = echoing(foreign, &ours).await;
+    echoes(&mut stream).await;
 
     // The other way round, over the connection that stands now.
     let our_id = PeerId::from_bytes(ours.local_peer().as_bytes()).unwrap();
@@ -243,18 +251,7 @@ async fn a_peer_without_ping_stays_connected() {
     let foreign = Foreign::start(Transport::Tcp).await;
     // A ping every millisecond: hundreds are refused while the echoes go on.
     let ours = start(NetworkConfig { ping_interval: Duration::from_millis(1), ..config() }).await;
-    let mut accepted = foreign.control().accept(StreamProtocol::new(LEGACY_STREAM_PROTOCOL)).unwrap();
-    let (identity, address) = (foreign.identity(), foreign.address());
-    let (_direct, _task) = foreign.run();
-    tokio::spawn(async move {
-        while let Some((_, stream)) = accepted.next().await {
-            tokio::spawn(echo(stream));
-        }
-    });
-    let locator: kaspath_domain::PeerLocator = address.to_string().parse().unwrap();
-    let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
-    let request = DialRequest { peer: Some(identity), route: Route::Direct(address), deadline: DEADLINE };
-    let mut stream = ours.dialer().dial(request).await.unwrap();
+    let (mut stream, _running) = echoing(foreign, &ours).await;
     for _ in 0..2000 {
         echoes(&mut stream).await;
     }
