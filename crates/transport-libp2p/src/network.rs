@@ -160,7 +160,7 @@ where
     for locator in addresses {
         let failed = |cause: String| StartError::Listen { address: locator.clone(), cause };
         let PeerAddress::Direct(address) = &locator.address else { continue };
-        for address in convert::resolve(address).await.map_err(|error| failed(error.to_string()))? {
+        for address in Resolver::system().resolve(address).await.map_err(|error| failed(error.to_string()))? {
             let listener = swarm.listen_on(address.clone()).map_err(|error| failed(convert::error_chain(&error)))?;
             announcing.listens(listener, &address);
             pending.insert(listener, locator.clone());
@@ -206,7 +206,7 @@ where
 async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     let mut resolved = Vec::new();
     for address in addresses {
-        match convert::resolve(address).await {
+        match Resolver::system().resolve(address).await {
             Ok(found) => resolved.extend(found),
             Err(error) => tracing::warn!(%error, "an external address is left out"),
         }
