@@ -240,6 +240,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_loss_of_a_listening_socket_ends_the_network_and_names_the_address() {
+        let config = NetworkConfig::default();
+        let mut swarm = build(&NodeKey::generate(), &config, mpsc::channel(1).0).expect("a swarm");
+        let mut announcing = Announcing::new(*swarm.local_peer_id(), false, Vec::new());
+        let wanted: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
+        let listener = swarm.listen_on(wanted.clone()).expect("a listener");
+        announcing.listens(listener, &wanted);
+        let bound = timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.expect("in time");
+        let SwarmEvent::NewListenAddr { address: bound, .. } = bound else { panic!("{bound:?}") };
+        // What a transport reports when its socket fails, but for the cause.
+        assert!(swarm.remove_listener(listener));
+        let (_handle, commands) = Handle::channel();
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let actor = Actor::new(swarm, config, announcing, Vec::new(), Vec::new(), commands, events);
+        let end = timeout(LISTEN_TIMEOUT, actor.run()).await.expect("in time");
+        assert!(matches!(&end, Err(NetworkFailure::Listener { address, .. }) if *address == bound.to_string()), "{end:?}");
+    }
+
+    #[tokio::test]
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {
         let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
         let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kaspath_domain::{PeerLocator, is_public};
+use kaspath_domain::{PeerAddress, PeerLocator, RelayAddress, is_public};
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
 use tokio::sync::watch;
 
@@ -133,17 +133,18 @@ impl Actor {
     }
 
     /// We can be reached through the relay at the address at which we reached it
-    /// ourselves. What the relay says of its own addresses may be of no use: behind
+    /// ourselves, by the name that the settings give it. What the relay says of its own addresses may be of no use: behind
     /// a one-to-one NAT it only sees private ones.
     fn on_circuit_address(&mut self, listener: ListenerId, relay: PeerId) {
         // The relay may name several addresses; ours is one.
         if !self.reachable_through.insert(listener) {
             return;
         }
-        let local = *self.swarm.local_peer_id();
-        let circuit = self.relay_link_address(relay).map(|via| convert::circuit(via, relay));
-        if let Some(address) = circuit.and_then(|circuit| convert::locator(&circuit, &local)) {
-            self.report(NetworkEvent::Listening { address });
+        let via = self.relay_link_address(relay).and_then(|via| self.relaying.get(&relay)?.by_name(&via));
+        if let Some(via) = via {
+            let address = PeerAddress::Relayed(RelayAddress { relay: convert::identity(&relay), via });
+            let peer = Some(convert::identity(self.swarm.local_peer_id()));
+            self.report(NetworkEvent::Listening { address: PeerLocator { peer, address } });
         }
     }
 

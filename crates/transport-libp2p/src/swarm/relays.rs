@@ -103,6 +103,19 @@ impl Relay {
         addresses
     }
 
+    /// One of these addresses as the settings name its host, for others to dial: a name
+    /// stays true when the relay moves. Names that came with a peer's address do not count.
+    pub(super) fn by_name(&self, address: &Multiaddr) -> Option<TransportAddress> {
+        let mut known = convert::transport_address(address)?;
+        let ip = convert::ip(address);
+        let leads_there = |source: &&Source| source.resolved.iter().any(|resolved| convert::ip(resolved) == ip);
+        let mut named = self.sources.iter().filter(|source| source.configured && matches!(source.given.host, Host::Dns(_)));
+        if let Some(source) = named.find(leads_there) {
+            known.host = source.given.host.clone();
+        }
+        Some(known)
+    }
+
     /// Takes from a relay's own addresses those on an IP that we know it by: so it
     /// can name its other transport, but cannot send us elsewhere.
     pub(super) fn learn(&mut self, told: &[Multiaddr]) {
