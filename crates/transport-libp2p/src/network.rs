@@ -237,25 +237,36 @@ fn relay_addresses<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
 
+    /// The file descriptor of this process's socket that listens on a TCP port of 127.0.0.1.
+    fn listening_socket(port: u16) -> i32 {
+        let sockets = fs::read_to_string("/proc/self/net/tcp").expect("Linux");
+        let listens = format!("0100007F:{port:04X} 00000000:0000 0A");
+        let line = sockets.lines().find(|line| line.contains(&listens)).expect("a listening socket");
+        let link = format!("socket:[{}]", line.split_whitespace().nth(9).expect("an inode"));
+        let of_socket =
+            |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str());
+        let found = fs::read_dir("/proc/self/fd").expect("Linux").flatten().find(of_socket).expect("the socket's descriptor");
+        found.file_name().to_str().and_then(|name| name.parse().ok()).expect("a number")
+    }
+
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_loss_of_a_listening_socket_ends_the_network_and_names_the_address() {
-        let config = NetworkConfig::default();
-        let mut swarm = build(&NodeKey::generate(), &config, mpsc::channel(1).0).expect("a swarm");
-        let mut announcing = Announcing::new(*swarm.local_peer_id(), false, Vec::new());
-        let wanted: Multiaddr = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
-        let listener = swarm.listen_on(wanted.clone()).expect("a listener");
-        announcing.listens(listener, &wanted);
-        let bound = timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.expect("in time");
-        let SwarmEvent::NewListenAddr { address: bound, .. } = bound else { panic!("{bound:?}") };
-        // What a transport reports when its socket fails, but for the cause.
-        assert!(swarm.remove_listener(listener));
-        let (_handle, commands) = Handle::channel();
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let actor = Actor::new(swarm, config, announcing, Vec::new(), Vec::new(), commands, events);
-        let end = timeout(LISTEN_TIMEOUT, actor.run()).await.expect("in time");
-        assert!(matches!(&end, Err(NetworkFailure::Listener { address, .. }) if *address == bound.to_string()), "{end:?}");
+        let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+        let config = NetworkConfig { listen, ..NetworkConfig::default() };
+        let network = Network::start(NodeKey::generate(), config).await.expect("a network");
+        let PeerAddress::Direct(address) = &network.listening()[0].address else { panic!("a direct address") };
+        // As the system does when an administrator ends the socket.
+        shutdown(listening_socket(address.port), Shutdown::Both).expect("shut down");
+        let end = timeout(LISTEN_TIMEOUT, network.ended()).await.expect("in time").expect_err("a failure");
+        let NetworkFailure::Listener { address: named, cause } = &end else { panic!("{end:?}") };
+        assert!(address.to_string() == *named && cause.contains("Invalid argument"), "{end}");
     }
 
     #[tokio::test]

@@ -61,6 +61,10 @@ impl Announcing {
         self.listeners.contains_key(&listener)
     }
 
+    fn address_of(&self, listener: ListenerId) -> Option<&Multiaddr> {
+        self.found.iter().find(|(of, _)| *of == listener).map(|(_, address)| address)
+    }
+
     pub(crate) fn appeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
         self.changed(|found| found.insert((listener, address)))
     }
@@ -125,7 +129,8 @@ impl Actor {
     /// A listener of ours has ended, which only happens when its socket fails.
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr], cause: String) {
         if self.announcing.is_listener(listener) {
-            let address = addresses.first().map_or_else(|| "an address".to_owned(), ToString::to_string);
+            let known = addresses.first().or_else(|| self.announcing.address_of(listener));
+            let address = known.map_or_else(|| "an address".to_owned(), ToString::to_string);
             self.failure.get_or_insert(NetworkFailure::Listener { address, cause });
         } else {
             self.on_circuit_listener_closed(listener, cause);
