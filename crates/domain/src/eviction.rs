@@ -5,12 +5,16 @@
 //! crowded group, and within it from the peer that came last and that stands out in
 //! nothing. Bitcoin Core frees inbound slots by the same idea.
 
+mod places;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
     hash::Hash,
     time::Duration,
 };
+
+pub use places::make_place;
 
 use crate::Timestamp;
 

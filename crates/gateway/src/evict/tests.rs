@@ -1,4 +1,4 @@
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use kaspath_domain::{DuplexStream, PathWatch, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
