@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{
-    Admission, AdmissionRequest, Candidate, Eviction, IpPrefix, PeerClass, PeerIdentity, RefuseReason, Timestamp,
-};
+use kaspath_domain::{Admission, AdmissionRequest, Candidate, Eviction, IpPrefix, Moment, PeerClass, PeerIdentity, RefuseReason};
 
 use crate::{group::Group, sessions::Standing};
 
@@ -29,7 +27,7 @@ const MAX_EVICTED: usize = 2;
 pub(crate) fn make_place(
     newcomer: (&PeerIdentity, &PeerClass),
     mut standing: Vec<Standing>,
-    now: Timestamp,
+    now: Moment,
     admit: impl Fn(&AdmissionRequest) -> Admission,
 ) -> Result<Vec<PeerIdentity>, RefuseReason> {
     let (peer, class) = newcomer;
@@ -45,7 +43,7 @@ pub(crate) fn make_place(
     }
 }
 
-fn choose(reason: &RefuseReason, newcomer: &PeerClass, standing: &[Standing], now: Timestamp) -> Option<PeerIdentity> {
+fn choose(reason: &RefuseReason, newcomer: &PeerClass, standing: &[Standing], now: Moment) -> Option<PeerIdentity> {
     let in_the_way = |session: &&Standing| match (reason, &session.class, newcomer) {
         (RefuseReason::TooManyInbound { .. }, _, _) => true,
         (RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. }, theirs, ours) => theirs == ours,
@@ -65,7 +63,7 @@ fn choose(reason: &RefuseReason, newcomer: &PeerClass, standing: &[Standing], no
     eviction.choose(&candidates, &Group::of(newcomer), now)
 }
 
-fn is_silent(session: &Standing, now: Timestamp) -> bool {
+fn is_silent(session: &Standing, now: Moment) -> bool {
     let activity = &session.activity;
     let limit = if activity.has_begun() { SILENT_AFTER } else { HANDSHAKE_GRACE };
     let last = if activity.has_begun() { activity.last() } else { activity.since() };

@@ -53,14 +53,14 @@ pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
 }
 
 fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<Place>, String> {
-    let (now, uptime) = ((shared.clock)(), shared.uptime.now());
-    if !lock(&shared.rates).allow_peer(peer, uptime) {
+    let now = shared.clock.now();
+    if !lock(&shared.rates).allow_peer(peer, now) {
         return Err("it begins sessions too often".to_owned());
     }
     if let Some(cause) = shared.closed() {
         return Err(cause);
     }
-    if shared.table.is_banned(peer, now) {
+    if shared.table.is_banned(peer, (shared.wall_clock)()) {
         return Err(RefuseReason::Banned.to_string());
     }
     let class = PeerClass::of(stream.info(), &stream.path());
@@ -68,16 +68,16 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     if !shared.table.knows(peer) && !lock(&shared.newcomers).allow(&group, now) {
         return Err("too many peers that were never seen before come from there".to_owned());
     }
-    if !lock(&shared.rates).allow_group(&group, uptime) {
+    if !lock(&shared.rates).allow_group(&group, now) {
         return Err("too many sessions begin from there, or in all".to_owned());
     }
     // A peer that comes again takes the place of its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = evict::make_place((peer, &class), others, uptime, |request| shared.policy.admit(request, now));
+    let evicted = evict::make_place((peer, &class), others, now, |request| shared.policy.admit(request, now));
     for evicted in evicted.map_err(|reason| reason.to_string())? {
         shared.sessions.end(&evicted, CloseReason::Evicted);
     }
-    let activity = Arc::new(Activity::new(stream.counters(), uptime));
+    let activity = Arc::new(Activity::new(stream.counters(), now));
     Ok(shared.sessions.enter(peer, Some(class), stream.path(), activity))
 }
 
@@ -87,13 +87,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 async fn join(shared: Arc<Shared>, peer: PeerIdentity, stream: DuplexStream, place: Place) {
     let joined = async {
-        let hold = shared.table.hold(&peer, (shared.clock)()).map_err(|error| error.to_string())?;
+        let hold = shared.table.hold(&peer, (shared.wall_clock)()).map_err(|error| error.to_string())?;
         let connection = connect_from(hold.address(), shared.kaspad).await?;
         Ok::<_, String>((hold, connection))
     };
     match joined.await {
         Ok((hold, connection)) => {
-            let (clock, report) = (shared.uptime, |event| shared.report(event));
+            let (clock, report) = (shared.clock, |event| shared.report(event));
             pipe::run(hold, Direction::Inbound, stream, connection, place, clock, report).await;
         }
         Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),

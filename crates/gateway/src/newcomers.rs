@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Moment, TokenBucket, make_room};
 
 use crate::group::Group;
 
@@ -26,7 +26,7 @@ impl Newcomers {
     }
 
     /// Whether a peer that is not known yet may come in from there now.
-    pub(crate) fn allow(&mut self, group: &Group, now: Timestamp) -> bool {
+    pub(crate) fn allow(&mut self, group: &Group, now: Moment) -> bool {
         make_room(&mut self.buckets, group, MAX_GROUPS, TokenBucket::last_asked);
         let bucket = self.buckets.entry(group.clone()).or_insert_with(|| TokenBucket::new(self.burst, REFILL));
         bucket.take(now).is_ok()
@@ -39,8 +39,8 @@ mod tests {
 
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 
     fn direct(ip: [u8; 4]) -> Group {

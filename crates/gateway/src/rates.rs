@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use kaspath_domain::{PeerIdentity, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Moment, PeerIdentity, TokenBucket, make_room};
 
 use crate::group::Group;
 
@@ -41,12 +41,12 @@ impl SessionRates {
     }
 
     /// Whether the peer may begin a session now, as far as it alone is concerned.
-    pub(crate) fn allow_peer(&mut self, peer: &PeerIdentity, now: Timestamp) -> bool {
+    pub(crate) fn allow_peer(&mut self, peer: &PeerIdentity, now: Moment) -> bool {
         take(&mut self.peers, peer, MAX_PEERS, now, || TokenBucket::new(PEER_BURST, PEER_REFILL))
     }
 
     /// Whether one more session may begin from there now.
-    pub(crate) fn allow_group(&mut self, group: &Group, now: Timestamp) -> bool {
+    pub(crate) fn allow_group(&mut self, group: &Group, now: Moment) -> bool {
         let burst = self.group_burst;
         take(&mut self.groups, group, MAX_GROUPS, now, || TokenBucket::new(burst, GROUP_REFILL)) && self.total.take(now).is_ok()
     }
@@ -56,7 +56,7 @@ fn take<K: Clone + Eq + Hash>(
     buckets: &mut HashMap<K, TokenBucket>,
     key: &K,
     limit: usize,
-    now: Timestamp,
+    now: Moment,
     new: impl FnOnce() -> TokenBucket,
 ) -> bool {
     make_room(buckets, key, limit, TokenBucket::last_asked);
@@ -69,8 +69,8 @@ mod tests {
 
     use super::*;
 
-    fn at(millis: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_millis(millis))
+    fn at(millis: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(millis))
     }
 
     fn peer(n: u32) -> PeerIdentity {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{PeerIdentity, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Moment, PeerIdentity, TokenBucket, make_room};
 
 /// Refusals of one peer reported at once, and the time for one more.
 const PEER_BURST: u32 = 3;
@@ -27,7 +27,7 @@ impl Refusals {
 
     /// Whether one more refusal of the peer is reported: if so, how many were left
     /// out before it.
-    pub(crate) fn report(&mut self, peer: &PeerIdentity, now: Timestamp) -> Option<u64> {
+    pub(crate) fn report(&mut self, peer: &PeerIdentity, now: Moment) -> Option<u64> {
         make_room(&mut self.peers, peer, MAX_PEERS, TokenBucket::last_asked);
         let own = self.peers.entry(peer.clone()).or_insert_with(|| TokenBucket::new(PEER_BURST, PEER_REFILL));
         if own.take(now).is_ok() && self.total.take(now).is_ok() {
@@ -42,8 +42,8 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 
     fn peer(n: u16) -> PeerIdentity {

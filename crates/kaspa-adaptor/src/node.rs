@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    Admission, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerClass, PeerLocator,
-    StreamListener, Timestamp, Transport, TransportAddress, TransportPolicy,
+    Admission, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Moment, Path, PathWatch, PeerAddress, PeerClass,
+    PeerLocator, StreamListener, Transport, TransportAddress, TransportPolicy,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -145,7 +145,7 @@ impl KaspaNode {
         &self,
         listener: Arc<dyn StreamListener>,
         policy: Arc<dyn TransportPolicy>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        clock: impl Fn() -> Moment + Send + Sync + 'static,
     ) {
         let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
         let stop = self.0.stop.child_token();
@@ -177,7 +177,7 @@ impl KaspaNode {
         }
     }
 
-    fn admit(&self, router: &Router, policy: &dyn TransportPolicy, now: Timestamp) -> Result<(), HandshakeError> {
+    fn admit(&self, router: &Router, policy: &dyn TransportPolicy, now: Moment) -> Result<(), HandshakeError> {
         let class = PeerClass::of(router.info(), &router.path());
         let request = AdmissionRequest::beside(router.info().peer.clone(), class, &self.hub().inbound());
         match policy.admit(&request, now) {

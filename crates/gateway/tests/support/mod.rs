@@ -14,7 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress, TransportPolicy,
+    DialRequest, DuplexStream, MonotonicClock, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress,
+    TransportPolicy,
     memory::{FixedPolicy, MemoryDialer, memory_network},
 };
 use kaspath_gateway::{
@@ -165,7 +166,8 @@ pub(crate) fn gateway(
         newcomers: 16,
         policy,
         control: node.map(|node| node as Arc<dyn NodeControl>),
-        clock: Arc::new(Timestamp::default),
+        clock: MonotonicClock::start(),
+        wall_clock: Arc::new(Timestamp::default),
         report: Arc::new(report),
     })
 }

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
-use tokio::{sync::mpsc, time::Instant};
+use kaspath_domain::{Moment, MonotonicClock, Rates};
+use tokio::sync::mpsc;
 
 use super::{
     config::Terms,
@@ -32,20 +32,21 @@ struct State {
     gate: Gate,
     /// Who waits for a connection from which address.
     punches: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
-    budgets: HashMap<(IpAddr, u16), TokenBucket>,
+    budgets: Rates<(IpAddr, u16)>,
 }
 
 /// Shared by all sockets of a transport; clones are handles to the same.
 #[derive(Clone)]
 pub(super) struct Guard {
     state: Arc<Mutex<State>>,
-    origin: Instant,
+    clock: MonotonicClock,
 }
 
 impl Guard {
     pub(super) fn new(limits: Limits) -> Self {
-        let state = State { gate: Gate::new(limits), punches: HashMap::new(), budgets: HashMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), origin: Instant::now() }
+        let budgets = Rates::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL, MAX_REMEMBERED);
+        let state = State { gate: Gate::new(limits), punches: HashMap::new(), budgets };
+        Self { state: Arc::new(Mutex::new(state)), clock: MonotonicClock::start() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,8 +54,8 @@ impl Guard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
@@ -112,9 +113,7 @@ impl Guard {
         if state.punches.len() >= MAX_PUNCHES {
             return Err(Error::TooManyPunches);
         }
-        make_room(&mut state.budgets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
-        let budget = state.budgets.entry(key).or_insert_with(|| TokenBucket::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL));
-        budget.take(now).map_err(|_| Error::PunchTooOften(remote))?;
+        state.budgets.take(&key, now).map_err(|_| Error::PunchTooOften(remote))?;
         let (sender, receiver) = mpsc::channel(ARRIVALS);
         state.punches.insert(key, sender);
         state.gate.expect(remote, time, now);
