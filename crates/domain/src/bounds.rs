@@ -56,7 +56,7 @@ impl TokenBucket {
     }
 
     /// When it was last asked.
-    pub fn last_asked(&self) -> Moment {
+    fn last_asked(&self) -> Moment {
         self.at
     }
 }

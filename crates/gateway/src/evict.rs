@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{Admission, AdmissionRequest, Candidate, Eviction, IpPrefix, Moment, PeerClass, PeerIdentity, RefuseReason};
+use kaspath_domain::{
+    Admission, AdmissionRequest, Candidate, Eviction, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason,
+};
 
-use crate::{group::Group, sessions::Standing};
+use crate::sessions::Standing;
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
@@ -60,7 +62,7 @@ fn choose(reason: &RefuseReason, newcomer: &PeerClass, standing: &[Standing], no
     };
     let candidates: Vec<_> = from.into_iter().map(candidate).collect();
     let eviction = Eviction { silent_after: SILENT_AFTER, ..Eviction::default() };
-    eviction.choose(&candidates, &Group::of(newcomer), now)
+    eviction.choose(&candidates, &PeerGroup::of(newcomer), now)
 }
 
 fn is_silent(session: &Standing, now: Moment) -> bool {
@@ -70,11 +72,11 @@ fn is_silent(session: &Standing, now: Moment) -> bool {
     now.since(last) >= limit
 }
 
-fn candidate(session: &Standing) -> Candidate<PeerIdentity, Group> {
+fn candidate(session: &Standing) -> Candidate<PeerIdentity, PeerGroup> {
     let activity = &session.activity;
     Candidate {
         id: session.peer.clone(),
-        group: Group::of(&session.class),
+        group: PeerGroup::of(&session.class),
         since: activity.since(),
         round_trip: activity.round_trip(),
         useful_bytes: activity.useful_bytes(),

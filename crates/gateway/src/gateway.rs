@@ -13,9 +13,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     CloseReason, GatewayEvent, NodeControl, PeerTable, Reach,
     control::{self, NodeState},
-    inbound,
-    newcomers::Newcomers,
-    outbound, owner,
+    inbound, outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::Sessions,
@@ -64,7 +62,6 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<dyn TransportPolicy>,
     pub(crate) control: Option<Arc<dyn NodeControl>>,
     pub(crate) node: watch::Sender<NodeState>,
-    pub(crate) newcomers: Mutex<Newcomers>,
     pub(crate) rates: Mutex<SessionRates>,
     /// The system's list of sockets.
     pub(crate) sockets: fn() -> io::Result<String>,
@@ -116,7 +113,6 @@ impl Gateway {
             control,
             node: watch::channel(NodeState::default()).0,
             rates: Mutex::new(SessionRates::new(newcomers)),
-            newcomers: Mutex::new(Newcomers::new(newcomers)),
             sockets: owner::sockets,
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             clock,
