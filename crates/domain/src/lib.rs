@@ -42,7 +42,7 @@ pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
 pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
-pub use bounds::{TokenBucket, make_room};
+pub use bounds::{Rates, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
@@ -58,4 +58,4 @@ pub use record::{AddressSource, KaspaId, ObservedAddress, PeerRecord, RelayScore
 pub use route::Route;
 pub use stream::{ByteCounters, DuplexStream};
 pub use synthetic::synthetic_address;
-pub use time::Timestamp;
+pub use time::{Moment, MonotonicClock, Timestamp};

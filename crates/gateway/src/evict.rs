@@ -1,6 +1,6 @@
 //! Who gives its place to an inbound peer when there is none left: pure.
 
-use kaspath_domain::{Admission, AdmissionRequest, Candidate, PeerClass, PeerIdentity, RefuseReason, Timestamp};
+use kaspath_domain::{Admission, AdmissionRequest, Candidate, Moment, PeerClass, PeerIdentity, RefuseReason};
 
 use crate::sessions::Standing;
 
@@ -9,7 +9,7 @@ use crate::sessions::Standing;
 pub(crate) fn make_place(
     newcomer: (&PeerIdentity, &PeerClass),
     standing: Vec<Standing>,
-    now: Timestamp,
+    now: Moment,
     admit: impl Fn(&AdmissionRequest) -> Admission,
 ) -> Result<Vec<PeerIdentity>, RefuseReason> {
     let (peer, class) = newcomer;

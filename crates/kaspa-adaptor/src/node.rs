@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerLocator, StreamListener, Timestamp,
+    AdmissionRequest, ConnectInfo, Direction, DuplexStream, Moment, Path, PathWatch, PeerAddress, PeerLocator, StreamListener,
     Transport, TransportAddress, TransportPolicy,
 };
 use tokio::{
@@ -145,7 +145,7 @@ impl KaspaNode {
         &self,
         listener: Arc<dyn StreamListener>,
         policy: Arc<dyn TransportPolicy>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        clock: impl Fn() -> Moment + Send + Sync + 'static,
     ) {
         let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
         let stop = self.0.stop.child_token();

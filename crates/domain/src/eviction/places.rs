@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Candidate, Eviction};
-use crate::{Admission, AdmissionRequest, IpPrefix, PeerClass, PeerGroup, PeerIdentity, RefuseReason, Timestamp};
+use crate::{Admission, AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
@@ -26,7 +26,7 @@ const MAX_EVICTED: usize = 2;
 pub fn make_place<Id: Clone + Ord>(
     newcomer: (Option<&PeerIdentity>, &PeerClass),
     mut standing: Vec<Candidate<Id, PeerClass>>,
-    now: Timestamp,
+    now: Moment,
     admit: impl Fn(&AdmissionRequest) -> Admission,
 ) -> Result<Vec<Id>, RefuseReason> {
     let (peer, class) = newcomer;
@@ -46,7 +46,7 @@ fn choose<Id: Clone + Ord>(
     reason: &RefuseReason,
     newcomer: &PeerClass,
     standing: &[Candidate<Id, PeerClass>],
-    now: Timestamp,
+    now: Moment,
 ) -> Option<Id> {
     let in_the_way = |session: &&Candidate<Id, PeerClass>| match (reason, &session.group, newcomer) {
         (RefuseReason::TooManyInbound { .. }, _, _) => true,
@@ -67,7 +67,7 @@ fn choose<Id: Clone + Ord>(
     eviction.choose(&candidates, &PeerGroup::of(newcomer), now)
 }
 
-fn is_silent<Id, Group>(session: &Candidate<Id, Group>, now: Timestamp) -> bool {
+fn is_silent<Id, Group>(session: &Candidate<Id, Group>, now: Moment) -> bool {
     session.silence(now) >= if session.last_activity.is_some() { SILENT_AFTER } else { HANDSHAKE_GRACE }
 }
 

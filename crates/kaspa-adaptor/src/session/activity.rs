@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{ByteCounters, Candidate, PeerClass, Timestamp};
+use kaspath_domain::{ByteCounters, Candidate, Moment, PeerClass};
 use tokio::time::Instant;
 
 /// One session's times.
@@ -52,7 +52,7 @@ impl Activity {
         bytes: &ByteCounters,
         epoch: Instant,
     ) -> Candidate<Id, PeerClass> {
-        let since = Timestamp::from_epoch(self.started.saturating_duration_since(epoch));
+        let since = Moment::from_epoch(self.started.saturating_duration_since(epoch));
         let last = self.last.load(Ordering::Relaxed);
         Candidate {
             id,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{Admission, AdmissionRequest, Candidate, Direction, PeerClass, PeerIdentity, Timestamp, make_place};
+use kaspath_domain::{Admission, AdmissionRequest, Candidate, Direction, Moment, PeerClass, PeerIdentity, make_place};
 use tokio::time::Instant;
 
 use super::{Peer, PeerKey};
@@ -92,7 +92,7 @@ impl Hub {
         }
         if let Some(admit) = admit {
             let class = PeerClass::of(peer.router.info(), &peer.router.path());
-            let now = Timestamp::from_epoch(self.epoch.elapsed());
+            let now = Moment::from_epoch(self.epoch.elapsed());
             let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who), now, admit);
             for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
                 if let Some(evicted) = peers.remove(&evicted) {

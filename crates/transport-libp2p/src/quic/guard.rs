@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
-use tokio::{sync::mpsc, time::Instant};
+use kaspath_domain::{Moment, MonotonicClock, Rates};
+use tokio::sync::mpsc;
 
 use super::{
     config::Terms,
@@ -32,7 +32,7 @@ const MAX_REMEMBERED: usize = 1024;
 struct Punches {
     /// Who waits for a connection from which address.
     waiting: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
-    budgets: HashMap<(IpAddr, u16), TokenBucket>,
+    budgets: Rates<(IpAddr, u16)>,
 }
 
 /// Shared by all sockets of a transport; clones are handles to the same.
@@ -41,13 +41,18 @@ pub(super) struct Guard {
     gate: Arc<Mutex<Gate>>,
     /// Locked before the gate where both are.
     punches: Arc<Mutex<Punches>>,
-    origin: Instant,
+    clock: MonotonicClock,
 }
 
 impl Guard {
     pub(super) fn new(limits: Limits) -> Self {
-        let punches = Punches { waiting: HashMap::new(), budgets: HashMap::new() };
-        Self { gate: Arc::new(Mutex::new(Gate::new(limits))), punches: Arc::new(Mutex::new(punches)), origin: Instant::now() }
+        let budgets = Rates::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL, MAX_REMEMBERED);
+        let punches = Punches { waiting: HashMap::new(), budgets };
+        Self {
+            gate: Arc::new(Mutex::new(Gate::new(limits))),
+            punches: Arc::new(Mutex::new(punches)),
+            clock: MonotonicClock::start(),
+        }
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -59,8 +64,8 @@ impl Guard {
         self.punches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
@@ -116,9 +121,7 @@ impl Guard {
         if punches.waiting.len() >= MAX_PUNCHES {
             return Err(Error::TooManyPunches);
         }
-        make_room(&mut punches.budgets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
-        let budget = punches.budgets.entry(key).or_insert_with(|| TokenBucket::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL));
-        budget.take(now).map_err(|_| Error::PunchTooOften(remote))?;
+        punches.budgets.take(&key, now).map_err(|_| Error::PunchTooOften(remote))?;
         let (sender, receiver) = mpsc::channel(ARRIVALS);
         punches.waiting.insert(key, sender);
         self.gate().expect(remote, time, now);

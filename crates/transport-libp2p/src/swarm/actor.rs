@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportAddress};
+use kaspath_domain::{Direction, Moment, Path, RelayReason, Transport, TransportAddress};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
@@ -75,7 +75,7 @@ impl Actor {
             relays.iter().map(|(relay, _)| *relay),
             config.wanted_reservations,
             config.reservation_cadence.clone(),
-            Timestamp::default(),
+            Moment::default(),
         );
         Self {
             swarm,
@@ -96,8 +96,8 @@ impl Actor {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    pub(super) fn now(&self) -> Moment {
+        Moment::after_start(self.origin.elapsed())
     }
 
     pub(super) fn report(&self, event: NetworkEvent) {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Host, Timestamp, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, Host, Moment, Transport, TransportAddress, TransportSet};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use tokio::sync::oneshot;
 
@@ -46,9 +46,9 @@ pub(super) struct Relay {
     /// Transports whose dial failed since the relay was last met.
     pub(super) failed: Vec<Transport>,
     /// When waiting for the second link ends.
-    pub(super) grace: Option<Timestamp>,
+    pub(super) grace: Option<Moment>,
     pub(super) waiters: Vec<(TransportSet, Waiter)>,
-    used: Timestamp,
+    used: Moment,
 }
 
 impl Relay {
@@ -181,7 +181,7 @@ impl Relaying {
     }
 
     /// When to look at the relays next.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         // Without identify nobody can be served, however late it is.
         let waits = |relay: &&Relay| !relay.waiters.is_empty() && !relay.identified.is_empty();
         let grace = self.relays.values().filter(waits).filter_map(|relay| relay.grace).min();
@@ -197,7 +197,7 @@ impl Relaying {
         relay: PeerId,
         via: TransportAddress,
         in_use: &HashSet<PeerId>,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<Option<PeerId>, DialError> {
         let others = self.relays.values().filter(|relay| !relay.is_configured()).count();
         let mut forgotten = None;
@@ -215,7 +215,7 @@ impl Relaying {
     }
 
     /// Forgets relays that were not used for long, and gives them.
-    pub(super) fn expire(&mut self, in_use: &HashSet<PeerId>, now: Timestamp) -> Vec<PeerId> {
+    pub(super) fn expire(&mut self, in_use: &HashSet<PeerId>, now: Moment) -> Vec<PeerId> {
         for relay in in_use {
             if let Some(known) = self.relays.get_mut(relay) {
                 known.used = now;

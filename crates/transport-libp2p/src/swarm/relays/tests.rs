@@ -1,7 +1,7 @@
 use super::*;
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn address(text: &str) -> TransportAddress {
