@@ -52,7 +52,7 @@ impl Activity {
         bytes: &ByteCounters,
         epoch: Instant,
     ) -> Candidate<Id, PeerClass> {
-        let since = Moment::from_epoch(self.started.saturating_duration_since(epoch));
+        let since = Moment::after_start(self.started.saturating_duration_since(epoch));
         let last = self.last.load(Ordering::Relaxed);
         Candidate {
             id,

@@ -92,7 +92,7 @@ impl Hub {
         }
         if let Some(admit) = admit {
             let class = PeerClass::of(peer.router.info(), &peer.router.path());
-            let now = Moment::from_epoch(self.epoch.elapsed());
+            let now = Moment::after_start(self.epoch.elapsed());
             let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who), now, admit);
             for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
                 if let Some(evicted) = peers.remove(&evicted) {
