@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use kaspath_domain::{
-    Admission, PeerIdentity, RefuseReason, Route, TransportAddress, TransportPolicy, memory::memory_network,
-    ports::MockTransportPolicy,
+    Admission, AdmissionPolicy, PeerIdentity, RefuseReason, Route, TransportAddress, memory::memory_network,
+    ports::MockAdmissionPolicy,
 };
 use kaspath_kaspa_adaptor::{CloseReason, KaspaEvent, KaspaNetwork, KaspaNode, Peer};
 use support::{DEADLINE, await_event, node, relayed, stream};
@@ -17,7 +17,7 @@ const PLACES: usize = 4;
 /// A server with a few inbound places.
 struct Server {
     node: KaspaNode,
-    policy: Arc<dyn TransportPolicy>,
+    admission: Arc<dyn AdmissionPolicy>,
     events: broadcast::Receiver<KaspaEvent>,
 }
 
@@ -31,20 +31,20 @@ fn from(ip: [u8; 4]) -> Route {
 
 impl Server {
     fn start() -> Self {
-        let mut policy = MockTransportPolicy::new();
-        policy.expect_admit().returning(|request, _| match request.inbound {
+        let mut admission = MockAdmissionPolicy::new();
+        admission.expect_admit().returning(|request| match request.inbound {
             PLACES.. => Admission::Refuse(RefuseReason::TooManyInbound { limit: PLACES }),
             _ => Admission::Accept,
         });
         let node = node(KaspaNetwork::Simnet);
-        Self { events: node.events(), node, policy: Arc::new(policy) }
+        Self { events: node.events(), node, admission: Arc::new(admission) }
     }
 
     /// A client's session, once it stands at both ends.
     async fn takes(&mut self, client: &KaspaNode, n: u8, route: Route) -> Arc<Peer> {
         let (dialer, listener) = memory_network(peer(n));
-        let (node, policy) = (self.node.clone(), self.policy.clone());
-        tokio::spawn(async move { node.serve(Arc::new(listener), policy, Default::default).await });
+        let (node, admission) = (self.node.clone(), self.admission.clone());
+        tokio::spawn(async move { node.serve(Arc::new(listener), admission).await });
         let session = client.connect(stream(&dialer, route).await).await.unwrap();
         await_event(&mut self.events, |event| matches!(event, KaspaEvent::PeerReady { peer: Some(of), .. } if *of == peer(n)))
             .await;
