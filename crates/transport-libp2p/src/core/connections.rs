@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, TransportSet};
+use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, TransportAddress, TransportSet};
 
 use super::io::ConnId;
+
+/// Addresses kept of those that a remote says it listens on.
+const MAX_LISTENS: usize = 8;
 
 /// What the core knows of a connection.
 #[derive(Clone, Debug)]
@@ -37,24 +40,51 @@ impl Connection {
     }
 }
 
+/// What the remote of a direct connection told by identify.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Where it listens.
+    pub(super) listens: Vec<TransportAddress>,
+    /// Where it sees us.
+    pub(super) observed: Option<TransportAddress>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Connections(BTreeMap<ConnId, Connection>);
+pub(super) struct Connections {
+    standing: BTreeMap<ConnId, Connection>,
+    /// Kept for each direct connection, for its remote may become a relay of ours later.
+    told: BTreeMap<ConnId, Told>,
+}
 
 impl Connections {
+    /// Keeps what the remote told; gives it if the connection is a direct one.
+    pub(super) fn identified(&mut self, id: ConnId, mut told: Told) -> Option<&PeerIdentity> {
+        let connection = self.standing.get(&id).filter(|connection| connection.relay().is_none())?;
+        told.listens.truncate(MAX_LISTENS);
+        self.told.insert(id, told);
+        Some(&connection.peer)
+    }
+
+    /// What the peer told, by direct connection.
+    pub(super) fn told(&self, peer: &PeerIdentity) -> Vec<(ConnId, Told)> {
+        self.direct(peer).filter_map(|(id, _)| Some((id, self.told.get(&id)?.clone()))).collect()
+    }
+
     pub(super) fn insert(&mut self, id: ConnId, connection: Connection) {
-        self.0.insert(id, connection);
+        self.standing.insert(id, connection);
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        self.0.remove(&id)
+        self.told.remove(&id);
+        self.standing.remove(&id)
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
-        self.0.get(&id)
+        self.standing.get(&id)
     }
 
     pub(super) fn with_peer<'a>(&'a self, peer: &'a PeerIdentity) -> impl Iterator<Item = (ConnId, &'a Connection)> {
-        self.0.iter().filter(move |(_, connection)| connection.peer == *peer).map(|(id, connection)| (*id, connection))
+        self.standing.iter().filter(move |(_, connection)| connection.peer == *peer).map(|(id, connection)| (*id, connection))
     }
 
     /// The direct connections with a peer.
@@ -70,7 +100,7 @@ impl Connections {
 
     /// The circuits, and the relay of each.
     pub(super) fn circuits(&self) -> impl Iterator<Item = (ConnId, &PeerIdentity)> {
-        self.0.iter().filter_map(|(id, connection)| Some((*id, connection.relay()?)))
+        self.standing.iter().filter_map(|(id, connection)| Some((*id, connection.relay()?)))
     }
 
     /// The relays that circuits go through.

@@ -31,6 +31,7 @@ use kaspath_domain::{DialError, Moment, PeerAddress, PeerIdentity, PeerLocator, 
 
 use self::{
     circuits::Circuits,
+    connections::Told,
     direct::Direct,
     links::Links,
     punches::Punches,
@@ -146,7 +147,7 @@ impl Core {
                 self.links.failed(shared, dial, &failure);
                 self.punches.failed(dial);
             }
-            Input::Identified { id, listens, observed } => self.links.identified(shared, id, listens, observed),
+            Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
             Input::ReservationGranted { request } => self.granted(request),
             Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),

@@ -20,6 +20,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, T
 
 use self::relay::{MAX_WAITERS, Relay, Waiter};
 use super::{
+    connections::Told,
     io::{AttemptId, ConnId, DialFailure, DialKind, Output, WaiterId},
     shared::{Shared, Signal},
 };
@@ -126,6 +127,7 @@ impl Links {
         if std::mem::take(&mut known.held) {
             shared.put(Output::Release(relay.clone()));
             shared.signal(Signal::RelayReleased(relay.clone()));
+            (known.identified, known.grace) = (BTreeSet::new(), None);
         }
         if !known.is_configured() {
             self.relays.remove(relay);
@@ -144,6 +146,10 @@ impl Links {
         known.failed.clear();
         if !std::mem::replace(&mut known.held, true) {
             shared.put(Output::Hold(relay.clone()));
+            // Links may stand that identified before anybody needed them.
+            for (id, told) in shared.connections.told(relay) {
+                learn(shared, relay, known, id, told);
+            }
         }
         self.link(shared, relay);
         self.link_missing(shared, relay);
@@ -217,25 +223,11 @@ impl Links {
         }
     }
 
-    pub(super) fn identified(
-        &mut self,
-        shared: &mut Shared,
-        id: ConnId,
-        listens: Vec<TransportAddress>,
-        observed: Option<TransportAddress>,
-    ) {
-        let Some(relay) = shared.connections.get(id).filter(|link| link.relay().is_none()).map(|link| link.peer.clone()) else {
-            return;
-        };
-        let Some(known) = self.relays.get_mut(&relay) else { return };
-        if known.identified.is_empty() {
-            known.grace = Some(shared.now + SECOND_LINK_GRACE);
-        }
-        known.identified.insert(id);
-        known.addresses.learn(listens);
-        if let Some(address) = observed {
-            shared.signal(Signal::Observed { by: relay.clone(), address });
-        }
+    /// The remote of a direct connection told where it listens and where it sees us.
+    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, told: Told) {
+        let Some(relay) = shared.connections.identified(id, told.clone()).cloned() else { return };
+        let Some(known) = self.relays.get_mut(&relay).filter(|known| known.held) else { return };
+        learn(shared, &relay, known, id, told);
         self.link_missing(shared, &relay);
         self.serve(shared, &relay);
     }
@@ -345,6 +337,18 @@ fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses:
     let dial = shared.attempt();
     known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
+}
+
+/// What a relay that is held told on a link.
+fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, told: Told) {
+    if known.identified.is_empty() {
+        known.grace = Some(shared.now + SECOND_LINK_GRACE);
+    }
+    known.identified.insert(id);
+    known.addresses.learn(told.listens);
+    if let Some(address) = told.observed {
+        shared.signal(Signal::Observed { by: relay.clone(), address });
+    }
 }
 
 /// There is no connection with the relay and none under way: all who wait are told.

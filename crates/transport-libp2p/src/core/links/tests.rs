@@ -29,6 +29,10 @@ fn connected(shared: &mut Shared, id: u64, peer: u64, path: &str) {
     shared.connections.insert(ConnId(id), connection(peer, Direction::Outbound, path));
 }
 
+fn told(listens: &[&str]) -> Told {
+    Told { listens: listens.iter().map(|text| address(text)).collect(), observed: Some(address("/ip4/192.0.2.1/tcp/1")) }
+}
+
 fn answers(shared: &mut Shared) -> Vec<(WaiterId, bool)> {
     let answers = outputs(shared).into_iter().filter_map(|output| match output {
         Output::Answer { waiter, result } => Some((waiter, result.is_ok())),
@@ -116,19 +120,37 @@ fn a_waiter_is_served_when_the_relay_sees_us_over_both_transports_or_after_a_mom
         links.connect(&mut shared, WaiterId(1), relay(1, TCP), TransportSet::ALL);
         connected(&mut shared, 1, 1, TCP);
         assert_eq!(links.deadline(), None, "without identify nobody is served");
-        links.identified(&mut shared, ConnId(1), vec![address(TCP), address(QUIC)], None);
+        links.identified(&mut shared, ConnId(1), told(&[TCP, QUIC]));
         assert!(outputs(&mut shared).iter().any(
             |output| matches!(output, Output::Dial { addresses, kind: DialKind::Relay, .. } if *addresses == [address(QUIC)])
         ));
         if second_comes {
             connected(&mut shared, 2, 1, QUIC);
-            links.identified(&mut shared, ConnId(2), vec![], None);
+            links.identified(&mut shared, ConnId(2), told(&[]));
         } else {
             assert_eq!(links.deadline(), Some(at(1500)));
             shared.now = at(1500);
             links.step(&mut shared);
         }
         assert_eq!(answers(&mut shared), [(WaiterId(1), true)]);
+    }
+}
+
+#[test]
+fn a_link_that_identified_before_anybody_needed_its_relay_serves_at_once() {
+    let (mut links, mut shared) = (Links::default(), shared());
+    connected(&mut shared, 1, 1, TCP);
+    links.identified(&mut shared, ConnId(1), told(&[TCP]));
+    assert!(shared.next_signal().is_none(), "what peers say that are no relays of ours is no candidate");
+    for waiter in [1, 2] {
+        links.connect(&mut shared, WaiterId(waiter), relay(1, TCP), TransportSet::NONE);
+        assert_eq!(answers(&mut shared), [(WaiterId(waiter), true)]);
+        assert!(matches!(shared.next_signal(), Some(Signal::Observed { .. })));
+        // Nobody needs it for long, yet the connection stays, for a stream perhaps.
+        shared.now = shared.now + IDLE_TIME;
+        links.step(&mut shared);
+        assert!(links.relays.is_empty());
+        assert!(matches!(shared.next_signal(), Some(Signal::RelayReleased(_))));
     }
 }
 

@@ -67,3 +67,25 @@ pub(super) fn connection(peer: u64, direction: kaspath_domain::Direction, path: 
     };
     Connection { peer: identity(peer), direction, path, remote }
 }
+
+/// It would not be a core without I/O any more.
+#[test]
+fn no_file_of_the_core_names_libp2p_a_clock_or_a_runtime() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/core"))];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("tests/mod.rs") {
+                let source = std::fs::read_to_string(&path).unwrap();
+                for foreign in ["libp2p::", "tokio::", "Instant", "SystemTime", "std::net::Tcp", "std::net::Udp"] {
+                    assert!(!source.contains(foreign), "{} names {foreign}", path.display());
+                }
+                read += 1;
+            }
+        }
+    }
+    assert!(read >= 20, "{read} files");
+}

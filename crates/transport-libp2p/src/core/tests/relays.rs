@@ -59,6 +59,18 @@ fn a_reservation_is_remade_when_the_relay_comes_back() {
     assert_eq!(confirmed(&world, 0, 0), 2);
 }
 
+/// As libp2p's relay client does it when a CONNECT over the same connection times out.
+#[test]
+fn a_reservation_that_ends_while_the_link_stands_is_asked_for_again() {
+    let mut world = world(1, &[0]);
+    world.run(5000);
+    let request = *world.hosts[0].requests.keys().next().unwrap();
+    world.hosts[0].requests.clear();
+    world.last_word(0, Input::ReservationEnded { request, cause: "the other side ended it".to_owned() });
+    world.run(5000);
+    assert_eq!((confirmed(&world, 0, 0), links(&world, 0, 0)), (2, 2));
+}
+
 #[test]
 fn a_relay_that_grants_nothing_gives_its_place_to_another() {
     let mut world = World::new(1, 2);
