@@ -93,7 +93,7 @@ fn act(world: &mut World) {
             let live: Vec<_> = world.hosts[host].live.keys().copied().collect();
             if !live.is_empty() {
                 let id = live[world.chance.below(live.len() as u64) as usize];
-                world.close(host, id);
+                if world.chance.below(4) == 0 { world.cut(host, id) } else { world.close(host, id) }
             }
         }
         13 => world.deliver(host, Input::SetPunch(PunchConfig { transports: set, ..PunchConfig::default() })),

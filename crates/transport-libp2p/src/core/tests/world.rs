@@ -306,15 +306,24 @@ impl World {
 
     /// Closes a connection at both ends.
     pub(super) fn close(&mut self, host: usize, id: ConnId) {
-        let Some(live) = self.hosts[host].live.remove(&id) else { return };
         // Later than the report that it is there.
-        self.after(5 * self.latency + 1, move |world| {
+        self.die(host, id, 5 * self.latency + 1);
+    }
+
+    /// A path dies in silence: the cores hear of it when pings have found it.
+    pub(super) fn cut(&mut self, host: usize, id: ConnId) {
+        self.die(host, id, 40_000);
+    }
+
+    fn die(&mut self, host: usize, id: ConnId, noticed: u64) {
+        let Some(live) = self.hosts[host].live.remove(&id) else { return };
+        self.after(noticed, move |world| {
             world.hosts[host].told.remove(&id);
             world.deliver(host, Input::Disconnected { id, cause: None });
             world.link_closed(host, &live.end);
         });
         if let End::Host(other, id) = live.end {
-            self.after(self.latency, move |world| world.close(other, id));
+            self.after(self.latency, move |world| world.die(other, id, noticed));
         }
     }
 
