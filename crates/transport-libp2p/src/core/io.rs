@@ -99,7 +99,7 @@ pub(crate) enum Output {
     /// Look these up; the end is [`Input::Resolved`].
     Resolve { lookup: AttemptId, names: Vec<TransportAddress> },
     /// Keep direct connections with the peer though nothing uses them.
-    Hold(PeerIdentity),
+    Lease(PeerIdentity),
     /// The opposite.
     Release(PeerIdentity),
     /// Close the connection.

@@ -25,7 +25,7 @@ pub(super) enum Signal {
     RelayConnected(PeerIdentity),
     /// There is no connection to the relay.
     RelayLost { relay: PeerIdentity, cause: String },
-    /// The relay is held no longer: what it observed is out of date.
+    /// The relay is leased no longer: what it observed is out of date.
     RelayReleased(PeerIdentity),
     /// The relay sees us there.
     Observed { by: PeerIdentity, address: TransportAddress },

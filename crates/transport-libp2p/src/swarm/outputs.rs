@@ -43,7 +43,7 @@ impl Actor {
                 self.dial(dial, opts.condition(PeerCondition::Always).build(), Class::Circuit);
             }
             Output::Resolve { lookup, names } => self.resolve(lookup, names),
-            Output::Hold(peer) => self.swarm.behaviour_mut().streams.hold(convert::peer_id(&peer)),
+            Output::Lease(peer) => self.swarm.behaviour_mut().streams.hold(convert::peer_id(&peer)),
             Output::Release(peer) => self.swarm.behaviour_mut().streams.release(convert::peer_id(&peer)),
             Output::Close(id) => {
                 if let Some(connection) = self.ids.libp2p(id) {

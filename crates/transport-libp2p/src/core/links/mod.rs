@@ -124,7 +124,7 @@ impl Links {
     /// The relay is held no longer, and forgotten unless it is configured.
     fn give_up_link(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(known) = self.relays.get_mut(relay) else { return };
-        if std::mem::take(&mut known.held) {
+        if std::mem::take(&mut known.leased) {
             shared.put(Output::Release(relay.clone()));
             shared.signal(Signal::RelayReleased(relay.clone()));
             (known.identified, known.grace) = (BTreeSet::new(), None);
@@ -144,8 +144,8 @@ impl Links {
             return;
         }
         known.failed.clear();
-        if !std::mem::replace(&mut known.held, true) {
-            shared.put(Output::Hold(relay.clone()));
+        if !std::mem::replace(&mut known.leased, true) {
+            shared.put(Output::Lease(relay.clone()));
             // Links may stand that identified before anybody needed them.
             for (id, told) in shared.connections.told(relay) {
                 learn(shared, relay, known, id, told);
@@ -226,7 +226,7 @@ impl Links {
     /// The remote of a direct connection told where it listens and where it sees us.
     pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, told: Told) {
         let Some(relay) = shared.connections.identified(id, told.clone()).cloned() else { return };
-        let Some(known) = self.relays.get_mut(&relay).filter(|known| known.held) else { return };
+        let Some(known) = self.relays.get_mut(&relay).filter(|known| known.leased) else { return };
         learn(shared, &relay, known, id, told);
         self.link_missing(shared, &relay);
         self.serve(shared, &relay);
@@ -330,7 +330,7 @@ impl Links {
 
 /// Whether its link, or what is known of it, goes when nobody uses it for long.
 fn can_expire(relay: &Relay) -> bool {
-    (relay.held || !relay.is_configured()) && !relay.is_needed()
+    (relay.leased || !relay.is_configured()) && !relay.is_needed()
 }
 
 fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {

@@ -34,7 +34,7 @@ pub(super) struct Relay {
     /// A reservation is held there or asked for.
     pub(super) reserved: bool,
     /// Its links are kept though nothing uses them.
-    pub(super) held: bool,
+    pub(super) leased: bool,
     pub(super) used: Moment,
 }
 

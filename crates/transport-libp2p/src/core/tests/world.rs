@@ -228,7 +228,7 @@ impl World {
             Output::Dial { dial, peer, addresses, kind } => self.dial(host, dial, &peer, addresses, kind),
             Output::DialCircuit { dial, relay, peer } => self.dial_circuit(host, dial, &relay.relay, &peer),
             Output::Resolve { lookup, names } => self.look_up(host, lookup, names),
-            Output::Hold(peer) => assert!(it.held.insert(peer), "held once"),
+            Output::Lease(peer) => assert!(it.held.insert(peer), "held once"),
             Output::Release(peer) => {
                 assert!(it.held.remove(&peer), "released once");
                 self.after(60_000, move |world| world.close_idle_links(host, &peer));
