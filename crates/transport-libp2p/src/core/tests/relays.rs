@@ -59,6 +59,18 @@ fn a_reservation_is_remade_when_the_relay_comes_back() {
     assert_eq!(confirmed(&world, 0, 0), 2);
 }
 
+#[test]
+fn links_that_die_in_silence_are_replaced_once_that_is_noticed() {
+    let mut world = world(1, &[0]);
+    world.run(5000);
+    let dead: Vec<_> = world.hosts[0].live.keys().copied().collect();
+    dead.into_iter().for_each(|id| world.cut(0, id));
+    world.run(39_000);
+    assert_eq!(confirmed(&world, 0, 0), 1, "nobody knows");
+    world.run(10_000);
+    assert_eq!((confirmed(&world, 0, 0), links(&world, 0, 0)), (2, 2));
+}
+
 /// As libp2p's relay client does it when a CONNECT over the same connection times out.
 #[test]
 fn a_reservation_that_ends_while_the_link_stands_is_asked_for_again() {
