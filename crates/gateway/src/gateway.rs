@@ -21,7 +21,7 @@ use crate::{
     outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
-    sessions::Sessions,
+    sessions::{SessionInfo, Sessions},
 };
 
 /// Time for all sessions to end in order.
@@ -177,6 +177,17 @@ impl Gateway {
             }
         };
         let _ = timeout(SHUTDOWN, ended).await;
+    }
+
+    /// The sessions that stand now.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.0.sessions.all(self.0.uptime.now())
+    }
+
+    /// Ends the session with a peer that was banned, if there is one. That it is let in
+    /// no more is up to the policy.
+    pub fn end_banned(&self, peer: &PeerIdentity) -> bool {
+        self.0.sessions.end(peer, CloseReason::Banned)
     }
 
     /// A direct path to the peer has come up: a session of ours that is on a

@@ -78,7 +78,7 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
         shared.sessions.end(&evicted, CloseReason::Evicted);
     }
     let activity = Arc::new(Activity::new(stream.counters(), uptime));
-    Ok(shared.sessions.enter(peer, Some(class), stream.path(), activity))
+    Ok(shared.sessions.enter(peer, Some(class), stream.path_watch(), activity))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

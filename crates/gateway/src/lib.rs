@@ -46,6 +46,7 @@ pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::Reach;
+pub use sessions::SessionInfo;
 pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};
 
 /// Parsers of files, for fuzzing.

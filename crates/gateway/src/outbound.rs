@@ -185,7 +185,7 @@ impl Remote {
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.reach.reach().await?;
         let activity = Arc::new(Activity::new(stream.counters(), self.shared.uptime.now()));
-        let place = self.shared.sessions.enter(self.peer(), None, stream.path(), activity);
+        let place = self.shared.sessions.enter(self.peer(), None, stream.path_watch(), activity);
         Ok(place.map(|place| Parked { stream, place }))
     }
 

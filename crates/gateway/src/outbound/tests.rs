@@ -71,7 +71,7 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
     let stream = reach.reach().await.unwrap();
     let activity = Arc::new(Activity::new(stream.counters(), Timestamp::default()));
-    let place = gateway.0.sessions.enter(&peer(2), None, stream.path(), activity).unwrap();
+    let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
     let parked = Mutex::new(Some(Parked { stream, place }));
     let remote = Arc::new(Remote { shared: gateway.0.clone(), reach, local, parked, taken: Notify::new() });
     let accepting = tokio::spawn({
