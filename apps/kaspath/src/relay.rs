@@ -8,6 +8,7 @@ use kaspath_transport_libp2p::Network;
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     output::Printer,
     settings::{Reload, Settings},
     signals,
@@ -17,19 +18,22 @@ use crate::{
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
-    let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
+    let control = Control::bind(&settings, &printer)?;
+    let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("relay", &network, &settings.network_config);
     if let Some(warning) = lacks_address(network.listening(), &network.announced()) {
         printer.warning(&warning);
     }
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(None));
+    control.start(&mut tasks, Running::relay(network.clone()));
     tasks.following(printer.follow_network(network.events()));
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).map_err(Into::into),
         failure = unexpected_end(&network, &mut tasks) => Err(failure),
     };
     network.shutdown().await;
+    tasks.shutdown().await;
     result
 }
 

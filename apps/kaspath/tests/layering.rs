@@ -39,6 +39,7 @@ fn dependencies_point_inwards() {
         (
             "kaspath",
             &[
+                "kaspath-control",
                 "kaspath-domain",
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",

@@ -22,6 +22,7 @@ use tokio::sync::{
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     node::{OwnNat, now, remote::Remote},
     output::Printer,
     peers::{self, Recording},
@@ -45,12 +46,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let book = peers::open(&settings.peer_book(), &printer);
     peers::remember_remotes(book.as_ref(), &node.remotes);
     let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
+    let control = Control::bind(&settings, &printer)?;
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("gateway", &network, &settings.network_config);
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 
-    let (report, entering) = (printer.clone(), book.clone());
+    let (report, entering, board) = (printer.clone(), book.clone(), control.board());
     let gateway = Gateway::new(GatewayParts {
         local: network.local_peer().clone(),
         kaspad: gateway_settings.kaspad,
@@ -63,11 +65,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         clock: Arc::new(now),
         report: Arc::new(move |event: GatewayEvent| {
             peers::remember_gateway(entering.as_ref(), &event);
+            board.gateway(&event);
             report.event(&event, text::describe(&event));
         }),
     });
 
     let mut tasks = Tasks::default();
+    control.start(&mut tasks, Running::gateway(network.clone(), gateway.clone(), book.clone()));
     let own_nat = OwnNat::default();
     tasks.following(printer.clone().follow_network(network.events()));
     tasks.following(peers::remember_network(book, network.events()));

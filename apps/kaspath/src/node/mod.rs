@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     output::Printer,
     peers::{self, Recording},
     settings::{Live, NodeSettings, Reload, Settings},
@@ -41,6 +42,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let book = peers::open(&settings.peer_book(), &printer);
     peers::remember_remotes(book.as_ref(), &node_settings.remotes);
     let policy = Arc::new(Recording::new(switch.clone(), book.clone()));
+    let control = Control::bind(&settings, &printer)?;
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     let kaspa = KaspaNode::new(NodeConfig::new(node_settings.network));
     printer.started("node", &network, &settings.network_config);
@@ -51,6 +53,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let own_nat = OwnNat::default();
     tasks.following(own_nat.clone().follow(network.events()));
     let live = Live { policy: switch, network: network.clone() };
+    control.start(&mut tasks, Running::node(network.clone(), kaspa.clone(), book.clone()));
     tasks.following(peers::remember_network(book.clone(), network.events()));
     tasks.following(peers::remember_kaspa(book, kaspa.events()));
     tasks.endless("reloading", reload.at_hangup(Some(live)));

@@ -1,6 +1,5 @@
-//! `kaspath peers`, and the book of the peers that a node meets.
+//! The book of the peers that a node meets.
 
-mod command;
 mod recording;
 
 use std::{path::Path, sync::Arc};
@@ -9,11 +8,10 @@ use kaspath_peer_store::{PeerStore, StoreError};
 
 use crate::{output::Printer, panics};
 
-pub(crate) use command::run;
 pub(crate) use recording::{Recording, remember_gateway, remember_kaspa, remember_network, remember_remotes};
 
 /// Peers remembered.
-const LIMIT: usize = 10_000;
+pub(crate) const LIMIT: usize = 10_000;
 
 /// Opens the book for a node. A book that cannot be used is told of, and the node
 /// runs without one.
