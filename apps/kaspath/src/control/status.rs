@@ -70,6 +70,9 @@ fn table(status: &Status) -> String {
         let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
         [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
     });
+    if status.peers.total == 0 && role != "relay" {
+        text.push("no peers".to_owned());
+    }
     let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
     section(&mut text, "peers", status.peers.total, heads, peers);
     let relays = status.relays.shown.iter().map(|relay| {
