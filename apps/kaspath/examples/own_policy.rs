@@ -4,15 +4,12 @@
 //! - `own_policy client ADDRESS` reaches a peer by it, says how, and stays until
 //!   it is interrupted.
 
-use std::{
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{
-    Admission, AdmissionRequest, Attempt, AttemptOutcome, DialPlan, DialRequest, PeerAddress, PeerLocator, PlanRequest,
-    PolicyError, RetryCadence, Route, Stage, Timestamp, TransportPolicy, TransportSet,
+    Admission, AdmissionRequest, Attempt, AttemptOutcome, DialPlan, DialRequest, Moment, MonotonicClock, PeerAddress,
+    PeerLocator, PlanRequest, PolicyError, RetryCadence, Route, Stage, TransportPolicy, TransportSet,
 };
 use kaspath_kaspa_adaptor::{KaspaNetwork, KaspaNode, NodeConfig};
 use kaspath_policy::{Executor, InboundLimits, PaceConfig, Paced, StrategyConfig, StrategyName};
@@ -31,7 +28,7 @@ impl TransportPolicy for Brisk {
         "brisk"
     }
 
-    fn plan(&self, request: &PlanRequest, _now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, _now: Moment) -> Result<DialPlan, PolicyError> {
         let attempt = |route, seconds, start_after| Attempt {
             request: DialRequest { peer: request.peer.clone(), route, deadline: Duration::from_secs(seconds) },
             start_after,
@@ -52,11 +49,11 @@ impl TransportPolicy for Brisk {
         Ok(plan)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
         InboundLimits::default().admit(request)
     }
 
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Timestamp) {}
+    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
 
     fn punch_cadence(&self) -> RetryCadence {
         RetryCadence::punch()
@@ -93,8 +90,7 @@ async fn client(remote: PeerLocator) -> Result<()> {
     let listen = vec!["/ip4/0.0.0.0/tcp/0".parse()?];
     let network = Network::start(NodeKey::generate(), NetworkConfig { listen, ..NetworkConfig::default() }).await?;
     println!("{}", json!({ "event": "started", "peer": network.local_peer() }));
-    let now = || Timestamp::from_epoch(UNIX_EPOCH.elapsed().unwrap_or_default());
-    let executor = Executor::new(policy, vec![Arc::new(network.dialer())], now);
+    let executor = Executor::new(policy, vec![Arc::new(network.dialer())], MonotonicClock::start());
     let request = PlanRequest { peer: remote.peer.clone(), addresses: vec![remote], ..PlanRequest::default() };
     let (stream, _) = executor.reach(&request).await?;
     let peer = KaspaNode::new(NodeConfig::new(KaspaNetwork::Simnet)).connect(stream).await?;

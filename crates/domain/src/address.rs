@@ -6,6 +6,7 @@
 //! - `<relay address>/p2p/<relay id>/p2p-circuit`, with an optional `/p2p/<peer id>`;
 //! - `host:port`, which is plain TCP, as kaspad's `--addpeer` takes it.
 
+mod error;
 mod parse;
 
 use std::{
@@ -15,7 +16,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{AddressError, PeerIdentity};
+use crate::PeerIdentity;
+
+pub use error::AddressError;
 
 /// What carries the bytes of a direct connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

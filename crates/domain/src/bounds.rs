@@ -1,8 +1,12 @@
-//! What bounds are made of: a bucket, and room in a full table.
+//! What bounds are made of: a bucket, one for each key, and room in a full table.
+
+mod rates;
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use crate::Timestamp;
+use crate::Moment;
+
+pub use rates::Rates;
 
 /// A bucket of tokens: so many at once, then one more at every interval.
 #[derive(Clone, Debug)]
@@ -10,26 +14,26 @@ pub struct TokenBucket {
     burst: f64,
     every: Duration,
     left: f64,
-    at: Timestamp,
+    at: Moment,
 }
 
 impl TokenBucket {
     /// A full bucket; one of none never gives any.
     pub fn new(burst: u32, every: Duration) -> Self {
         let burst = f64::from(burst);
-        // Full already, it earns nothing by having been asked last at the epoch.
-        Self { burst, every: every.max(Duration::from_nanos(1)), left: burst, at: Timestamp::default() }
+        // Full already, it earns nothing by having been asked last at the start.
+        Self { burst, every: every.max(Duration::from_nanos(1)), left: burst, at: Moment::default() }
     }
 
-    /// Takes one, or says how long until there is one. A clock that goes back
+    /// Takes one, or says how long until there is one. A moment before the last one
     /// neither gives nor takes.
-    pub fn take(&mut self, now: Timestamp) -> Result<(), Duration> {
+    pub fn take(&mut self, now: Moment) -> Result<(), Duration> {
         self.take_many(1, now)
     }
 
     /// Takes `count` or none, and says how long until there are that many. More
     /// than the bucket holds it never gives.
-    pub fn take_many(&mut self, count: u32, now: Timestamp) -> Result<(), Duration> {
+    pub fn take_many(&mut self, count: u32, now: Moment) -> Result<(), Duration> {
         let count = f64::from(count);
         self.left = self.level(now);
         self.at = self.at.max(now);
@@ -42,17 +46,17 @@ impl TokenBucket {
     }
 
     /// Whether `count` could be taken now.
-    pub fn has(&self, count: u32, now: Timestamp) -> bool {
+    pub fn has(&self, count: u32, now: Moment) -> bool {
         self.level(now) >= f64::from(count)
     }
 
-    fn level(&self, now: Timestamp) -> f64 {
+    fn level(&self, now: Moment) -> f64 {
         let earned = now.since(self.at).as_secs_f64() / self.every.as_secs_f64();
         (self.left + earned).min(self.burst)
     }
 
     /// When it was last asked.
-    pub fn last_asked(&self) -> Timestamp {
+    fn last_asked(&self) -> Moment {
         self.at
     }
 }
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn many_are_taken_together_or_not_at_all() {
-        let at = |seconds| Timestamp::from_epoch(Duration::from_secs(seconds));
+        let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
         let mut bucket = TokenBucket::new(10, Duration::from_secs(1));
         assert_eq!(bucket.take_many(7, at(0)), Ok(()));
         assert_eq!(bucket.take_many(5, at(0)), Err(Duration::from_secs(2)));

@@ -5,6 +5,8 @@
 //! crowded group, and within it from the peer that came last and that stands out in
 //! nothing. Bitcoin Core frees inbound slots by the same idea.
 
+mod places;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
@@ -12,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use crate::Timestamp;
+pub use places::make_place;
+
+use crate::Moment;
 
 /// What an inbound peer's connection shows of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,20 +26,20 @@ pub struct Candidate<Id, Group> {
     /// Those who most likely have one owner share a group.
     pub group: Group,
     /// When it came.
-    pub since: Timestamp,
+    pub since: Moment,
     /// The least round trip that was measured.
     pub round_trip: Option<Duration>,
     /// Useful bytes, in both directions together.
     pub useful_bytes: u64,
     /// When it was last useful; `None` if it never was.
-    pub last_activity: Option<Timestamp>,
+    pub last_activity: Option<Moment>,
     /// It is never evicted, and does not count as one of its group.
     pub pinned: bool,
 }
 
 impl<Id, Group> Candidate<Id, Group> {
     /// For how long it has not been useful.
-    fn silence(&self, now: Timestamp) -> Duration {
+    fn silence(&self, now: Moment) -> Duration {
         now.since(self.last_activity.map_or(self.since, |last| last.max(self.since)))
     }
 }
@@ -59,7 +63,7 @@ impl Default for Eviction {
 
 impl Eviction {
     /// Whether a candidate has not been useful for [`Eviction::silent_after`].
-    pub fn is_silent<Id, Group>(&self, candidate: &Candidate<Id, Group>, now: Timestamp) -> bool {
+    pub fn is_silent<Id, Group>(&self, candidate: &Candidate<Id, Group>, now: Moment) -> bool {
         candidate.silence(now) >= self.silent_after
     }
 
@@ -77,7 +81,7 @@ impl Eviction {
     /// - A candidate that stands out is chosen only if all of the most crowded groups
     ///   stand out, and only in a group of two or more, the newcomer counted.
     /// - The order of the candidates does not matter.
-    pub fn choose<Id, Group>(&self, candidates: &[Candidate<Id, Group>], newcomer: &Group, now: Timestamp) -> Option<Id>
+    pub fn choose<Id, Group>(&self, candidates: &[Candidate<Id, Group>], newcomer: &Group, now: Moment) -> Option<Id>
     where
         Id: Clone + Ord,
         Group: Eq + Hash,
@@ -112,10 +116,10 @@ impl Eviction {
         // The more the better; `None` has nothing to show of that kind.
         let merits = |one: &Candidate<Id, Group>| {
             [
-                Some(early(one.since.since_epoch())),
+                Some(early(one.since.since_start())),
                 one.round_trip.map(early),
                 (one.useful_bytes > 0).then_some(one.useful_bytes.into()),
-                one.last_activity.map(|last| last.since_epoch().as_nanos()),
+                one.last_activity.map(|last| last.since_start().as_nanos()),
             ]
         };
         let mut protected = BTreeSet::new();

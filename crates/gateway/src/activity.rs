@@ -8,16 +8,16 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{ByteCounters, Timestamp};
+use kaspath_domain::{ByteCounters, Moment};
 
 /// Less than any Kaspa handshake: HTTP/2's preface, its settings, the request's
 /// headers and a Version message are several times as many bytes.
 const HANDSHAKE_BYTES: u64 = 64;
 
-/// One session's bytes and times, by the gateway's own monotonic clock.
+/// One session's bytes and times, by the gateway's clock.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    since: Timestamp,
+    since: Moment,
     counters: Arc<ByteCounters>,
     /// When the peer last sent something, in milliseconds of that clock.
     last: AtomicU64,
@@ -27,12 +27,12 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// Of a session that begins now.
-    pub(crate) fn new(counters: Arc<ByteCounters>, now: Timestamp) -> Self {
+    pub(crate) fn new(counters: Arc<ByteCounters>, now: Moment) -> Self {
         Self { since: now, counters, last: AtomicU64::new(millis(now)), round_trip: RwLock::default() }
     }
 
     /// When it began.
-    pub(crate) fn since(&self) -> Timestamp {
+    pub(crate) fn since(&self) -> Moment {
         self.since
     }
 
@@ -47,13 +47,13 @@ impl Activity {
     }
 
     /// The peer has sent something.
-    pub(crate) fn note(&self, now: Timestamp) {
+    pub(crate) fn note(&self, now: Moment) {
         self.last.store(millis(now), Ordering::Relaxed);
     }
 
     /// When the peer last sent something; its beginning if it never did.
-    pub(crate) fn last(&self) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_millis(self.last.load(Ordering::Relaxed))).max(self.since)
+    pub(crate) fn last(&self) -> Moment {
+        Moment::after_start(Duration::from_millis(self.last.load(Ordering::Relaxed))).max(self.since)
     }
 
     /// Whether both sides have said as much as a handshake takes.
@@ -81,6 +81,6 @@ impl Activity {
     }
 }
 
-fn millis(time: Timestamp) -> u64 {
-    u64::try_from(time.since_epoch().as_millis()).unwrap_or(u64::MAX)
+fn millis(time: Moment) -> u64 {
+    u64::try_from(time.since_start().as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,18 +7,13 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, ListenError, PeerIdentity, StreamListener, Timestamp, TransportPolicy};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use kaspath_domain::{Direction, ListenError, MonotonicClock, PeerIdentity, StreamListener, Timestamp, TransportPolicy};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     CloseReason, GatewayEvent, NodeControl, PeerTable, Reach,
     control::{self, NodeState},
-    inbound,
-    newcomers::Newcomers,
-    outbound, owner,
+    inbound, outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
@@ -46,8 +41,10 @@ pub struct GatewayParts {
     pub policy: Arc<dyn TransportPolicy>,
     /// kaspad's RPC, if it is to be used.
     pub control: Option<Arc<dyn NodeControl>>,
-    /// Reads the clock.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What sessions, rates and back-offs go by: the one that the policy goes by too.
+    pub clock: MonotonicClock,
+    /// Reads the wall clock, which bans and the table's file go by.
+    pub wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Told of everything that happens.
     pub report: Arc<dyn Fn(GatewayEvent) + Send + Sync>,
 }
@@ -65,27 +62,14 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<dyn TransportPolicy>,
     pub(crate) control: Option<Arc<dyn NodeControl>>,
     pub(crate) node: watch::Sender<NodeState>,
-    pub(crate) newcomers: Mutex<Newcomers>,
     pub(crate) rates: Mutex<SessionRates>,
     /// The system's list of sockets.
     pub(crate) sockets: fn() -> io::Result<String>,
     /// Of inbound peers, and of those that kaspad is to reach.
     refusals: [Mutex<Refusals>; 2],
-    /// Wall time, which bans and newcomers go by.
-    pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// What sessions and rates go by.
-    pub(crate) uptime: Clock,
+    pub(crate) clock: MonotonicClock,
+    pub(crate) wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     report: Arc<dyn Fn(GatewayEvent) + Send + Sync>,
-}
-
-/// Time since the gateway was made: it never steps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn now(self) -> Timestamp {
-        Timestamp::from_epoch(self.0.elapsed())
-    }
 }
 
 impl Shared {
@@ -99,7 +83,7 @@ impl Shared {
             Direction::Inbound => &self.refusals[0],
             Direction::Outbound => &self.refusals[1],
         };
-        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.uptime.now());
+        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.clock.now());
         if let Some(omitted) = reported {
             self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
         }
@@ -117,7 +101,7 @@ impl Shared {
 impl Gateway {
     /// Joins the parts; nothing runs yet.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { local, kaspad, network, port, table, newcomers, policy, control, clock, report } = parts;
+        let GatewayParts { local, kaspad, network, port, table, newcomers, policy, control, clock, wall_clock, report } = parts;
         let sessions = Sessions::new(local);
         Self(Arc::new(Shared {
             kaspad,
@@ -129,11 +113,10 @@ impl Gateway {
             control,
             node: watch::channel(NodeState::default()).0,
             rates: Mutex::new(SessionRates::new(newcomers)),
-            newcomers: Mutex::new(Newcomers::new(newcomers)),
             sockets: owner::sockets,
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             clock,
-            uptime: Clock(Instant::now()),
+            wall_clock,
             report,
         }))
     }
@@ -181,7 +164,7 @@ impl Gateway {
 
     /// The sessions that stand now.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.0.sessions.all(self.0.uptime.now())
+        self.0.sessions.all(self.0.clock.now())
     }
 
     /// Ends the session with a peer that was banned, if there is one. That it is let in
@@ -195,7 +178,7 @@ impl Gateway {
     /// once; elsewhere the next session is direct.
     pub fn direct_path(&self, peer: &PeerIdentity) {
         let can_dial = *self.0.node.borrow() == NodeState::Up && self.0.control.is_some();
-        let may_move = || self.0.policy.may_move(peer, (self.0.clock)());
+        let may_move = || self.0.policy.may_move(peer, self.0.clock.now());
         if can_dial && self.0.sessions.end_relayed_outbound(peer, may_move) {
             self.0.report(GatewayEvent::GatewayMoving { peer: peer.clone() });
         }

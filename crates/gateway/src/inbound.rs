@@ -2,18 +2,18 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerIdentity, RefuseReason, StreamListener};
+use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener};
 use tokio::{
     net::{TcpSocket, TcpStream},
     task::{JoinError, JoinSet},
     time::timeout,
 };
 
-use crate::{CloseReason, activity::Activity, evict, gateway::Shared, group::Group, pipe, sessions::Place};
+use crate::{CloseReason, Hold, activity::Activity, evict, gateway::Shared, pipe, sessions::Place};
 
 /// kaspad is on this machine: it answers at once or not at all.
 const KASPAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,8 +33,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
         };
         let Some(peer) = stream.info().peer.clone() else { continue };
         match admit(&shared, &peer, &stream) {
-            Ok(Some(place)) => {
-                running.spawn(join(shared.clone(), peer, stream, place));
+            Ok(Some((place, hold))) => {
+                running.spawn(join(shared.clone(), stream, place, hold));
             }
             // The session that stands is kept.
             Ok(None) => {}
@@ -52,51 +52,45 @@ pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
     }
 }
 
-fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<Place>, String> {
-    let (now, uptime) = ((shared.clock)(), shared.uptime.now());
-    if !lock(&shared.rates).allow_peer(peer, uptime) {
-        return Err("it begins sessions too often".to_owned());
-    }
+/// A place for the peer's session, and its address; `None` if the one that stands is
+/// to be kept. What the peer shares with others is taken only with the place.
+fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(Place, Hold)>, String> {
+    let now = shared.clock.now();
+    // Held throughout: of two peers that ask at once, each sees what the other was given.
+    let mut rates = shared.rates.lock().unwrap_or_else(PoisonError::into_inner);
+    rates.ask(peer, now)?;
     if let Some(cause) = shared.closed() {
         return Err(cause);
     }
-    if shared.table.is_banned(peer, now) {
+    let wall_time = (shared.wall_clock)();
+    if shared.table.is_banned(peer, wall_time) {
         return Err(RefuseReason::Banned.to_string());
     }
     let class = PeerClass::of(stream.info(), &stream.path());
-    let group = Group::of(&class);
-    if !shared.table.knows(peer) && !lock(&shared.newcomers).allow(&group, now) {
-        return Err("too many peers that were never seen before come from there".to_owned());
-    }
-    if !lock(&shared.rates).allow_group(&group, uptime) {
-        return Err("too many sessions begin from there, or in all".to_owned());
-    }
+    let group = PeerGroup::of(&class);
+    let is_new = !shared.table.knows(peer);
+    rates.check(&group, is_new, now)?;
     // A peer that comes again takes the place of its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = evict::make_place((peer, &class), others, uptime, |request| shared.policy.admit(request, now));
-    for evicted in evicted.map_err(|reason| reason.to_string())? {
+    let evicted = evict::make_place((peer, &class), others, now, |request| shared.policy.admit(request, now));
+    let evicted = evicted.map_err(|reason| reason.to_string())?;
+    let activity = Arc::new(Activity::new(stream.counters(), now));
+    let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
+    let hold = shared.table.hold(peer, wall_time).map_err(|error| error.to_string())?;
+    rates.begin(&group, is_new, now);
+    for evicted in evicted {
         shared.sessions.end(&evicted, CloseReason::Evicted);
     }
-    let activity = Arc::new(Activity::new(stream.counters(), uptime));
-    Ok(shared.sessions.enter(peer, Some(class), stream.path_watch(), activity))
+    Ok(Some((place, hold)))
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn join(shared: Arc<Shared>, peer: PeerIdentity, stream: DuplexStream, place: Place) {
-    let joined = async {
-        let hold = shared.table.hold(&peer, (shared.clock)()).map_err(|error| error.to_string())?;
-        let connection = connect_from(hold.address(), shared.kaspad).await?;
-        Ok::<_, String>((hold, connection))
-    };
-    match joined.await {
-        Ok((hold, connection)) => {
-            let (clock, report) = (shared.uptime, |event| shared.report(event));
+async fn join(shared: Arc<Shared>, stream: DuplexStream, place: Place, hold: Hold) {
+    match connect_from(hold.address(), shared.kaspad).await {
+        Ok(connection) => {
+            let (clock, report) = (shared.clock, |event| shared.report(event));
             pipe::run(hold, Direction::Inbound, stream, connection, place, clock, report).await;
         }
-        Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
+        Err(cause) => shared.refuse(Direction::Inbound, hold.peer(), cause),
     }
 }
 

@@ -11,9 +11,7 @@
 //! | `gateway` | what the parts share |
 //! | `table` | which peer has which loopback address, and its ban; on disk |
 //! | `sessions` | one session per peer, whoever began it |
-//! | `group` | which peers may have one owner: a prefix, a relay |
-//! | `newcomers` | how fast one group may bring peers never seen before |
-//! | `rates` | how often a peer, a group and all together may begin a session |
+//! | `rates` | how often a peer, a group and all together may begin a session, and peers never seen before |
 //! | `refusals` | which refusals are reported |
 //! | `evict` | who gives its place to another when there is none left |
 //! | `activity` | what a session's own bytes show of it |
@@ -30,9 +28,7 @@ mod control;
 mod events;
 mod evict;
 mod gateway;
-mod group;
 mod inbound;
-mod newcomers;
 mod outbound;
 mod owner;
 mod pipe;

@@ -69,7 +69,7 @@ pub(crate) async fn keep(
     let peer = reach.peer().clone();
     let hold = shared
         .table
-        .hold(&peer, (shared.clock)())
+        .hold(&peer, (shared.wall_clock)())
         .map_err(|error| ListenError::Bind { address: peer.short(), cause: std::io::Error::other(error.to_string()) })?;
     let local = SocketAddr::new(IpAddr::V4(hold.address()), shared.port);
     let listener = TcpListener::bind(local).await.map_err(|cause| {
@@ -106,7 +106,7 @@ impl Remote {
     }
 
     fn is_banned(&self) -> bool {
-        self.shared.table.is_banned(self.peer(), (self.shared.clock)())
+        self.shared.table.is_banned(self.peer(), (self.shared.wall_clock)())
     }
 
     fn refused(&self, cause: String) {
@@ -174,8 +174,8 @@ impl Remote {
                 None => return Ok(()),
             },
         };
-        let hold: Hold = self.shared.table.hold(self.peer(), (self.shared.clock)()).map_err(|error| error.to_string())?;
-        let (clock, report) = (self.shared.uptime, |event| self.shared.report(event));
+        let hold: Hold = self.shared.table.hold(self.peer(), (self.shared.wall_clock)()).map_err(|error| error.to_string())?;
+        let (clock, report) = (self.shared.clock, |event| self.shared.report(event));
         pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Remote {
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.reach.reach().await?;
-        let activity = Arc::new(Activity::new(stream.counters(), self.shared.uptime.now()));
+        let activity = Arc::new(Activity::new(stream.counters(), self.shared.clock.now()));
         let place = self.shared.sessions.enter(self.peer(), None, stream.path_watch(), activity);
         Ok(place.map(|place| Parked { stream, place }))
     }
@@ -197,11 +197,11 @@ impl Remote {
         let mut told = false;
         loop {
             self.wanted().await;
-            let begin = (self.shared.clock)();
+            let begin = self.shared.clock.now();
             match self.dial(control).await {
                 Ok(()) => {
                     self.parted().await;
-                    let stood = (self.shared.clock)().since(begin);
+                    let stood = self.shared.clock.now().since(begin);
                     failures = if stood < SHORT { failures + 1 } else { 0 };
                 }
                 Err(DialFailure::NotAllowed(cause)) => {

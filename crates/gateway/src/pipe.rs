@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaspath_domain::{Direction, DuplexStream};
+use kaspath_domain::{Direction, DuplexStream, MonotonicClock};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{CloseReason, GatewayEvent, Hold, activity::Activity, gateway::Clock, pump::Pump, sessions::Place};
+use crate::{CloseReason, GatewayEvent, Hold, activity::Activity, pump::Pump, sessions::Place};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
 /// half a connection, and a peer must not hold a place with one.
@@ -35,7 +35,7 @@ pub(crate) async fn run(
     mut stream: DuplexStream,
     mut kaspad: TcpStream,
     place: Place,
-    clock: Clock,
+    clock: MonotonicClock,
     report: impl Fn(GatewayEvent),
 ) {
     let (peer, address) = (hold.peer().clone(), hold.address());
@@ -60,7 +60,7 @@ pub(crate) async fn run(
     report(GatewayEvent::GatewayClosed { peer, address, reason, after: begin.elapsed(), to_kaspad, to_peer });
 }
 
-async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Activity, clock: Clock) -> io::Result<()> {
+async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Activity, clock: MonotonicClock) -> io::Result<()> {
     let (mut inwards, mut outwards) = (Pump::default(), Pump::default());
     let mut half_closed: Option<std::pin::Pin<Box<Sleep>>> = None;
     let mut received = 0;
@@ -83,7 +83,7 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
 }
 
 /// Returns when the peer has been silent for too long; why.
-async fn silence(activity: &Activity, clock: Clock) -> CloseReason {
+async fn silence(activity: &Activity, clock: MonotonicClock) -> CloseReason {
     sleep(FIRST_BYTES).await;
     if !activity.has_begun() {
         return CloseReason::NoHandshake;

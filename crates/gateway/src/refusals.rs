@@ -1,8 +1,8 @@
 //! Which refusals are reported.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use kaspath_domain::{PeerIdentity, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Moment, PeerIdentity, Rates, TokenBucket};
 
 /// Refusals of one peer reported at once, and the time for one more.
 const PEER_BURST: u32 = 3;
@@ -15,22 +15,21 @@ const MAX_PEERS: usize = 1024;
 
 /// Limits the reports of refusals, which a stranger causes at no cost.
 pub(crate) struct Refusals {
-    peers: HashMap<PeerIdentity, TokenBucket>,
+    peers: Rates<PeerIdentity>,
     total: TokenBucket,
     omitted: u64,
 }
 
 impl Refusals {
     pub(crate) fn new() -> Self {
-        Self { peers: HashMap::new(), total: TokenBucket::new(TOTAL_BURST, TOTAL_REFILL), omitted: 0 }
+        let peers = Rates::new(PEER_BURST, PEER_REFILL, MAX_PEERS);
+        Self { peers, total: TokenBucket::new(TOTAL_BURST, TOTAL_REFILL), omitted: 0 }
     }
 
     /// Whether one more refusal of the peer is reported: if so, how many were left
     /// out before it.
-    pub(crate) fn report(&mut self, peer: &PeerIdentity, now: Timestamp) -> Option<u64> {
-        make_room(&mut self.peers, peer, MAX_PEERS, TokenBucket::last_asked);
-        let own = self.peers.entry(peer.clone()).or_insert_with(|| TokenBucket::new(PEER_BURST, PEER_REFILL));
-        if own.take(now).is_ok() && self.total.take(now).is_ok() {
+    pub(crate) fn report(&mut self, peer: &PeerIdentity, now: Moment) -> Option<u64> {
+        if self.peers.take(peer, now).is_ok() && self.total.take(now).is_ok() {
             return Some(std::mem::take(&mut self.omitted));
         }
         self.omitted += 1;
@@ -42,8 +41,8 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 
     fn peer(n: u16) -> PeerIdentity {

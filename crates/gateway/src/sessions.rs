@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Path, PathWatch, PeerClass, PeerIdentity, Timestamp};
+use kaspath_domain::{Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
 use tokio::sync::watch;
 
 use crate::{CloseReason, activity::Activity};
@@ -113,7 +113,7 @@ impl Sessions {
     }
 
     /// All of them at this time.
-    pub(crate) fn all(&self, now: Timestamp) -> Vec<SessionInfo> {
+    pub(crate) fn all(&self, now: Moment) -> Vec<SessionInfo> {
         let info = |(peer, entry): (&PeerIdentity, &Entry)| {
             let (to_kaspad, to_peer) = entry.activity.bytes();
             let (direction, path, age) = (entry.direction, entry.path.current(), now.since(entry.activity.since()));
@@ -308,7 +308,7 @@ mod tests {
         let _place = sessions.enter(&peer(1), class(1), path, Arc::default()).unwrap();
         let failed = Path::Relayed { relay: peer(8), reason: RelayReason::PunchFailed { attempts: 1 } };
         sender.send_replace(failed.clone());
-        let shown = sessions.all(Timestamp::from_epoch(Duration::from_secs(3)));
+        let shown = sessions.all(Moment::after_start(Duration::from_secs(3)));
         assert_eq!((shown.len(), &shown[0].path, shown[0].direction), (1, &failed, Direction::Inbound));
         assert_eq!((&shown[0].peer, shown[0].age), (&peer(1), Duration::from_secs(3)));
     }

@@ -4,9 +4,9 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, RefuseReason, memory::MemoryDialer, ports::MockTransportPolicy};
+use kaspath_domain::{Admission, DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockTransportPolicy};
 use kaspath_gateway::{CloseReason, GatewayEvent, NodePeer};
-use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, is_closed, let_all_in, peer};
+use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -19,6 +19,16 @@ fn places(limit: usize) -> Arc<MockTransportPolicy> {
     policy.expect_admit().returning(move |request, _| {
         let full = Admission::Refuse(RefuseReason::TooManyInbound { limit });
         if request.inbound >= limit { full } else { Admission::Accept }
+    });
+    Arc::new(policy)
+}
+
+/// A policy with places for so many of each relay.
+fn places_of_a_relay(limit: usize) -> Arc<MockTransportPolicy> {
+    let mut policy = MockTransportPolicy::new();
+    policy.expect_admit().returning(move |request, _| {
+        let full = Admission::Refuse(RefuseReason::TooManyThroughRelay { limit });
+        if request.same_class >= limit { full } else { Admission::Accept }
     });
     Arc::new(policy)
 }
@@ -37,8 +47,11 @@ async fn kaspad() -> (TcpListener, std::net::SocketAddr) {
 }
 
 /// A session that has shaken hands.
-async fn talk(dialer: &MemoryDialer, kaspad: &TcpListener) -> (kaspath_domain::DuplexStream, TcpStream) {
-    let mut stream = dial(dialer).await;
+async fn talk(dialer: &MemoryDialer, kaspad: &TcpListener) -> (DuplexStream, TcpStream) {
+    shake_hands(dial(dialer).await, kaspad).await
+}
+
+async fn shake_hands(mut stream: DuplexStream, kaspad: &TcpListener) -> (DuplexStream, TcpStream) {
     let (mut connection, _) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
     stream.write_all(&[1; 100]).await.unwrap();
     connection.write_all(&[2; 100]).await.unwrap();
@@ -99,6 +112,54 @@ async fn a_full_gateway_lets_an_honest_peer_in_at_the_cost_of_a_silent_one() {
     // In order: kaspad and the peer see an end, not a reset.
     assert_eq!(timeout(DEADLINE, connection.read(&mut [0])).await.unwrap().unwrap(), 0);
     assert_eq!(timeout(DEADLINE, silent.read(&mut [0])).await.unwrap().unwrap(), 0);
+}
+
+/// Waits until the peer's stream has been joined to kaspad.
+async fn opened(desk: &mut Desk, n: u8) {
+    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { peer: opened, .. } if *opened == peer(n))).await;
+}
+
+#[tokio::test]
+async fn identities_that_get_no_place_do_not_use_up_what_newcomers_of_their_relay_have() {
+    let (kaspad, address) = kaspad().await;
+    let mut desk = Desk::with(address, places_of_a_relay(1), None);
+    let talking = shake_hands(dial_relayed(&desk.serve(3)).await, &kaspad).await;
+    for n in 100..140 {
+        is_closed(&mut dial_relayed(&desk.serve(n)).await).await;
+    }
+    drop(talking);
+    assert_eq!(desk.closed().await.0, peer(3));
+    let _honest = dial_relayed(&desk.serve(50)).await;
+    opened(&mut desk, 50).await;
+}
+
+#[tokio::test]
+async fn a_wall_clock_set_back_by_five_hours_keeps_no_newcomer_out_and_lifts_no_ban() {
+    let (kaspad, address) = kaspad().await;
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::with(address, let_all_in(), Some(node.clone()));
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    desk.set_wall_clock(hours(10));
+    desk.follow();
+    let mut held = Vec::new();
+    for n in 100..116 {
+        held.push(dial(&desk.serve(n)).await);
+        opened(&mut desk, n).await;
+    }
+    let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
+    node.change(|snapshot| snapshot.banned.push(from.ip()));
+    let banned = desk.wait(|event| matches!(event, GatewayEvent::PeerBanned { .. })).await;
+    let GatewayEvent::PeerBanned { peer: banned, .. } = banned else { unreachable!() };
+    let _refused = dial(&desk.serve(116)).await;
+    assert!(desk.refused().await.contains("never seen before"), "the newcomers' rate is used up");
+
+    desk.set_wall_clock(hours(5));
+    pass(Duration::from_secs(60)).await;
+    let _newcomer = dial(&desk.serve(117)).await;
+    opened(&mut desk, 117).await;
+    let again = (100..116).find(|n| peer(*n) == banned).unwrap();
+    let _again = dial(&desk.serve(again)).await;
+    assert_eq!(desk.refused().await, RefuseReason::Banned.to_string());
 }
 
 #[tokio::test]
@@ -183,7 +244,7 @@ async fn the_end_of_the_gateway_ends_every_session_in_order() {
 #[tokio::test]
 async fn a_session_that_panics_is_not_lost_silently() {
     let (kaspad, address) = kaspad().await;
-    let gateway = support::gateway(address, let_all_in(), None, |event| {
+    let gateway = support::gateway(address, let_all_in(), None, Timestamp::default, |event| {
         assert!(!matches!(event, GatewayEvent::GatewayOpened { .. }), "a defect");
     });
     let (dialer, listener) = kaspath_domain::memory::memory_network(peer(2));

@@ -13,6 +13,8 @@ use crate::PeerKey;
 pub(crate) const DUPLICATE_CONNECTION: &str = "DUPLICATE_CONNECTION";
 /// The reject reason that means: you are talking to yourself.
 pub(crate) const LOOPBACK_CONNECTION: &str = "LOOPBACK_CONNECTION";
+/// What a peer is told whose place a newcomer gets.
+pub(crate) const EVICTED: &str = "all inbound places are taken, and another peer gets yours";
 /// Bytes of a remote's text that errors and events keep.
 pub(crate) const MAX_REASON: usize = 512;
 
@@ -114,6 +116,9 @@ pub enum CloseReason {
     /// A session with the same peer over a better path took its place.
     #[error("a session over a better path took its place")]
     Superseded,
+    /// All inbound places were taken, and it was the least useful session.
+    #[error("all inbound places were taken, and it was the least useful session")]
+    Evicted,
     /// We are going down, or our user wants it.
     #[error("this node closed the session")]
     Local,

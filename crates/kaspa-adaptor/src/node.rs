@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    Admission, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerClass, PeerLocator,
-    StreamListener, Timestamp, Transport, TransportAddress, TransportPolicy,
+    AdmissionRequest, ConnectInfo, Direction, DuplexStream, Moment, Path, PathWatch, PeerAddress, PeerLocator, StreamListener,
+    Transport, TransportAddress, TransportPolicy,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -20,7 +20,7 @@ use crate::{
     KaspaNetwork, KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
     flows::{self, Context, Flows},
     grpc,
-    session::{Handshake, Pending, Place, Terms},
+    session::{Admit, Handshake, Pending, Place, Terms},
     wire::Budget,
 };
 
@@ -145,7 +145,7 @@ impl KaspaNode {
         &self,
         listener: Arc<dyn StreamListener>,
         policy: Arc<dyn TransportPolicy>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+        clock: impl Fn() -> Moment + Send + Sync + 'static,
     ) {
         let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
         let stop = self.0.stop.child_token();
@@ -159,7 +159,7 @@ impl KaspaNode {
                     let router = Router::new(session.info, session.outgoing);
                     let handshake = Handshake::new(&router);
                     router.start(session.incoming);
-                    let admit = || node.admit(&router, policy.as_ref(), clock());
+                    let admit = |request: &AdmissionRequest| policy.admit(request, clock());
                     let initialized = node.initialize(router.clone(), handshake, Some(&admit)).await;
                     router.leave_pending();
                     if let Err(error) = initialized {
@@ -177,20 +177,11 @@ impl KaspaNode {
         }
     }
 
-    fn admit(&self, router: &Router, policy: &dyn TransportPolicy, now: Timestamp) -> Result<(), HandshakeError> {
-        let class = PeerClass::of(router.info(), &router.path());
-        let request = AdmissionRequest::beside(router.info().peer.clone(), class, &self.hub().inbound());
-        match policy.admit(&request, now) {
-            Admission::Accept => Ok(()),
-            Admission::Refuse(reason) => Err(HandshakeError::NotAdmitted(reason.to_string())),
-        }
-    }
-
     async fn initialize(
         &self,
         router: Arc<Router>,
         handshake: Handshake,
-        admit: Option<&(dyn Fn() -> Result<(), HandshakeError> + Sync)>,
+        admit: Option<Admit<'_>>,
     ) -> Result<Arc<Peer>, HandshakeError> {
         let (peer, place, flows) = match self.shake_hands(&router, handshake, admit).await {
             Ok(done) => done,
@@ -225,16 +216,13 @@ impl KaspaNode {
         &self,
         router: &Arc<Router>,
         mut handshake: Handshake,
-        admit: Option<&(dyn Fn() -> Result<(), HandshakeError> + Sync)>,
+        admit: Option<Admit<'_>>,
     ) -> Result<(Arc<Peer>, Place, Flows), HandshakeError> {
         let step = |step: HandshakeStep| {
             let info = router.info();
             self.report(KaspaEvent::Handshake { peer: info.peer.clone(), address: info.synthetic, step, elapsed: router.age() });
         };
         let theirs = handshake.exchange_versions(&self.0.terms, step).await?;
-        if let Some(admit) = admit {
-            admit()?;
-        }
         let peer = Arc::new(Peer {
             key: theirs.key,
             user_agent: theirs.user_agent,
@@ -242,7 +230,7 @@ impl KaspaNode {
             router: router.clone(),
         });
         // The place is taken before Ready, so that two handshakes cannot both win.
-        let place = self.hub().enter(peer.clone())?;
+        let place = self.hub().enter(peer.clone(), admit)?;
         let flows = Flows::subscribe(router);
         handshake.exchange_ready().await?;
         step(HandshakeStep::Ready);

@@ -11,8 +11,8 @@ use kaspath_kaspa_adaptor::{
     pb::{PingMessage, RejectMessage, kaspad_message::Payload, p2p_client::P2pClient},
 };
 use support::{
-    Bare, CLIENT, DEADLINE, RawPeer, await_event, direct, empty_addresses, encoded, frame, gzipped, identity, node, serve,
-    serve_on, stream, transaction,
+    Bare, CLIENT, DEADLINE, RawPeer, await_event, direct, empty_addresses, encoded, frame, gzipped, handshake, identity, node,
+    serve, serve_on, stream, transaction,
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 use tonic::codegen::http;
@@ -66,6 +66,18 @@ async fn a_hasty_ready_lifts_no_limit() {
     peer.say(empty_addresses(1 << 20)).await;
     let cause = failure(&mut events).await;
     assert!(cause.contains("kaspa-simnet"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_version_of_another_network_is_named_though_the_session_ends_without_verack() {
+    let server = node(KaspaNetwork::Mainnet);
+    let mut events = server.events();
+    let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
+    let [version, ..] = handshake(1, "/raw:1/");
+    peer.say(version).await;
+    drop(peer.send);
+    let cause = failure(&mut events).await;
+    assert_eq!(cause, "the peer is on kaspa-simnet, but this node is on kaspa-mainnet");
 }
 
 #[tokio::test]

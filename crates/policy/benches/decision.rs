@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaspath_domain::{PlanRequest, Timestamp};
+use kaspath_domain::{Moment, PlanRequest};
 use kaspath_policy::{StrategyConfig, StrategyName};
 
 const ROUNDS: usize = 21;
@@ -38,7 +38,7 @@ fn main() {
     ];
     let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
     let request = PlanRequest { peer: PEER.parse().ok(), addresses, ..PlanRequest::default() };
-    let now = Timestamp::from_epoch(Duration::from_secs(1));
+    let now = Moment::after_start(Duration::from_secs(1));
     println!("{:<14}{:>12}{:>18}{:>8}", "strategy", "ns a plan", "ns a copy of it", "ratio");
     let mut worst: f64 = 0.0;
     for (name, strategy) in StrategyName::ALL {

@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use kaspath_domain::{
-    Attempt, AttemptOutcome, DialError, DialPlan, DialRequest, DuplexStream, PlanRequest, PolicyError, Stage, StreamDialer,
-    Timestamp, TransportPolicy,
+    Attempt, AttemptOutcome, DialError, DialPlan, DialRequest, DuplexStream, MonotonicClock, PlanRequest, PolicyError, Stage,
+    StreamDialer, TransportPolicy,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout};
-
-/// Reads the clock: the executor's caller decides what time is.
-type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Why a peer was not reached.
 #[derive(Debug, Error)]
@@ -35,17 +32,13 @@ fn summarize(outcomes: &[AttemptOutcome]) -> String {
 pub struct Executor {
     policy: Arc<dyn TransportPolicy>,
     dialers: Vec<Arc<dyn StreamDialer>>,
-    clock: Clock,
+    clock: MonotonicClock,
 }
 
 impl Executor {
-    /// `clock` gives the time that the policy sees.
-    pub fn new(
-        policy: Arc<dyn TransportPolicy>,
-        dialers: Vec<Arc<dyn StreamDialer>>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
-    ) -> Self {
-        Self { policy, dialers, clock: Arc::new(clock) }
+    /// `clock` gives the moments that the policy sees: the same one for all that ask it.
+    pub fn new(policy: Arc<dyn TransportPolicy>, dialers: Vec<Arc<dyn StreamDialer>>, clock: MonotonicClock) -> Self {
+        Self { policy, dialers, clock }
     }
 
     /// Reaches a peer: plans, dials, tells the policy how each attempt ended, and
@@ -53,7 +46,7 @@ impl Executor {
     ///
     /// Dropping the future cancels every dial.
     pub async fn reach(&self, request: &PlanRequest) -> Result<(DuplexStream, Vec<AttemptOutcome>), ExecuteError> {
-        let plan = self.policy.plan(request, (self.clock)())?;
+        let plan = self.policy.plan(request, self.clock.now())?;
         self.run(plan).await
     }
 
@@ -84,7 +77,7 @@ impl Executor {
             tokio::select! {
                 biased;
                 Some((stream, outcome)) = running.next() => {
-                    self.policy.observe(&outcome, (self.clock)());
+                    self.policy.observe(&outcome, self.clock.now());
                     tracing::debug!(route = %outcome.route, result = ?outcome.result, elapsed = ?outcome.elapsed, "attempt ended");
                     under_way.retain(|(request, _)| request.route != outcome.route);
                     outcomes.push(outcome);
@@ -106,7 +99,7 @@ impl Executor {
 
     fn overtaken(&self, DialRequest { peer, route, .. }: DialRequest, since: Instant) {
         let outcome = AttemptOutcome { peer, route, result: Err(DialError::Overtaken), elapsed: since.elapsed() };
-        self.policy.observe(&outcome, (self.clock)());
+        self.policy.observe(&outcome, self.clock.now());
     }
 
     async fn attempt(&self, Attempt { request, .. }: Attempt) -> (Option<DuplexStream>, AttemptOutcome) {

@@ -5,12 +5,12 @@
 //! its plans over [`StreamDialer`](kaspath_domain::StreamDialer)s.
 //!
 //! ```
-//! use kaspath_domain::{PlanRequest, Timestamp, TransportPolicy};
+//! use kaspath_domain::{PlanRequest, Moment, TransportPolicy};
 //! use kaspath_policy::{StrategyConfig, StrategyName};
 //!
 //! let strategy = StrategyConfig::new(StrategyName::Balanced).build();
 //! let request = PlanRequest { addresses: vec!["203.0.113.7:16111".parse().unwrap()], ..PlanRequest::default() };
-//! let plan = strategy.plan(&request, Timestamp::default()).unwrap();
+//! let plan = strategy.plan(&request, Moment::default()).unwrap();
 //! assert_eq!(plan.stages[0].attempts.len(), 1);
 //! ```
 

@@ -1,7 +1,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence, Timestamp,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
     TransportPolicy, TransportSet,
 };
 
@@ -30,19 +30,19 @@ impl TransportPolicy for Switch {
         self.now().name()
     }
 
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError> {
         self.now().plan(request, now)
     }
 
-    fn admit(&self, request: &AdmissionRequest, now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, now: Moment) -> Admission {
         self.now().admit(request, now)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
+    fn observe(&self, outcome: &AttemptOutcome, now: Moment) {
         self.now().observe(outcome, now);
     }
 
-    fn may_move(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
+    fn may_move(&self, peer: &PeerIdentity, now: Moment) -> bool {
         self.now().may_move(peer, now)
     }
 

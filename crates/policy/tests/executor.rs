@@ -9,12 +9,12 @@ use std::{
 };
 
 use kaspath_domain::{
-    Attempt, ConnectInfo, DialError, DialPlan, DialRequest, Direction, DuplexStream, Path, PathWatch, PeerLocator, Route, Stage,
-    StreamDialer, Timestamp, Transport, TransportAddress,
+    Attempt, ConnectInfo, DialError, DialPlan, DialRequest, Direction, DuplexStream, MonotonicClock, Path, PathWatch,
+    PeerLocator, PlanRequest, PolicyError, Route, Stage, StreamDialer, Transport, TransportAddress,
     memory::FixedPolicy,
     ports::{MockStreamDialer, MockTransportPolicy},
 };
-use kaspath_policy::{ExecuteError, Executor};
+use kaspath_policy::{ExecuteError, Executor, PaceConfig, Paced};
 use tokio::time::Instant;
 
 fn route(port: u16) -> Route {
@@ -72,7 +72,7 @@ impl StreamDialer for Stuck {
 }
 
 fn executor(dialer: impl StreamDialer + 'static) -> Executor {
-    Executor::new(Arc::new(FixedPolicy::default()), vec![Arc::new(dialer)], Timestamp::default)
+    Executor::new(Arc::new(FixedPolicy::default()), vec![Arc::new(dialer)], MonotonicClock::start())
 }
 
 fn plan(stages: &[&[Attempt]]) -> DialPlan {
@@ -119,7 +119,7 @@ async fn a_route_goes_to_the_dialer_that_serves_it() {
     other.expect_supports().return_const(true);
     other.expect_dial().times(1).returning(|_| Ok(stream()));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(tcp), Arc::new(other)];
-    let executor = Executor::new(Arc::new(FixedPolicy::default()), dialers, Timestamp::default);
+    let executor = Executor::new(Arc::new(FixedPolicy::default()), dialers, MonotonicClock::start());
     executor.run(plan(&[&[attempt(1, 0)]])).await.unwrap();
 }
 
@@ -144,10 +144,25 @@ async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
     let heard = told.clone();
     policy.expect_observe().returning(move |outcome, _| heard.lock().unwrap().push((outcome.result.clone(), outcome.elapsed)));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
-    let executor = Executor::new(Arc::new(policy), dialers, Timestamp::default);
+    let executor = Executor::new(Arc::new(policy), dialers, MonotonicClock::start());
     executor.run(plan(&[&[attempt(900, 0), attempt(200, 250)]])).await.unwrap();
     let told = told.lock().unwrap();
     assert!(matches!(told[0], (Ok(_), elapsed) if elapsed == Duration::from_millis(200)), "{told:?}");
     assert_eq!(told[1], (Err(DialError::Overtaken), Duration::from_millis(450)));
     assert_eq!(told.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_at_its_rate_plans_again_when_that_much_time_has_passed() {
+    let pace = PaceConfig { burst: 1, every: Duration::from_secs(60), ..PaceConfig::default() };
+    let policy = Paced::new(Arc::new(FixedPolicy { plan: plan(&[&[attempt(100, 0)]]) }), pace);
+    let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
+    let executor = Executor::new(Arc::new(policy), dialers, MonotonicClock::start());
+    let request = PlanRequest::default();
+    executor.reach(&request).await.unwrap();
+    let again = executor.reach(&request).await.map(drop);
+    let Err(ExecuteError::Policy(PolicyError::CoolingDown(left))) = again else { panic!("{again:?}") };
+    assert!(left > Duration::from_secs(59) && left < Duration::from_secs(60), "{left:?}");
+    tokio::time::advance(left + Duration::from_millis(1)).await;
+    executor.reach(&request).await.unwrap();
 }

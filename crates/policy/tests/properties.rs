@@ -4,14 +4,14 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialError, IpPrefix, NatMapping, Path, PeerClass, PeerIdentity, PlanRequest,
-    PolicyError, RelayReason, RetryCadence, Route, Timestamp, TokenBucket, Transport, TransportPolicy,
+    Admission, AdmissionRequest, AttemptOutcome, DialError, IpPrefix, Moment, NatMapping, Path, PeerClass, PeerIdentity,
+    PlanRequest, PolicyError, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
 };
 use kaspath_policy::{Adaptive, InboundLimits, PaceConfig, Paced, StrategyConfig, StrategyName, diverse_relays};
 use proptest::{collection::vec, prelude::*, sample::select};
 
-fn at(millis: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_millis(millis))
+fn at(millis: u64) -> Moment {
+    Moment::after_start(Duration::from_millis(millis))
 }
 
 fn peer(n: u16) -> PeerIdentity {

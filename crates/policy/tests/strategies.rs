@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kaspath_domain::{
-    AttemptOutcome, DialError, DialPlan, Path, PeerIdentity, PlanRequest, PolicyError, RelayReason, Route, Timestamp, Transport,
+    AttemptOutcome, DialError, DialPlan, Moment, Path, PeerIdentity, PlanRequest, PolicyError, RelayReason, Route, Transport,
     TransportSet,
 };
 use kaspath_policy::{StrategyConfig, StrategyName};
@@ -11,8 +11,8 @@ use kaspath_policy::{StrategyConfig, StrategyName};
 const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 const RELAY: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn private_peer() -> PlanRequest {

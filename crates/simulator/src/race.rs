@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{Attempt, AttemptOutcome, DialError, DialPlan, Path, Timestamp, TransportPolicy};
+use kaspath_domain::{Attempt, AttemptOutcome, DialError, DialPlan, Moment, Path, TransportPolicy};
 use rand::Rng;
 
 use crate::{population::Population, world::Pair};
@@ -21,7 +21,7 @@ pub(crate) fn run(
     policy: &dyn TransportPolicy,
     pair: &Pair,
     world: &Population,
-    begin: Timestamp,
+    begin: Moment,
     random: &mut impl Rng,
 ) -> (Duration, Option<Path>) {
     let mut now = Duration::ZERO;
@@ -65,7 +65,7 @@ fn tell(
     policy: &dyn TransportPolicy,
     running: Running,
     now: Duration,
-    begin: Timestamp,
+    begin: Moment,
     result: impl Fn(Result<Path, DialError>) -> Result<Path, DialError>,
 ) {
     let request = running.attempt.request;

@@ -1,7 +1,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use kaspath_domain::{
-    PeerAddress, PeerIdentity, PeerLocator, PlanRequest, PolicyError, RelayAddress, Timestamp, TransportAddress, TransportPolicy,
+    Moment, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, PolicyError, RelayAddress, TransportAddress, TransportPolicy,
     TransportSet,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -146,7 +146,7 @@ fn run_node(config: &SimulationConfig, node: u64, count: usize, policy: &dyn Tra
     let mut random = StdRng::seed_from_u64(config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node);
     let world = &config.population;
     let ours = world.host(&mut random);
-    let mut now = Timestamp::from_epoch(Duration::from_secs(1));
+    let mut now = Moment::after_start(Duration::from_secs(1));
     for n in 0..count {
         let relay = random.gen_range(0..world.relays.max(1));
         let pair = Pair {
@@ -177,7 +177,7 @@ fn dial(
     request: &PlanRequest,
     policy: &dyn TransportPolicy,
     world: &Population,
-    begin: Timestamp,
+    begin: Moment,
     random: &mut StdRng,
     tally: &mut Tally,
 ) {

@@ -25,7 +25,7 @@ pub struct NetworkConfig {
     pub relay_server: Option<RelayServerConfig>,
     /// Stream protocols, the preferred first; peers that share none get no stream. A
     /// node without any opens and accepts none, as a relay that is nothing else.
-    /// Each is a name that begins with a slash.
+    /// Each is a name that begins with a slash and has at most 253 bytes.
     pub protocols: Vec<String>,
     /// Connection limits.
     pub limits: ConnectionLimits,
@@ -170,8 +170,8 @@ pub enum StartError {
         /// The transport's word.
         cause: String,
     },
-    /// A stream protocol's name does not begin with a slash.
-    #[error("{0:?} is no stream protocol: it must begin with a slash")]
+    /// A stream protocol's name does not begin with a slash, or is too long.
+    #[error("{0:?} is no stream protocol: it must begin with a slash and have at most {max} bytes", max = crate::muxing::MAX_NAME)]
     Protocol(String),
     /// A transport could not be set up.
     #[error("cannot set up the transports: {0}")]

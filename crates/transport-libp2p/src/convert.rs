@@ -2,10 +2,8 @@
 
 use std::{error::Error, net::IpAddr};
 
-use kaspath_domain::{DialError, Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
+use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
-
-use crate::resolve::Resolver;
 
 /// The identity of a peer that has proven it: made from a public key, its id is
 /// always one that the domain accepts. For ids out of addresses see [`named`].
@@ -57,12 +55,6 @@ pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiadd
         Transport::Tcp => base.with(Protocol::Tcp(port)),
         Transport::Quic => base.with(Protocol::Udp(port)).with(Protocol::QuicV1),
     }
-}
-
-/// The multiaddrs of an address of our own, its name resolved by the system.
-/// Dropping the future is safe.
-pub(crate) async fn resolve(address: &TransportAddress) -> Result<Vec<Multiaddr>, DialError> {
-    Resolver::system().resolve(address).await
 }
 
 /// The domain's view of a multiaddr, as far as it has one.

@@ -160,7 +160,7 @@ where
     for locator in addresses {
         let failed = |cause: String| StartError::Listen { address: locator.clone(), cause };
         let PeerAddress::Direct(address) = &locator.address else { continue };
-        for address in convert::resolve(address).await.map_err(|error| failed(error.to_string()))? {
+        for address in Resolver::system().resolve(address).await.map_err(|error| failed(error.to_string()))? {
             let listener = swarm.listen_on(address.clone()).map_err(|error| failed(convert::error_chain(&error)))?;
             announcing.listens(listener, &address);
             pending.insert(listener, locator.clone());
@@ -206,7 +206,7 @@ where
 async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     let mut resolved = Vec::new();
     for address in addresses {
-        match convert::resolve(address).await {
+        match Resolver::system().resolve(address).await {
             Ok(found) => resolved.extend(found),
             Err(error) => tracing::warn!(%error, "an external address is left out"),
         }
@@ -237,7 +237,37 @@ fn relay_addresses<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use nix::sys::socket::{Shutdown, shutdown};
+
     use super::*;
+
+    /// The file descriptor of this process's socket that listens on a TCP port of 127.0.0.1.
+    fn listening_socket(port: u16) -> i32 {
+        let sockets = fs::read_to_string("/proc/self/net/tcp").expect("Linux");
+        let listens = format!("0100007F:{port:04X} 00000000:0000 0A");
+        let line = sockets.lines().find(|line| line.contains(&listens)).expect("a listening socket");
+        let link = format!("socket:[{}]", line.split_whitespace().nth(9).expect("an inode"));
+        let of_socket =
+            |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link.as_str());
+        let found = fs::read_dir("/proc/self/fd").expect("Linux").flatten().find(of_socket).expect("the socket's descriptor");
+        found.file_name().to_str().and_then(|name| name.parse().ok()).expect("a number")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_loss_of_a_listening_socket_ends_the_network_and_names_the_address() {
+        let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+        let config = NetworkConfig { listen, ..NetworkConfig::default() };
+        let network = Network::start(NodeKey::generate(), config).await.expect("a network");
+        let PeerAddress::Direct(address) = &network.listening()[0].address else { panic!("a direct address") };
+        // As the system does when an administrator ends the socket.
+        shutdown(listening_socket(address.port), Shutdown::Both).expect("shut down");
+        let end = timeout(LISTEN_TIMEOUT, network.ended()).await.expect("in time").expect_err("a failure");
+        let NetworkFailure::Listener { address: named, cause } = &end else { panic!("{end:?}") };
+        assert!(address.to_string() == *named && cause.contains("Invalid argument"), "{end}");
+    }
 
     #[tokio::test]
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {

@@ -121,6 +121,16 @@ async fn a_dial_through_a_relay_by_name_tells_what_did_not_resolve_and_works_lat
 }
 
 #[tokio::test]
+async fn a_server_is_reachable_through_its_relay_by_the_name_in_the_settings() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let server = start(node(vec![by_name(&relay)], answers(vec![Ok(LOOPBACK)]))).await;
+    let circuit = |event: &NetworkEvent| matches!(event, NetworkEvent::Listening { address } if matches!(address.address, PeerAddress::Relayed(_)));
+    let NetworkEvent::Listening { address } = await_event(&mut server.events(), circuit).await else { panic!("listening") };
+    assert_eq!(address.peer.as_ref(), Some(server.local_peer()));
+    assert_eq!(address.address, PeerAddress::Relayed(named(&relay)));
+}
+
+#[tokio::test]
 async fn a_relay_without_peer_id_stays_an_error() {
     let nameless = locator("/dns/relay.test/tcp/4001");
     let started = Network::start(NodeKey::generate(), NetworkConfig { relays: vec![nameless.clone()], ..config() }).await;

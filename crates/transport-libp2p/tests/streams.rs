@@ -133,3 +133,23 @@ async fn a_stream_that_nobody_accepts_is_refused_in_time() {
     // What was in the queue is still there.
     timeout(DEADLINE, node.listener().accept()).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_that_was_refused_keeps_no_place_from_others() {
+    let node = start(NetworkConfig { inbound_queue: 1, accept_timeout: Duration::from_millis(50), ..config() }).await;
+    let mut events = node.events();
+    let refused = start(config()).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = dial(&refused, &node, direct(&node)).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        streams.push(stream);
+    }
+    await_event(&mut events, |event| matches!(event, NetworkEvent::StreamsRefused { .. })).await;
+    // The place that becomes free here is for whoever comes next.
+    timeout(DEADLINE, node.listener().accept()).await.unwrap().unwrap();
+    let other = start(config()).await;
+    let mut stream = dial(&other, &node, direct(&node)).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    timeout(DEADLINE, node.listener().accept()).await.unwrap().unwrap();
+}

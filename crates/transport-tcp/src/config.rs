@@ -11,8 +11,10 @@ pub struct TcpConfig {
     pub connect_timeout: Duration,
     /// Open inbound connections in all; more are closed at once.
     pub max_inbound: usize,
-    /// Open inbound connections from one IP address.
+    /// Open inbound connections from one address of IPv4 or one /64 of IPv6.
     pub max_inbound_per_ip: usize,
+    /// Open inbound connections from one prefix, a /24 of IPv4 or a /48 of IPv6.
+    pub max_inbound_per_prefix: usize,
     /// Open outbound connections in all.
     pub max_outbound: usize,
     /// Accepted connections that may wait for `accept`; more wait in the kernel.
@@ -26,6 +28,8 @@ impl Default for TcpConfig {
             connect_timeout: Duration::from_secs(5),
             max_inbound: 128,
             max_inbound_per_ip: 8,
+            // As of libp2p connections: a sixteenth for an address, three for a prefix.
+            max_inbound_per_prefix: 24,
             max_outbound: 128,
             backlog: 64,
         }

@@ -22,7 +22,7 @@ pub struct TcpDialer {
 impl TcpDialer {
     /// A dialer with its own count of open connections.
     pub fn new(config: TcpConfig) -> Self {
-        let limits = Limits::new(config.max_outbound, usize::MAX);
+        let limits = Limits::in_all(config.max_outbound);
         Self { config, limits }
     }
 

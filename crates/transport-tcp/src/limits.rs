@@ -1,4 +1,4 @@
-//! Counting open connections, in all and per IP address.
+//! Counting open connections: in all, per address and per prefix.
 
 use std::{
     collections::HashMap,
@@ -9,11 +9,14 @@ use std::{
     },
 };
 
+use kaspath_domain::IpPrefix;
+
 /// How many inbound connections were closed at once, and why.
 #[derive(Debug, Default)]
 pub struct Refusals {
     total: AtomicU64,
     per_ip: AtomicU64,
+    per_prefix: AtomicU64,
 }
 
 impl Refusals {
@@ -26,12 +29,31 @@ impl Refusals {
     pub fn over_per_ip(&self) -> u64 {
         self.per_ip.load(Ordering::Relaxed)
     }
+
+    /// Refused because the prefix had its share.
+    pub fn over_per_prefix(&self) -> u64 {
+        self.per_prefix.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
-    by_ip: HashMap<IpAddr, usize>,
+    /// Hosts and networks; their lengths tell them apart.
+    by_prefix: HashMap<IpPrefix, usize>,
+}
+
+impl Open {
+    fn of(&self, prefix: &IpPrefix) -> usize {
+        self.by_prefix.get(prefix).copied().unwrap_or(0)
+    }
+
+    fn leave(&mut self, prefix: &IpPrefix) {
+        match self.by_prefix.get_mut(prefix) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.by_prefix.remove(prefix)),
+        }
+    }
 }
 
 /// The open connections of one dialer or listener.
@@ -41,6 +63,7 @@ pub(crate) struct Limits {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) max: usize,
     per_ip: usize,
+    per_prefix: usize,
 }
 
 /// A place within the limits, given back on drop.
@@ -55,25 +78,33 @@ fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
 }
 
 impl Limits {
-    pub(crate) fn new(max: usize, per_ip: usize) -> Self {
-        Self { open: Arc::default(), refusals: Arc::default(), max, per_ip }
+    pub(crate) fn new(max: usize, per_ip: usize, per_prefix: usize) -> Self {
+        Self { open: Arc::default(), refusals: Arc::default(), max, per_ip, per_prefix }
+    }
+
+    /// Limits of connections whose other end we chose.
+    pub(crate) fn in_all(max: usize) -> Self {
+        Self::new(max, usize::MAX, usize::MAX)
     }
 
     pub(crate) fn take(&self, ip: IpAddr) -> Option<Permit> {
-        let ip = ip.to_canonical();
+        let (host, network) = (IpPrefix::host(ip), IpPrefix::network(ip));
         let mut open = lock(&self.open);
-        if open.total >= self.max {
-            self.refusals.total.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        let of_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-        if of_ip >= self.per_ip {
-            self.refusals.per_ip.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        open.by_ip.insert(ip, of_ip + 1);
-        open.total += 1;
-        Some(Permit { open: self.open.clone(), ip })
+        let over = if open.total >= self.max {
+            &self.refusals.total
+        } else if open.of(&host) >= self.per_ip {
+            &self.refusals.per_ip
+        } else if open.of(&network) >= self.per_prefix {
+            &self.refusals.per_prefix
+        } else {
+            open.total += 1;
+            for prefix in [host, network] {
+                *open.by_prefix.entry(prefix).or_default() += 1;
+            }
+            return Some(Permit { open: self.open.clone(), ip });
+        };
+        over.fetch_add(1, Ordering::Relaxed);
+        None
     }
 }
 
@@ -81,12 +112,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         open.total -= 1;
-        if let Some(of_ip) = open.by_ip.get_mut(&self.ip) {
-            *of_ip -= 1;
-            if *of_ip == 0 {
-                open.by_ip.remove(&self.ip);
-            }
-        }
+        open.leave(&IpPrefix::host(self.ip));
+        open.leave(&IpPrefix::network(self.ip));
     }
 }
 
@@ -94,24 +121,54 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn refused(limits: &Limits) -> (u64, u64, u64) {
+        let refusals = &limits.refusals;
+        (refusals.over_total(), refusals.over_per_ip(), refusals.over_per_prefix())
+    }
+
     #[test]
     fn places_are_counted_and_given_back() {
-        let limits = Limits::new(2, 1);
+        let limits = Limits::new(2, 1, 2);
         let [a, b, c] = [1, 2, 3].map(|n| IpAddr::from([192, 0, 2, n]));
         let first = limits.take(a).unwrap();
         assert!(limits.take(a).is_none());
         let second = limits.take(b).unwrap();
         assert!(limits.take(c).is_none());
-        assert_eq!((limits.refusals.over_total(), limits.refusals.over_per_ip()), (1, 1));
+        assert_eq!(refused(&limits), (1, 1, 0));
         drop((first, second));
-        assert!(lock(&limits.open).by_ip.is_empty());
+        assert!(lock(&limits.open).by_prefix.is_empty());
         assert!(limits.take(a).is_some());
     }
 
     #[test]
+    fn the_addresses_of_one_network_leave_places_to_others() {
+        let limits = Limits::new(128, 8, 24);
+        let held: Vec<_> = (0..=255).filter_map(|n| limits.take(IpAddr::from([192, 0, 2, n]))).collect();
+        assert_eq!((held.len(), refused(&limits)), (24, (0, 0, 232)));
+        let _other = limits.take(ip("192.0.3.1")).unwrap();
+        drop(held);
+        assert!(limits.take(ip("192.0.2.1")).is_some(), "the places come back");
+    }
+
+    #[test]
+    fn one_host_of_ipv6_has_one_share_whatever_addresses_it_takes() {
+        let limits = Limits::new(128, 8, 24);
+        let from = |subnet: u16, host: u16| IpAddr::from([0x2001, 0xdb8, 7, subnet, 0, 0, 0, host]);
+        let one: Vec<_> = (0..100).filter_map(|host| limits.take(from(0, host))).collect();
+        assert_eq!((one.len(), refused(&limits)), (8, (0, 92, 0)));
+        let all: Vec<_> = (1..100).filter_map(|subnet| limits.take(from(subnet, 1))).collect();
+        assert_eq!(one.len() + all.len(), 24);
+        assert!(limits.take(ip("2001:db8:8::1")).is_some());
+    }
+
+    #[test]
     fn mapped_v4_addresses_count_as_v4() {
-        let limits = Limits::new(9, 1);
-        let _held = limits.take("192.0.2.1".parse().unwrap()).unwrap();
-        assert!(limits.take("::ffff:192.0.2.1".parse().unwrap()).is_none());
+        let limits = Limits::new(9, 1, 9);
+        let _held = limits.take(ip("192.0.2.1")).unwrap();
+        assert!(limits.take(ip("::ffff:192.0.2.1")).is_none());
     }
 }

@@ -32,7 +32,7 @@ impl TcpTransportListener {
         let bind_error = |cause: io::Error| ListenError::Bind { address: address.to_string(), cause };
         let listener = TcpListener::bind(address).await.map_err(bind_error)?;
         let local = listener.local_addr().map_err(bind_error)?;
-        let limits = Limits::new(config.max_inbound, config.max_inbound_per_ip);
+        let limits = Limits::new(config.max_inbound, config.max_inbound_per_ip, config.max_inbound_per_prefix);
         let refusals = limits.refusals.clone();
         let (sender, receiver) = mpsc::channel(config.backlog.max(1));
         let cancel = CancellationToken::new();

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use kaspath_domain::{DuplexStream, PeerIdentity, PlanRequest, StreamDialer};
+use kaspath_domain::{DuplexStream, MonotonicClock, PeerIdentity, PlanRequest, StreamDialer};
 use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, NodeControl, PeerTable, Reach};
 use kaspath_policy::{Executor, Switch};
 use kaspath_transport_libp2p::{Network, NetworkEvent};
@@ -42,6 +42,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
+    let clock = MonotonicClock::start();
     let switch = Arc::new(Switch::new(node.policy.clone().build()));
     let book = peers::open(&settings.peer_book(), &printer);
     peers::remember_remotes(book.as_ref(), &node.remotes);
@@ -62,7 +63,8 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         newcomers: gateway_settings.newcomers,
         policy: policy.clone(),
         control: gateway_settings.rpc.clone().map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
-        clock: Arc::new(now),
+        clock,
+        wall_clock: Arc::new(now),
         report: Arc::new(move |event: GatewayEvent| {
             peers::remember_gateway(entering.as_ref(), &event);
             board.gateway(&event);
@@ -85,7 +87,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     tasks.endless("following kaspad", async move { following.follow().await });
     let warn = printer.clone();
     tasks.endless("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
-    let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], now));
+    let executor = Arc::new(Executor::new(policy, vec![Arc::new(network.dialer()) as Arc<dyn StreamDialer>], clock));
     let remotes = keep_remotes(&mut tasks, &gateway, &network, Reaching { executor, own_nat }, &node, &printer).await?;
 
     // A kaspad that is run is told to end, and waited for, whatever ends the rest.

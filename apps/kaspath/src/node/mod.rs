@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use kaspath_domain::{StreamDialer, StreamListener, Timestamp, TransportPolicy};
+use kaspath_domain::{MonotonicClock, StreamDialer, StreamListener, Timestamp, TransportPolicy};
 use kaspath_kaspa_adaptor::{KaspaNode, NodeConfig};
 use kaspath_policy::{Executor, Switch};
 use kaspath_transport_libp2p::Network;
@@ -30,6 +30,7 @@ use remote::{Means, Remote};
 
 pub(crate) use own_nat::OwnNat;
 
+/// Wall time, for what is written down.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
@@ -38,6 +39,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let node_settings = settings.node.clone().context("a node's settings")?;
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
+    let clock = MonotonicClock::start();
     let switch = Arc::new(Switch::new(node_settings.policy.clone().build()));
     let book = peers::open(&settings.peer_book(), &printer);
     peers::remember_remotes(book.as_ref(), &node_settings.remotes);
@@ -66,7 +68,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     }
     for listener in listeners {
         let (kaspa, policy) = (kaspa.clone(), policy.clone());
-        tasks.endless("accepting peers", async move { kaspa.serve(listener, policy, now).await });
+        tasks.endless("accepting peers", async move { kaspa.serve(listener, policy, move || clock.now()).await });
     }
     if let Some(interval) = node_settings.test_traffic {
         tasks.endless("test traffic", traffic::announce(kaspa.clone(), interval));
@@ -74,7 +76,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
 
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
-        reached = reach_all(&node_settings, &network, &kaspa, policy, own_nat, &printer) => reached,
+        reached = reach_all(&node_settings, &network, &kaspa, policy, clock, own_nat, &printer) => reached,
         failure = unexpected_end(&network, &mut tasks) => Err(failure),
     };
     kaspa.shutdown().await;
@@ -89,6 +91,7 @@ async fn reach_all(
     network: &Arc<Network>,
     kaspa: &KaspaNode,
     policy: Arc<dyn TransportPolicy>,
+    clock: MonotonicClock,
     own_nat: OwnNat,
     printer: &Printer,
 ) -> Result<()> {
@@ -96,7 +99,7 @@ async fn reach_all(
         std::future::pending::<()>().await;
     }
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(TcpDialer::new(TcpConfig::default())), Arc::new(network.dialer())];
-    let executor = Arc::new(Executor::new(policy.clone(), dialers, now));
+    let executor = Arc::new(Executor::new(policy.clone(), dialers, clock));
     let mut sessions = JoinSet::new();
     for remote in Remote::group(&settings.remotes) {
         let means = Means {
@@ -105,6 +108,7 @@ async fn reach_all(
             kaspa: kaspa.clone(),
             printer: printer.clone(),
             policy: policy.clone(),
+            clock,
             own_nat: own_nat.clone(),
         };
         let remote = remote.with(means);

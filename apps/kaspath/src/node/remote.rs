@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use kaspath_domain::{
-    DialRequest, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, RetryCadence, Route, StreamDialer, TransportPolicy,
+    DialRequest, MonotonicClock, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, RetryCadence, Route, StreamDialer,
+    TransportPolicy,
 };
 use kaspath_kaspa_adaptor::{KaspaNode, Peer};
 use kaspath_policy::Executor;
@@ -14,7 +15,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{OwnNat, now};
+use super::OwnNat;
 use crate::output::Printer;
 
 /// Time to open a stream on a direct connection that stands already.
@@ -32,6 +33,8 @@ pub(super) struct Means {
     pub(super) kaspa: KaspaNode,
     pub(super) printer: Printer,
     pub(super) policy: Arc<dyn TransportPolicy>,
+    /// The one that the executor goes by.
+    pub(super) clock: MonotonicClock,
     pub(super) own_nat: OwnNat,
 }
 
@@ -115,7 +118,7 @@ impl ReachableRemote {
             tokio::select! {
                 _ = peer.router().closed() => return,
                 () = punched(&self.request.peer, events), if relayed => {
-                    let may_move = self.request.peer.as_ref().is_none_or(|peer| self.means.policy.may_move(peer, now()));
+                    let may_move = self.request.peer.as_ref().is_none_or(|peer| self.means.policy.may_move(peer, self.means.clock.now()));
                     if may_move && let Some(better) = self.upgrade().await {
                         peer = better;
                     }

@@ -5,10 +5,10 @@ use std::{
     fs::File,
     os::fd::AsFd,
     sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use kaspath_domain::Timestamp;
+use kaspath_domain::{Moment, MonotonicClock};
 use serde_json::json;
 
 use super::{
@@ -39,7 +39,7 @@ pub(super) enum Stream {
 
 /// What printers and logs share.
 pub(super) struct Console {
-    begin: Instant,
+    clock: MonotonicClock,
     format: OnceLock<LogFormat>,
     limits: Mutex<LineLimits>,
     out: Pipe,
@@ -61,7 +61,7 @@ impl Console {
             Err(_) => Pipe::start(name, std::io::sink()),
         };
         Self {
-            begin: Instant::now(),
+            clock: MonotonicClock::start(),
             format: OnceLock::new(),
             limits: Mutex::new(LineLimits::new(EVENTS, WARNINGS, LOGS)),
             out: pipe("stdout", std::io::stdout().as_fd().try_clone_to_owned()),
@@ -73,13 +73,13 @@ impl Console {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.begin.elapsed())
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Seconds since the program began.
     pub(super) fn elapsed(&self) -> f64 {
-        self.begin.elapsed().as_secs_f64()
+        self.now().since_start().as_secs_f64()
     }
 
     /// The format of the lines that the console writes by itself.

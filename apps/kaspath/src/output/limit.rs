@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
+use kaspath_domain::{Moment, TokenBucket, make_room};
 
 /// Between two lines that say how many were left out.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
@@ -34,13 +34,13 @@ pub(super) struct LineLimits {
     event: LineLimit,
     warning: LineLimit,
     log: LineLimit,
-    warned: HashMap<u64, Timestamp>,
+    warned: HashMap<u64, Moment>,
 }
 
 struct LineLimit {
     bucket: TokenBucket,
     left_out: u64,
-    told: Option<Timestamp>,
+    told: Option<Moment>,
 }
 
 impl LineLimit {
@@ -62,7 +62,7 @@ impl LineLimits {
     }
 
     /// Whether a line may be printed; one that may not is counted.
-    pub(super) fn allow(&mut self, class: Class, now: Timestamp) -> bool {
+    pub(super) fn allow(&mut self, class: Class, now: Moment) -> bool {
         let limit = self.of(class);
         let allowed = limit.bucket.take(now).is_ok();
         limit.left_out += u64::from(!allowed);
@@ -71,7 +71,7 @@ impl LineLimits {
 
     /// Whether this warning was given less than `within` ago; one that was is
     /// counted as left out.
-    pub(super) fn is_repeated(&mut self, class: Class, text: &str, within: Duration, now: Timestamp) -> bool {
+    pub(super) fn is_repeated(&mut self, class: Class, text: &str, within: Duration, now: Moment) -> bool {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let key = hasher.finish();
@@ -91,7 +91,7 @@ impl LineLimits {
     }
 
     /// How many lines were left out, if some were and it is time to say so.
-    pub(super) fn due(&mut self, class: Class, now: Timestamp) -> Option<u64> {
+    pub(super) fn due(&mut self, class: Class, now: Moment) -> Option<u64> {
         let limit = self.of(class);
         if limit.left_out == 0 || limit.told.is_some_and(|told| now.since(told) < TOLD_EVERY) {
             return None;
@@ -118,8 +118,8 @@ impl LineLimits {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 
     fn limits() -> LineLimits {

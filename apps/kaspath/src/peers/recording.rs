@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AddressSource, Admission, AdmissionRequest, AttemptOutcome, DialPlan, Direction, ObservedAddress, Path, PeerIdentity,
-    PeerLocator, PlanRequest, PolicyError, RefuseReason, RetryCadence, Timestamp, TransportPolicy, TransportSet,
+    AddressSource, Admission, AdmissionRequest, AttemptOutcome, DialPlan, Direction, Moment, ObservedAddress, Path, PeerIdentity,
+    PeerLocator, PlanRequest, PolicyError, RefuseReason, RetryCadence, TransportPolicy, TransportSet,
 };
 use kaspath_gateway::{GatewayEvent, KASPAD_BAN};
 use kaspath_kaspa_adaptor::KaspaEvent;
@@ -26,8 +26,8 @@ impl<P> Recording<P> {
         Self { policy, store }
     }
 
-    fn is_banned(&self, peer: Option<&PeerIdentity>, now: Timestamp) -> bool {
-        self.store.as_ref().zip(peer).is_some_and(|(store, peer)| store.is_banned(peer, now))
+    fn is_banned(&self, peer: Option<&PeerIdentity>) -> bool {
+        self.store.as_ref().zip(peer).is_some_and(|(store, peer)| store.is_banned(peer, now()))
     }
 }
 
@@ -36,33 +36,34 @@ impl<P: std::ops::Deref<Target: TransportPolicy> + Send + Sync> TransportPolicy 
         self.policy.name()
     }
 
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
-        if self.is_banned(request.peer.as_ref(), now) {
+    fn plan(&self, request: &PlanRequest, moment: Moment) -> Result<DialPlan, PolicyError> {
+        if self.is_banned(request.peer.as_ref()) {
             return Err(PolicyError::Banned);
         }
-        self.policy.plan(request, now)
+        self.policy.plan(request, moment)
     }
 
-    fn admit(&self, request: &AdmissionRequest, now: Timestamp) -> Admission {
-        if self.is_banned(request.peer.as_ref(), now) {
+    fn admit(&self, request: &AdmissionRequest, moment: Moment) -> Admission {
+        if self.is_banned(request.peer.as_ref()) {
             return Admission::Refuse(RefuseReason::Banned);
         }
-        self.policy.admit(request, now)
+        self.policy.admit(request, moment)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
-        self.policy.observe(outcome, now);
+    fn observe(&self, outcome: &AttemptOutcome, moment: Moment) {
+        self.policy.observe(outcome, moment);
         if let (Some(store), Some(peer)) = (&self.store, &outcome.peer) {
+            let at = now();
             // A full book forgets somebody else, or nobody: either is no reason to fail.
-            let _ = store.update(peer, now, |record| record.count(outcome, now));
+            let _ = store.update(peer, at, |record| record.count(outcome, at));
             if let Some(relay) = outcome.route.relay() {
-                let _ = store.update(relay, now, |record| record.relayed.count(outcome));
+                let _ = store.update(relay, at, |record| record.relayed.count(outcome));
             }
         }
     }
 
-    fn may_move(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
-        self.policy.may_move(peer, now)
+    fn may_move(&self, peer: &PeerIdentity, moment: Moment) -> bool {
+        self.policy.may_move(peer, moment)
     }
 
     fn punch_cadence(&self) -> RetryCadence {

@@ -6,7 +6,6 @@ use libp2p::identity::Keypair;
 
 use super::{
     client::{Connection, address},
-    kinds::speak,
     wire,
 };
 use crate::cli::Victim;
@@ -14,7 +13,7 @@ use crate::cli::Victim;
 /// A connection that has asked for a reservation, whatever the answer was.
 pub(super) async fn reserve(key: &Keypair, relay: &Victim, over_quic: bool) -> Result<Connection> {
     let connection = Connection::open(key, address(relay.ip, over_quic)).await?;
-    let mut stream = speak(&connection, wire::HOP).await?;
+    let mut stream = connection.speak(wire::HOP).await?;
     wire::ask(&mut stream, &wire::reserve()).await?;
     Ok(connection)
 }

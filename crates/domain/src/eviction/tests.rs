@@ -2,8 +2,8 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 /// One that came at `since`, and was of use just before `NOW`.

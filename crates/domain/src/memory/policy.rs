@@ -1,5 +1,5 @@
 use crate::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PlanRequest, PolicyError, RetryCadence, Timestamp, TransportPolicy,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, RetryCadence, TransportPolicy,
     TransportSet,
 };
 
@@ -15,15 +15,15 @@ impl TransportPolicy for FixedPolicy {
         "fixed"
     }
 
-    fn plan(&self, _request: &PlanRequest, _now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, _request: &PlanRequest, _now: Moment) -> Result<DialPlan, PolicyError> {
         Ok(self.plan.clone())
     }
 
-    fn admit(&self, _request: &AdmissionRequest, _now: Timestamp) -> Admission {
+    fn admit(&self, _request: &AdmissionRequest, _now: Moment) -> Admission {
         Admission::Accept
     }
 
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Timestamp) {}
+    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
 
     fn punch_cadence(&self) -> RetryCadence {
         RetryCadence::never()

@@ -1,5 +1,5 @@
 use crate::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PeerIdentity, PeerLocator, PolicyError, RetryCadence, Timestamp,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PeerIdentity, PeerLocator, PolicyError, RetryCadence,
     TransportSet,
 };
 
@@ -36,18 +36,18 @@ pub trait TransportPolicy: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The plan by which to dial a peer now.
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError>;
+    fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError>;
 
     /// Whether an inbound peer may stay.
-    fn admit(&self, request: &AdmissionRequest, now: Timestamp) -> Admission;
+    fn admit(&self, request: &AdmissionRequest, now: Moment) -> Admission;
 
     /// Takes note of how an attempt ended; also of one that was under way when
     /// another succeeded ([`crate::DialError::Overtaken`]).
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp);
+    fn observe(&self, outcome: &AttemptOutcome, now: Moment);
 
     /// Whether a session with the peer that is on a relay may move, now, to a direct
     /// path that has come up; each yes counts as a move.
-    fn may_move(&self, _peer: &PeerIdentity, _now: Timestamp) -> bool {
+    fn may_move(&self, _peer: &PeerIdentity, _now: Moment) -> bool {
         true
     }
 

@@ -28,7 +28,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
     let mut has_our_peers = false;
     loop {
         ticks.tick().await;
-        let asked = shared.uptime.now();
+        let asked = shared.clock.now();
         let node = match control.snapshot().await {
             Ok(node) => node,
             Err(error) => {
@@ -40,7 +40,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
             }
         };
         let tunnelled = |ip: IpAddr| shared.table.peer_at(ip).is_some();
-        let findings = watch.look((shared.clock)(), &node, tunnelled);
+        let findings = watch.look(shared.clock.now(), &node, tunnelled);
         let state = if node.network == shared.network { NodeState::Up } else { NodeState::OtherNetwork(node.network.clone()) };
         shared.node.send_if_modified(|old| {
             let changed = *old != state;
@@ -80,7 +80,7 @@ fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
             shared.report(GatewayEvent::KaspadOnOtherNetwork { network, expected });
         }
         Finding::Banned(address) => {
-            if let Some(peer) = shared.table.ban(address, (shared.clock)()) {
+            if let Some(peer) = shared.table.ban(address, (shared.wall_clock)()) {
                 shared.sessions.end(&peer, CloseReason::Banned);
                 shared.report(GatewayEvent::PeerBanned { peer, address });
             }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::Timestamp;
+use kaspath_domain::Moment;
 
 use super::NodeSnapshot;
 
@@ -43,7 +43,7 @@ pub(super) struct Watch {
     told: BTreeSet<String>,
     /// Since the start, or since it was told.
     failures: u32,
-    status: Option<(Timestamp, bool, usize)>,
+    status: Option<(Moment, bool, usize)>,
 }
 
 impl Watch {
@@ -62,7 +62,7 @@ impl Watch {
     }
 
     /// Takes a look; `tunnelled` tells the gateway's own addresses.
-    pub(super) fn look(&mut self, now: Timestamp, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
+    pub(super) fn look(&mut self, now: Moment, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         let is_new = self.banned.is_none();
         // From now on a loss is told at once, and once.
@@ -112,8 +112,8 @@ mod tests {
     use super::*;
     use crate::control::NodePeer;
 
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
     }
 
     fn ip(text: &str) -> IpAddr {

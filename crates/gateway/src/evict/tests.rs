@@ -1,4 +1,4 @@
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use kaspath_domain::{DuplexStream, PathWatch, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,8 +8,8 @@ use crate::activity::Activity;
 
 const LIMITS: (usize, usize, usize, usize) = (8, 2, 4, 4);
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn peer(n: u8) -> PeerIdentity {

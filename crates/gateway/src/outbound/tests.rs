@@ -1,7 +1,7 @@
 use std::io;
 
 use kaspath_domain::{
-    DialRequest, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
+    DialRequest, MonotonicClock, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
     memory::{FixedPolicy, MemoryDialer, memory_network},
 };
 use tokio::{io::AsyncReadExt, sync::mpsc};
@@ -61,7 +61,8 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
         newcomers: 16,
         policy: Arc::new(FixedPolicy::default()),
         control: None,
-        clock: Arc::new(Timestamp::default),
+        clock: MonotonicClock::start(),
+        wall_clock: Arc::new(Timestamp::default),
         report: Arc::new(move |event| drop(sender.send(event))),
     });
     let (dialer, listener) = memory_network(peer(1));
@@ -70,7 +71,7 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     let local = listening.local_addr().unwrap();
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
     let stream = reach.reach().await.unwrap();
-    let activity = Arc::new(Activity::new(stream.counters(), Timestamp::default()));
+    let activity = Arc::new(Activity::new(stream.counters(), gateway.0.clock.now()));
     let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
     let parked = Mutex::new(Some(Parked { stream, place }));
     let remote = Arc::new(Remote { shared: gateway.0.clone(), reach, local, parked, taken: Notify::new() });

@@ -14,7 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress, TransportPolicy,
+    DialRequest, DuplexStream, MonotonicClock, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress,
+    TransportPolicy,
     memory::{FixedPolicy, MemoryDialer, memory_network},
 };
 use kaspath_gateway::{
@@ -54,6 +55,12 @@ pub(crate) async fn dial(dialer: &MemoryDialer) -> DuplexStream {
     dial_over(dialer, Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()))).await
 }
 
+/// A stream through one relay, always the same.
+pub(crate) async fn dial_relayed(dialer: &MemoryDialer) -> DuplexStream {
+    let relay = RelayAddress { relay: peer(8), via: TransportAddress::tcp(([203, 0, 113, 1], 4001).into()) };
+    dial_over(dialer, Route::Relayed(relay)).await
+}
+
 /// Reaches a peer in memory, over a relay until it is told otherwise.
 pub(crate) struct ByMemory {
     peer: PeerIdentity,
@@ -82,11 +89,8 @@ impl Reach for ByMemory {
     }
 
     async fn reach(&self) -> Result<DuplexStream, String> {
-        if !self.relayed.load(Ordering::SeqCst) {
-            return Ok(dial(&self.dialer).await);
-        }
-        let relay = RelayAddress { relay: peer(8), via: TransportAddress::tcp(([203, 0, 113, 1], 4001).into()) };
-        Ok(dial_over(&self.dialer, Route::Relayed(relay)).await)
+        let relayed = self.relayed.load(Ordering::SeqCst);
+        Ok(if relayed { dial_relayed(&self.dialer).await } else { dial(&self.dialer).await })
     }
 
     fn random(&self) -> f64 {
@@ -154,6 +158,7 @@ pub(crate) fn gateway(
     kaspad: SocketAddr,
     policy: Arc<dyn TransportPolicy>,
     node: Option<Arc<Node>>,
+    wall_clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     report: impl Fn(GatewayEvent) + Send + Sync + 'static,
 ) -> Gateway {
     Gateway::new(GatewayParts {
@@ -165,7 +170,8 @@ pub(crate) fn gateway(
         newcomers: 16,
         policy,
         control: node.map(|node| node as Arc<dyn NodeControl>),
-        clock: Arc::new(Timestamp::default),
+        clock: MonotonicClock::start(),
+        wall_clock: Arc::new(wall_clock),
         report: Arc::new(report),
     })
 }
@@ -174,6 +180,7 @@ pub(crate) fn gateway(
 pub(crate) struct Desk {
     gateway: Gateway,
     events: mpsc::UnboundedReceiver<GatewayEvent>,
+    wall_clock: Arc<Mutex<Timestamp>>,
     /// All that were waited for, and those before them.
     pub(crate) seen: Vec<GatewayEvent>,
     /// A listener without a dialer ends, and its sessions with it.
@@ -192,10 +199,23 @@ impl Desk {
 
     pub(crate) fn with(kaspad: SocketAddr, policy: Arc<dyn TransportPolicy>, node: Option<Arc<Node>>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let gateway = gateway(kaspad, policy, node, move |event| {
-            let _ = sender.send(event);
-        });
-        Self { gateway, events, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
+        let wall_clock = Arc::new(Mutex::new(Timestamp::default()));
+        let wall = wall_clock.clone();
+        let gateway = gateway(
+            kaspad,
+            policy,
+            node,
+            move || *wall.lock().unwrap(),
+            move |event| {
+                let _ = sender.send(event);
+            },
+        );
+        Self { gateway, events, wall_clock, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_wall_clock(&self, since_epoch: Duration) {
+        *self.wall_clock.lock().unwrap() = Timestamp::from_epoch(since_epoch);
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {

@@ -56,8 +56,9 @@ impl Pongs {
             if !matches!(answer.message.payload, Some(Payload::Pong(pong)) if pong.nonce == nonce) {
                 return Err(bad("a Pong with another nonce than the Ping's"));
             }
-            let address = peer.router().info().synthetic;
-            context.report(KaspaEvent::PingAnswered { peer: peer.identity().cloned(), address, rtt: sent.elapsed() });
+            let (address, rtt) = (peer.router().info().synthetic, sent.elapsed());
+            peer.router().measured(rtt);
+            context.report(KaspaEvent::PingAnswered { peer: peer.identity().cloned(), address, rtt });
         }
     }
 }

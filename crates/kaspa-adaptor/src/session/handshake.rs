@@ -75,16 +75,21 @@ impl Handshake {
                 return Err(HandshakeError::BadVersion("it is no Version"));
             };
             report(HandshakeStep::Version);
-            send(&router, make_message!(Payload::Verack, VerackMessage {})).await?;
-            Ok(version)
+            let acknowledged = send(&router, make_message!(Payload::Verack, VerackMessage {})).await;
+            Ok((version, acknowledged))
         };
         let (sent, received) = tokio::join!(sending, receiving);
-        // A peer that rejects our Version says more than one that goes silent.
-        let version = match (sent, received) {
-            (Ok(()), received) => received?,
-            (Err(error), _) => return Err(error),
-        };
-        check(terms, version, &router)
+        match (sent, received) {
+            // A peer that rejects our Version says more than one that goes silent.
+            (Err(error @ HandshakeError::Rejected(_)), _) | (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+            (sent, Ok((version, acknowledged))) => {
+                // A peer that ends the session for what its own Version shows may reset
+                // the stream, and its Reject is lost: what the Version shows comes first.
+                let theirs = check(terms, version, &router)?;
+                sent.and(acknowledged)?;
+                Ok(theirs)
+            }
+        }
     }
 
     /// Exchanges Ready. Register every flow before.

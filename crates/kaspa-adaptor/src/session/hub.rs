@@ -6,21 +6,33 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{Direction, PeerClass, PeerIdentity};
+use kaspath_domain::{Admission, AdmissionRequest, Candidate, Direction, Moment, PeerClass, PeerIdentity, make_place};
+use tokio::time::Instant;
 
 use super::{Peer, PeerKey};
-use crate::{CloseReason, HandshakeError};
+use crate::{CloseReason, HandshakeError, errors::EVICTED};
 
 /// The peers with whom sessions stand or are about to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hub {
     peers: Arc<Mutex<HashMap<Who, Arc<Peer>>>>,
+    /// What the times of sessions are counted from.
+    epoch: Instant,
 }
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { peers: Arc::default(), epoch: Instant::now() }
+    }
+}
+
+/// The policy's decision on an inbound peer.
+pub(crate) type Admit<'a> = &'a (dyn Fn(&AdmissionRequest) -> Admission + Sync);
 
 /// Who a peer is. The id in a Version message is public and anybody can send it, and
 /// an identity with a given synthetic address is found in four million tries. So
 /// they say who a peer is only where the transport proves nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Who {
     Proven(PeerIdentity),
     Claimed(PeerKey),
@@ -67,25 +79,38 @@ impl Hub {
 
     /// Takes a place for a peer. A peer that is here already keeps its session,
     /// unless the new one is better: direct instead of relayed, or the peer has
-    /// restarted, so that the old one is dead.
-    pub(crate) fn enter(&self, peer: Arc<Peer>) -> Result<Place, HandshakeError> {
+    /// restarted, so that the old one is dead. An inbound peer comes with the policy's
+    /// `admit`, which does not count the session that it replaces; when all places are
+    /// taken, the least useful session gives its own away.
+    pub(crate) fn enter(&self, peer: Arc<Peer>, admit: Option<Admit<'_>>) -> Result<Place, HandshakeError> {
         let mut peers = self.lock();
         let who = Who::of(&peer);
-        if let Some(old) = peers.get(&who) {
-            if !supersedes(&peer, old) {
-                return Err(HandshakeError::Duplicate(peer.key()));
+        if let Some(old) = peers.get(&who)
+            && !supersedes(&peer, old)
+        {
+            return Err(HandshakeError::Duplicate(peer.key()));
+        }
+        if let Some(admit) = admit {
+            let class = PeerClass::of(peer.router.info(), &peer.router.path());
+            let now = Moment::after_start(self.epoch.elapsed());
+            let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who), now, admit);
+            for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
+                if let Some(evicted) = peers.remove(&evicted) {
+                    evicted.router.reject(EVICTED.to_owned(), CloseReason::Evicted);
+                }
             }
+        }
+        if let Some(old) = peers.insert(who, peer.clone()) {
             old.router.close(CloseReason::Superseded);
         }
-        peers.insert(who, peer.clone());
         Ok(Place { hub: self.clone(), peer })
     }
 
-    /// The classes of the inbound peers.
-    pub(crate) fn inbound(&self) -> Vec<PeerClass> {
-        let peers = self.lock();
-        let inbound = peers.values().filter(|peer| peer.router.info().direction == Direction::Inbound);
-        inbound.map(|peer| PeerClass::of(peer.router.info(), &peer.router.path())).collect()
+    /// The inbound sessions of others, without those that are ending already.
+    fn inbound_but(&self, peers: &HashMap<Who, Arc<Peer>>, who: &Who) -> Vec<Candidate<Who, PeerClass>> {
+        let others = peers.iter().filter(|(other, peer)| *other != who && !peer.router.is_closed());
+        let inbound = others.filter(|(_, peer)| peer.router.info().direction == Direction::Inbound);
+        inbound.map(|(other, peer)| peer.router.candidate(other.clone(), self.epoch)).collect()
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.

@@ -1,5 +1,6 @@
 //! Sessions: one peer's router and handshake, and the hub of all.
 
+mod activity;
 mod counters;
 mod handshake;
 mod hub;
@@ -10,7 +11,7 @@ mod router;
 pub use counters::MessageCounters;
 pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
-pub(crate) use hub::Place;
+pub(crate) use hub::{Admit, Place};
 pub use peer::{Peer, PeerKey};
 pub(crate) use pending::{Pending, PendingPlace};
 pub(crate) use router::Route;

@@ -8,7 +8,7 @@ use crate::USER_AGENT_PREFIX;
 
 /// What Kaspa calls one peer: the id of its run, and its IP address. Over
 /// libp2p the address is the synthetic one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey {
     /// Made anew at each start of the peer.
     pub id: Uuid,

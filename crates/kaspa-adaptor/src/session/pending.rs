@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kaspath_domain::{ConnectInfo, IpPrefix, Path, PeerClass, PeerIdentity};
+use kaspath_domain::{ConnectInfo, Path, PeerClass, PeerGroup};
 
 /// Twice kaspad's, so that four crowded networks do not take all.
 const MAX_PENDING: usize = 64;
@@ -17,18 +17,11 @@ const MAX_PENDING_PER_IP: usize = 2;
 /// synthetic addresses, are free.
 const MAX_PENDING_PER_ORIGIN: usize = 8;
 
-/// Where a connection comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Origin {
-    Network(IpPrefix),
-    Relay(PeerIdentity),
-}
-
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
     by_ip: HashMap<IpAddr, usize>,
-    by_origin: HashMap<Origin, usize>,
+    by_origin: HashMap<PeerGroup, usize>,
 }
 
 /// The handshakes under way.
@@ -40,7 +33,7 @@ pub(crate) struct Pending(Arc<Mutex<Counts>>);
 pub(crate) struct PendingPlace {
     pending: Pending,
     ip: IpAddr,
-    origin: Option<Origin>,
+    origin: Option<PeerGroup>,
 }
 
 impl Pending {
@@ -54,8 +47,7 @@ impl Pending {
         let origin = match PeerClass::of(info, path) {
             // Loopback is no network of strangers.
             PeerClass::Direct { from } if from.is_loopback() => None,
-            PeerClass::Direct { from } => Some(Origin::Network(IpPrefix::of(from))),
-            PeerClass::Relayed { relay } => Some(Origin::Relay(relay)),
+            class => Some(PeerGroup::of(&class)),
         };
         let mut counts = self.lock();
         let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
@@ -92,7 +84,7 @@ fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 
 #[cfg(test)]
 mod tests {
-    use kaspath_domain::{Direction, RelayReason, Transport};
+    use kaspath_domain::{Direction, PeerIdentity, RelayReason, Transport};
 
     use super::*;
 

@@ -4,22 +4,22 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kaspa_p2p_lib::{
     KaspadMessagePayloadType as Kind, make_message,
     pb::{KaspadMessage, RejectMessage, kaspad_message::Payload},
 };
-use kaspath_domain::{ByteCounters, ConnectInfo, Path, PathWatch};
+use kaspath_domain::{ByteCounters, Candidate, ConnectInfo, Path, PathWatch, PeerClass};
 use prost::Message;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::MessageCounters;
+use super::{MessageCounters, activity::Activity};
 use crate::{
     CloseReason,
     grpc::StreamInfo,
@@ -70,7 +70,7 @@ pub struct Router {
     closed: CancellationToken,
     /// Our Ready has been sent: everything may come.
     ready: CancellationToken,
-    started: Instant,
+    activity: Activity,
 }
 
 impl Router {
@@ -83,7 +83,7 @@ impl Router {
             reason: OnceLock::new(),
             closed: CancellationToken::new(),
             ready: CancellationToken::new(),
-            started: Instant::now(),
+            activity: Activity::new(),
         })
     }
 
@@ -114,7 +114,7 @@ impl Router {
 
     /// Since the session began.
     pub fn age(&self) -> Duration {
-        self.started.elapsed()
+        self.activity.age()
     }
 
     /// Whether it has ended.
@@ -126,6 +126,16 @@ impl Router {
     pub async fn closed(&self) -> CloseReason {
         self.closed.cancelled().await;
         self.close_reason()
+    }
+
+    /// What it shows of its peer, with times since `epoch`.
+    pub(super) fn candidate<Id>(&self, id: Id, epoch: Instant) -> Candidate<Id, PeerClass> {
+        self.activity.candidate(id, PeerClass::of(self.info(), &self.path()), self.bytes(), epoch)
+    }
+
+    /// A ping of ours was answered.
+    pub(crate) fn measured(&self, round_trip: Duration) {
+        self.activity.measured(round_trip);
     }
 
     /// Its handshake is over, whichever way.
@@ -174,7 +184,9 @@ impl Router {
     /// Takes messages until the session must end; why.
     async fn receive(&self, incoming: &mut Incoming) -> CloseReason {
         loop {
-            let (kind, received) = match incoming.next().await {
+            let arrival = incoming.next().await;
+            self.activity.note();
+            let (kind, received) = match arrival {
                 Ok(Some(Arrival::Message(kind, received))) => (kind, received),
                 // A light peer need not understand everything, but must keep draining.
                 Ok(Some(Arrival::Other)) => {

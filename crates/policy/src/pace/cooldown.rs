@@ -1,12 +1,12 @@
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use kaspath_domain::{RetryCadence, Timestamp, make_room};
+use kaspath_domain::{Moment, RetryCadence, make_room};
 
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     failures: u32,
-    since: Timestamp,
-    until: Timestamp,
+    since: Moment,
+    until: Moment,
 }
 
 /// Who rests after failures, and until when. Bounded: beyond the limit the one
@@ -25,13 +25,13 @@ impl<K: Clone + Eq + Hash> Cooldowns<K> {
     }
 
     /// How long it still rests; zero if it does not.
-    pub fn left(&self, key: &K, now: Timestamp) -> Duration {
+    pub fn left(&self, key: &K, now: Moment) -> Duration {
         self.resting.get(key).map_or(Duration::ZERO, |rest| rest.until.since(now))
     }
 
     /// It has failed: it rests longer than the last time. While it rests, further
     /// failures are the echo of the first.
-    pub fn failed(&mut self, key: &K, now: Timestamp) {
+    pub fn failed(&mut self, key: &K, now: Moment) {
         if !self.left(key, now).is_zero() {
             return;
         }

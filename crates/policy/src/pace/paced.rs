@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
-    Route, Timestamp, TokenBucket, TransportPolicy, TransportSet,
+    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, Moment, PeerIdentity, PlanRequest, PolicyError,
+    RetryCadence, Route, TokenBucket, TransportPolicy, TransportSet,
 };
 
 use super::Cooldowns;
@@ -52,7 +52,7 @@ struct State {
     rate: TokenBucket,
     peers: Cooldowns<PeerIdentity>,
     relays: Cooldowns<PeerIdentity>,
-    moved: HashMap<PeerIdentity, Timestamp>,
+    moved: HashMap<PeerIdentity, Moment>,
 }
 
 /// Any strategy, at a bounded pace: a global rate of plans, rests for peers and
@@ -91,7 +91,7 @@ impl TransportPolicy for Paced {
         self.inner.name()
     }
 
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError> {
         let mut plan = self.inner.plan(request, now)?;
         let mut state = self.state();
         let rests = request.peer.as_ref().map_or(Duration::ZERO, |peer| state.peers.left(peer, now));
@@ -119,11 +119,11 @@ impl TransportPolicy for Paced {
         Ok(plan)
     }
 
-    fn admit(&self, request: &AdmissionRequest, now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, now: Moment) -> Admission {
         self.inner.admit(request, now)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
+    fn observe(&self, outcome: &AttemptOutcome, now: Moment) {
         self.inner.observe(outcome, now);
         let mut state = self.state();
         let relay = outcome.route.relay();
@@ -142,7 +142,7 @@ impl TransportPolicy for Paced {
         }
     }
 
-    fn may_move(&self, peer: &PeerIdentity, now: Timestamp) -> bool {
+    fn may_move(&self, peer: &PeerIdentity, now: Moment) -> bool {
         if !self.inner.may_move(peer, now) {
             return false;
         }

@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, IpPrefix, NatMapping, Path, PeerAddress, PeerIdentity,
-    PlanRequest, PolicyError, RetryCadence, Route, Timestamp, Transport, TransportPolicy, TransportSet,
+    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, IpPrefix, Moment, NatMapping, Path, PeerAddress,
+    PeerIdentity, PlanRequest, PolicyError, RetryCadence, Route, Transport, TransportPolicy, TransportSet,
 };
 
 use super::{
@@ -60,7 +60,7 @@ struct Lesson {
     /// Usual time of one, in seconds.
     seconds: f64,
     plans: u64,
-    used: Timestamp,
+    used: Moment,
 }
 
 impl Lesson {
@@ -88,7 +88,7 @@ enum Place {
 struct Memory {
     places: HashMap<Place, Lesson>,
     /// Where each peer was when it was planned for, for its outcome to be booked.
-    peers: HashMap<PeerIdentity, (Place, Timestamp)>,
+    peers: HashMap<PeerIdentity, (Place, Moment)>,
 }
 
 /// Learns, place by place, whether a punch pays, over what, and how long it takes.
@@ -139,7 +139,7 @@ impl Place {
 }
 
 impl Memory {
-    fn lesson(&mut self, place: Place, now: Timestamp) -> &mut Lesson {
+    fn lesson(&mut self, place: Place, now: Moment) -> &mut Lesson {
         if !self.places.contains_key(&place) && self.places.len() >= MAX_PLACES {
             forget_stalest(&mut self.places, |lesson| lesson.used);
         }
@@ -152,8 +152,8 @@ impl Memory {
 }
 
 /// An eighth at a time, so that the search for them is rare.
-fn forget_stalest<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, used: impl Fn(&V) -> Timestamp) {
-    let mut times: Vec<Timestamp> = map.values().map(&used).collect();
+fn forget_stalest<K: Clone + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, used: impl Fn(&V) -> Moment) {
+    let mut times: Vec<Moment> = map.values().map(&used).collect();
     let at = times.len() / 8;
     let (_, limit, _) = times.select_nth_unstable(at);
     let limit = *limit;
@@ -170,7 +170,7 @@ impl TransportPolicy for Adaptive {
         "adaptive"
     }
 
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError> {
         let mut allowed = Allowed::ALL;
         let mut relay_after = self.config.timing.relay_after;
         let place = place(request);
@@ -205,11 +205,11 @@ impl TransportPolicy for Adaptive {
         routes::plan(self.name(), request, &allowed, &timing)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
         self.config.inbound.admit(request)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
+    fn observe(&self, outcome: &AttemptOutcome, now: Moment) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut memory = self.memory();
         let Some((place, _)) = memory.peers.get(peer).copied() else { return };

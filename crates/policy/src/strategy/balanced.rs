@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, PeerIdentity, PlanRequest, PolicyError, RetryCadence,
-    Route, Timestamp, TransportPolicy, TransportSet, make_room,
+    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, Moment, PeerIdentity, PlanRequest, PolicyError,
+    RetryCadence, Route, TransportPolicy, TransportSet, make_room,
 };
 
 use super::{
@@ -28,7 +28,7 @@ const HOPELESS_RELAY_AFTER: Duration = Duration::from_millis(500);
 /// that a hopeless pair of NATs does not cost the full wait each time.
 pub struct Balanced {
     config: StrategyConfig,
-    failed_punches: Mutex<HashMap<PeerIdentity, Timestamp>>,
+    failed_punches: Mutex<HashMap<PeerIdentity, Moment>>,
 }
 
 impl Balanced {
@@ -37,7 +37,7 @@ impl Balanced {
         Self { config, failed_punches: Mutex::default() }
     }
 
-    fn failed_punches(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Timestamp>> {
+    fn failed_punches(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Moment>> {
         self.failed_punches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,7 +47,7 @@ impl TransportPolicy for Balanced {
         "balanced"
     }
 
-    fn plan(&self, request: &PlanRequest, now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError> {
         let mut timing = self.config.timing.clone();
         let failed = request.peer.as_ref().and_then(|peer| self.failed_punches().get(peer).copied());
         if failed.is_some_and(|at| now.since(at) < PUNCH_COOLDOWN) {
@@ -56,11 +56,11 @@ impl TransportPolicy for Balanced {
         routes::plan(self.name(), request, &Allowed::ALL, &timing)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
         self.config.inbound.admit(request)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, now: Timestamp) {
+    fn observe(&self, outcome: &AttemptOutcome, now: Moment) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut failed = self.failed_punches();
         let has_failed = match &outcome.result {

@@ -1,5 +1,5 @@
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, PlanRequest, PolicyError, RetryCadence, Timestamp, Transport,
+    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, RetryCadence, Transport,
     TransportPolicy, TransportSet,
 };
 
@@ -62,15 +62,15 @@ impl TransportPolicy for Fixed {
         }
     }
 
-    fn plan(&self, request: &PlanRequest, _now: Timestamp) -> Result<DialPlan, PolicyError> {
+    fn plan(&self, request: &PlanRequest, _now: Moment) -> Result<DialPlan, PolicyError> {
         routes::plan(self.name(), request, &self.allowed(), &self.config.timing)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Timestamp) -> Admission {
+    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
         self.config.inbound.admit(request)
     }
 
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Timestamp) {}
+    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
 
     fn punch_cadence(&self) -> RetryCadence {
         self.config.cadence.clone()

@@ -4,10 +4,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use kaspath_domain::Timestamp;
+use kaspath_domain::{Moment, MonotonicClock};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -39,7 +39,7 @@ pub(crate) enum Event {
 /// Denies connections that there is no room for, and closes some for others.
 pub(crate) struct Behaviour {
     table: Table,
-    origin: Instant,
+    clock: MonotonicClock,
     /// Dials that are about to be made.
     expected: HashMap<ConnectionId, Class>,
     usage: Uses,
@@ -73,7 +73,7 @@ impl Behaviour {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
             table: Table::new(limits),
-            origin: Instant::now(),
+            clock: MonotonicClock::start(),
             expected: HashMap::new(),
             usage: Uses::default(),
             to_close: VecDeque::new(),
@@ -119,8 +119,8 @@ impl Behaviour {
         }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     fn judge(&mut self, judged: Result<(), Refusal>) -> Result<(), ConnectionDenied> {

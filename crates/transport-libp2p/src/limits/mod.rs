@@ -9,7 +9,6 @@
 //! |---|---|
 //! | `config` | how much room there is, and how many file descriptors that takes |
 //! | `origin` | the address, prefix or relay that a connection comes from |
-//! | `rates` | how fast an address may begin connections |
 //! | `table` | which connections take which room, and who gives way |
 //! | `refusal` | kinds of room, and why a connection is refused |
 //! | `behaviour` | joins the table to libp2p |
@@ -21,7 +20,6 @@
 mod behaviour;
 mod config;
 mod origin;
-mod rates;
 mod refusal;
 mod table;
 

@@ -1,12 +1,11 @@
 use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{Candidate, Eviction, Timestamp, TokenBucket, Transport};
+use kaspath_domain::{Candidate, Eviction, IpPrefix, Moment, Rates, TokenBucket, Transport};
 use libp2p::{PeerId, swarm::ConnectionId};
 
 use super::{
     ConnectionLimits,
     origin::Origin,
-    rates::Rates,
     refusal::{Class, Refusal, Room},
 };
 
@@ -21,6 +20,8 @@ const UNUSED_AFTER: Duration = Duration::from_secs(20);
 /// this up: each begins 8 connections a second.
 const EVICTIONS: u32 = 256;
 const EVICTION_EVERY: Duration = Duration::from_millis(5);
+/// Hosts and networks whose rate of new TCP connections is remembered, each.
+const MAX_REMEMBERED: usize = 4096;
 
 /// What a connection shows of its use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,14 +53,14 @@ struct Entry {
     way: Way,
     origin: Origin,
     stage: Stage,
-    since: Timestamp,
+    since: Moment,
     round_trip: Option<Duration>,
     usage: Usage,
-    last_activity: Option<Timestamp>,
+    last_activity: Option<Moment>,
 }
 
 impl Entry {
-    fn new(way: Way, origin: Origin, stage: Stage, now: Timestamp) -> Self {
+    fn new(way: Way, origin: Origin, stage: Stage, now: Moment) -> Self {
         Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
     }
 
@@ -120,7 +121,7 @@ impl Entry {
         }
     }
 
-    fn observe(&mut self, usage: Usage, now: Timestamp) {
+    fn observe(&mut self, usage: Usage, now: Moment) {
         if usage.served || usage.bytes != self.usage.bytes {
             self.last_activity = Some(now);
         }
@@ -158,7 +159,9 @@ pub(crate) struct Table {
     limits: ConnectionLimits,
     entries: HashMap<ConnectionId, Entry>,
     counts: HashMap<Room, u32>,
-    rates: Rates,
+    /// At what rate hosts and networks may begin TCP connections.
+    hosts: Rates<IpPrefix>,
+    networks: Rates<IpPrefix>,
     eviction: Eviction,
     evictions: TokenBucket,
     evicted: Vec<(ConnectionId, PeerId)>,
@@ -167,10 +170,11 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         Self {
+            hosts: Rates::new(limits.burst_per_address, limits.refill, MAX_REMEMBERED),
+            networks: Rates::new(limits.burst_per_prefix, limits.refill / 4, MAX_REMEMBERED),
             limits,
             entries: HashMap::new(),
             counts: HashMap::new(),
-            rates: Rates::new(),
             eviction: Eviction { silent_after: SILENT_AFTER, ..Eviction::default() },
             evictions: TokenBucket::new(EVICTIONS, EVICTION_EVERY),
             evicted: Vec::new(),
@@ -183,13 +187,16 @@ impl Table {
         &mut self,
         id: ConnectionId,
         origin: Origin,
-        now: Timestamp,
+        now: Moment,
         usage: impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
         if let Origin::Direct { transport, host, network } = origin {
             // QUIC has a pace of its own, which knows forged addresses from real ones.
             if transport == Transport::Tcp {
-                self.rates.begin(host, network, &self.limits, now)?;
+                // A host that begins too many does not use up what its network may.
+                for (rates, from) in [(&mut self.hosts, host), (&mut self.networks, network)] {
+                    rates.take(&from, now).map_err(|_| Refusal::TooFast { from })?;
+                }
             }
             // A handshake that must end in a refusal is not begun.
             for room in [Room::FromHost(host), Room::FromNetwork(network)] {
@@ -208,7 +215,7 @@ impl Table {
         id: ConnectionId,
         peer: PeerId,
         origin: Origin,
-        now: Timestamp,
+        now: Moment,
         usage: impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
         self.closed(id);
@@ -216,7 +223,7 @@ impl Table {
     }
 
     /// We are about to dial.
-    pub(crate) fn pending_outbound(&mut self, id: ConnectionId, class: Class, now: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn pending_outbound(&mut self, id: ConnectionId, class: Class, now: Moment) -> Result<(), Refusal> {
         // Where it leads is known when it is established.
         self.enter(id, Entry::new(Way::Out(class), Origin::Circuit { relay: None }, Stage::Pending, now))
     }
@@ -227,7 +234,7 @@ impl Table {
         id: ConnectionId,
         peer: PeerId,
         origin: Origin,
-        now: Timestamp,
+        now: Moment,
         usage: impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
         let class = match self.closed(id) {
@@ -264,7 +271,7 @@ impl Table {
     }
 
     /// What a connection shows of its use now.
-    pub(crate) fn observe(&mut self, id: ConnectionId, usage: impl Fn(ConnectionId, PeerId) -> Usage, now: Timestamp) {
+    pub(crate) fn observe(&mut self, id: ConnectionId, usage: impl Fn(ConnectionId, PeerId) -> Usage, now: Moment) {
         if let Some(entry) = self.entries.get_mut(&id)
             && let Stage::Established(peer) = entry.stage
         {
@@ -311,7 +318,7 @@ impl Table {
         &mut self,
         id: ConnectionId,
         entry: Entry,
-        now: Timestamp,
+        now: Moment,
         usage: &impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Result<(), Refusal> {
         // Each iteration frees one place, at most one in each of the entry's rooms.
@@ -337,7 +344,7 @@ impl Table {
     fn candidates(
         &mut self,
         room: Room,
-        now: Timestamp,
+        now: Moment,
         usage: &impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Vec<Candidate<ConnectionId, Room>> {
         let mut candidates = Vec::new();
@@ -353,7 +360,7 @@ impl Table {
     }
 
     /// One of those in a room that is silent or unused.
-    fn useless(&mut self, room: Room, now: Timestamp, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
+    fn useless(&mut self, room: Room, now: Moment, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
         let mut candidates = self.candidates(room, now, usage);
         let unused = |candidate: &Candidate<ConnectionId, Room>| {
             self.entries.get(&candidate.id).is_some_and(Entry::is_unused) && now.since(candidate.since) >= UNUSED_AFTER
@@ -368,7 +375,7 @@ impl Table {
         &mut self,
         room: Room,
         newcomer: &Entry,
-        now: Timestamp,
+        now: Moment,
         usage: &impl Fn(ConnectionId, PeerId) -> Usage,
     ) -> Option<ConnectionId> {
         let candidates = self.candidates(room, now, usage);

@@ -25,6 +25,7 @@ use tokio::time::{Sleep, sleep};
 
 use budget::Permit;
 pub(crate) use budget::StreamBudget;
+pub(crate) use negotiation::MAX_NAME;
 use negotiation::Negotiation;
 
 /// A muxer whose inbound streams come out of a [`StreamBudget`].

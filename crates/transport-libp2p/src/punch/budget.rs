@@ -15,14 +15,13 @@
 //! lets one pair fail five times in a row at once, and then once in about 50 s.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     net::IpAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use kaspath_domain::{IpPrefix, PeerIdentity, Timestamp, TokenBucket, Transport, make_room};
+use kaspath_domain::{IpPrefix, Moment, PeerIdentity, Rates, TokenBucket, Transport};
 use libp2p::PeerId;
 
 /// Punches of one peer, begun by either side: four at once, since there may be
@@ -70,6 +69,10 @@ impl Rate {
 
     fn bucket(&self) -> TokenBucket {
         TokenBucket::new(self.burst, self.every)
+    }
+
+    fn each<K: Clone + Eq + Hash>(&self) -> Rates<K> {
+        Rates::new(self.burst, self.every, MAX_REMEMBERED)
     }
 }
 
@@ -156,37 +159,15 @@ impl Pool {
     }
 }
 
-/// Buckets by key, a full one for a key that is new.
-struct Buckets<K> {
-    rate: Rate,
-    by_key: HashMap<K, TokenBucket>,
-}
-
-impl<K: Clone + Eq + Hash> Buckets<K> {
-    fn new(rate: Rate) -> Self {
-        Self { rate, by_key: HashMap::new() }
-    }
-
-    fn has(&self, key: &K, count: u32, now: Timestamp) -> bool {
-        self.by_key.get(key).is_none_or(|bucket| bucket.has(count, now))
-    }
-
-    fn take(&mut self, key: &K, count: u32, now: Timestamp) -> bool {
-        make_room(&mut self.by_key, key, MAX_REMEMBERED, TokenBucket::last_asked);
-        let bucket = self.by_key.entry(key.clone()).or_insert_with(|| self.rate.bucket());
-        bucket.take_many(count, now).is_ok()
-    }
-}
-
 /// All that punches use.
 pub(crate) struct Budget {
     exchanges: Pool,
     dials: Pool,
-    punches: Buckets<PeerId>,
-    hosts: Buckets<IpPrefix>,
-    prefixes: Buckets<IpPrefix>,
-    peers: Buckets<PeerId>,
-    relays: Buckets<Option<PeerIdentity>>,
+    punches: Rates<PeerId>,
+    hosts: Rates<IpPrefix>,
+    prefixes: Rates<IpPrefix>,
+    peers: Rates<PeerId>,
+    relays: Rates<Option<PeerIdentity>>,
     called_us: TokenBucket,
 }
 
@@ -196,19 +177,19 @@ impl Budget {
         Self {
             exchanges: Pool::new(EXCHANGES),
             dials: Pool::new(DIALS.within(pending)),
-            punches: Buckets::new(PUNCHES),
-            hosts: Buckets::new(PER_HOST),
-            prefixes: Buckets::new(PER_PREFIX),
-            peers: Buckets::new(PER_PEER),
-            relays: Buckets::new(PER_RELAY),
+            punches: PUNCHES.each(),
+            hosts: PER_HOST.each(),
+            prefixes: PER_PREFIX.each(),
+            peers: PER_PEER.each(),
+            relays: PER_RELAY.each(),
             called_us: CALLED_US.bucket(),
         }
     }
 
     /// A place for one exchange of candidates, begun by either side.
-    pub(crate) fn exchange(&mut self, party: &Party, now: Timestamp) -> Option<Lease> {
+    pub(crate) fn exchange(&mut self, party: &Party, now: Moment) -> Option<Lease> {
         let lease = self.exchanges.take(party)?;
-        self.punches.take(&party.peer, 1, now).then_some(lease)
+        self.punches.take(&party.peer, now).ok().map(|()| lease)
     }
 
     /// A place for one dial, and those of the addresses that it may go to. Without
@@ -219,7 +200,7 @@ impl Budget {
         kind: Kind,
         addresses: Vec<A>,
         ip: impl Fn(&A) -> Option<IpAddr>,
-        now: Timestamp,
+        now: Moment,
     ) -> Option<(Lease, Vec<A>)> {
         let lease = self.dials.take(party)?;
         let allowed: Vec<A> =
@@ -229,20 +210,21 @@ impl Budget {
 
     /// The address answered: what it is sent is no longer unasked for.
     pub(crate) fn answered(&mut self, ip: IpAddr) {
-        self.hosts.by_key.remove(&IpPrefix::host(ip));
+        self.hosts.forget(&IpPrefix::host(ip));
     }
 
-    fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Timestamp) -> bool {
+    fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Moment) -> bool {
         let (cost, host, prefix) = (kind.cost(), IpPrefix::host(ip), IpPrefix::network(ip));
         let affordable = self.hosts.has(&host, cost, now)
             && self.prefixes.has(&prefix, cost, now)
             && self.peers.has(&party.peer, cost, now)
             && (!party.called_us || (self.relays.has(&party.relay, cost, now) && self.called_us.has(cost, now)));
         affordable
-            && self.hosts.take(&host, cost, now)
-            && self.prefixes.take(&prefix, cost, now)
-            && self.peers.take(&party.peer, cost, now)
-            && (!party.called_us || (self.relays.take(&party.relay, cost, now) && self.called_us.take_many(cost, now).is_ok()))
+            && self.hosts.take_many(&host, cost, now).is_ok()
+            && self.prefixes.take_many(&prefix, cost, now).is_ok()
+            && self.peers.take_many(&party.peer, cost, now).is_ok()
+            && (!party.called_us
+                || (self.relays.take_many(&party.relay, cost, now).is_ok() && self.called_us.take_many(cost, now).is_ok()))
     }
 }
 

@@ -1,15 +1,15 @@
 //! When to punch, as a pure state machine: time and chance are parameters.
 
-use kaspath_domain::{RetryCadence, Timestamp};
+use kaspath_domain::{Moment, RetryCadence};
 
 use super::ATTEMPT_TIMEOUT;
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {
     /// Punch when the time has come.
-    Due(Timestamp),
+    Due(Moment),
     /// Under way; failed if nothing has come of it by then.
-    Running { until: Timestamp },
+    Running { until: Moment },
     /// Never again.
     Exhausted,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Schedule {
     attempts: u32,
     failures: u32,
     /// When the relayed connection came up.
-    since: Timestamp,
+    since: Moment,
 }
 
 /// What is to be done now.
@@ -34,16 +34,16 @@ pub(crate) enum Step {
 }
 
 impl Schedule {
-    pub(crate) fn new(cadence: RetryCadence, now: Timestamp) -> Self {
+    pub(crate) fn new(cadence: RetryCadence, now: Moment) -> Self {
         Self { cadence, state: State::Due(now), attempts: 0, failures: 0, since: now }
     }
 
     /// One that only waits for the peer to punch.
-    pub(crate) fn passive(now: Timestamp) -> Self {
+    pub(crate) fn passive(now: Moment) -> Self {
         Self { cadence: RetryCadence::never(), state: State::Exhausted, attempts: 0, failures: 0, since: now }
     }
 
-    pub(crate) fn since(&self) -> Timestamp {
+    pub(crate) fn since(&self) -> Moment {
         self.since
     }
 
@@ -57,14 +57,14 @@ impl Schedule {
     }
 
     /// When to call [`Schedule::step`] next.
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Due(at) | State::Running { until: at } => Some(at),
             State::Exhausted => None,
         }
     }
 
-    pub(crate) fn step(&mut self, now: Timestamp) -> Step {
+    pub(crate) fn step(&mut self, now: Moment) -> Step {
         match self.state {
             State::Due(at) if at <= now => {
                 self.attempts += 1;
@@ -77,27 +77,27 @@ impl Schedule {
     }
 
     /// Punch now, unless a punch is under way.
-    pub(crate) fn hurry(&mut self, now: Timestamp) {
+    pub(crate) fn hurry(&mut self, now: Moment) {
         if !matches!(self.state, State::Running { .. }) {
             self.state = State::Due(now);
         }
     }
 
     /// The peer's punch has come to dialling, which is an attempt too.
-    pub(crate) fn peer_punches(&mut self, now: Timestamp) {
+    pub(crate) fn peer_punches(&mut self, now: Moment) {
         self.attempts += 1;
         self.state = State::Running { until: now + ATTEMPT_TIMEOUT };
     }
 
     /// Both sides dial now: from here an attempt's time runs.
-    pub(crate) fn dialing(&mut self, now: Timestamp) {
+    pub(crate) fn dialing(&mut self, now: Moment) {
         if let State::Running { until } = &mut self.state {
             *until = now + ATTEMPT_TIMEOUT;
         }
     }
 
     /// An attempt has failed; when the next one is due, if ever.
-    pub(crate) fn failed(&mut self, now: Timestamp, random: f64) -> Option<Timestamp> {
+    pub(crate) fn failed(&mut self, now: Moment, random: f64) -> Option<Moment> {
         self.failures += 1;
         let next = self.cadence.delay(self.failures, random).map(|delay| now + delay);
         self.state = next.map_or(State::Exhausted, State::Due);
@@ -116,8 +116,8 @@ mod tests {
 
     use super::*;
 
-    fn at(millis: u64) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_millis(millis))
+    fn at(millis: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(millis))
     }
 
     #[test]

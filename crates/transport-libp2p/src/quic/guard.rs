@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Timestamp, TokenBucket, make_room};
-use tokio::{sync::mpsc, time::Instant};
+use kaspath_domain::{Moment, MonotonicClock, Rates};
+use tokio::sync::mpsc;
 
 use super::{
     config::Terms,
     error::Error,
-    gate::{self, Counts, Gate, Initial, Limits, Ticket, Verdict},
+    gate::{self, Counts, Gate, Initial, Limits, Verdict},
     handshake::Handshake,
+    permit::Permit,
 };
 
 /// Punches under way at once.
@@ -28,43 +29,53 @@ const PUNCH_INTERVAL: Duration = Duration::from_secs(20);
 /// Addresses whose last punches are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
-struct State {
-    gate: Gate,
+struct Punches {
     /// Who waits for a connection from which address.
-    punches: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
-    budgets: HashMap<(IpAddr, u16), TokenBucket>,
+    waiting: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
+    budgets: Rates<(IpAddr, u16)>,
 }
 
 /// Shared by all sockets of a transport; clones are handles to the same.
 #[derive(Clone)]
 pub(super) struct Guard {
-    state: Arc<Mutex<State>>,
-    origin: Instant,
+    gate: Arc<Mutex<Gate>>,
+    /// Locked before the gate where both are.
+    punches: Arc<Mutex<Punches>>,
+    clock: MonotonicClock,
 }
 
 impl Guard {
     pub(super) fn new(limits: Limits) -> Self {
-        let state = State { gate: Gate::new(limits), punches: HashMap::new(), budgets: HashMap::new() };
-        Self { state: Arc::new(Mutex::new(state)), origin: Instant::now() }
+        let budgets = Rates::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL, MAX_REMEMBERED);
+        let punches = Punches { waiting: HashMap::new(), budgets };
+        Self {
+            gate: Arc::new(Mutex::new(Gate::new(limits))),
+            punches: Arc::new(Mutex::new(punches)),
+            clock: MonotonicClock::start(),
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock panics halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        // Nothing under these locks panics halfway through a change.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    fn punches(&self) -> MutexGuard<'_, Punches> {
+        self.punches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
     pub(super) fn admit(&self, incoming: quinn::Incoming, terms: Terms) -> Option<Handshake> {
         let remote = incoming.remote_address();
         let initial = Initial { remote, validated: incoming.remote_address_validated() };
-        let verdict = self.state().gate.judge(initial, self.now());
+        let verdict = self.gate().judge(initial, self.now());
         match verdict {
             Verdict::Accept(ticket) => {
-                let permit = Permit { guard: self.clone(), ticket: Some(ticket) };
+                let permit = Permit::new(self.gate.clone(), ticket);
                 match incoming.accept() {
                     Ok(connecting) => Some(Handshake::new(connecting, terms, Some(permit))),
                     Err(error) => {
@@ -94,36 +105,32 @@ impl Guard {
     /// The remote is dialled from a listening socket.
     pub(super) fn expect(&self, remote: SocketAddr, time: Duration) {
         let now = self.now();
-        self.state().gate.expect(remote, time, now);
+        self.gate().expect(remote, time, now);
     }
 
     /// A punch begins: handshakes that the remote starts go to the receiver, until
     /// that is dropped.
     pub(super) fn begin_punch(&self, remote: SocketAddr, time: Duration) -> Result<mpsc::Receiver<Handshake>, Error> {
         let now = self.now();
-        // Dropped after the lock: what is left in one would take the lock to give its place back.
-        let _stale: Vec<_>;
-        let mut state = self.state();
-        _stale = state.punches.extract_if(|_, waiting| waiting.is_closed()).collect();
+        let mut punches = self.punches();
+        punches.waiting.retain(|_, waiting| !waiting.is_closed());
         let key = gate::key(remote);
-        if state.punches.contains_key(&key) {
+        if punches.waiting.contains_key(&key) {
             return Err(Error::PunchInProgress(remote));
         }
-        if state.punches.len() >= MAX_PUNCHES {
+        if punches.waiting.len() >= MAX_PUNCHES {
             return Err(Error::TooManyPunches);
         }
-        make_room(&mut state.budgets, &key, MAX_REMEMBERED, TokenBucket::last_asked);
-        let budget = state.budgets.entry(key).or_insert_with(|| TokenBucket::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL));
-        budget.take(now).map_err(|_| Error::PunchTooOften(remote))?;
+        punches.budgets.take(&key, now).map_err(|_| Error::PunchTooOften(remote))?;
         let (sender, receiver) = mpsc::channel(ARRIVALS);
-        state.punches.insert(key, sender);
-        state.gate.expect(remote, time, now);
+        punches.waiting.insert(key, sender);
+        self.gate().expect(remote, time, now);
         Ok(receiver)
     }
 
     /// Hands a handshake to the punch that waits for it, or gives it back.
     pub(super) fn deliver(&self, remote: SocketAddr, handshake: Handshake) -> Option<Handshake> {
-        let waiting = self.state().punches.get(&gate::key(remote)).cloned();
+        let waiting = self.punches().waiting.get(&gate::key(remote)).cloned();
         match waiting {
             Some(waiting) => waiting.try_send(handshake).err().map(|error| match error {
                 mpsc::error::TrySendError::Full(handshake) | mpsc::error::TrySendError::Closed(handshake) => handshake,
@@ -134,30 +141,7 @@ impl Guard {
 
     #[cfg_attr(not(test), expect(dead_code, reason = "what tests look at"))]
     pub(super) fn counts(&self) -> Counts {
-        self.state().gate.counts()
-    }
-}
-
-/// A place at the gate, given back when dropped.
-pub(super) struct Permit {
-    guard: Guard,
-    ticket: Option<Ticket>,
-}
-
-impl Permit {
-    /// The handshake has succeeded.
-    pub(super) fn establish(&self) {
-        if let Some(ticket) = &self.ticket {
-            self.guard.state().gate.establish(ticket);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.guard.state().gate.release(ticket);
-        }
+        self.gate().counts()
     }
 }
 

@@ -8,7 +8,7 @@ use libp2p::PeerId;
 use quinn::rustls::pki_types::CertificateDer;
 use tokio::time::{Sleep, sleep};
 
-use super::{config::Terms, error::Error, guard::Permit, muxer::Connection};
+use super::{config::Terms, error::Error, muxer::Connection, permit::Permit};
 
 /// A connection until its peer has proven its id. Dropping it closes the connection.
 pub(crate) struct Handshake {

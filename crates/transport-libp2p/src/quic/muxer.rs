@@ -14,7 +14,7 @@ use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
-use super::{config::USED_AFTER, error::Error, guard::Permit};
+use super::{config::USED_AFTER, error::Error, permit::Permit};
 
 type Opened = Result<(SendStream, RecvStream), ConnectionError>;
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use kaspath_domain::{Timestamp, TokenBucket};
+use kaspath_domain::{Moment, MonotonicClock, TokenBucket};
 use libp2p::{
     Multiaddr, PeerId, Stream,
     core::{Endpoint, transport::PortUse},
@@ -52,8 +52,8 @@ pub(crate) struct Behaviour {
     denials: TokenBucket,
     /// The owner has been told that there is no address.
     warned: bool,
-    start: Instant,
-    timer: Option<(Timestamp, Pin<Box<Sleep>>)>,
+    clock: MonotonicClock,
+    timer: Option<(Moment, Pin<Box<Sleep>>)>,
     queue: VecDeque<ToSwarm<NetworkEvent, FromBehaviour>>,
 }
 
@@ -68,14 +68,14 @@ impl Behaviour {
             addresses: ExternalAddresses::default(),
             denials: TokenBucket::new(DENIALS_BURST, DENIALS_EVERY),
             warned: false,
-            start: Instant::now(),
+            clock: MonotonicClock::start(),
             timer: None,
             queue: VecDeque::new(),
         }
     }
 
-    fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.start.elapsed())
+    fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     fn report(&mut self, event: NetworkEvent) {
@@ -198,7 +198,7 @@ impl Behaviour {
                 Err(denial) => Done::NotJoined { id, source: stream, place, denial },
             }
         });
-        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.start))));
+        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.clock))));
     }
 
     fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, place: OwnedSemaphorePermit) {
@@ -227,7 +227,7 @@ impl Behaviour {
             source: convert::identity(&circuit.source),
             destination: convert::identity(&circuit.destination),
         };
-        let meter = Arc::new(Meter::new(self.start));
+        let meter = Arc::new(Meter::new(self.clock));
         let (quota, counted) = (Quota::new(self.config.max_circuit_bytes), meter.clone());
         let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, quota, &counted).await } });
         self.running.insert(id, Running::new(task, meter));
@@ -263,7 +263,7 @@ impl Behaviour {
     }
 
     /// Tells the table what was active, and ends what is over.
-    fn refresh(&mut self) -> Timestamp {
+    fn refresh(&mut self) -> Moment {
         for (id, running) in &self.running {
             self.table.active(*id, running.meter().last_active());
         }

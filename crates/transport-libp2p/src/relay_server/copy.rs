@@ -176,10 +176,10 @@ fn failed(error: io::Error) -> CircuitEnd {
 mod tests {
     use std::time::Duration;
 
+    use kaspath_domain::MonotonicClock;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         task::JoinHandle,
-        time::Instant,
     };
     use tokio_util::compat::TokioAsyncReadCompatExt;
 
@@ -190,7 +190,7 @@ mod tests {
         let (source, near) = duplex(room);
         let (far, destination) = duplex(room);
         let task = tokio::spawn(async move {
-            let meter = Meter::new(Instant::now());
+            let meter = Meter::new(MonotonicClock::start());
             let end = copy(near.compat(), far.compat(), Quota::new(max_bytes), &meter).await;
             (end, [Side::Source, Side::Destination].map(|side| meter.bytes(side)))
         });
@@ -284,7 +284,7 @@ mod tests {
         let (writer, mut to) = duplex(16);
         let (mut reader, mut writer) = (reader.compat(), writer.compat());
         let mut direction = Direction::new(Side::Source);
-        let (mut quota, meter) = (Quota::new(0), Meter::new(Instant::now()));
+        let (mut quota, meter) = (Quota::new(0), Meter::new(MonotonicClock::start()));
         from.write_all(&[7; 1000]).await.unwrap();
         let mut got = vec![0; 1000];
         let reading = async {

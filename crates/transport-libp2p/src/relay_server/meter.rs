@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::Timestamp;
-use tokio::time::Instant;
+use kaspath_domain::{Moment, MonotonicClock};
 
 /// Where bytes of a circuit come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,22 +16,22 @@ pub(super) enum Side {
 
 #[derive(Debug)]
 pub(super) struct Meter {
-    origin: Instant,
+    clock: MonotonicClock,
     bytes: [AtomicU64; 2],
-    /// Milliseconds since `origin`; 0 for never.
+    /// Milliseconds since the clock's start; 0 for never.
     last: AtomicU64,
 }
 
 impl Meter {
-    /// Times are told since `origin`.
-    pub(super) fn new(origin: Instant) -> Self {
-        Self { origin, bytes: Default::default(), last: AtomicU64::new(0) }
+    /// Times are by `clock`.
+    pub(super) fn new(clock: MonotonicClock) -> Self {
+        Self { clock, bytes: Default::default(), last: AtomicU64::new(0) }
     }
 
     /// That many bytes were passed on now.
     pub(super) fn count(&self, from: Side, bytes: usize) {
         self.bytes[from as usize].fetch_add(bytes as u64, Ordering::Relaxed);
-        self.last.store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.last.store(self.clock.now().since_start().as_millis() as u64, Ordering::Relaxed);
     }
 
     pub(super) fn bytes(&self, from: Side) -> u64 {
@@ -40,7 +39,7 @@ impl Meter {
     }
 
     /// When bytes were last passed on.
-    pub(super) fn last_active(&self) -> Timestamp {
-        Timestamp::from_epoch(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    pub(super) fn last_active(&self) -> Moment {
+        Moment::after_start(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }
 }

@@ -14,7 +14,6 @@ mod messages;
 mod meter;
 mod origin;
 mod quota;
-mod rates;
 mod table;
 mod tasks;
 

@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{IpPrefix, Timestamp};
+use kaspath_domain::{IpPrefix, Moment, Rates};
 
-use super::{denial::Denial, origin::Origin, rates::Rates};
+use super::{denial::Denial, origin::Origin};
 use crate::{CircuitEnd, RelayServerConfig};
 
 /// A pending circuit is given up after this time, whatever became of its exchange;
@@ -26,6 +26,8 @@ const PENDING_PER_HOST: usize = 2;
 const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
 /// A peer with a reservation opens one circuit more a second, however many its address asked for.
 const KNOWN_PEER_REFILL: Duration = Duration::from_secs(1);
+/// Peers and hosts whose rate is remembered, of each kind.
+const MAX_REMEMBERED: usize = 4096;
 
 /// Names a circuit, never twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +38,7 @@ pub(super) struct CircuitId(u64);
 struct Link<C> {
     connection: C,
     origin: Origin,
-    expires: Timestamp,
+    expires: Moment,
 }
 
 /// A circuit, or the request for one.
@@ -48,10 +50,10 @@ pub(super) struct Circuit<P, C> {
     destination_connection: C,
     origin: Origin,
     /// When it was opened; `None` while the destination has not agreed.
-    pub(super) opened: Option<Timestamp>,
+    pub(super) opened: Option<Moment>,
     /// When it was asked for.
-    asked: Timestamp,
-    last_active: Timestamp,
+    asked: Moment,
+    last_active: Moment,
 }
 
 /// A circuit that is out of the table, and why.
@@ -101,12 +103,17 @@ pub(super) struct Table<P, C> {
     circuits: HashMap<CircuitId, Circuit<P, C>>,
     next_id: u64,
     /// Nothing ends before that.
-    next_end: Option<Timestamp>,
+    next_end: Option<Moment>,
     reserving_peers: Rates<P>,
     reserving_hosts: Rates<IpPrefix>,
     connecting_peers: Rates<P>,
     connecting_hosts: Rates<IpPrefix>,
     known_peers: Rates<P>,
+}
+
+/// At least one at once: a rate that allows nothing would only look like a full relay.
+fn rates<K: Clone + Eq + Hash>(burst: u32, every: Duration) -> Rates<K> {
+    Rates::new(burst.max(1), every, MAX_REMEMBERED)
 }
 
 impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
@@ -119,11 +126,11 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
             circuits: HashMap::new(),
             next_id: 0,
             next_end: None,
-            reserving_peers: Rates::new(config.reservations_per_peer_burst, renewals),
-            reserving_hosts: Rates::new(config.reservations_per_ip_burst, config.refill),
-            connecting_peers: Rates::new(config.circuits_per_peer_burst, config.refill),
-            connecting_hosts: Rates::new(config.circuits_per_ip_burst, config.refill),
-            known_peers: Rates::new(config.circuits_per_peer_burst, config.refill.min(KNOWN_PEER_REFILL)),
+            reserving_peers: rates(config.reservations_per_peer_burst, renewals),
+            reserving_hosts: rates(config.reservations_per_ip_burst, config.refill),
+            connecting_peers: rates(config.circuits_per_peer_burst, config.refill),
+            connecting_hosts: rates(config.circuits_per_ip_burst, config.refill),
+            known_peers: rates(config.circuits_per_peer_burst, config.refill.min(KNOWN_PEER_REFILL)),
             config,
         }
     }
@@ -137,13 +144,14 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// many connections it asks over; those of the last few are kept, so that it can be
     /// reached over an older one when the newest closes. Who has a reservation keeps it:
     /// to renew it, or to move it to another connection of its host, takes no new place.
-    pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Timestamp) -> Result<Granted<C>, Denial> {
+    pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Moment) -> Result<Granted<C>, Denial> {
         if !self.connections.contains(&connection) {
             return Err(Denial::SourceGone);
         }
         let mut links: Vec<_> = self.links(peer, now).cloned().collect();
         let renewed = !links.is_empty();
-        if !self.reserving_peers.take(peer, now) || !(renewed || self.reserving_hosts.take(&origin.host, now)) {
+        let may_ask = self.reserving_peers.take(peer, now).is_ok();
+        if !may_ask || !(renewed || self.reserving_hosts.take(&origin.host, now).is_ok()) {
             return Err(Denial::ReservingTooFast);
         }
         if !renewed && self.reservations.len() >= self.config.max_reservations {
@@ -177,7 +185,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         source_connection: C,
         origin: Origin,
         destination: &P,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<Accepted<P, C>, Denial> {
         if !self.connections.contains(&source_connection) {
             return Err(Denial::SourceGone);
@@ -187,8 +195,8 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         }
         let known = self.links(source, now).next().is_some();
         let in_time = match known {
-            true => self.known_peers.take(source, now),
-            false => self.connecting_peers.take(source, now) && self.connecting_hosts.take(&origin.host, now),
+            true => self.known_peers.take(source, now).is_ok(),
+            false => self.connecting_peers.take(source, now).is_ok() && self.connecting_hosts.take(&origin.host, now).is_ok(),
         };
         if !in_time {
             return Err(Denial::ConnectingTooFast);
@@ -220,7 +228,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.
-    pub(super) fn opened(&mut self, id: CircuitId, now: Timestamp) -> Option<&Circuit<P, C>> {
+    pub(super) fn opened(&mut self, id: CircuitId, now: Moment) -> Option<&Circuit<P, C>> {
         let circuit = self.circuits.get_mut(&id)?;
         if !self.connections.contains(&circuit.destination_connection) {
             return None;
@@ -232,7 +240,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// Bytes went through a circuit, the last ones then.
-    pub(super) fn active(&mut self, id: CircuitId, at: Timestamp) {
+    pub(super) fn active(&mut self, id: CircuitId, at: Moment) {
         if let Some(circuit) = self.circuits.get_mut(&id) {
             circuit.last_active = circuit.last_active.max(at);
         }
@@ -264,13 +272,13 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// When [`Table::expire`] may have something to do.
-    pub(super) fn next_end(&self) -> Option<Timestamp> {
+    pub(super) fn next_end(&self) -> Option<Moment> {
         self.next_end
     }
 
     /// Ends what is over: reservations, circuits that are idle or old, and requests
     /// that came to nothing. It has to be told of activity first, as [`Table::connect`] has.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Changes<P, C> {
+    pub(super) fn expire(&mut self, now: Moment) -> Changes<P, C> {
         let (mut reservations, mut released) = (Vec::new(), Vec::new());
         self.reservations.retain(|peer, links| {
             released.extend(links.extract_if(.., |link| link.expires <= now).map(|link| (peer.clone(), link.connection)));
@@ -287,15 +295,15 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         Changes { reservations, released, circuits }
     }
 
-    fn links(&self, peer: &P, now: Timestamp) -> impl Iterator<Item = &Link<C>> {
+    fn links(&self, peer: &P, now: Moment) -> impl Iterator<Item = &Link<C>> {
         self.reservations.get(peer).into_iter().flatten().filter(move |link| link.expires > now)
     }
 
-    fn ends_at(&mut self, at: Timestamp) {
+    fn ends_at(&mut self, at: Moment) {
         self.next_end = Some(self.next_end.map_or(at, |next| next.min(at)));
     }
 
-    fn end_of(&self, circuit: &Circuit<P, C>) -> (Timestamp, CircuitEnd) {
+    fn end_of(&self, circuit: &Circuit<P, C>) -> (Moment, CircuitEnd) {
         match circuit.opened {
             None => (circuit.asked + PENDING_TIMEOUT, CircuitEnd::Closed),
             Some(opened) => {
@@ -307,7 +315,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// Whether there is room for one circuit more, or can be made.
-    fn make_room(&mut self, source: &P, origin: Origin, destination: &P, now: Timestamp) -> Result<Option<Ended<P, C>>, Denial> {
+    fn make_room(&mut self, source: &P, origin: Origin, destination: &P, now: Moment) -> Result<Option<Ended<P, C>>, Denial> {
         let count = |of: &dyn Fn(&Circuit<P, C>) -> bool| self.circuits.values().filter(|circuit| of(circuit)).count();
         let config = &self.config;
         if count(&|other| other.source == *source) >= config.max_circuits_per_peer {
@@ -339,7 +347,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// the most silent one of the /24 or /48 that has the most. The newcomer's block must
     /// have fewer, also with the new one: otherwise those who come last would push out
     /// those who were there.
-    fn evictable(&self, origin: Origin, now: Timestamp, among: impl Fn(&Circuit<P, C>) -> bool) -> Option<CircuitId> {
+    fn evictable(&self, origin: Origin, now: Moment, among: impl Fn(&Circuit<P, C>) -> bool) -> Option<CircuitId> {
         let mut crowds: HashMap<_, usize> = HashMap::new();
         for circuit in self.circuits.values().filter(|circuit| among(circuit)) {
             *crowds.entry(circuit.origin.prefix).or_default() += 1;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kaspath_domain::{RetryCadence, Timestamp};
+use kaspath_domain::{Moment, RetryCadence};
 use libp2p::PeerId;
 
 /// Time for a relay to be connected, identified and to grant a reservation.
@@ -16,11 +16,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     /// Not before then.
-    Resting { until: Timestamp },
+    Resting { until: Moment },
     /// The relay is being connected and identified.
-    Meeting { until: Timestamp },
+    Meeting { until: Moment },
     /// Asked for.
-    Requested { until: Timestamp },
+    Requested { until: Moment },
     /// Held.
     Active,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Reservations {
 }
 
 impl Reservations {
-    pub(crate) fn new(relays: impl IntoIterator<Item = PeerId>, wanted: usize, cadence: RetryCadence, now: Timestamp) -> Self {
+    pub(crate) fn new(relays: impl IntoIterator<Item = PeerId>, wanted: usize, cadence: RetryCadence, now: Moment) -> Self {
         let new = |rank| Entry { state: State::Resting { until: now }, failures: 0, rank };
         let relays = relays.into_iter().enumerate().map(|(rank, relay)| (relay, new(rank))).collect();
         Self { relays, wanted, cadence }
@@ -63,7 +63,7 @@ impl Reservations {
     }
 
     /// When to call [`Reservations::step`] next.
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn deadline(&self) -> Option<Moment> {
         let may_start = self.held() < self.wanted;
         self.relays
             .values()
@@ -76,7 +76,7 @@ impl Reservations {
     }
 
     /// What is due now. `random` gives numbers in 0..1.
-    pub(crate) fn step(&mut self, now: Timestamp, mut random: impl FnMut() -> f64) -> Vec<Action> {
+    pub(crate) fn step(&mut self, now: Moment, mut random: impl FnMut() -> f64) -> Vec<Action> {
         let mut actions = Vec::new();
         let late: Vec<PeerId> = self
             .relays
@@ -112,7 +112,7 @@ impl Reservations {
     }
 
     /// The relay is connected and identified; whether to ask it now.
-    pub(crate) fn met(&mut self, relay: PeerId, now: Timestamp) -> bool {
+    pub(crate) fn met(&mut self, relay: PeerId, now: Moment) -> bool {
         match self.relays.get_mut(&relay) {
             Some(entry) if matches!(entry.state, State::Meeting { .. }) => {
                 entry.state = State::Requested { until: now + REQUEST_TIMEOUT };
@@ -131,14 +131,14 @@ impl Reservations {
 
     /// Whatever was under way or held is gone. `None` if nothing was; else when
     /// it is tried again.
-    pub(crate) fn lost(&mut self, relay: PeerId, now: Timestamp, random: f64) -> Option<Option<Duration>> {
+    pub(crate) fn lost(&mut self, relay: PeerId, now: Moment, random: f64) -> Option<Option<Duration>> {
         match self.relays.get(&relay)?.state {
             State::Resting { .. } => None,
             _ => Some(self.failed(relay, now, random)),
         }
     }
 
-    fn failed(&mut self, relay: PeerId, now: Timestamp, random: f64) -> Option<Duration> {
+    fn failed(&mut self, relay: PeerId, now: Moment, random: f64) -> Option<Duration> {
         let entry = self.relays.get_mut(&relay)?;
         entry.failures = entry.failures.saturating_add(1);
         // A cadence without end is what a reservation needs; if it has one, rest for an hour.

@@ -1,7 +1,7 @@
 use super::*;
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn cadence() -> RetryCadence {
@@ -129,7 +129,7 @@ proptest::proptest! {
         use proptest::prelude::*;
         let all = relays(6);
         let mut reservations = Reservations::new(all.clone(), wanted, cadence(), at(0));
-        let mut rests: BTreeMap<PeerId, Timestamp> = BTreeMap::new();
+        let mut rests: BTreeMap<PeerId, Moment> = BTreeMap::new();
         let mut now = 0;
         for (what, which, wait) in events {
             let relay = all[which];

@@ -122,6 +122,8 @@ impl Handler {
             self.refuse();
         }
         self.patience = None;
+        // Nobody polls for a place any more: one that came now would be kept from everybody.
+        self.accepted.abort_send();
     }
 }
 

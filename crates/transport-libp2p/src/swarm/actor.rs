@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     time::{Duration, Instant},
 };
 
 use futures::StreamExt;
-use kaspath_domain::{Direction, Path, RelayReason, Timestamp, Transport, TransportAddress};
+use kaspath_domain::{Direction, Moment, Path, RelayReason, Transport, TransportAddress};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
@@ -74,7 +75,7 @@ impl Actor {
             relays.iter().map(|(relay, _)| *relay),
             config.wanted_reservations,
             config.reservation_cadence.clone(),
-            Timestamp::default(),
+            Moment::default(),
         );
         Self {
             swarm,
@@ -95,8 +96,8 @@ impl Actor {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_epoch(self.origin.elapsed())
+    pub(super) fn now(&self) -> Moment {
+        Moment::after_start(self.origin.elapsed())
     }
 
     pub(super) fn report(&self, event: NetworkEvent) {
@@ -231,6 +232,10 @@ impl Actor {
                     reason.err().map_or_else(|| "the other side ended it".to_owned(), |error| convert::error_chain(&error));
                 self.on_listener_closed(listener_id, &addresses, cause);
             }
+            // libp2p tries again, whatever it is; a socket that is gone never comes back.
+            SwarmEvent::ListenerError { listener_id, error } if is_lost(&error) => {
+                self.on_listener_closed(listener_id, &[], convert::error_chain(&error));
+            }
             SwarmEvent::ListenerError { listener_id, error } => {
                 tracing::debug!(?listener_id, %error, "listener error");
             }
@@ -314,6 +319,13 @@ impl Actor {
             _ => {}
         }
     }
+}
+
+/// Whether an error of a listener says that its socket listens no more: EINVAL, accept(2).
+/// Others pass: too many open files, a peer that left before it was accepted. libp2p wraps
+/// the system's error so that only its text can be had.
+fn is_lost(error: &io::Error) -> bool {
+    error.to_string().contains("(os error 22)")
 }
 
 /// How a connection that is gone travelled; the reason for a relay is gone with it.

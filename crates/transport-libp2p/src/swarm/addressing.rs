@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kaspath_domain::{PeerLocator, is_public};
+use kaspath_domain::{PeerAddress, PeerLocator, RelayAddress, is_public};
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
 use tokio::sync::watch;
 
@@ -59,6 +59,10 @@ impl Announcing {
 
     pub(crate) fn is_listener(&self, listener: ListenerId) -> bool {
         self.listeners.contains_key(&listener)
+    }
+
+    fn address_of(&self, listener: ListenerId) -> Option<&Multiaddr> {
+        self.found.iter().find(|(of, _)| *of == listener).map(|(_, address)| address)
     }
 
     pub(crate) fn appeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
@@ -125,7 +129,8 @@ impl Actor {
     /// A listener of ours has ended, which only happens when its socket fails.
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr], cause: String) {
         if self.announcing.is_listener(listener) {
-            let address = addresses.first().map_or_else(|| "an address".to_owned(), ToString::to_string);
+            let known = addresses.first().or_else(|| self.announcing.address_of(listener));
+            let address = known.map_or_else(|| "an address".to_owned(), ToString::to_string);
             self.failure.get_or_insert(NetworkFailure::Listener { address, cause });
         } else {
             self.on_circuit_listener_closed(listener, cause);
@@ -133,17 +138,18 @@ impl Actor {
     }
 
     /// We can be reached through the relay at the address at which we reached it
-    /// ourselves. What the relay says of its own addresses may be of no use: behind
+    /// ourselves, by the name that the settings give it. What the relay says of its own addresses may be of no use: behind
     /// a one-to-one NAT it only sees private ones.
     fn on_circuit_address(&mut self, listener: ListenerId, relay: PeerId) {
         // The relay may name several addresses; ours is one.
         if !self.reachable_through.insert(listener) {
             return;
         }
-        let local = *self.swarm.local_peer_id();
-        let circuit = self.relay_link_address(relay).map(|via| convert::circuit(via, relay));
-        if let Some(address) = circuit.and_then(|circuit| convert::locator(&circuit, &local)) {
-            self.report(NetworkEvent::Listening { address });
+        let via = self.relay_link_address(relay).and_then(|via| self.relaying.get(&relay)?.by_name(&via));
+        if let Some(via) = via {
+            let address = PeerAddress::Relayed(RelayAddress { relay: convert::identity(&relay), via });
+            let peer = Some(convert::identity(self.swarm.local_peer_id()));
+            self.report(NetworkEvent::Listening { address: PeerLocator { peer, address } });
         }
     }
 

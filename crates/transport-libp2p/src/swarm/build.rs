@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
     NetworkConfig, NodeKey, StartError, convert,
-    muxing::{Bounded, StreamBudget, yamux},
+    muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic,
     streams::{self, OpenStream},
 };
@@ -40,7 +40,10 @@ const MAX_NEGOTIATING_STREAMS: usize = 32;
 
 /// The configured stream protocols; without any, no stream is accepted.
 pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtocol>, StartError> {
-    let parse = |name: &String| StreamProtocol::try_from_owned(name.clone()).map_err(|_| StartError::Protocol(name.clone()));
+    let parse = |name: &String| {
+        let parsed = StreamProtocol::try_from_owned(name.clone()).ok().filter(|_| name.len() <= MAX_NAME);
+        parsed.ok_or_else(|| StartError::Protocol(name.clone()))
+    };
     config.protocols.iter().map(parse).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Direct dials and circuits, and who waits for them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use kaspath_domain::{DialError, Direction, Path, TransportSet};
 use libp2p::{
@@ -53,7 +53,7 @@ struct DirectWaiter {
 pub(super) struct Connecting {
     dials: HashMap<ConnectionId, Purpose>,
     waiters: Vec<DirectWaiter>,
-    /// What peers may punch on circuits that we dialled.
+    /// What peers may punch on circuits that we dialled, while one stands or is being dialled.
     punchable: HashMap<PeerId, TransportSet>,
 }
 
@@ -120,6 +120,7 @@ impl Actor {
             return;
         }
         let Some(via) = self.relay_link_address(relay) else {
+            self.forget_circuit(peer);
             let cause = "the connection to it was lost".to_owned();
             let _ = reply.send(Err(DialError::RelayUnreachable { relay: relay_identity, cause }));
             return;
@@ -177,10 +178,16 @@ impl Actor {
         }
     }
 
-    /// Forgets what only counts while a circuit of ours stands.
+    /// Forgets what the peer may punch, unless a circuit that we dialled still stands or
+    /// is being dialled. One that the peer dialled does not count.
     pub(super) fn forget_circuit(&mut self, peer: PeerId) {
-        let still = self.swarm.behaviour().streams.with_peer(peer).any(|meta| meta.path().is_relayed());
-        if !still {
+        if !self.connecting.punchable.contains_key(&peer) {
+            return;
+        }
+        let is_ours = |meta: &Arc<ConnectionMeta>| meta.direction == Direction::Outbound && meta.path().is_relayed();
+        let stands = self.swarm.behaviour().streams.with_peer(peer).any(is_ours);
+        let is_dialled = |purpose: &Purpose| matches!(purpose, Purpose::Circuit { peer: to, .. } if *to == peer);
+        if !stands && !self.connecting.dials.values().any(is_dialled) {
             self.connecting.punchable.remove(&peer);
         }
     }
@@ -253,3 +260,6 @@ pub(super) fn describe(error: &SwarmDialError) -> String {
         other => convert::error_chain(other),
     }
 }
+
+#[cfg(test)]
+mod tests;

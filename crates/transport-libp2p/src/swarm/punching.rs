@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use kaspath_domain::{Direction, Path, PeerAddress, RelayReason, Timestamp, TransportSet};
+use kaspath_domain::{Direction, Moment, Path, PeerAddress, RelayReason, TransportSet};
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::random;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ impl Punching {
         Self { candidates: Candidates::new(external), punches: HashMap::new(), budget: Budget::new(pending), progress }
     }
 
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         self.punches.values().filter_map(|punch| punch.schedule.deadline()).min()
     }
 

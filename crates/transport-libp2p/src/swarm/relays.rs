@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Host, Timestamp, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, Host, Moment, Transport, TransportAddress, TransportSet};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use tokio::sync::oneshot;
 
@@ -46,9 +46,9 @@ pub(super) struct Relay {
     /// Transports whose dial failed since the relay was last met.
     pub(super) failed: Vec<Transport>,
     /// When waiting for the second link ends.
-    pub(super) grace: Option<Timestamp>,
+    pub(super) grace: Option<Moment>,
     pub(super) waiters: Vec<(TransportSet, Waiter)>,
-    used: Timestamp,
+    used: Moment,
 }
 
 impl Relay {
@@ -101,6 +101,19 @@ impl Relay {
             }
         }
         addresses
+    }
+
+    /// One of these addresses as the settings name its host, for others to dial: a name
+    /// stays true when the relay moves. Names that came with a peer's address do not count.
+    pub(super) fn by_name(&self, address: &Multiaddr) -> Option<TransportAddress> {
+        let mut known = convert::transport_address(address)?;
+        let ip = convert::ip(address);
+        let leads_there = |source: &&Source| source.resolved.iter().any(|resolved| convert::ip(resolved) == ip);
+        let mut named = self.sources.iter().filter(|source| source.configured && matches!(source.given.host, Host::Dns(_)));
+        if let Some(source) = named.find(leads_there) {
+            known.host = source.given.host.clone();
+        }
+        Some(known)
     }
 
     /// Takes from a relay's own addresses those on an IP that we know it by: so it
@@ -168,7 +181,7 @@ impl Relaying {
     }
 
     /// When to look at the relays next.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         // Without identify nobody can be served, however late it is.
         let waits = |relay: &&Relay| !relay.waiters.is_empty() && !relay.identified.is_empty();
         let grace = self.relays.values().filter(waits).filter_map(|relay| relay.grace).min();
@@ -184,7 +197,7 @@ impl Relaying {
         relay: PeerId,
         via: TransportAddress,
         in_use: &HashSet<PeerId>,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<Option<PeerId>, DialError> {
         let others = self.relays.values().filter(|relay| !relay.is_configured()).count();
         let mut forgotten = None;
@@ -202,7 +215,7 @@ impl Relaying {
     }
 
     /// Forgets relays that were not used for long, and gives them.
-    pub(super) fn expire(&mut self, in_use: &HashSet<PeerId>, now: Timestamp) -> Vec<PeerId> {
+    pub(super) fn expire(&mut self, in_use: &HashSet<PeerId>, now: Moment) -> Vec<PeerId> {
         for relay in in_use {
             if let Some(known) = self.relays.get_mut(relay) {
                 known.used = now;

@@ -10,8 +10,8 @@ use kaspath_kaspa_adaptor::{
 };
 use rand::RngCore;
 
-use super::honest::MEBIBYTE;
-
+/// What honest peers exchange each time.
+pub(super) const MEBIBYTE: usize = 1 << 20;
 /// Kaspa's transactions are smaller than a mebibyte.
 const PAYLOAD: usize = MEBIBYTE / 2;
 

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    gossip,
+    gossip::{self, MEBIBYTE},
     judge::{LIMIT_SECONDS, Operation},
 };
 use crate::{
@@ -30,8 +30,6 @@ use crate::{
     scenario::GATEWAY_PROTOCOL,
 };
 
-/// What is exchanged each time.
-pub(super) const MEBIBYTE: usize = 1 << 20;
 const EVERY: Duration = Duration::from_secs(5);
 /// An operation is given up when it is too late anyway.
 const GIVE_UP: Duration = Duration::from_secs(LIMIT_SECONDS as u64 + 1);

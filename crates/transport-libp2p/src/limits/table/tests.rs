@@ -7,8 +7,8 @@ fn id(n: usize) -> ConnectionId {
     ConnectionId::new_unchecked(n)
 }
 
-fn at(millis: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_millis(millis))
+fn at(millis: u64) -> Moment {
+    Moment::after_start(Duration::from_millis(millis))
 }
 
 fn from(text: &str, transport: Transport) -> Origin {
@@ -36,7 +36,7 @@ fn room(result: Result<(), Refusal>) -> Room {
 }
 
 /// Comes in and is through its handshake at once.
-fn come(table: &mut Table, n: usize, origin: Origin, now: Timestamp) -> Result<(), Refusal> {
+fn come(table: &mut Table, n: usize, origin: Origin, now: Moment) -> Result<(), Refusal> {
     table.pending_inbound(id(n), origin, now, unused)?;
     table.established_inbound(id(n), PeerId::random(), origin, now, unused)
 }
@@ -160,7 +160,7 @@ fn come_beside(
     table: &mut Table,
     n: usize,
     origin: Origin,
-    now: Timestamp,
+    now: Moment,
     usage: impl Fn(ConnectionId, PeerId) -> Usage + Copy,
 ) -> Result<Vec<ConnectionId>, Refusal> {
     table.pending_inbound(id(n), origin, now, usage)?;
@@ -172,7 +172,7 @@ fn come_beside(
 fn an_address_that_has_its_share_loses_what_is_silent_or_unused_and_nothing_else() {
     let limits = ConnectionLimits { inbound_per_address: 2, ..ConnectionLimits::default() };
     let host = tcp("198.18.0.1");
-    let after = |time: Duration| Timestamp::from_epoch(time);
+    let after = |time: Duration| Moment::after_start(time);
     let full = || {
         let mut table = Table::new(limits.clone());
         come(&mut table, 0, host, at(0)).unwrap();

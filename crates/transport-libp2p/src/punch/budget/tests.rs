@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -7,8 +7,8 @@ use super::*;
 /// The places for dials of every kind, as configured by default.
 const PENDING: usize = 64;
 
-fn at(millis: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_millis(millis))
+fn at(millis: u64) -> Moment {
+    Moment::after_start(Duration::from_millis(millis))
 }
 
 fn relay(n: u8) -> Option<PeerIdentity> {
@@ -27,7 +27,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn dial(budget: &mut Budget, party: &Party, kind: Kind, to: IpAddr, now: Timestamp) -> Option<Lease> {
+fn dial(budget: &mut Budget, party: &Party, kind: Kind, to: IpAddr, now: Moment) -> Option<Lease> {
     budget.dial(party, kind, vec![to], |ip| Some(*ip), now).map(|(lease, _)| lease)
 }
 

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{IpPrefix, Timestamp, TokenBucket, make_room};
+use kaspath_domain::{IpPrefix, Moment, Rates, TokenBucket};
 
 /// Remotes that may be expected at once.
 const MAX_EXPECTED: usize = 128;
@@ -100,7 +100,7 @@ pub(super) struct Counts {
 }
 
 struct Expectation {
-    until: Timestamp,
+    until: Moment,
     left: u8,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Gate {
     expected: HashMap<(IpAddr, u16), Expectation>,
     unvalidated: TokenBucket,
     validated: TokenBucket,
-    prefixes: HashMap<IpPrefix, TokenBucket>,
+    prefixes: Rates<IpPrefix>,
     counts: Counts,
 }
 
@@ -133,13 +133,13 @@ impl Gate {
             expected: HashMap::new(),
             unvalidated: bucket(UNVALIDATED_RATE),
             validated: bucket(VALIDATED_RATE),
-            prefixes: HashMap::new(),
+            prefixes: Rates::new(PREFIX_RATE.0, PREFIX_RATE.1, MAX_PREFIXES),
             counts: Counts::default(),
         }
     }
 
     /// The remote is dialled or punched now: what comes from it within `time` passes.
-    pub(super) fn expect(&mut self, remote: SocketAddr, time: Duration, now: Timestamp) {
+    pub(super) fn expect(&mut self, remote: SocketAddr, time: Duration, now: Moment) {
         self.expected.retain(|_, expectation| now < expectation.until);
         let key = key(remote);
         if self.expected.len() < MAX_EXPECTED || self.expected.contains_key(&key) {
@@ -149,7 +149,7 @@ impl Gate {
 
     /// Judges an Initial. A ticket must be released once the handshake or the
     /// connection has ended.
-    pub(super) fn judge(&mut self, initial: Initial, now: Timestamp) -> Verdict {
+    pub(super) fn judge(&mut self, initial: Initial, now: Moment) -> Verdict {
         let verdict = self.verdict(initial, now);
         let counter = match &verdict {
             Verdict::Accept(_) => &mut self.counts.accepted,
@@ -161,7 +161,7 @@ impl Gate {
         verdict
     }
 
-    fn verdict(&mut self, initial: Initial, now: Timestamp) -> Verdict {
+    fn verdict(&mut self, initial: Initial, now: Moment) -> Verdict {
         if self.pending.len() + self.established >= self.limits.connections {
             return Verdict::Refuse;
         }
@@ -196,14 +196,12 @@ impl Gate {
         all < limit && same_ip < self.limits.per_ip && same_prefix < self.limits.per_prefix
     }
 
-    fn in_pace(&mut self, kind: Kind, ip: IpAddr, now: Timestamp) -> bool {
+    fn in_pace(&mut self, kind: Kind, ip: IpAddr, now: Moment) -> bool {
         if kind == Kind::Unvalidated {
             return self.unvalidated.take(now).is_ok();
         }
         let prefix = IpPrefix::network(ip);
-        make_room(&mut self.prefixes, &prefix, MAX_PREFIXES, TokenBucket::last_asked);
-        let own = self.prefixes.entry(prefix).or_insert_with(|| bucket(PREFIX_RATE));
-        own.take(now).is_ok() && self.validated.take(now).is_ok()
+        self.prefixes.take(&prefix, now).is_ok() && self.validated.take(now).is_ok()
     }
 
     fn accept(&mut self, kind: Kind, initial: Initial) -> Verdict {

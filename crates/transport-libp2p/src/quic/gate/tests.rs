@@ -4,8 +4,8 @@ use super::*;
 
 const LIMITS: Limits = Limits { unvalidated: 3, validated: 4, per_ip: 2, per_prefix: 3, connections: 100 };
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn initial(remote: &str, validated: bool) -> Initial {
@@ -91,7 +91,7 @@ fn handshakes_that_fail_at_once_are_paced() {
     let mut accepted = |prefix: u8, validated, from: u64| {
         let mut accepted = 0;
         for millis in from..from + 1000 {
-            let now = Timestamp::from_epoch(Duration::from_millis(millis));
+            let now = Moment::after_start(Duration::from_millis(millis));
             if let Verdict::Accept(ticket) = gate.judge(Initial { remote: ([10, 0, prefix, 1], 1).into(), validated }, now) {
                 gate.release(ticket);
                 accepted += 1;

@@ -6,8 +6,8 @@ use super::*;
 
 type Peers = Table<u32, u32>;
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 /// Host `host` of the /24 numbered `block`.
@@ -30,17 +30,17 @@ fn at_any_rate(config: &mut RelayServerConfig) {
 }
 
 /// Reserves and connects over a connection that has the peer's number.
-fn reserve(table: &mut Peers, peer: u32, origin: Origin, now: Timestamp) -> Result<bool, Denial> {
+fn reserve(table: &mut Peers, peer: u32, origin: Origin, now: Moment) -> Result<bool, Denial> {
     table.connected(peer);
     table.reserve(&peer, peer, origin, now).map(|granted| granted.renewed)
 }
 
-fn ask(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Timestamp) -> Result<Accepted<u32, u32>, Denial> {
+fn ask(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Moment) -> Result<Accepted<u32, u32>, Denial> {
     table.connected(source);
     table.connect(&source, source, origin, &destination, now)
 }
 
-fn open(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Timestamp) -> Result<CircuitId, Denial> {
+fn open(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Moment) -> Result<CircuitId, Denial> {
     let accepted = ask(table, source, origin, destination, now)?;
     assert!(table.opened(accepted.id, now).is_some());
     Ok(accepted.id)

@@ -1,7 +1,7 @@
 use super::*;
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_epoch(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
 }
 
 fn address(text: &str) -> TransportAddress {
@@ -108,6 +108,26 @@ fn a_name_that_resolves_anew_replaces_what_it_was_and_keeps_it_while_it_does_not
     relay.resolved(&name, vec![multiaddr("/ip4/203.0.113.2/tcp/4001")]);
     relay.learn(&[]);
     assert_eq!(relay.addresses(), ["/ip4/198.51.100.1/tcp/4001", "/ip4/203.0.113.2/tcp/4001"].map(multiaddr));
+}
+
+#[test]
+fn an_address_is_told_by_the_configured_name_that_leads_to_it() {
+    let (name, of_a_peer) = (address("/dns/relay.example/tcp/4001"), address("/dns/elsewhere.example/tcp/4001"));
+    let id = PeerId::random();
+    let mut relaying = Relaying::new(vec![(id, vec![via(), name.clone()])]);
+    relaying.use_at(id, of_a_peer.clone(), &nobody(), at(0)).unwrap();
+    let relay = relaying.get_mut(&id).unwrap();
+    relay.resolved(&name, vec![multiaddr("/ip4/203.0.113.1/tcp/4001")]);
+    relay.resolved(&of_a_peer, vec![multiaddr("/ip4/203.0.113.2/tcp/4001")]);
+    for (linked, told) in [
+        ("/ip4/203.0.113.1/tcp/4001", "/dns/relay.example/tcp/4001"),
+        // Learnt from the relay: another transport of the same host.
+        ("/ip4/203.0.113.1/udp/4001/quic-v1", "/dns/relay.example/udp/4001/quic-v1"),
+        ("/ip4/198.51.100.1/tcp/4001", "/ip4/198.51.100.1/tcp/4001"),
+        ("/ip4/203.0.113.2/tcp/4001", "/ip4/203.0.113.2/tcp/4001"),
+    ] {
+        assert_eq!(relay.by_name(&multiaddr(linked)), Some(address(told)));
+    }
 }
 
 #[test]

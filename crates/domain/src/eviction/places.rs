@@ -1,0 +1,84 @@
+//! A place for an inbound Kaspa peer under a policy's limits.
+
+use std::time::Duration;
+
+use super::{Candidate, Eviction};
+use crate::{Admission, AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
+
+/// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
+const SILENT_AFTER: Duration = Duration::from_secs(150);
+/// A session without a handshake after so long gives its place up to whoever asks. A
+/// peer on the other side of the world, over a relay, needs less if its node comes at
+/// once; else it tries again.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
+/// Sessions that end for one newcomer at most: one of its own address, prefix or relay,
+/// and one of all. More would be needed after the limits were lowered, and then nobody
+/// comes in until enough have gone by themselves.
+const MAX_EVICTED: usize = 2;
+
+/// The inbound sessions that must end so that `newcomer` may stay beside the rest of
+/// `standing`, or why it may not. `admit` is the policy's decision on a request. A
+/// candidate without activity has not finished its handshake.
+///
+/// All places taken: whoever [`Eviction`] chooses goes. Only the places of one
+/// address, prefix or relay taken: somebody who says nothing goes, or nobody, for
+/// that somebody came later is no merit among peers that may have one owner.
+pub fn make_place<Id: Clone + Ord>(
+    newcomer: (Option<&PeerIdentity>, &PeerClass),
+    mut standing: Vec<Candidate<Id, PeerClass>>,
+    now: Moment,
+    admit: impl Fn(&AdmissionRequest) -> Admission,
+) -> Result<Vec<Id>, RefuseReason> {
+    let (peer, class) = newcomer;
+    let mut evicted = Vec::new();
+    loop {
+        let classes = standing.iter().map(|session| &session.group);
+        let request = AdmissionRequest::beside(peer.cloned(), class.clone(), classes);
+        let Admission::Refuse(reason) = admit(&request) else { return Ok(evicted) };
+        let chosen = choose(&reason, class, &standing, now).filter(|_| evicted.len() < MAX_EVICTED);
+        let Some(chosen) = chosen else { return Err(reason) };
+        standing.retain(|session| session.id != chosen);
+        evicted.push(chosen);
+    }
+}
+
+fn choose<Id: Clone + Ord>(
+    reason: &RefuseReason,
+    newcomer: &PeerClass,
+    standing: &[Candidate<Id, PeerClass>],
+    now: Moment,
+) -> Option<Id> {
+    let in_the_way = |session: &&Candidate<Id, PeerClass>| match (reason, &session.group, newcomer) {
+        (RefuseReason::TooManyInbound { .. }, _, _) => true,
+        (RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. }, theirs, ours) => theirs == ours,
+        (RefuseReason::TooManyFromPrefix { .. }, PeerClass::Direct { from: theirs }, PeerClass::Direct { from: ours }) => {
+            IpPrefix::of(*theirs) == IpPrefix::of(*ours)
+        }
+        (RefuseReason::TooManyFromPrefix { .. } | RefuseReason::Banned, _, _) => false,
+    };
+    let in_the_way: Vec<_> = standing.iter().filter(in_the_way).collect();
+    let silent: Vec<_> = in_the_way.iter().copied().filter(|session| is_silent(session, now)).collect();
+    let from = match reason {
+        RefuseReason::TooManyInbound { .. } if silent.is_empty() => in_the_way,
+        _ => silent,
+    };
+    let candidates: Vec<_> = from.into_iter().map(by_group).collect();
+    let eviction = Eviction { silent_after: SILENT_AFTER, ..Eviction::default() };
+    eviction.choose(&candidates, &PeerGroup::of(newcomer), now)
+}
+
+fn is_silent<Id, Group>(session: &Candidate<Id, Group>, now: Moment) -> bool {
+    session.silence(now) >= if session.last_activity.is_some() { SILENT_AFTER } else { HANDSHAKE_GRACE }
+}
+
+fn by_group<Id: Clone>(session: &Candidate<Id, PeerClass>) -> Candidate<Id, PeerGroup> {
+    Candidate {
+        id: session.id.clone(),
+        group: PeerGroup::of(&session.group),
+        since: session.since,
+        round_trip: session.round_trip,
+        useful_bytes: session.useful_bytes,
+        last_activity: session.last_activity,
+        pinned: session.pinned,
+    }
+}

@@ -1,0 +1,41 @@
+//! The ways to a peer.
+
+use std::fmt;
+
+use crate::{PeerIdentity, RelayAddress, TransportAddress, TransportSet};
+
+/// One way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Dial it straight.
+    Direct(TransportAddress),
+    /// A stream over a relay's circuit.
+    Relayed(RelayAddress),
+    /// A circuit to meet, and a stream only over a direct path punched from it.
+    Punched {
+        /// Where to meet.
+        relay: RelayAddress,
+        /// What may be punched.
+        transports: TransportSet,
+    },
+}
+
+impl Route {
+    /// The relay it goes by, if it does.
+    pub fn relay(&self) -> Option<&PeerIdentity> {
+        match self {
+            Route::Relayed(relay) | Route::Punched { relay, .. } => Some(&relay.relay),
+            Route::Direct(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Route::Direct(address) => write!(f, "{address}"),
+            Route::Relayed(relay) => write!(f, "{relay}/p2p-circuit"),
+            Route::Punched { relay, .. } => write!(f, "a punch through {relay}"),
+        }
+    }
+}

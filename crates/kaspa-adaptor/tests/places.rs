@@ -1,0 +1,100 @@
+//! Who has the inbound places of a server when there are not enough of them.
+
+mod support;
+
+use std::sync::Arc;
+
+use kaspath_domain::{
+    Admission, PeerIdentity, RefuseReason, Route, TransportAddress, TransportPolicy, memory::memory_network,
+    ports::MockTransportPolicy,
+};
+use kaspath_kaspa_adaptor::{CloseReason, KaspaEvent, KaspaNetwork, KaspaNode, Peer};
+use support::{DEADLINE, await_event, node, relayed, stream};
+use tokio::{sync::broadcast, time::timeout};
+
+const PLACES: usize = 4;
+
+/// A server with a few inbound places.
+struct Server {
+    node: KaspaNode,
+    policy: Arc<dyn TransportPolicy>,
+    events: broadcast::Receiver<KaspaEvent>,
+}
+
+fn peer(n: u8) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
+}
+
+fn from(ip: [u8; 4]) -> Route {
+    Route::Direct(TransportAddress::tcp((ip, 1).into()))
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut policy = MockTransportPolicy::new();
+        policy.expect_admit().returning(|request, _| match request.inbound {
+            PLACES.. => Admission::Refuse(RefuseReason::TooManyInbound { limit: PLACES }),
+            _ => Admission::Accept,
+        });
+        let node = node(KaspaNetwork::Simnet);
+        Self { events: node.events(), node, policy: Arc::new(policy) }
+    }
+
+    /// A client's session, once it stands at both ends.
+    async fn takes(&mut self, client: &KaspaNode, n: u8, route: Route) -> Arc<Peer> {
+        let (dialer, listener) = memory_network(peer(n));
+        let (node, policy) = (self.node.clone(), self.policy.clone());
+        tokio::spawn(async move { node.serve(Arc::new(listener), policy, Default::default).await });
+        let session = client.connect(stream(&dialer, route).await).await.unwrap();
+        await_event(&mut self.events, |event| matches!(event, KaspaEvent::PeerReady { peer: Some(of), .. } if *of == peer(n)))
+            .await;
+        session
+    }
+
+    fn has(&self, n: u8) -> bool {
+        self.node.hub().by_identity(&peer(n)).is_some_and(|peer| !peer.router().is_closed())
+    }
+}
+
+/// Why a client's session has ended.
+async fn ended(session: &Peer) -> CloseReason {
+    timeout(DEADLINE, session.router().closed()).await.expect("the session ends")
+}
+
+#[tokio::test]
+async fn a_full_server_gives_the_last_place_of_the_most_crowded_prefix_to_a_newcomer() {
+    let mut server = Server::start();
+    let clients: Vec<_> = (0..8).map(|_| node(KaspaNetwork::Simnet)).collect();
+    let mut crowd = Vec::new();
+    for n in 1..4 {
+        crowd.push(server.takes(&clients[usize::from(n)], n, from([192, 0, n, 1])).await);
+    }
+    let lone = server.takes(&clients[4], 4, from([198, 51, 100, 1])).await;
+    let newcomer = server.takes(&clients[5], 5, from([203, 0, 113, 1])).await;
+    let left = await_event(&mut server.events, |event| matches!(event, KaspaEvent::PeerLeft { .. })).await;
+    assert!(
+        matches!(&left, KaspaEvent::PeerLeft { peer: Some(who), reason: CloseReason::Evicted, .. } if *who == peer(3)),
+        "{left:?}"
+    );
+    assert!(matches!(ended(&crowd[2]).await, CloseReason::Rejected(why) if why.contains("places are taken")));
+    // Who comes from the crowd's own prefix takes a place of the crowd.
+    server.takes(&clients[6], 6, from([192, 0, 77, 1])).await;
+    assert!(matches!(ended(&crowd[1]).await, CloseReason::Rejected(_)));
+    assert_eq!([1, 2, 3, 4, 5, 6].map(|n| server.has(n)), [true, false, false, true, true, true]);
+    assert!(!lone.router().is_closed() && !newcomer.router().is_closed());
+    assert_eq!(server.node.hub().peers().len(), PLACES);
+}
+
+#[tokio::test]
+async fn a_full_server_lets_a_peer_move_from_the_relay_and_ends_no_other_session() {
+    let mut server = Server::start();
+    let clients: Vec<_> = (0..4).map(|_| node(KaspaNetwork::Simnet)).collect();
+    let over_relay = server.takes(&clients[0], 1, relayed()).await;
+    for n in 1..4 {
+        server.takes(&clients[usize::from(n)], n + 1, from([192, n, 2, 1])).await;
+    }
+    let straight = server.takes(&clients[0], 1, from([203, 0, 113, 1])).await;
+    assert_eq!(ended(&over_relay).await, CloseReason::Superseded);
+    assert!(!straight.router().is_closed());
+    assert_eq!([1, 2, 3, 4].map(|n| server.has(n)), [true; 4]);
+}
