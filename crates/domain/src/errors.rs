@@ -145,10 +145,4 @@ pub enum PolicyError {
         /// How many addresses it was given.
         known: usize,
     },
-    /// The peer is banned.
-    #[error("the peer is banned")]
-    Banned,
-    /// The peer is resting after failures.
-    #[error("the peer is not dialled again for {0:?}, after failures")]
-    CoolingDown(Duration),
 }

@@ -41,7 +41,7 @@ mod table;
 pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
-pub use outbound::Reach;
+pub use outbound::KeptPeer;
 pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};
 
 /// Parsers of files, for fuzzing.

@@ -10,7 +10,7 @@ use kaspath_peer_store::{PeerStore, StoreError};
 use crate::{output::Printer, panics};
 
 pub(crate) use command::run;
-pub(crate) use recording::{Recording, remember_gateway, remember_kaspa, remember_network, remember_remotes};
+pub(crate) use recording::{Admitting, remember_attempts, remember_gateway, remember_kaspa, remember_network, remember_remotes};
 
 /// Peers remembered.
 const LIMIT: usize = 10_000;

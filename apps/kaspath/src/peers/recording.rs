@@ -1,58 +1,55 @@
 //! What a node writes into its book, and the bans that it reads there.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use kaspath_domain::{
-    AddressSource, Admission, AdmissionRequest, AttemptOutcome, DialPlan, Direction, Moment, ObservedAddress, Path, PeerIdentity,
-    PeerLocator, PlanRequest, PolicyError, RefuseReason, RetryCadence, TransportPolicy, TransportSet,
+    AddressSource, Admission, AdmissionPolicy, AdmissionRequest, AttemptOutcome, Direction, ObservedAddress, Observer, Path,
+    PeerIdentity, PeerLocator, RefuseReason,
 };
 use kaspath_gateway::{GatewayEvent, KASPAD_BAN};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_peer_store::PeerStore;
+use kaspath_policy::InboundLimits;
 use kaspath_transport_libp2p::NetworkEvent;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::node::now;
 
-/// A policy that knows the book: outcomes are counted there, and who is banned
-/// there is neither dialled nor let in.
-pub(crate) struct Recording<P> {
-    policy: P,
+/// Whom the node lets in: by limits that can be changed, and never whom the book has
+/// banned.
+pub(crate) struct Admitting {
+    limits: RwLock<InboundLimits>,
     store: Option<Arc<PeerStore>>,
 }
 
-impl<P> Recording<P> {
-    pub(crate) fn new(policy: P, store: Option<Arc<PeerStore>>) -> Self {
-        Self { policy, store }
+impl Admitting {
+    pub(crate) fn new(limits: InboundLimits, store: Option<Arc<PeerStore>>) -> Self {
+        Self { limits: RwLock::new(limits), store }
     }
 
-    fn is_banned(&self, peer: Option<&PeerIdentity>) -> bool {
-        self.store.as_ref().zip(peer).is_some_and(|(store, peer)| store.is_banned(peer, now()))
+    /// Goes by these limits from now on.
+    pub(crate) fn set_limits(&self, limits: InboundLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 }
 
-impl<P: std::ops::Deref<Target: TransportPolicy> + Send + Sync> TransportPolicy for Recording<P> {
-    fn name(&self) -> &'static str {
-        self.policy.name()
-    }
-
-    fn plan(&self, request: &PlanRequest, moment: Moment) -> Result<DialPlan, PolicyError> {
-        if self.is_banned(request.peer.as_ref()) {
-            return Err(PolicyError::Banned);
-        }
-        self.policy.plan(request, moment)
-    }
-
-    fn admit(&self, request: &AdmissionRequest, moment: Moment) -> Admission {
-        if self.is_banned(request.peer.as_ref()) {
+impl AdmissionPolicy for Admitting {
+    fn admit(&self, request: &AdmissionRequest) -> Admission {
+        if request.peer.as_ref().is_some_and(|peer| self.is_banned(peer)) {
             return Admission::Refuse(RefuseReason::Banned);
         }
-        self.policy.admit(request, moment)
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).admit(request)
     }
 
-    fn observe(&self, outcome: &AttemptOutcome, moment: Moment) {
-        self.policy.observe(outcome, moment);
-        if let (Some(store), Some(peer)) = (&self.store, &outcome.peer) {
+    fn is_banned(&self, peer: &PeerIdentity) -> bool {
+        self.store.as_ref().is_some_and(|store| store.is_banned(peer, now()))
+    }
+}
+
+/// Counts how attempts to reach peers end.
+pub(crate) fn remember_attempts(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<AttemptOutcome>> {
+    Arc::new(move |outcome: &AttemptOutcome| {
+        if let (Some(store), Some(peer)) = (&store, &outcome.peer) {
             let at = now();
             // A full book forgets somebody else, or nobody: either is no reason to fail.
             let _ = store.update(peer, at, |record| record.count(outcome, at));
@@ -60,19 +57,7 @@ impl<P: std::ops::Deref<Target: TransportPolicy> + Send + Sync> TransportPolicy 
                 let _ = store.update(relay, at, |record| record.relayed.count(outcome));
             }
         }
-    }
-
-    fn may_move(&self, peer: &PeerIdentity, moment: Moment) -> bool {
-        self.policy.may_move(peer, moment)
-    }
-
-    fn punch_cadence(&self) -> RetryCadence {
-        self.policy.punch_cadence()
-    }
-
-    fn punch_transports(&self) -> TransportSet {
-        self.policy.punch_transports()
-    }
+    })
 }
 
 fn observe(store: &PeerStore, peer: &PeerIdentity, locator: PeerLocator, source: AddressSource) {
@@ -90,26 +75,25 @@ pub(crate) fn remember_remotes(store: Option<&Arc<PeerStore>>, remotes: &[PeerLo
     }
 }
 
-/// Enters where connections come from and go to, until the network ends.
-pub(crate) async fn remember_network(store: Option<Arc<PeerStore>>, mut events: broadcast::Receiver<NetworkEvent>) {
-    let Some(store) = store else { return };
-    loop {
-        match events.recv().await {
-            Ok(NetworkEvent::Connected { peer, direction, path, remote }) => {
+/// Enters where connections come from and go to.
+pub(crate) fn remember_network(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<NetworkEvent>> {
+    Arc::new(move |event: &NetworkEvent| {
+        let Some(store) = &store else { return };
+        match event {
+            NetworkEvent::Connected { peer, direction, path, remote } => {
                 let source = match (direction, path) {
                     (Direction::Inbound, _) => AddressSource::Inbound,
-                    (Direction::Outbound, Path::Relayed { relay, .. }) => AddressSource::Identify { relay: Some(relay) },
+                    (Direction::Outbound, Path::Relayed { relay, .. }) => AddressSource::Identify { relay: Some(relay.clone()) },
                     (Direction::Outbound, Path::Direct { .. }) => AddressSource::Identify { relay: None },
                 };
-                observe(&store, &peer, remote, source);
+                observe(store, peer, remote.clone(), source);
             }
-            Ok(NetworkEvent::PunchDialing { peer, rtt: Some(rtt), .. }) => {
-                let _ = store.update(&peer, now(), |record| record.rtt = Some(rtt));
+            NetworkEvent::PunchDialing { peer, rtt: Some(rtt), .. } => {
+                let _ = store.update(peer, now(), |record| record.rtt = Some(*rtt));
             }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
+            _ => {}
         }
-    }
+    })
 }
 
 /// Enters by which id Kaspa knows a peer, until the node ends.

@@ -20,8 +20,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig};
+use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey};
 
 use crate::{
     cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
 pub(crate) struct NodeSettings {
     pub(crate) network: KaspaNetwork,
     pub(crate) policy: StrategyConfig,
+    pub(crate) inbound: InboundLimits,
     pub(crate) remotes: Vec<PeerLocator>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
@@ -235,7 +236,7 @@ fn peers(
     checks::relays(&config.relays)?;
     checks::times(&file.timing)?;
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
-    policy.inbound = checks::inbound(&policy.inbound, &file.inbound, max_inbound)?;
+    let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;
     let (timing, given) = (&mut policy.timing, &file.timing);
     for (time, given) in [
         (&mut timing.direct, given.direct),
@@ -246,9 +247,6 @@ fn peers(
     ] {
         *time = given.map_or(*time, |span| span.0);
     }
-    let strategy = policy.clone().build();
-    config.punch =
-        PunchConfig { transports: strategy.punch_transports(), cadence: strategy.punch_cadence(), ..PunchConfig::default() };
     let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
     let mut remotes = first([&args.remote, &environment.remotes, &file.remote]);
     for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
@@ -260,6 +258,7 @@ fn peers(
     Ok(NodeSettings {
         network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
         policy,
+        inbound,
         remotes,
         kaspa_listen: None,
         once: false,
