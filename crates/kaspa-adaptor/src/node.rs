@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerAddress, PeerLocator,
+    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Observers, Path, PathWatch, PeerAddress, PeerLocator,
     StreamListener, Transport, TransportAddress,
 };
 use tokio::{
@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub max_message: usize,
     /// What is held for others.
     pub inventory: InventoryLimits,
+    /// Told of everything that happens, as it happens.
+    pub observers: Observers<KaspaEvent>,
 }
 
 impl NodeConfig {
@@ -61,6 +63,7 @@ impl NodeConfig {
             outgoing_queue: 1024,
             max_message: MAX_MESSAGE_SIZE,
             inventory: InventoryLimits::default(),
+            observers: Observers::default(),
         }
     }
 }
@@ -92,6 +95,7 @@ impl KaspaNode {
             hub: Hub::default(),
             inventory: Arc::new(Inventory::new(&config.inventory)),
             book: Arc::default(),
+            observers: config.observers.clone(),
             events: broadcast::channel(EVENT_BACKLOG).0,
         };
         let limits = grpc::Limits {
@@ -118,7 +122,8 @@ impl KaspaNode {
         &self.0.context.book
     }
 
-    /// What happens from now on.
+    /// What happens from now on. Who falls too far behind loses the oldest events:
+    /// [`NodeConfig::observers`] miss nothing.
     pub fn events(&self) -> broadcast::Receiver<KaspaEvent> {
         self.0.context.events.subscribe()
     }
@@ -287,8 +292,7 @@ impl KaspaNode {
     }
 
     fn report(&self, event: KaspaEvent) {
-        tracing::debug!(?event);
-        let _ = self.0.context.events.send(event);
+        self.0.context.report(event);
     }
 }
 

@@ -112,6 +112,6 @@ impl NodeBuilder {
         let executor = Arc::new(executor);
         let connector = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
         let keeper = Keeper::new(moves, clock, rand::random);
-        Ok(Node::new(Parts { network, executor, connector, admission, best_paths, keeper, clock, local_candidates }))
+        Ok(Node::new(Parts { network, executor, connector, admission, best_paths, observers, keeper, clock, local_candidates }))
     }
 }

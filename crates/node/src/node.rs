@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, Path, PeerConnector, PeerIdentity, Punching, StreamListener, TransportPolicy,
+    AdmissionPolicy, MonotonicClock, Observer, Observers, Path, PeerConnector, PeerIdentity, Punching, StreamListener,
+    TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
-use kaspath_transport_libp2p::{Network, PunchConfig};
+use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
 use tokio::sync::watch;
 
 use crate::best_paths::BestPaths;
@@ -15,6 +16,7 @@ pub(crate) struct Parts {
     pub(crate) connector: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<dyn AdmissionPolicy>,
     pub(crate) best_paths: BestPaths,
+    pub(crate) observers: Observers<NetworkEvent>,
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
@@ -59,6 +61,11 @@ impl Node {
     /// What keeps sessions.
     pub fn keeper(&self) -> &Keeper {
         &self.0.keeper
+    }
+
+    /// Tells `observer` of what happens in the network from now on.
+    pub fn observe_network(&self, observer: Arc<dyn Observer<NetworkEvent>>) {
+        self.0.observers.add(observer);
     }
 
     /// The best path that there is to a peer, now and from now on.

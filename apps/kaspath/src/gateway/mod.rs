@@ -45,6 +45,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         .start()
         .await?;
     printer.started("gateway", node.network(), &settings.network_config);
+    node.observe_network(printer.of_network());
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 
@@ -63,7 +64,6 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     });
 
     let mut tasks = Tasks::default();
-    tasks.following(printer.clone().follow_network(node.network().events()));
     tasks.endless("reading settings again", reload.at_hangup(Some(Live { admission, node: node.clone() })));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });

@@ -45,15 +45,16 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         .observe_attempts(peers::remember_attempts(book.clone()))
         .start()
         .await?;
-    let light = node.light_peer(NodeConfig::new(node_settings.network));
+    let kaspa = NodeConfig::new(node_settings.network);
+    kaspa.observers.add(peers::remember_kaspa(book));
+    kaspa.observers.add(printer.of_kaspa());
+    let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
+    node.observe_network(printer.of_network());
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
-    tasks.following(printer.clone().follow_network(node.network().events()));
-    tasks.following(peers::remember_kaspa(book, light.kaspa().events()));
     tasks.endless("reloading", reload.at_hangup(Some(Live { admission, node: node.clone() })));
-    tasks.following(printer.clone().follow_kaspa(light.kaspa().events()));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
         let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;

@@ -11,7 +11,6 @@ use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_peer_store::PeerStore;
 use kaspath_policy::InboundLimits;
 use kaspath_transport_libp2p::NetworkEvent;
-use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::node::now;
 
@@ -96,18 +95,13 @@ pub(crate) fn remember_network(store: Option<Arc<PeerStore>>) -> Arc<dyn Observe
     })
 }
 
-/// Enters by which id Kaspa knows a peer, until the node ends.
-pub(crate) async fn remember_kaspa(store: Option<Arc<PeerStore>>, mut events: broadcast::Receiver<KaspaEvent>) {
-    let Some(store) = store else { return };
-    loop {
-        match events.recv().await {
-            Ok(KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. }) => {
-                let _ = store.update(&peer, now(), |record| record.note_kaspa_id(&kaspa_id, now()));
-            }
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => return,
+/// Enters by which id Kaspa knows a peer.
+pub(crate) fn remember_kaspa(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<KaspaEvent>> {
+    Arc::new(move |event: &KaspaEvent| {
+        if let (Some(store), KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. }) = (&store, event) {
+            let _ = store.update(peer, now(), |record| record.note_kaspa_id(kaspa_id, now()));
         }
-    }
+    })
 }
 
 /// Enters what happens at a gateway: who has which address, and whom kaspad bans.

@@ -1,16 +1,16 @@
-//! The examples, over loopback.
+//! Nodes and the examples, over loopback.
 #![allow(dead_code, reason = "an example's main is not run here")]
 
 use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::PeerTarget;
 use kaspath_kaspa_adaptor::{
-    KaspaNetwork, NodeConfig,
+    KaspaEvent, KaspaNetwork, NodeConfig,
     pb::{KaspadMessage, PingMessage, SubnetworkId, TransactionMessage, kaspad_message::Payload},
 };
 use kaspath_node::{
     Node, NodeBuilder,
-    transport::{NetworkConfig, NodeKey},
+    transport::{NetworkConfig, NetworkEvent, NodeKey},
 };
 use tokio::{
     sync::mpsc,
@@ -119,6 +119,41 @@ async fn a_light_peer_keeps_its_session_over_the_peers_restart() {
     keeper.abort();
     server.shutdown().await;
     client.shutdown().await;
+}
+
+#[tokio::test]
+async fn observers_are_told_of_the_network_and_of_sessions_in_order() {
+    let (told, mut events) = mpsc::unbounded_channel();
+    let (of_network, of_kaspa) = (told.clone(), told);
+    let config = NetworkConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], ..NetworkConfig::default() };
+    let observer = move |event: &NetworkEvent| {
+        if matches!(event, NetworkEvent::Connected { .. } | NetworkEvent::Disconnected { .. }) {
+            let _ = of_network.send(format!("{event:?}"));
+        }
+    };
+    let builder = NodeBuilder::new(NodeKey::generate()).network(config).observe_network(Arc::new(observer));
+    let server = builder.start().await.unwrap();
+    let kaspa = NodeConfig::new(KaspaNetwork::Mainnet);
+    kaspa.observers.add(Arc::new(move |event: &KaspaEvent| drop(of_kaspa.send(format!("{event:?}")))));
+    let (light, listener) = (server.light_peer(kaspa), server.listener());
+    tokio::spawn(async move { light.serve(listener).await });
+
+    let (client, _) = node().await;
+    let calling = client.light_peer(NodeConfig::new(KaspaNetwork::Mainnet));
+    calling.connect(&PeerTarget::at(server.network().listening()[0].clone())).await.unwrap();
+    calling.kaspa().shutdown().await;
+    client.shutdown().await;
+    let expected = ["Connected", "Handshake", "PeerReady", "PeerLeft"];
+    let seeing = async {
+        let mut left = expected.iter().peekable();
+        while let Some(next) = left.peek() {
+            if events.recv().await.unwrap().starts_with(**next) {
+                left.next();
+            }
+        }
+    };
+    timeout(DEADLINE, seeing).await.expect("all in order");
+    server.shutdown().await;
 }
 
 /// Waits for a session.
