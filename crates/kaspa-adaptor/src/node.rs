@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Observers, Path, PathWatch, PeerAddress, PeerLocator,
-    StreamListener, Transport, TransportAddress,
+    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Observers, Path, PathWatch, PeerAddress,
+    PeerLocator, StreamListener, Transport, TransportAddress,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
