@@ -8,13 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{
-    Admission, AdmissionRequest, Attempt, AttemptOutcome, DialPlan, DialRequest, Moment, MonotonicClock, PeerAddress,
-    PeerLocator, PlanRequest, PolicyError, RetryCadence, Route, Stage, TransportPolicy, TransportSet,
+    Attempt, AttemptOutcome, DialPlan, DialRequest, Moment, PeerAddress, PeerLocator, PeerTarget, PlanRequest, PolicyError,
+    Punching, RetryCadence, Route, Stage, TransportPolicy, TransportSet,
 };
-use kaspath_kaspa_adaptor::{KaspaNetwork, KaspaNode, NodeConfig};
-use kaspath_policy::{Executor, InboundLimits, PaceConfig, Paced, StrategyConfig, StrategyName};
+use kaspath_kaspa_adaptor::{KaspaNetwork, NodeConfig};
+use kaspath_node::NodeBuilder;
+use kaspath_policy::{StrategyConfig, StrategyName};
 use kaspath_simulator::{SimulationConfig, simulate, table};
-use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey};
+use kaspath_transport_libp2p::{NetworkConfig, NodeKey};
 use serde_json::json;
 
 // The policy begins here.
@@ -49,25 +50,17 @@ impl TransportPolicy for Brisk {
         Ok(plan)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
-        InboundLimits::default().admit(request)
-    }
+    fn observe(&self, _request: &PlanRequest, _outcome: &AttemptOutcome, _now: Moment) {}
 
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
-
-    fn punch_cadence(&self) -> RetryCadence {
-        RetryCadence::punch()
-    }
-
-    fn punch_transports(&self) -> TransportSet {
-        TransportSet::TCP
+    fn punching(&self) -> Punching {
+        Punching { transports: TransportSet::TCP, cadence: RetryCadence::punch() }
     }
 }
 
 // It ends here; what follows runs it.
 
 fn brisk() -> Arc<dyn TransportPolicy> {
-    Arc::new(Paced::new(Arc::new(Brisk), PaceConfig::default()))
+    Arc::new(Brisk)
 }
 
 #[tokio::main]
@@ -86,20 +79,18 @@ async fn main() -> Result<()> {
 }
 
 async fn client(remote: PeerLocator) -> Result<()> {
-    let policy = brisk();
     let listen = vec!["/ip4/0.0.0.0/tcp/0".parse()?];
-    let network = Network::start(NodeKey::generate(), NetworkConfig { listen, ..NetworkConfig::default() }).await?;
-    println!("{}", json!({ "event": "started", "peer": network.local_peer() }));
-    let executor = Executor::new(policy, vec![Arc::new(network.dialer())], MonotonicClock::start());
-    let request = PlanRequest { peer: remote.peer.clone(), addresses: vec![remote], ..PlanRequest::default() };
-    let (stream, _) = executor.reach(&request).await?;
-    let peer = KaspaNode::new(NodeConfig::new(KaspaNetwork::Simnet)).connect(stream).await?;
+    let config = NetworkConfig { listen, ..NetworkConfig::default() };
+    let node = NodeBuilder::new(NodeKey::generate()).network(config).policy(brisk()).start().await?;
+    println!("{}", json!({ "event": "started", "peer": node.network().local_peer() }));
+    let light = node.light_peer(NodeConfig::new(KaspaNetwork::Simnet));
+    let peer = light.connect(&PeerTarget::at(remote)).await?;
     println!("{}", json!({ "event": "peer-ready", "path": peer.router().path(), "user_agent": peer.user_agent() }));
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot watch for signals")?,
     }
-    network.shutdown().await;
+    node.shutdown().await;
     Ok(())
 }

@@ -65,7 +65,7 @@ fn beside_libp2p(settings: &Settings) -> u64 {
     let peers = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     if settings.gateway.is_some() {
         // A connection with kaspad for every inbound peer, and as many for those that it dials.
-        return peers(node.policy.inbound.total).saturating_mul(2);
+        return peers(node.inbound.total).saturating_mul(2);
     }
     let plain = TcpConfig::default();
     let inbound = if node.kaspa_listen.is_some() { plain.max_inbound } else { 0 };

@@ -19,15 +19,17 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let control = Control::bind(&settings, &printer)?;
+    settings.network_config.observers.add(control.board().of_network());
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("relay", &network, &settings.network_config);
+    // The network's own list: settings and their clones share it.
+    settings.network_config.observers.add(printer.of_network());
     if let Some(warning) = lacks_address(network.listening(), &network.announced()) {
         printer.warning(&warning);
     }
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(None));
     control.start(&mut tasks, Running::relay(network.clone()));
-    tasks.following(printer.follow_network(network.events()));
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).map_err(Into::into),
         failure = unexpected_end(&network, &mut tasks) => Err(failure),

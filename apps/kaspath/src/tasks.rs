@@ -27,42 +27,29 @@ pub(crate) async fn unexpected_end(network: &Network, tasks: &mut Tasks) -> Erro
 
 /// Tasks that run until they are dropped.
 #[derive(Default)]
-pub(crate) struct Tasks(JoinSet<Result<Option<&'static str>>>);
+pub(crate) struct Tasks(JoinSet<Result<&'static str>>);
 
 impl Tasks {
     /// Work that has no end of its own.
     pub(crate) fn endless(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(async move {
             work.await;
-            Ok(Some(name))
-        });
-    }
-
-    /// Work that ends with the network, whose own end is reported elsewhere.
-    pub(crate) fn following(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(async move {
-            work.await;
-            Ok(None)
+            Ok(name)
         });
     }
 
     /// Work that says itself why it ends.
     pub(crate) fn fallible(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
-        self.0.spawn(async move { work.await.map(|()| Some(name)) });
+        self.0.spawn(async move { work.await.map(|()| name) });
     }
 
     /// Returns when one of them has ended, with the reason. Dropping the future is safe.
     pub(crate) async fn failure(&mut self) -> Error {
-        loop {
-            return match self.0.join_next().await {
-                Some(Ok(Ok(None))) => continue,
-                Some(Ok(Ok(Some(name)))) => {
-                    anyhow!("{name} ended although nobody stopped it, which is a defect of this program")
-                }
-                Some(Ok(Err(error))) => error,
-                Some(Err(error)) => anyhow!("a task failed, which is a defect of this program: {error}"),
-                None => std::future::pending().await,
-            };
+        match self.0.join_next().await {
+            Some(Ok(Ok(name))) => anyhow!("{name} ended although nobody stopped it, which is a defect of this program"),
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => anyhow!("a task failed, which is a defect of this program: {error}"),
+            None => std::future::pending().await,
         }
     }
 
@@ -82,14 +69,6 @@ mod tests {
         tasks.endless("waiting", std::future::pending());
         tasks.endless("counting", async {});
         assert!(tasks.failure().await.to_string().starts_with("counting ended although nobody stopped it"));
-    }
-
-    #[tokio::test]
-    async fn what_follows_the_network_may_end_but_not_panic() {
-        let mut tasks = Tasks::default();
-        tasks.following(async {});
-        tasks.following(async { panic!("a defect") });
-        assert!(tasks.failure().await.to_string().contains("a defect"));
     }
 
     #[tokio::test]

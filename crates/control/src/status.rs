@@ -29,8 +29,6 @@ pub struct Status {
     pub circuits: Listed<CircuitStatus>,
     /// How often each event has happened since the start, by its name; and `circuit-bytes`.
     pub counters: BTreeMap<String, u64>,
-    /// Events that were lost because the program was too busy: counters lack them.
-    pub missed_events: u64,
 }
 
 /// A list that may be too long to be shown in full.

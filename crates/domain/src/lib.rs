@@ -53,9 +53,12 @@ pub use identity::{IdentityError, PeerIdentity};
 pub use net::{is_public, same_link};
 pub use path::{Path, PathWatch, RelayReason};
 pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage};
-pub use ports::{NatMapping, PeerBook, PlanRequest, StreamDialer, StreamListener, TransportPolicy};
-pub use record::{AddressSource, KaspaId, ObservedAddress, PeerRecord, RelayScore};
+pub use ports::{
+    AdmissionPolicy, ConnectorError, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, Punching,
+    StreamDialer, StreamListener, TransportPolicy,
+};
+pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use route::Route;
 pub use stream::{ByteCounters, DuplexStream};
-pub use synthetic::synthetic_address;
+pub use synthetic::{is_peer_loopback, loopback_candidates, synthetic_address};
 pub use time::{Moment, MonotonicClock, Timestamp};

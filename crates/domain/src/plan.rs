@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::{DialError, Path, PeerIdentity, Route};
 
+/// When a punch goes over both transports and QUIC comes first, so long is waited for
+/// TCP, which moves more bytes.
+pub const TCP_GRACE: Duration = Duration::from_millis(250);
+
 /// One dial, as a dialer takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialRequest {
@@ -46,7 +50,8 @@ pub struct AttemptOutcome {
     pub peer: Option<PeerIdentity>,
     /// The way tried.
     pub route: Route,
-    /// The path of the stream, or why there is none. A cancelled loser has no outcome.
+    /// The path of the stream, or why there is none: [`DialError::Overtaken`] if another
+    /// way was faster.
     pub result: Result<Path, DialError>,
     /// From the attempt's start to its end.
     pub elapsed: Duration,

@@ -7,16 +7,20 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, ListenError, MonotonicClock, PeerIdentity, StreamListener, Timestamp, TransportPolicy};
+use kaspath_domain::{
+    AdmissionPolicy, Direction, ListenError, MonotonicClock, Observer, Observers, PeerBook, PeerIdentity, StreamListener,
+    Timestamp,
+};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    CloseReason, GatewayEvent, NodeControl, PeerTable, Reach,
+    CloseReason, GatewayEvent, KeptPeer, NodeControl,
     control::{self, NodeState},
     inbound, outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
+    table::PeerTable,
 };
 
 /// Time for all sessions to end in order.
@@ -32,21 +36,21 @@ pub struct GatewayParts {
     pub network: String,
     /// The port at which kaspad finds peers on their addresses.
     pub port: u16,
-    /// Who has which address.
-    pub table: Arc<PeerTable>,
+    /// What is known of peers: their loopback addresses and bans.
+    pub book: Arc<dyn PeerBook>,
     /// How many peers that were never seen before may come at once from one
     /// prefix of addresses or through one relay; one more comes in every minute.
     pub newcomers: usize,
     /// Whom to let in.
-    pub policy: Arc<dyn TransportPolicy>,
+    pub admission: Arc<dyn AdmissionPolicy>,
     /// kaspad's RPC, if it is to be used.
     pub control: Option<Arc<dyn NodeControl>>,
-    /// What sessions, rates and back-offs go by: the one that the policy goes by too.
+    /// What sessions and rates go by.
     pub clock: MonotonicClock,
-    /// Reads the wall clock, which bans and the table's file go by.
+    /// Reads the wall clock, which bans and the peer book go by.
     pub wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Told of everything that happens.
-    pub report: Arc<dyn Fn(GatewayEvent) + Send + Sync>,
+    pub observers: Observers<GatewayEvent>,
 }
 
 /// Stands between private peers and one kaspad. Cheap to clone.
@@ -57,9 +61,9 @@ pub(crate) struct Shared {
     pub(crate) kaspad: SocketAddr,
     pub(crate) network: String,
     pub(crate) port: u16,
-    pub(crate) table: Arc<PeerTable>,
+    pub(crate) table: PeerTable,
     pub(crate) sessions: Sessions,
-    pub(crate) policy: Arc<dyn TransportPolicy>,
+    pub(crate) admission: Arc<dyn AdmissionPolicy>,
     pub(crate) control: Option<Arc<dyn NodeControl>>,
     pub(crate) node: watch::Sender<NodeState>,
     pub(crate) rates: Mutex<SessionRates>,
@@ -69,12 +73,12 @@ pub(crate) struct Shared {
     refusals: [Mutex<Refusals>; 2],
     pub(crate) clock: MonotonicClock,
     pub(crate) wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    report: Arc<dyn Fn(GatewayEvent) + Send + Sync>,
+    observers: Observers<GatewayEvent>,
 }
 
 impl Shared {
     pub(crate) fn report(&self, event: GatewayEvent) {
-        (self.report)(event);
+        self.observers.observe(&event);
     }
 
     /// Reports that a peer is refused, unless there were too many such reports.
@@ -101,15 +105,16 @@ impl Shared {
 impl Gateway {
     /// Joins the parts; nothing runs yet.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { local, kaspad, network, port, table, newcomers, policy, control, clock, wall_clock, report } = parts;
+        let GatewayParts { local, kaspad, network, port, book, newcomers, admission, control, clock, wall_clock, observers } =
+            parts;
         let sessions = Sessions::new(local);
         Self(Arc::new(Shared {
             kaspad,
             network,
             port,
-            table,
+            table: PeerTable::new(book),
             sessions,
-            policy,
+            admission,
             control,
             node: watch::channel(NodeState::default()).0,
             rates: Mutex::new(SessionRates::new(newcomers)),
@@ -117,7 +122,7 @@ impl Gateway {
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             clock,
             wall_clock,
-            report,
+            observers,
         }))
     }
 
@@ -130,11 +135,12 @@ impl Gateway {
 
     /// Lets kaspad reach one peer: listens on its loopback address and joins what
     /// kaspad opens there to a stream to the peer. Where kaspad's RPC allows it,
-    /// also has kaspad dial there whenever there is no session with the peer.
-    /// `listening` is called with the address once it is open. Runs until it is
-    /// dropped; sessions end with it.
-    pub async fn keep(&self, reach: Arc<dyn Reach>, listening: impl FnOnce(SocketAddr) + Send) -> Result<(), ListenError> {
-        outbound::keep(self.0.clone(), reach, listening).await
+    /// also has kaspad dial there whenever there is no session with the peer, and
+    /// moves a session of ours from the relay to a direct path that comes up: it ends,
+    /// and begins again there. `listening` is called with the address once it is open.
+    /// Runs until it is dropped; sessions end with it.
+    pub async fn keep(&self, kept: KeptPeer, listening: impl FnOnce(SocketAddr) + Send) -> Result<(), ListenError> {
+        outbound::keep(self.0.clone(), kept, listening).await
     }
 
     /// Follows kaspad's RPC: its bans, its network, how it is doing. Runs until it
@@ -171,16 +177,5 @@ impl Gateway {
     /// no more is up to the policy.
     pub fn end_banned(&self, peer: &PeerIdentity) -> bool {
         self.0.sessions.end(peer, CloseReason::Banned)
-    }
-
-    /// A direct path to the peer has come up: a session of ours that is on a
-    /// relay ends, and begins again there. Only where kaspad can be had to dial at
-    /// once; elsewhere the next session is direct.
-    pub fn direct_path(&self, peer: &PeerIdentity) {
-        let can_dial = *self.0.node.borrow() == NodeState::Up && self.0.control.is_some();
-        let may_move = || self.0.policy.may_move(peer, self.0.clock.now());
-        if can_dial && self.0.sessions.end_relayed_outbound(peer, may_move) {
-            self.0.report(GatewayEvent::GatewayMoving { peer: peer.clone() });
-        }
     }
 }

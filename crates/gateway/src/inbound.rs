@@ -72,7 +72,7 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     rates.check(&group, is_new, now)?;
     // A peer that comes again takes the place of its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = evict::make_place((peer, &class), others, now, |request| shared.policy.admit(request, now));
+    let evicted = evict::make_place((peer, &class), others, now, |request| shared.admission.admit(request));
     let evicted = evicted.map_err(|reason| reason.to_string())?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
     let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };

@@ -2,15 +2,19 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use kaspath_domain::{Direction, DuplexStream, ListenError, PeerIdentity, RetryCadence};
+use kaspath_domain::{Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_policy::{Keeper, KeeperEvent, KeptSession};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -30,21 +34,21 @@ use crate::{
 const KASPAD_COMES: Duration = Duration::from_secs(15);
 /// Connections to a peer's address that are looked at at once; kaspad opens one.
 const MAX_CONNECTIONS: usize = 16;
-/// A session shorter than this counts as a failure for the cadence.
-const SHORT: Duration = Duration::from_secs(10);
+/// Between two looks whether a ban has ended, of which nobody tells.
+const BAN_POLL: Duration = Duration::from_secs(10);
 
-/// Opens a stream to one peer, by whatever means.
-#[async_trait]
-pub trait Reach: Send + Sync {
-    /// The peer.
-    fn peer(&self) -> &PeerIdentity;
-
-    /// A stream, or why there is none. kaspad waits ten seconds for it. Dropping
-    /// the future cancels the attempt.
-    async fn reach(&self) -> Result<DuplexStream, String>;
-
-    /// A number between 0 and 1 by which retries are spread.
-    fn random(&self) -> f64;
+/// A peer that kaspad is to reach.
+pub struct KeptPeer {
+    /// Who.
+    pub peer: PeerIdentity,
+    /// Where, with its identity.
+    pub target: PeerTarget,
+    /// What opens streams to it. kaspad waits ten seconds for one.
+    pub connector: Arc<dyn PeerConnector>,
+    /// The best path that there is to it.
+    pub best: watch::Receiver<Option<Path>>,
+    /// What keeps kaspad's session with it.
+    pub keeper: Keeper,
 }
 
 /// A stream that waits for kaspad's connection.
@@ -55,18 +59,22 @@ struct Parked {
 
 struct Remote {
     shared: Arc<Shared>,
-    reach: Arc<dyn Reach>,
+    peer: PeerIdentity,
+    target: PeerTarget,
+    connector: Arc<dyn PeerConnector>,
     local: SocketAddr,
     parked: Mutex<Option<Parked>>,
     taken: Notify,
+    /// It was reported that kaspad lets no peer be added.
+    is_forbidden: AtomicBool,
 }
 
 pub(crate) async fn keep(
     shared: Arc<Shared>,
-    reach: Arc<dyn Reach>,
+    kept: KeptPeer,
     listening: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), ListenError> {
-    let peer = reach.peer().clone();
+    let KeptPeer { peer, target, connector, best, keeper } = kept;
     let hold = shared
         .table
         .hold(&peer, (shared.wall_clock)())
@@ -82,23 +90,34 @@ pub(crate) async fn keep(
     listening(local);
     shared.sessions.pin(&peer);
     let control = shared.control.clone();
-    let remote = Arc::new(Remote { shared, reach, local, parked: Mutex::default(), taken: Notify::new() });
-    let dialling = async {
+    let remote = Arc::new(Remote::new(shared, peer, target, connector, local));
+    let keeping = async {
         match control {
-            Some(control) => remote.keep_dialled(control.as_ref()).await,
+            Some(control) => {
+                let session = Dialled { remote: &remote, control: control.as_ref() };
+                keeper.keep(&session, Some(&remote.peer), best).await;
+            }
+            // kaspad dials by itself, or never.
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         () = remote.accept(listener) => {}
-        () = dialling => {}
+        () = keeping => {}
     }
     Ok(())
 }
 
 impl Remote {
-    fn peer(&self) -> &PeerIdentity {
-        self.reach.peer()
+    fn new(
+        shared: Arc<Shared>,
+        peer: PeerIdentity,
+        target: PeerTarget,
+        connector: Arc<dyn PeerConnector>,
+        local: SocketAddr,
+    ) -> Self {
+        let is_forbidden = AtomicBool::new(false);
+        Self { shared, peer, target, connector, local, parked: Mutex::default(), taken: Notify::new(), is_forbidden }
     }
 
     fn parked(&self) -> std::sync::MutexGuard<'_, Option<Parked>> {
@@ -106,11 +125,11 @@ impl Remote {
     }
 
     fn is_banned(&self) -> bool {
-        self.shared.table.is_banned(self.peer(), (self.shared.wall_clock)())
+        self.shared.table.is_banned(&self.peer, (self.shared.wall_clock)())
     }
 
     fn refused(&self, cause: String) {
-        self.shared.refuse(Direction::Outbound, self.peer(), cause);
+        self.shared.refuse(Direction::Outbound, &self.peer, cause);
     }
 
     /// Joins what kaspad opens. kaspad dials one after the other, so each
@@ -168,13 +187,13 @@ impl Remote {
         let Parked { stream, place } = match parked {
             Some(parked) => parked,
             // The peer's own call stands: kaspad has it as an inbound peer.
-            None if self.shared.sessions.contains(self.peer()) => return Ok(()),
+            None if self.shared.sessions.contains(&self.peer) => return Ok(()),
             None => match self.open().await? {
                 Some(parked) => parked,
                 None => return Ok(()),
             },
         };
-        let hold: Hold = self.shared.table.hold(self.peer(), (self.shared.wall_clock)()).map_err(|error| error.to_string())?;
+        let hold: Hold = self.shared.table.hold(&self.peer, (self.shared.wall_clock)()).map_err(|error| error.to_string())?;
         let (clock, report) = (self.shared.clock, |event| self.shared.report(event));
         pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
         Ok(())
@@ -183,43 +202,10 @@ impl Remote {
     /// A stream to the peer and a place for it; none if the peer's own call came
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
-        let stream = self.reach.reach().await?;
+        let stream = self.connector.connect(&self.target).await.map_err(|error| error.to_string())?;
         let activity = Arc::new(Activity::new(stream.counters(), self.shared.clock.now()));
-        let place = self.shared.sessions.enter(self.peer(), None, stream.path_watch(), activity);
+        let place = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
         Ok(place.map(|place| Parked { stream, place }))
-    }
-
-    /// Whenever there is no session: opens a stream, then has kaspad dial, so that
-    /// kaspad never waits for a peer that is not there.
-    async fn keep_dialled(&self, control: &dyn NodeControl) {
-        let cadence = RetryCadence::persistent();
-        let mut failures = 0;
-        let mut told = false;
-        loop {
-            self.wanted().await;
-            let begin = self.shared.clock.now();
-            match self.dial(control).await {
-                Ok(()) => {
-                    self.parted().await;
-                    let stood = self.shared.clock.now().since(begin);
-                    failures = if stood < SHORT { failures + 1 } else { 0 };
-                }
-                Err(DialFailure::NotAllowed(cause)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        self.shared.report(GatewayEvent::PeersNotAdded { cause });
-                    }
-                    // kaspad's flags only change with a restart.
-                    self.restarted().await;
-                    continue;
-                }
-                Err(DialFailure::Other(cause)) => {
-                    failures += 1;
-                    self.refused(cause);
-                }
-            }
-            let delay = cadence.delay(failures.max(1), self.reach.random());
-            sleep(delay.unwrap_or(Duration::from_secs(120))).await;
-        }
     }
 
     async fn dial(&self, control: &dyn NodeControl) -> Result<(), DialFailure> {
@@ -246,30 +232,19 @@ impl Remote {
         }
     }
 
-    /// Returns when kaspad runs, the peer may be reached and there is no session.
+    /// Returns when there is a session, or when kaspad runs and the peer may be reached.
     async fn wanted(&self) {
         let (mut node, mut sessions) = (self.shared.node.subscribe(), self.shared.sessions.changes());
         loop {
             let up = *node.borrow_and_update() == NodeState::Up;
             sessions.borrow_and_update();
-            if up && !self.shared.sessions.contains(self.peer()) && !self.is_banned() {
+            if self.shared.sessions.contains(&self.peer) || (up && !self.is_banned()) {
                 return;
             }
             tokio::select! {
                 _ = node.changed() => {}
                 _ = sessions.changed() => {}
-                // A ban ends without a word.
-                () = sleep(SHORT) => {}
-            }
-        }
-    }
-
-    /// Returns when there is no session.
-    async fn parted(&self) {
-        let mut sessions = self.shared.sessions.changes();
-        while self.shared.sessions.contains(self.peer()) {
-            if sessions.changed().await.is_err() {
-                return;
+                () = sleep(BAN_POLL) => {}
             }
         }
     }
@@ -279,6 +254,80 @@ impl Remote {
         let mut node = self.shared.node.subscribe();
         let _ = node.wait_for(|node| *node != NodeState::Up).await;
         let _ = node.wait_for(|node| *node == NodeState::Up).await;
+    }
+}
+
+/// kaspad's session with the peer, which kaspad is had to dial for.
+struct Dialled<'a> {
+    remote: &'a Remote,
+    control: &'a dyn NodeControl,
+}
+
+#[async_trait]
+impl KeptSession for Dialled<'_> {
+    /// Opens a stream, then has kaspad dial, so that kaspad never waits for a peer that
+    /// is not there. A session that somebody else began is as good.
+    async fn begin(&self) -> Result<(), String> {
+        let Remote { shared, peer, is_forbidden, .. } = self.remote;
+        loop {
+            self.remote.wanted().await;
+            if shared.sessions.contains(peer) {
+                return Ok(());
+            }
+            match self.remote.dial(self.control).await {
+                Ok(()) => return Ok(()),
+                Err(DialFailure::NotAllowed(cause)) => {
+                    if !is_forbidden.swap(true, Ordering::Relaxed) {
+                        shared.report(GatewayEvent::PeersNotAdded { cause });
+                    }
+                    // kaspad's flags only change with a restart.
+                    self.remote.restarted().await;
+                }
+                Err(DialFailure::Other(cause)) => return Err(cause),
+            }
+        }
+    }
+
+    async fn ended(&self) {
+        let Remote { shared, peer, .. } = self.remote;
+        let mut sessions = shared.sessions.changes();
+        while shared.sessions.contains(peer) {
+            if sessions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// kaspad must run as well, so that it can be had to dial at once.
+    async fn relayed(&self) {
+        let Remote { shared, peer, .. } = self.remote;
+        let (mut node, mut sessions) = (shared.node.subscribe(), shared.sessions.changes());
+        loop {
+            let up = *node.borrow_and_update() == NodeState::Up;
+            sessions.borrow_and_update();
+            if up && shared.sessions.is_relayed_outbound(peer) {
+                return;
+            }
+            tokio::select! {
+                _ = node.changed() => {}
+                _ = sessions.changed() => {}
+            }
+        }
+    }
+
+    /// The session ends; the next one is begun on the direct path.
+    async fn move_to_direct(&self) -> Result<(), String> {
+        let Remote { shared, peer, .. } = self.remote;
+        if shared.sessions.end_relayed_outbound(peer) {
+            shared.report(GatewayEvent::GatewayMoving { peer: peer.clone() });
+        }
+        Ok(())
+    }
+
+    fn report(&self, event: KeeperEvent) {
+        if let KeeperEvent::Failed { cause } = event {
+            self.remote.refused(cause);
+        }
     }
 }
 

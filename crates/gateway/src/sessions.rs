@@ -27,6 +27,10 @@ impl Entry {
         self.end.borrow().is_some()
     }
 
+    fn is_relayed_outbound(&self) -> bool {
+        self.direction == Direction::Outbound && self.path.current().is_relayed()
+    }
+
     /// Tells it to end; the first reason stands.
     fn end(&self, reason: CloseReason) {
         self.end.send_if_modified(|end| {
@@ -184,11 +188,15 @@ impl Sessions {
         self.end_if(peer, reason, |_| true)
     }
 
-    /// Ends the session with a peer if our side began it, it is on a relay, and it
-    /// may move.
-    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity, may_move: impl Fn() -> bool) -> bool {
-        let moves = |entry: &Entry| entry.direction == Direction::Outbound && entry.path.current().is_relayed() && may_move();
-        self.end_if(peer, CloseReason::Moving, moves)
+    /// Whether there is a session with the peer that our side began and that is on a
+    /// relay.
+    pub(crate) fn is_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
+        self.lock().sessions.get(peer).is_some_and(|entry| !entry.is_ending() && entry.is_relayed_outbound())
+    }
+
+    /// Ends such a session, for it to begin again on a direct path.
+    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
+        self.end_if(peer, CloseReason::Moving, Entry::is_relayed_outbound)
     }
 
     /// Ends every session for which `condition` holds, by its activity.
@@ -297,8 +305,9 @@ mod tests {
         let _direct = enter(&sessions, 1, None, DIRECT).unwrap();
         let _relayed = enter(&sessions, 2, None, relayed.clone()).unwrap();
         let _theirs = enter(&sessions, 3, class(3), relayed).unwrap();
-        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n), || true)), [false, true, false]);
-        assert!(!sessions.end_relayed_outbound(&peer(2), || false));
+        assert_eq!([1, 2, 3].map(|n| sessions.is_relayed_outbound(&peer(n))), [false, true, false]);
+        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n))), [false, true, false]);
+        assert!(!sessions.is_relayed_outbound(&peer(2)), "it ends already");
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockTransportPolicy};
+use kaspath_domain::{Admission, DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
 use kaspath_gateway::{CloseReason, GatewayEvent, NodePeer};
 use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
@@ -13,24 +13,24 @@ use tokio::{
     time::{Instant, advance, pause, resume, timeout},
 };
 
-/// A policy with places for so many.
-fn places(limit: usize) -> Arc<MockTransportPolicy> {
-    let mut policy = MockTransportPolicy::new();
-    policy.expect_admit().returning(move |request, _| {
+/// Admission with places for so many.
+fn places(limit: usize) -> Arc<MockAdmissionPolicy> {
+    let mut admission = MockAdmissionPolicy::new();
+    admission.expect_admit().returning(move |request| {
         let full = Admission::Refuse(RefuseReason::TooManyInbound { limit });
         if request.inbound >= limit { full } else { Admission::Accept }
     });
-    Arc::new(policy)
+    Arc::new(admission)
 }
 
-/// A policy with places for so many of each relay.
-fn places_of_a_relay(limit: usize) -> Arc<MockTransportPolicy> {
-    let mut policy = MockTransportPolicy::new();
-    policy.expect_admit().returning(move |request, _| {
+/// Admission with places for so many of each relay.
+fn places_of_a_relay(limit: usize) -> Arc<MockAdmissionPolicy> {
+    let mut admission = MockAdmissionPolicy::new();
+    admission.expect_admit().returning(move |request| {
         let full = Admission::Refuse(RefuseReason::TooManyThroughRelay { limit });
         if request.same_class >= limit { full } else { Admission::Accept }
     });
-    Arc::new(policy)
+    Arc::new(admission)
 }
 
 /// Time passes at once; nothing is waited for meanwhile.

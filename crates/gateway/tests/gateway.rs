@@ -5,7 +5,7 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockTransportPolicy};
+use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
 use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
 use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
 use tokio::{
@@ -54,11 +54,11 @@ async fn a_kaspad_that_is_not_there_is_told_and_the_gateway_lives_on() {
 }
 
 #[tokio::test]
-async fn a_peer_that_the_policy_does_not_want_never_reaches_kaspad() {
+async fn a_peer_that_is_not_admitted_never_reaches_kaspad() {
     let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut policy = MockTransportPolicy::new();
-    policy.expect_admit().returning(|_, _| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
-    let mut desk = Desk::with(kaspad.local_addr().unwrap(), Arc::new(policy), None);
+    let mut admission = MockAdmissionPolicy::new();
+    admission.expect_admit().returning(|_| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    let mut desk = Desk::with(kaspad.local_addr().unwrap(), Arc::new(admission), None);
     let mut stream = dial(&desk.serve(2)).await;
     assert!(desk.refused().await.contains("8 inbound peers"));
     is_closed(&mut stream).await;
@@ -181,7 +181,6 @@ async fn a_relayed_session_of_ours_moves_when_a_direct_path_comes_up() {
     desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { path, .. } if path.is_relayed())).await;
 
     reach.now_direct();
-    desk.gateway().direct_path(&peer(2));
     desk.wait(|event| matches!(event, GatewayEvent::GatewayMoving { .. })).await;
     is_closed(&mut kaspad).await;
     let _second = timeout(Duration::from_secs(10), listener.accept()).await.unwrap().unwrap();

@@ -43,11 +43,12 @@ pub use errors::{CloseReason, ConnectError, HandshakeError};
 pub use events::{HandshakeStep, KaspaEvent};
 pub use grpc::{CuttableIo, H2Settings, OneStream, StreamInfo, connector, incoming};
 pub use inventory::{Inventory, InventoryLimits};
-pub use kaspa_p2p_lib::pb;
+pub use kaspa_p2p_lib::{KaspadMessagePayloadType as MessageKind, pb};
 pub use network::{KaspaNetwork, UnknownNetwork};
 pub use node::{KaspaNode, NodeConfig};
-pub use session::{Hub, MessageCounters, Peer, PeerKey, Router};
+pub use session::{Hub, MessageCounters, Peer, PeerKey, Route, Router};
 pub use uri::{KaspaUri, UriError};
+pub use wire::Received;
 
 /// Protocol version that we advertise: what kaspad 2.1.0 (version 11) and its
 /// predecessor both accept.

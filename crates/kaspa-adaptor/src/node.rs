@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
 use kaspath_domain::{
-    AdmissionRequest, ConnectInfo, Direction, DuplexStream, Moment, Path, PathWatch, PeerAddress, PeerLocator, StreamListener,
-    Transport, TransportAddress, TransportPolicy,
+    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Observers, Path, PathWatch, PeerAddress,
+    PeerLocator, StreamListener, Transport, TransportAddress,
 };
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub max_message: usize,
     /// What is held for others.
     pub inventory: InventoryLimits,
+    /// Told of everything that happens, as it happens.
+    pub observers: Observers<KaspaEvent>,
 }
 
 impl NodeConfig {
@@ -61,6 +63,7 @@ impl NodeConfig {
             outgoing_queue: 1024,
             max_message: MAX_MESSAGE_SIZE,
             inventory: InventoryLimits::default(),
+            observers: Observers::default(),
         }
     }
 }
@@ -92,6 +95,7 @@ impl KaspaNode {
             hub: Hub::default(),
             inventory: Arc::new(Inventory::new(&config.inventory)),
             book: Arc::default(),
+            observers: config.observers.clone(),
             events: broadcast::channel(EVENT_BACKLOG).0,
         };
         let limits = grpc::Limits {
@@ -118,7 +122,8 @@ impl KaspaNode {
         &self.0.context.book
     }
 
-    /// What happens from now on.
+    /// What happens from now on. Who falls too far behind loses the oldest events:
+    /// [`NodeConfig::observers`] miss nothing.
     pub fn events(&self) -> broadcast::Receiver<KaspaEvent> {
         self.0.context.events.subscribe()
     }
@@ -138,28 +143,21 @@ impl KaspaNode {
         self.connect(tcp_stream(&uri.authority(self.0.network)).await?).await
     }
 
-    /// Serves peers that open streams to `listener`, as far as `policy` lets them
-    /// in; `clock` is the time that the policy sees. Returns when the listener
-    /// ends or the node shuts down.
-    pub async fn serve(
-        &self,
-        listener: Arc<dyn StreamListener>,
-        policy: Arc<dyn TransportPolicy>,
-        clock: impl Fn() -> Moment + Send + Sync + 'static,
-    ) {
+    /// Serves peers that open streams to `listener`, as far as `admission` lets them
+    /// in. Returns when the listener ends or the node shuts down.
+    pub async fn serve(&self, listener: Arc<dyn StreamListener>, admission: Arc<dyn AdmissionPolicy>) {
         let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
         let stop = self.0.stop.child_token();
         let serving = grpc::serve(listener, self.0.limits.clone(), Pending::default(), sessions, stop.clone());
         let node = self.clone();
-        let clock = Arc::new(clock);
         let accepting = async move {
             while let Some(session) = opened.recv().await {
-                let (node, policy, clock) = (node.clone(), policy.clone(), clock.clone());
+                let (node, admission) = (node.clone(), admission.clone());
                 node.0.tasks.clone().spawn(async move {
                     let router = Router::new(session.info, session.outgoing);
                     let handshake = Handshake::new(&router);
                     router.start(session.incoming);
-                    let admit = |request: &AdmissionRequest| policy.admit(request, clock());
+                    let admit = |request: &AdmissionRequest| admission.admit(request);
                     let initialized = node.initialize(router.clone(), handshake, Some(&admit)).await;
                     router.leave_pending();
                     if let Err(error) = initialized {
@@ -294,8 +292,7 @@ impl KaspaNode {
     }
 
     fn report(&self, event: KaspaEvent) {
-        tracing::debug!(?event);
-        let _ = self.0.context.events.send(event);
+        self.0.context.report(event);
     }
 }
 

@@ -5,8 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use kaspath_domain::{
-    Admission, Direction, Path, RefuseReason, TransportPolicy, memory::memory_network, ports::MockTransportPolicy,
-    synthetic_address,
+    Admission, Direction, Path, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address,
 };
 use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, PeerKey};
 use support::{CLIENT, DEADLINE, SERVER, await_event, direct, identity, node, relayed, serve, stream, transaction};
@@ -119,16 +118,13 @@ async fn a_node_that_reaches_itself_notices() {
 }
 
 #[tokio::test]
-async fn a_peer_that_the_policy_refuses_learns_why() {
+async fn a_peer_that_is_not_admitted_learns_why() {
     let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
-    let mut policy = MockTransportPolicy::new();
-    policy.expect_admit().returning(|_, _| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    let mut admission = MockAdmissionPolicy::new();
+    admission.expect_admit().returning(|_| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
     let (dialer, listener) = memory_network(identity(CLIENT));
     let serving = server.clone();
-    tokio::spawn(async move {
-        let policy: Arc<dyn TransportPolicy> = Arc::new(policy);
-        serving.serve(Arc::new(listener), policy, Default::default).await;
-    });
+    tokio::spawn(async move { serving.serve(Arc::new(listener), Arc::new(admission)).await });
     let error = client.connect(stream(&dialer, direct()).await).await.unwrap_err();
     assert!(error.to_string().contains("there are 8 inbound peers already"), "{error}");
 }

@@ -42,7 +42,7 @@ fn main() {
     println!("{:<14}{:>12}{:>18}{:>8}", "strategy", "ns a plan", "ns a copy of it", "ratio");
     let mut worst: f64 = 0.0;
     for (name, strategy) in StrategyName::ALL {
-        let strategy = StrategyConfig::new(strategy).unpaced();
+        let strategy = StrategyConfig::new(strategy).build();
         let plan = strategy.plan(&request, now).unwrap();
         let decision = measure(|| drop(black_box(strategy.plan(black_box(&request), now))));
         let copy = measure(|| drop(black_box(plan.clone())));

@@ -1,4 +1,4 @@
-use kaspath_domain::{Admission, AdmissionRequest, PeerClass, RefuseReason};
+use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerClass, RefuseReason};
 
 /// How many inbound peers a private node takes. Identities are free to make, so
 /// only the total would let one owner fill the node.
@@ -20,9 +20,8 @@ impl Default for InboundLimits {
     }
 }
 
-impl InboundLimits {
-    /// The decision for one peer.
-    pub fn admit(&self, request: &AdmissionRequest) -> Admission {
+impl AdmissionPolicy for InboundLimits {
+    fn admit(&self, request: &AdmissionRequest) -> Admission {
         if request.inbound >= self.total {
             return Admission::Refuse(RefuseReason::TooManyInbound { limit: self.total });
         }

@@ -1,8 +1,11 @@
 //! How peers are reached: strategies decide, the executor does.
 //!
 //! A strategy is a [`TransportPolicy`](kaspath_domain::TransportPolicy): pure,
-//! with time as a parameter. The [`Executor`] is the thin async shell that runs
-//! its plans over [`StreamDialer`](kaspath_domain::StreamDialer)s.
+//! with time as a parameter. A [`Race`] is a plan being run, pure too. The [`Executor`]
+//! is the async shell that runs races over
+//! [`StreamDialer`](kaspath_domain::StreamDialer)s: a
+//! [`PeerConnector`](kaspath_domain::PeerConnector), which [`RateLimited`] keeps from
+//! dialling too often. A [`Keeper`] keeps a session with a peer.
 //!
 //! ```
 //! use kaspath_domain::{PlanRequest, Moment, TransportPolicy};
@@ -18,14 +21,16 @@
 
 mod executor;
 mod inbound;
+mod keeper;
+mod limits;
 mod mapping;
-mod pace;
+mod race;
 mod strategy;
-mod switch;
 
-pub use executor::{ExecuteError, Executor};
+pub use executor::Executor;
 pub use inbound::InboundLimits;
+pub use keeper::{Keeper, KeeperEvent, KeptSession};
+pub use limits::{BackOffs, DialLimits, DialLimitsConfig, MovePace, RateLimited, SharedLimits};
 pub use mapping::MappingObserver;
-pub use pace::{Cooldowns, PaceConfig, Paced};
+pub use race::{AttemptId, Race, Step};
 pub use strategy::{Adaptive, Balanced, Fixed, Only, StrategyConfig, StrategyName, Timing, diverse_relays};
-pub use switch::Switch;

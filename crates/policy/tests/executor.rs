@@ -2,19 +2,20 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use kaspath_domain::{
-    Attempt, ConnectInfo, DialError, DialPlan, DialRequest, Direction, DuplexStream, MonotonicClock, Path, PathWatch,
-    PeerLocator, PlanRequest, PolicyError, Route, Stage, StreamDialer, Transport, TransportAddress,
+    Attempt, AttemptOutcome, ConnectInfo, ConnectorError, DialError, DialPlan, DialRequest, Direction, DuplexStream,
+    MonotonicClock, Observers, Path, PathWatch, PeerConnector, PeerLocator, PeerTarget, Route, Stage, StreamDialer, Transport,
+    TransportAddress,
     memory::FixedPolicy,
     ports::{MockStreamDialer, MockTransportPolicy},
 };
-use kaspath_policy::{ExecuteError, Executor, PaceConfig, Paced};
+use kaspath_policy::Executor;
 use tokio::time::Instant;
 
 fn route(port: u16) -> Route {
@@ -71,31 +72,46 @@ impl StreamDialer for Stuck {
     }
 }
 
-fn executor(dialer: impl StreamDialer + 'static) -> Executor {
-    Executor::new(Arc::new(FixedPolicy::default()), vec![Arc::new(dialer)], MonotonicClock::start())
+fn plan(stages: &[&[Attempt]]) -> Arc<FixedPolicy> {
+    let stages = stages.iter().map(|attempts| Stage { attempts: attempts.to_vec() }).collect();
+    Arc::new(FixedPolicy { plan: DialPlan { stages } })
 }
 
-fn plan(stages: &[&[Attempt]]) -> DialPlan {
-    DialPlan { stages: stages.iter().map(|attempts| Stage { attempts: attempts.to_vec() }).collect() }
+fn executor(dialer: impl StreamDialer + 'static, stages: &[&[Attempt]]) -> Executor {
+    Executor::new(plan(stages), vec![Arc::new(dialer)], MonotonicClock::start())
+}
+
+/// Connects, whoever the peer; the outcomes as an observer is told of them.
+async fn connect(executor: Executor) -> (Result<DuplexStream, ConnectorError>, Vec<AttemptOutcome>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let observer = move |outcome: &AttemptOutcome| heard.lock().unwrap().push(outcome.clone());
+    let executor = executor.with_observers(Observers::of(Arc::new(observer)));
+    let connected = executor.connect(&PeerTarget::default()).await;
+    let told = told.lock().unwrap().clone();
+    (connected, told)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_stream_wins_and_the_losers_are_cancelled() {
     let finished = Arc::new(AtomicUsize::new(0));
-    let executor = executor(Ports { finished: finished.clone() });
+    let executor = executor(Ports { finished: finished.clone() }, &[&[attempt(900, 0), attempt(200, 250)]]);
     let begin = Instant::now();
-    let (_stream, outcomes) = executor.run(plan(&[&[attempt(900, 0), attempt(200, 250)]])).await.unwrap();
+    let (connected, outcomes) = connect(executor).await;
+    connected.unwrap();
     assert_eq!(begin.elapsed(), Duration::from_millis(450), "the second starts at 250 and takes 200");
-    assert_eq!(outcomes.iter().map(|outcome| outcome.route.clone()).collect::<Vec<_>>(), [route(200)]);
+    let results: Vec<_> = outcomes.iter().map(|outcome| (outcome.route.clone(), outcome.result.is_ok())).collect();
+    assert_eq!(results, [(route(200), true), (route(900), false)]);
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(finished.load(Ordering::SeqCst), 1, "the loser never finished");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_starts_the_next_attempt_at_once() {
-    let executor = executor(Ports { finished: Arc::default() });
+    let executor = executor(Ports { finished: Arc::default() }, &[&[attempt(10, 0), attempt(100, 5_000)]]);
     let begin = Instant::now();
-    let (_stream, outcomes) = executor.run(plan(&[&[attempt(10, 0), attempt(100, 5_000)]])).await.unwrap();
+    let (connected, outcomes) = connect(executor).await;
+    connected.unwrap();
     assert_eq!(begin.elapsed(), Duration::from_millis(110));
     assert_eq!(outcomes[0].result, Err(refused(10)));
     assert_eq!(outcomes[1].elapsed, Duration::from_millis(100));
@@ -103,9 +119,10 @@ async fn a_failure_starts_the_next_attempt_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn stages_follow_one_another_and_all_failures_are_told() {
-    let executor = executor(Ports { finished: Arc::default() });
-    let error = executor.run(plan(&[&[attempt(10, 0), attempt(20, 0)], &[attempt(30, 0)]])).await.unwrap_err();
-    let ExecuteError::AllFailed(outcomes) = &error else { panic!("{error}") };
+    let stages: [&[Attempt]; 2] = [&[attempt(10, 0), attempt(20, 0)], &[attempt(30, 0)]];
+    let executor = executor(Ports { finished: Arc::default() }, &stages);
+    let error = executor.connect(&PeerTarget::default()).await.unwrap_err();
+    let ConnectorError::AllFailed(outcomes) = &error else { panic!("{error}") };
     assert_eq!(outcomes.len(), 3);
     assert!(error.to_string().contains("/tcp/30: 30 cannot be reached: refused"), "{error}");
 }
@@ -119,33 +136,34 @@ async fn a_route_goes_to_the_dialer_that_serves_it() {
     other.expect_supports().return_const(true);
     other.expect_dial().times(1).returning(|_| Ok(stream()));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(tcp), Arc::new(other)];
-    let executor = Executor::new(Arc::new(FixedPolicy::default()), dialers, MonotonicClock::start());
-    executor.run(plan(&[&[attempt(1, 0)]])).await.unwrap();
+    let executor = Executor::new(plan(&[&[attempt(1, 0)]]), dialers, MonotonicClock::start());
+    executor.connect(&PeerTarget::default()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_route_that_nobody_serves_is_an_error() {
     let mut none = MockStreamDialer::new();
     none.expect_supports().return_const(false);
-    let error = executor(none).run(plan(&[&[attempt(1, 0)]])).await.unwrap_err();
+    let error = connect(executor(none, &[&[attempt(1, 0)]])).await.0.unwrap_err();
     assert!(error.to_string().contains("nothing here can dial /ip4/192.0.2.1/tcp/1"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dialer_that_overruns_its_deadline_is_left() {
-    let error = executor(Stuck).run(plan(&[&[attempt(1, 0)]])).await.unwrap_err();
+    let error = connect(executor(Stuck, &[&[attempt(1, 0)]])).await.0.unwrap_err();
     assert!(error.to_string().contains("overran"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
     let mut policy = MockTransportPolicy::new();
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
-    policy.expect_observe().returning(move |outcome, _| heard.lock().unwrap().push((outcome.result.clone(), outcome.elapsed)));
+    let stages = plan(&[&[attempt(900, 0), attempt(200, 250)]]).plan.clone();
+    policy.expect_plan().returning(move |_, _| Ok(stages.clone()));
+    policy.expect_observe().returning(move |_, outcome, _| heard.lock().unwrap().push((outcome.result.clone(), outcome.elapsed)));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
-    let executor = Executor::new(Arc::new(policy), dialers, MonotonicClock::start());
-    executor.run(plan(&[&[attempt(900, 0), attempt(200, 250)]])).await.unwrap();
+    Executor::new(Arc::new(policy), dialers, MonotonicClock::start()).connect(&PeerTarget::default()).await.unwrap();
     let told = told.lock().unwrap();
     assert!(matches!(told[0], (Ok(_), elapsed) if elapsed == Duration::from_millis(200)), "{told:?}");
     assert_eq!(told[1], (Err(DialError::Overtaken), Duration::from_millis(450)));
@@ -153,16 +171,10 @@ async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_at_its_rate_plans_again_when_that_much_time_has_passed() {
-    let pace = PaceConfig { burst: 1, every: Duration::from_secs(60), ..PaceConfig::default() };
-    let policy = Paced::new(Arc::new(FixedPolicy { plan: plan(&[&[attempt(100, 0)]]) }), pace);
-    let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
-    let executor = Executor::new(Arc::new(policy), dialers, MonotonicClock::start());
-    let request = PlanRequest::default();
-    executor.reach(&request).await.unwrap();
-    let again = executor.reach(&request).await.map(drop);
-    let Err(ExecuteError::Policy(PolicyError::CoolingDown(left))) = again else { panic!("{again:?}") };
-    assert!(left > Duration::from_secs(59) && left < Duration::from_secs(60), "{left:?}");
-    tokio::time::advance(left + Duration::from_millis(1)).await;
-    executor.reach(&request).await.unwrap();
+async fn a_policy_that_is_replaced_plans_no_more() {
+    let executor = executor(Ports { finished: Arc::default() }, &[&[attempt(100, 0)]]);
+    executor.connect(&PeerTarget::default()).await.unwrap();
+    executor.set_policy(plan(&[&[attempt(10, 0)]]));
+    let error = executor.connect(&PeerTarget::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "no way to the peer works: /ip4/192.0.2.1/tcp/10: 10 cannot be reached: refused");
 }

@@ -38,7 +38,7 @@ fn kinds(plan: &DialPlan) -> Vec<Vec<String>> {
 }
 
 fn planned(name: StrategyName) -> Vec<Vec<String>> {
-    kinds(&StrategyConfig::new(name).unpaced().plan(&private_peer(), at(0)).unwrap())
+    kinds(&StrategyConfig::new(name).build().plan(&private_peer(), at(0)).unwrap())
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn strategies_swap_and_each_keeps_its_word() {
 fn names_round_trip_and_an_unknown_one_lists_them_all() {
     for (name, strategy) in StrategyName::ALL {
         assert_eq!(name.parse(), Ok(strategy));
-        assert_eq!(StrategyConfig::new(strategy).unpaced().name(), name);
+        assert_eq!(StrategyConfig::new(strategy).build().name(), name);
     }
     let error = "fastest".parse::<StrategyName>().unwrap_err();
     assert!(error.contains("fastest") && error.contains("balanced") && error.contains("direct-only"), "{error}");
@@ -63,7 +63,7 @@ fn names_round_trip_and_an_unknown_one_lists_them_all() {
 #[test]
 fn a_strategy_without_usable_address_says_so() {
     let request = PlanRequest { peer: None, addresses: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()], ..PlanRequest::default() };
-    let error = StrategyConfig::new(StrategyName::RelayOnly).unpaced().plan(&request, at(0)).unwrap_err();
+    let error = StrategyConfig::new(StrategyName::RelayOnly).build().plan(&request, at(0)).unwrap_err();
     assert_eq!(error, PolicyError::NoUsableAddress { policy: "relay-only".into(), known: 1 });
 }
 
@@ -71,7 +71,7 @@ fn a_strategy_without_usable_address_says_so() {
 fn direct_dials_are_staggered_and_bounded() {
     let addresses = (1..100).map(|port| format!("192.0.2.1:{port}").parse().unwrap()).collect();
     let plan = StrategyConfig::new(StrategyName::Balanced)
-        .unpaced()
+        .build()
         .plan(&PlanRequest { addresses, ..PlanRequest::default() }, at(0))
         .unwrap();
     let starts: Vec<_> = plan.stages[0].attempts.iter().map(|attempt| attempt.start_after.as_millis()).collect();
@@ -80,13 +80,13 @@ fn direct_dials_are_staggered_and_bounded() {
 
 #[test]
 fn relay_only_never_lets_a_peer_punch() {
-    assert!(StrategyConfig::new(StrategyName::RelayOnly).unpaced().punch_transports().is_empty());
-    assert_eq!(StrategyConfig::new(StrategyName::QuicOnly).unpaced().punch_transports(), TransportSet::QUIC);
+    assert!(StrategyConfig::new(StrategyName::RelayOnly).build().punching().transports.is_empty());
+    assert_eq!(StrategyConfig::new(StrategyName::QuicOnly).build().punching().transports, TransportSet::QUIC);
 }
 
 #[test]
 fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
-    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
+    let strategy = StrategyConfig::new(StrategyName::Balanced).build();
     let peer: PeerIdentity = PEER.parse().unwrap();
     let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
     let patient = relay_start(0);
@@ -94,18 +94,18 @@ fn balanced_goes_to_the_relay_sooner_while_a_failed_punch_is_fresh() {
     let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
     let failed = DialError::NoDirectPath { peer: peer.clone(), reason: RelayReason::PunchFailed { attempts: 1 } };
     let mut outcome = AttemptOutcome { peer: Some(peer), route, result: Err(failed), elapsed: Duration::from_secs(1) };
-    strategy.observe(&outcome, at(10));
+    strategy.observe(&private_peer(), &outcome, at(10));
     assert!(relay_start(11) < patient);
     assert_eq!(relay_start(10 + 301), patient, "the cooldown ends");
 
     outcome.result = Ok(Path::Direct { transport: Transport::Tcp });
-    strategy.observe(&outcome, at(12));
+    strategy.observe(&private_peer(), &outcome, at(12));
     assert_eq!(relay_start(13), patient, "a success clears it");
 }
 
 #[test]
 fn a_punch_that_the_relay_overtook_has_failed_if_it_had_its_time() {
-    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
+    let strategy = StrategyConfig::new(StrategyName::Balanced).build();
     let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
     let patient = relay_start(0);
     let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
@@ -115,20 +115,20 @@ fn a_punch_that_the_relay_overtook_has_failed_if_it_had_its_time() {
         result: Err(DialError::Overtaken),
         elapsed: Duration::from_secs(after),
     };
-    strategy.observe(&overtaken(1), at(10));
+    strategy.observe(&private_peer(), &overtaken(1), at(10));
     assert_eq!(relay_start(11), patient);
-    strategy.observe(&overtaken(7), at(10));
+    strategy.observe(&private_peer(), &overtaken(7), at(10));
     assert!(relay_start(11) < patient);
 }
 
 /// Times after which a punch's dial that ended so leaves the relay waiting.
 fn relay_start_after(error: DialError) -> (Duration, Duration) {
-    let strategy = StrategyConfig::new(StrategyName::Balanced).unpaced();
+    let strategy = StrategyConfig::new(StrategyName::Balanced).build();
     let relay_start = |now| strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
     let patient = relay_start(0);
     let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
     let outcome = AttemptOutcome { peer: PEER.parse().ok(), route, result: Err(error), elapsed: Duration::from_secs(15) };
-    strategy.observe(&outcome, at(10));
+    strategy.observe(&private_peer(), &outcome, at(10));
     (patient, relay_start(11))
 }
 
@@ -165,7 +165,7 @@ fn adaptive_never_waits_longer_for_a_punch_than_is_configured() {
     for millis in [0, 100, 500, 999, 6_000] {
         let mut config = StrategyConfig::new(StrategyName::Adaptive);
         config.timing.relay_after = Duration::from_millis(millis);
-        let strategy = config.unpaced();
+        let strategy = config.build();
         for now in 0..40 {
             let wait = strategy.plan(&private_peer(), at(now)).unwrap().stages[1].attempts[1].start_after;
             assert!(wait <= Duration::from_millis(millis), "{wait:?} for {millis} ms");

@@ -1,7 +1,8 @@
 //! Policies over a population of NATs, in virtual time.
 //!
 //! The policy is the very one that a node runs: it is asked for plans and told of
-//! outcomes through its port. Only what the network does is made up, from shares
+//! outcomes through its port, and its plans are run by the executor's race and dial
+//! limits. Only what the network does is made up, from shares
 //! and times that were measured; [`Population`] names them. No clock, no I/O, and
 //! the same seed gives the same run.
 //!
@@ -9,7 +10,7 @@
 //! |---|---|
 //! | `population` | who is behind which NAT, how far apart |
 //! | `world` | how one attempt between two such peers ends, and when |
-//! | `race` | a plan run in virtual time, as the executor runs it |
+//! | `race` | a plan run in virtual time |
 //! | `run` | nodes that dial peers, one after the other |
 //! | `report` | the figures as a table and as a plot |
 

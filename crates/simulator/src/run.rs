@@ -1,17 +1,14 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use kaspath_domain::{
-    Moment, PeerAddress, PeerIdentity, PeerLocator, PlanRequest, PolicyError, RelayAddress, TransportAddress, TransportPolicy,
-    TransportSet,
+    AttemptOutcome, ConnectorError, Moment, Path, PeerAddress, PeerIdentity, PeerLocator, PeerTarget, PlanRequest, Punching,
+    RelayAddress, TransportAddress, TransportPolicy,
 };
+use kaspath_policy::{DialLimits, DialLimitsConfig};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
-use crate::{
-    population::{Host, Population},
-    race,
-    world::Pair,
-};
+use crate::{population::Population, race, world::Pair};
 
 /// How long each session is watched for its path; the mean Kaspa session is longer.
 const WATCHED: Duration = Duration::from_secs(1800);
@@ -146,6 +143,8 @@ fn run_node(config: &SimulationConfig, node: u64, count: usize, policy: &dyn Tra
     let mut random = StdRng::seed_from_u64(config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node);
     let world = &config.population;
     let ours = world.host(&mut random);
+    let limits = DialLimits::new(DialLimitsConfig::default());
+    let mut dialling = Dialling { policy, limits, world, tally };
     let mut now = Moment::after_start(Duration::from_secs(1));
     for n in 0..count {
         let relay = random.gen_range(0..world.relays.max(1));
@@ -157,70 +156,79 @@ fn run_node(config: &SimulationConfig, node: u64, count: usize, policy: &dyn Tra
             relay_full: random.gen_range(0.0..1.0) < world.relay_full,
             peer: identity((node << 20) + n as u64 + 1_000_000),
         };
-        dial(&pair, &request(&pair, ours, relay), policy, world, now, &mut random, tally);
+        let target = target(&pair, relay);
+        dialling.dial(pair, &target, now, &mut random);
         now = now + BETWEEN;
     }
 }
 
 /// A private peer, as one is known: by its circuit.
-fn request(pair: &Pair, ours: Host, relay: u16) -> PlanRequest {
+fn target(pair: &Pair, relay: u16) -> PeerTarget {
     let [a, b] = relay.to_be_bytes();
     let via = TransportAddress::tcp(([198, 51, a, b], 4001).into());
     let address = PeerAddress::Relayed(RelayAddress { relay: identity(relay.into()), via });
-    let addresses = vec![PeerLocator { peer: Some(pair.peer.clone()), address }];
-    PlanRequest { peer: Some(pair.peer.clone()), addresses, mapping: ours.nat.mapping() }
+    PeerTarget::at(PeerLocator { peer: Some(pair.peer.clone()), address })
 }
 
-/// Dials until the peer is reached, ten times at most; then follows the session's path.
-fn dial(
-    pair: &Pair,
-    request: &PlanRequest,
-    policy: &dyn TransportPolicy,
-    world: &Population,
-    begin: Moment,
-    random: &mut StdRng,
-    tally: &mut Tally,
-) {
-    tally.peers += 1;
-    let mut elapsed = Duration::ZERO;
-    let mut pair = pair.clone();
-    for _ in 0..10 {
-        let plan = match policy.plan(request, begin + elapsed) {
-            Ok(plan) => plan,
-            Err(PolicyError::CoolingDown(left)) => {
-                elapsed += left.max(Duration::from_millis(1));
-                continue;
+/// One node's dials.
+struct Dialling<'a> {
+    policy: &'a dyn TransportPolicy,
+    limits: DialLimits,
+    world: &'a Population,
+    tally: &'a mut Tally,
+}
+
+impl Dialling<'_> {
+    /// Dials until the peer is reached, ten times at most; then follows the session's path.
+    fn dial(&mut self, mut pair: Pair, target: &PeerTarget, begin: Moment, random: &mut StdRng) {
+        self.tally.peers += 1;
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..10 {
+            let PeerTarget { peer, addresses } = match self.limits.begin(target, begin + elapsed) {
+                Ok(narrowed) => narrowed,
+                Err(ConnectorError::BackOff(left) | ConnectorError::RateLimited(left)) => {
+                    elapsed += left.max(Duration::from_millis(1));
+                    continue;
+                }
+                Err(_) => return,
+            };
+            let request = PlanRequest { peer, addresses, mapping: pair.ours.nat.mapping() };
+            let Ok(plan) = self.policy.plan(&request, begin + elapsed) else { return };
+            self.tally.plans += 1;
+            let told = |outcome: &AttemptOutcome, now| {
+                self.policy.observe(&request, outcome, now);
+                self.limits.observe(outcome, now);
+            };
+            let (took, path) = race::run(plan, told, &pair, self.world, begin + elapsed, random);
+            elapsed += took;
+            if let Some(path) = path {
+                return self.reached(&pair, &path, elapsed, random);
             }
-            Err(PolicyError::NoUsableAddress { .. } | PolicyError::Banned) => return,
-        };
-        tally.plans += 1;
-        let (took, path) = race::run(plan, policy, &pair, world, begin + elapsed, random);
-        elapsed += took;
-        if let Some(path) = path {
-            tally.usable.push(elapsed.as_secs_f32());
-            let direct = if path.is_relayed() { upgrade(&pair, policy, world, random) } else { Some(Duration::ZERO) };
-            let on_relay = direct.unwrap_or(WATCHED);
-            tally.relay_seconds += on_relay.as_secs_f64();
-            if direct.is_some() {
-                tally.direct.push((elapsed + on_relay).as_secs_f32());
-            }
-            return;
+            // A relay that was down or full may have recovered by the next time.
+            elapsed += Duration::from_secs(5);
+            pair.relay_down = random.gen_range(0.0..1.0) < self.world.relay_down;
+            pair.relay_full = random.gen_range(0.0..1.0) < self.world.relay_full;
         }
-        // A relay that was down or full may have recovered by the next time.
-        elapsed += Duration::from_secs(5);
-        pair.relay_down = random.gen_range(0.0..1.0) < world.relay_down;
-        pair.relay_full = random.gen_range(0.0..1.0) < world.relay_full;
+    }
+
+    fn reached(&mut self, pair: &Pair, path: &Path, elapsed: Duration, random: &mut StdRng) {
+        self.tally.usable.push(elapsed.as_secs_f32());
+        let direct = if path.is_relayed() { upgrade(pair, self.policy, self.world, random) } else { Some(Duration::ZERO) };
+        let on_relay = direct.unwrap_or(WATCHED);
+        self.tally.relay_seconds += on_relay.as_secs_f64();
+        if direct.is_some() {
+            self.tally.direct.push((elapsed + on_relay).as_secs_f32());
+        }
     }
 }
 
 /// Punches that go on while the session is on the relay, by the policy's cadence;
 /// how long it stayed there, if it moved at all.
 fn upgrade(pair: &Pair, policy: &dyn TransportPolicy, world: &Population, random: &mut StdRng) -> Option<Duration> {
-    let transports: TransportSet = policy.punch_transports();
+    let Punching { transports, cadence } = policy.punching();
     if pair.punchable(transports).is_empty() {
         return None;
     }
-    let cadence = policy.punch_cadence();
     let mut on_relay = Duration::ZERO;
     for failures in 0.. {
         if failures > 0 {

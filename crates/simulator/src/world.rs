@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, Transport, TransportSet};
+use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, Transport, TransportSet, plan::TCP_GRACE};
 use rand::Rng;
 
 use crate::population::{Host, Population};
 
-/// Round trips to meet a relay and open a circuit.
+/// Round trips to connect to a relay and open a circuit.
 const CIRCUIT: f64 = 2.0;
 /// Round trips from the circuit to the direct connection, as `kaspath-lab bench`
 /// measures them for this implementation.
 const TCP_PUNCH: f64 = 4.5;
 const QUIC_PUNCH: f64 = 3.0;
-/// Beyond a direct connection over QUIC the dialer waits so long for one over TCP.
-const TCP_GRACE: Duration = Duration::from_millis(300);
 /// Time until a relay that is down is known to be.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{PeerLocator, RetryCadence, TransportAddress, TransportSet};
+use kaspath_domain::{Observers, PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
-use crate::{ConnectionLimits, Resolver};
+use crate::{ConnectionLimits, NetworkEvent, Resolver};
 
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
@@ -41,6 +41,9 @@ pub struct NetworkConfig {
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
     pub ping_interval: Duration,
+    /// Told of everything that happens, from the start on, as it happens; unlike
+    /// [`crate::Network::events`] they miss nothing.
+    pub observers: Observers<NetworkEvent>,
 }
 
 impl Default for NetworkConfig {
@@ -60,6 +63,7 @@ impl Default for NetworkConfig {
             resolver: Resolver::system(),
             idle_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
+            observers: Observers::default(),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use kaspath_domain::{
     DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer,
-    TransportAddress, TransportSet,
+    TransportAddress, TransportSet, plan::TCP_GRACE,
 };
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{
@@ -19,9 +19,6 @@ use crate::{
     streams::OpenError,
     swarm::{Command, Handle},
 };
-
-/// When QUIC is punched first, so long is waited for TCP, which moves more bytes.
-const TCP_GRACE: Duration = Duration::from_millis(250);
 
 /// Opens streams to libp2p peers: direct, relayed or punched.
 #[derive(Clone, Debug)]

@@ -1,5 +1,4 @@
-//! What events have told of a program that runs. What its parts can be asked is not
-//! here, for events may be missed; nothing here stays wrong for ever because of that.
+//! What events have told of a program that runs, and its parts cannot be asked.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,13 +7,12 @@ use std::{
 };
 
 use kaspath_control::{CircuitStatus, Listed, RelayStatus, ReservationStatus, Status};
-use kaspath_domain::{PeerAddress, PeerIdentity, clean, make_room};
+use kaspath_domain::{Observer, PeerAddress, PeerIdentity, clean, make_room};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Reservations, and pairs of peers with circuits, that are remembered.
 const MAX_SERVED: usize = 16_384;
@@ -55,24 +53,16 @@ impl Board {
         self.facts().count(event);
     }
 
-    /// Enters what happens in the network until it ends.
-    pub(super) async fn follow_network(self, events: broadcast::Receiver<NetworkEvent>) {
-        self.follow(events, |facts, event, now| facts.network(event, now)).await;
+    /// Enters what happens in the network.
+    pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
+        let board = self.clone();
+        Arc::new(move |event: &NetworkEvent| board.facts().network(event, board.begin.elapsed()))
     }
 
-    /// Counts what happens in sessions until the node ends.
-    pub(super) async fn follow_kaspa(self, events: broadcast::Receiver<KaspaEvent>) {
-        self.follow(events, |facts, event, _| facts.count(event)).await;
-    }
-
-    async fn follow<E: Clone>(self, mut events: broadcast::Receiver<E>, enter: impl Fn(&mut Facts, &E, Duration)) {
-        loop {
-            match events.recv().await {
-                Ok(event) => enter(&mut self.facts(), &event, self.begin.elapsed()),
-                Err(RecvError::Lagged(lost)) => self.facts().missed(lost),
-                Err(RecvError::Closed) => return,
-            }
-        }
+    /// Counts what happens in sessions.
+    pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
+        let board = self.clone();
+        Arc::new(move |event: &KaspaEvent| board.facts().count(event))
     }
 }
 
@@ -90,14 +80,13 @@ struct Facts {
     /// `None` if nothing was heard of a relay.
     relays: BTreeMap<PeerIdentity, Option<Relay>>,
     /// How long a reservation here holds without being renewed, and a circuit at most:
-    /// what is older has ended, even if that was missed.
+    /// what is older has ended.
     longest: [Duration; 2],
     /// When each peer's was granted or renewed.
     reservations: HashMap<PeerIdentity, Duration>,
     /// How many there are from a peer to another, and when the last one opened.
     circuits: HashMap<(PeerIdentity, PeerIdentity), (u64, Duration)>,
     counters: BTreeMap<String, u64>,
-    missed: u64,
 }
 
 impl Facts {
@@ -115,13 +104,6 @@ impl Facts {
         if let Some(name) = json!(event)["event"].as_str() {
             *self.counters.entry(name.to_owned()).or_default() += 1;
         }
-    }
-
-    /// Events were lost. How the relays stand is told again when it changes, or is
-    /// renewed; until then it is not known.
-    fn missed(&mut self, lost: u64) {
-        self.missed = self.missed.saturating_add(lost);
-        self.relays.values_mut().for_each(|relay| *relay = None);
     }
 
     fn network(&mut self, event: &NetworkEvent, now: Duration) {
@@ -200,7 +182,6 @@ impl Facts {
         status.reservations = Listed::of(reservations, MAX_SHOWN);
         status.circuits = Listed::of(circuits, MAX_SHOWN);
         status.counters = self.counters.clone();
-        status.missed_events = self.missed;
     }
 }
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kaspath_control::{Answer, MAX_ANSWER, Request};
-use kaspath_domain::{PeerIdentity, PeerRecord, Timestamp};
-use kaspath_peer_store::PeerStore;
+use kaspath_domain::{BanSource, PeerBook, PeerChange, PeerIdentity, PeerRecord, Timestamp};
 
 /// Bytes of the records of one answer; one more may follow.
 const PAGE: usize = MAX_ANSWER / 4 * 3;
@@ -15,7 +14,7 @@ const PAGE: usize = MAX_ANSWER / 4 * 3;
 ///
 /// # Errors
 /// Why it cannot be fulfilled.
-pub(super) fn answer(store: &PeerStore, live: Vec<PeerIdentity>, request: Request, now: Timestamp) -> Result<Answer> {
+pub(super) fn answer(store: &dyn PeerBook, live: Vec<PeerIdentity>, request: Request, now: Timestamp) -> Result<Answer> {
     let known = || store.all().into_iter().map(|record| record.peer).chain(live);
     let peer = match request {
         Request::Status {} => bail!("there is no status without a program that runs"),
@@ -26,33 +25,34 @@ pub(super) fn answer(store: &PeerStore, live: Vec<PeerIdentity>, request: Reques
         }
         Request::Import { record: new } => {
             let peer = new.peer.clone();
-            store.update(&peer, new.last_seen, |record| merge(record, *new))?;
+            let last_seen = new.last_seen;
+            store.update(&peer, PeerChange::Join(new), last_seen)?;
             return Ok(Answer::Done { peer });
         }
         Request::Ban { peer, seconds } => {
             let (peer, until) = (peer.resolve(known())?, now + Duration::from_secs(seconds));
-            store.update(&peer, now, |record| record.banned_until = Some(until))?;
+            store.update(&peer, PeerChange::Ban { source: BanSource::Manual, until }, now)?;
             peer
         }
         Request::Unban { peer } => {
             let peer = peer.resolve(known())?;
-            if find(store, &peer)?.banned_until.is_none() {
+            find(store, &peer)?;
+            if !store.update(&peer, PeerChange::Unban { source: BanSource::Manual }, now)? {
                 bail!("{peer} is not banned");
             }
-            store.update(&peer, now, |record| record.banned_until = None)?;
             peer
         }
         Request::Forget { peer } => {
             let peer = find(store, &peer.resolve(known())?)?.peer;
-            store.remove(&peer);
+            store.forget(&peer);
             peer
         }
     };
     Ok(Answer::Done { peer })
 }
 
-fn find(store: &PeerStore, peer: &PeerIdentity) -> Result<PeerRecord> {
-    store.find(peer).with_context(|| format!("{peer} is not in the book; `kaspath peers list` names those that are"))
+fn find(store: &dyn PeerBook, peer: &PeerIdentity) -> Result<PeerRecord> {
+    store.get(peer).with_context(|| format!("{peer} is not in the book; `kaspath peers list` names those that are"))
 }
 
 /// A part of the book that fits into an answer. It is in an order that does not change
@@ -71,24 +71,6 @@ fn page(mut records: Vec<PeerRecord>, after: Option<&PeerIdentity>) -> Result<An
     Ok(Answer::Peers { records, next })
 }
 
-/// Joins what two books know of a peer.
-fn merge(record: &mut PeerRecord, new: PeerRecord) {
-    record.first_seen = record.first_seen.min(new.first_seen);
-    record.successes = record.successes.max(new.successes);
-    record.failures = record.failures.max(new.failures);
-    record.rtt = record.rtt.or(new.rtt);
-    record.banned_until = record.banned_until.max(new.banned_until);
-    record.synthetic = record.synthetic.or(new.synthetic);
-    record.relayed.carried = record.relayed.carried.max(new.relayed.carried);
-    record.relayed.failed = record.relayed.failed.max(new.relayed.failed);
-    for address in new.addresses {
-        record.observe(address);
-    }
-    for id in new.kaspa_ids {
-        record.note_kaspa_id(&id.id, id.first_seen);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,7 +81,7 @@ mod tests {
         let record = |n| {
             let mut record = PeerRecord::new(peer(n), Timestamp::default());
             (0..PeerRecord::MAX_KASPA_IDS).for_each(|k| {
-                record.note_kaspa_id(&format!("{k}{}", "x".repeat(200)), Timestamp::default());
+                record.apply(PeerChange::KaspaId(format!("{k}{}", "x".repeat(200))), Timestamp::default());
             });
             record
         };

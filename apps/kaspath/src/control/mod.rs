@@ -66,7 +66,6 @@ impl Control {
 
     /// Answers from now on, as long as the tasks run.
     pub(crate) fn start(self, tasks: &mut Tasks, running: Running) {
-        running.follow(&self.board, tasks);
         let Some(socket) = self.socket else { return };
         let board = self.board;
         tasks.endless("the control socket", socket.serve(Arc::new(move |request| running.answer(&board, request))));

@@ -3,8 +3,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use kaspath_control::{Answer, AskError, Client, Request};
-use kaspath_domain::{AddressSource, PeerIdentity, PeerRecord, Timestamp};
+use kaspath_control::{Answer, AskError, Client, PeerName, Request};
+use kaspath_domain::{AddressSource, BanSource, PeerIdentity, PeerRecord, Timestamp};
 use kaspath_peer_store::{PeerStore, StoreError};
 
 use super::book;
@@ -22,17 +22,18 @@ pub(crate) fn run(settings: &Settings, what: &PeersCommand, redacted: bool) -> R
             let lines = book.all()?.iter().map(|record| line(record, now())).collect::<Vec<_>>();
             say([vec![head], lines].concat().join("\n"))
         }
-        PeersCommand::Show { peer } => match book.ask(Request::Show { peer: peer.clone() })? {
-            Answer::Peer { record } => say(serde_json::to_string_pretty(&record)?),
-            other => bail!("an answer to something else: {other:?}"),
-        },
+        PeersCommand::Show { peer } => say(serde_json::to_string_pretty(&book.show(peer)?)?),
         PeersCommand::Ban { peer, time } => {
             let time = time.map_or(DEFAULT_BAN, |span| span.0);
             let peer = book.change(Request::Ban { peer: peer.clone(), seconds: time.as_secs().max(1) })?;
             say(format!("{peer} is banned for {}", in_largest_unit(time)))
         }
         PeersCommand::Unban { peer } => {
+            let record = book.show(peer)?;
             let peer = book.change(Request::Unban { peer: peer.clone() })?;
+            if let (Some(_), Some(address)) = (record.kaspad_ban, record.loopback) {
+                output::remark(&format!("kaspad itself may ban it still: its own `unban {address}` lifts that"));
+            }
             say(format!("{peer} is not banned any more"))
         }
         PeersCommand::Forget { peer } => {
@@ -96,6 +97,13 @@ impl Book {
         }
     }
 
+    fn show(&mut self, peer: &PeerName) -> Result<PeerRecord> {
+        match self.ask(Request::Show { peer: peer.clone() })? {
+            Answer::Peer { record } => Ok(*record),
+            other => bail!("an answer to something else: {other:?}"),
+        }
+    }
+
     /// Asks for a change; which peer was meant.
     fn change(&mut self, request: Request) -> Result<PeerIdentity> {
         match self.ask(request)? {
@@ -127,9 +135,10 @@ impl Book {
 
 fn line(record: &PeerRecord, now: Timestamp) -> String {
     let PeerRecord { peer, last_seen, successes, failures, .. } = record;
-    let banned = match record.banned_until {
-        Some(until) if record.is_banned(now) => format!("for {}", in_largest_unit(until.since(now))),
-        _ => String::new(),
+    let banned = match record.ban(now) {
+        Some((BanSource::Manual, until)) => format!("for {}", in_largest_unit(until.since(now))),
+        Some((BanSource::Kaspad, until)) => format!("for {}, by kaspad", in_largest_unit(until.since(now))),
+        None => String::new(),
     };
     let seen = format!("{} ago", in_largest_unit(now.since(*last_seen)));
     let last = record.addresses.last().map(|address| {

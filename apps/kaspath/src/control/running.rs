@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use kaspath_control::{Answer, Listed, PeerStatus, Request, Status};
-use kaspath_domain::{PeerIdentity, clean};
+use kaspath_domain::{PeerBook, PeerIdentity, clean};
 use kaspath_gateway::Gateway;
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode};
-use kaspath_peer_store::PeerStore;
+use kaspath_node::Node;
 use kaspath_transport_libp2p::Network;
 
 use super::{Board, book};
-use crate::{node::now, tasks::Tasks};
+use crate::node::now;
 
 /// Sessions that an answer shows.
 const MAX_SHOWN: usize = 256;
@@ -19,38 +19,27 @@ const MAX_NAME: usize = 128;
 
 /// A program that runs, as far as it can be asked.
 pub(crate) struct Running {
-    role: &'static str,
-    network: Arc<Network>,
-    sessions: Sessions,
-    book: Option<Arc<PeerStore>>,
+    parts: Parts,
+    book: Option<Arc<dyn PeerBook>>,
 }
 
-/// Who has the sessions.
-enum Sessions {
-    None,
-    Node(KaspaNode),
-    Gateway(Gateway),
+enum Parts {
+    Relay(Arc<Network>),
+    Node(Node, KaspaNode),
+    Gateway(Node, Gateway),
 }
 
 impl Running {
     pub(crate) fn relay(network: Arc<Network>) -> Self {
-        Self { role: "relay", network, sessions: Sessions::None, book: None }
+        Self { parts: Parts::Relay(network), book: None }
     }
 
-    pub(crate) fn node(network: Arc<Network>, kaspa: KaspaNode, book: Option<Arc<PeerStore>>) -> Self {
-        Self { role: "node", network, sessions: Sessions::Node(kaspa), book }
+    pub(crate) fn node(node: Node, kaspa: KaspaNode, book: Arc<dyn PeerBook>) -> Self {
+        Self { parts: Parts::Node(node, kaspa), book: Some(book) }
     }
 
-    pub(crate) fn gateway(network: Arc<Network>, gateway: Gateway, book: Option<Arc<PeerStore>>) -> Self {
-        Self { role: "gateway", network, sessions: Sessions::Gateway(gateway), book }
-    }
-
-    /// Has the board follow its events. A gateway reports its own to [`Board::gateway`].
-    pub(super) fn follow(&self, board: &Board, tasks: &mut Tasks) {
-        tasks.following(board.clone().follow_network(self.network.events()));
-        if let Sessions::Node(kaspa) = &self.sessions {
-            tasks.following(board.clone().follow_kaspa(kaspa.events()));
-        }
+    pub(crate) fn gateway(node: Node, gateway: Gateway, book: Arc<dyn PeerBook>) -> Self {
+        Self { parts: Parts::Gateway(node, gateway), book: Some(book) }
     }
 
     /// Answers a request.
@@ -59,13 +48,12 @@ impl Running {
             return Answer::Status(Box::new(self.status(board)));
         }
         let Some(store) = &self.book else {
-            let text = "this program runs without a peer book: a relay has none, and of a node its first lines say why";
-            return Answer::Error { text: text.into() };
+            return Answer::Error { text: "a relay has no peer book: ask a node".into() };
         };
         let sessions = self.sessions().into_iter().filter_map(|session| session.peer);
         let live = sessions.chain(board.relays()).collect();
         let is_ban = matches!(request, Request::Ban { .. });
-        match book::answer(store, live, request, now()) {
+        match book::answer(store.as_ref(), live, request, now()) {
             Ok(answer) => {
                 if let (Answer::Done { peer }, true) = (&answer, is_ban) {
                     self.end_session(peer);
@@ -79,28 +67,32 @@ impl Running {
     fn status(&self, board: &Board) -> Status {
         let mut sessions = self.sessions();
         sessions.sort_by(|a, b| b.age.total_cmp(&a.age));
+        let (role, network) = match &self.parts {
+            Parts::Relay(network) => ("relay", network.as_ref()),
+            Parts::Node(node, _) => ("node", node.network()),
+            Parts::Gateway(node, _) => ("gateway", node.network()),
+        };
         let mut status = Status {
-            role: self.role.to_owned(),
+            role: role.to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            peer: self.network.local_peer().clone(),
+            peer: network.local_peer().clone(),
             uptime: 0.0,
-            listening: self.network.listening().to_vec(),
-            announced: self.network.announced(),
+            listening: network.listening().to_vec(),
+            announced: network.announced(),
             peers: Listed::of(sessions, MAX_SHOWN),
             relays: Listed::default(),
             reservations: Listed::default(),
             circuits: Listed::default(),
             counters: Default::default(),
-            missed_events: 0,
         };
         board.fill(&mut status);
         status
     }
 
     fn sessions(&self) -> Vec<PeerStatus> {
-        match &self.sessions {
-            Sessions::None => Vec::new(),
-            Sessions::Node(kaspa) => {
+        match &self.parts {
+            Parts::Relay(_) => Vec::new(),
+            Parts::Node(_, kaspa) => {
                 let status = |peer: Arc<kaspath_kaspa_adaptor::Peer>| {
                     let router = peer.router();
                     PeerStatus {
@@ -116,9 +108,9 @@ impl Running {
                 };
                 kaspa.hub().peers().into_iter().map(status).collect()
             }
-            Sessions::Gateway(gateway) => {
+            Parts::Gateway(_, gateway) => {
                 let status = |session: kaspath_gateway::SessionInfo| PeerStatus {
-                    address: self.book.as_ref().and_then(|book| Some((book.find(&session.peer)?.synthetic?, 0).into())),
+                    address: self.book.as_ref().and_then(|book| Some((book.get(&session.peer)?.loopback?, 0).into())),
                     peer: Some(session.peer),
                     direction: session.direction,
                     path: session.path,
@@ -133,14 +125,14 @@ impl Running {
     }
 
     fn end_session(&self, peer: &PeerIdentity) {
-        match &self.sessions {
-            Sessions::None => {}
-            Sessions::Node(kaspa) => {
+        match &self.parts {
+            Parts::Relay(_) => {}
+            Parts::Node(_, kaspa) => {
                 if let Some(peer) = kaspa.hub().by_identity(peer) {
                     peer.router().close(CloseReason::Local);
                 }
             }
-            Sessions::Gateway(gateway) => {
+            Parts::Gateway(_, gateway) => {
                 gateway.end_banned(peer);
             }
         }

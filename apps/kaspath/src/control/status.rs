@@ -91,9 +91,6 @@ fn table(status: &Status) -> String {
     section(&mut text, "circuits here", status.circuits.total, ["from", "to", "count", "for"], circuits);
     let counters = status.counters.iter().map(|(name, count)| [name.clone(), count.to_string()]);
     section(&mut text, "events since the start", status.counters.len(), ["", ""], counters);
-    if status.missed_events > 0 {
-        text.push(format!("{} events were missed while this program was busy: the counters lack them", status.missed_events));
-    }
     // User agents and causes are remotes' words.
     text.iter().map(|line| clean(line, MAX_LINE).trim_end().to_owned() + "\n").collect()
 }
@@ -182,7 +179,6 @@ mod tests {
             reservations: Listed::default(),
             circuits: Listed::default(),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),
-            missed_events: 5,
         };
         let text = table(&status);
         assert!(text.starts_with(&format!("node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\n")), "{text}");
@@ -190,9 +186,7 @@ mod tests {
         for part in ["inbound", "2 min", "12.3 kB", "1 B", "relayed through 4kx6nXTN (3 punches failed", "/x[2J /"] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        for part in
-            ["peers: 9\n", "  and 8 more\n", "lost   1 s  again in 3 s  gone", "  punch-failed  3\n", "5 events were missed"]
-        {
+        for part in ["peers: 9\n", "  and 8 more\n", "lost   1 s  again in 3 s  gone", "  punch-failed  3\n"] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.replace('\n', "").chars().any(char::is_control), "{text:?}");

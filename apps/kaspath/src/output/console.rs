@@ -113,11 +113,6 @@ impl Console {
         self.always(stream, &line());
     }
 
-    /// Counts events that were lost before they could be printed.
-    pub(super) fn count_lost_events(&self, lost: u64) {
-        self.limits().count(Class::Event, lost);
-    }
-
     fn tell_left_out(&self, stream: Stream, count: u64) {
         self.always(
             stream,

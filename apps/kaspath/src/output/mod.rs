@@ -29,12 +29,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kaspath_domain::{PeerAddress, PeerLocator, Transport, TransportAddress};
+use kaspath_domain::{Observer, PeerAddress, PeerLocator, Transport, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::cli::LogFormat;
 use console::{Stream, console};
@@ -122,25 +121,17 @@ impl Printer {
         self.print_lines(&event, &format!("warning: {text}"));
     }
 
-    /// Prints what happens in the network until it ends.
-    pub(crate) async fn follow_network(self, events: broadcast::Receiver<NetworkEvent>) {
+    /// Prints what happens in the network: to be told after the first lines are printed.
+    pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
+        let printer = self.clone();
         let reach = self.reach.get().cloned().unwrap_or_default();
-        self.follow(events, |event| text::network(event, &reach)).await;
+        Arc::new(move |event: &NetworkEvent| printer.print(Class::Event, event, text::network(event, &reach)))
     }
 
-    /// Prints what happens in sessions until the node ends.
-    pub(crate) async fn follow_kaspa(self, events: broadcast::Receiver<KaspaEvent>) {
-        self.follow(events, text::kaspa).await;
-    }
-
-    async fn follow<E: Serialize + Clone>(&self, mut events: broadcast::Receiver<E>, describe: impl Fn(&E) -> Option<String>) {
-        loop {
-            match events.recv().await {
-                Ok(event) => self.print(Class::Event, &event, describe(&event)),
-                Err(RecvError::Lagged(lost)) => console().count_lost_events(lost),
-                Err(RecvError::Closed) => return,
-            }
-        }
+    /// Prints what happens in sessions.
+    pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
+        let printer = self.clone();
+        Arc::new(move |event: &KaspaEvent| printer.print(Class::Event, event, text::kaspa(event)))
     }
 
     fn print(&self, class: Class, event: &impl Serialize, text: Option<String>) {

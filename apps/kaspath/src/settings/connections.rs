@@ -62,7 +62,7 @@ pub(super) fn apply(limits: &mut ConnectionLimits, asked: &mut AskedLimits, file
 /// asked for.
 pub(super) fn for_inbound_peers(limits: &mut ConnectionLimits, asked: &mut AskedLimits, node: &NodeSettings, named: bool) {
     // A connection over each transport, and as many again that are being replaced.
-    let taken = &node.policy.inbound;
+    let taken = &node.inbound;
     let connections = |peers: usize, each: u32| u32::try_from(peers).unwrap_or(u32::MAX).saturating_mul(each);
     let default = limits.inbound;
     limits.inbound = limits.inbound.max(connections(taken.total, 2));

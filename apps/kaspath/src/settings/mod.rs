@@ -9,6 +9,7 @@ mod gateway;
 mod paths;
 mod relay_limits;
 mod reload;
+mod target;
 mod units;
 
 use std::{
@@ -21,8 +22,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::{StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, PunchConfig};
+use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey};
 
 use crate::{
     cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
@@ -36,6 +37,7 @@ pub(crate) use gateway::{GatewaySettings, is_usable};
 pub(crate) use paths::IdentityFiles;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::{Live, Reload};
+pub(crate) use target::Target;
 pub(crate) use units::Span;
 
 /// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
@@ -59,7 +61,10 @@ pub(crate) struct Settings {
 pub(crate) struct NodeSettings {
     pub(crate) network: KaspaNetwork,
     pub(crate) policy: StrategyConfig,
+    pub(crate) inbound: InboundLimits,
     pub(crate) remotes: Vec<PeerLocator>,
+    /// Remotes that are named by their ids alone.
+    pub(crate) remote_ids: Vec<PeerIdentity>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
     pub(crate) test_traffic: Option<Duration>,
@@ -88,7 +93,10 @@ impl Settings {
     pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
         let circuits = |locator: &PeerLocator| matches!(locator.address, PeerAddress::Relayed(_));
         let found = !self.network_config.relays.is_empty() || self.network_config.listen.iter().any(circuits);
-        let reaches = self.node.as_ref().is_some_and(|node| !node.remotes.is_empty() || node.kaspa_listen.is_some());
+        let reaches = self
+            .node
+            .as_ref()
+            .is_some_and(|node| !node.remotes.is_empty() || !node.remote_ids.is_empty() || node.kaspa_listen.is_some());
         if !found && !reaches {
             printer.warning("no --relay and no --remote: only peers that can reach the addresses above will find this node");
         }
@@ -160,8 +168,8 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         Command::Server(args) | Command::Client(args) => {
             let node = node(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
-            if is_client && node.remotes.is_empty() {
-                bail!("nothing to reach: give --remote with a peer's address, or set LIBP2P_REMOTE_MULTIADDRS");
+            if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
+                bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
             }
             settings.node = Some(node);
         }
@@ -245,7 +253,7 @@ fn peers(
     checks::relays(&config.relays)?;
     checks::times(&file.timing)?;
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
-    policy.inbound = checks::inbound(&policy.inbound, &file.inbound, max_inbound)?;
+    let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;
     let (timing, given) = (&mut policy.timing, &file.timing);
     for (time, given) in [
         (&mut timing.direct, given.direct),
@@ -256,11 +264,14 @@ fn peers(
     ] {
         *time = given.map_or(*time, |span| span.0);
     }
-    let strategy = policy.clone().build();
-    config.punch =
-        PunchConfig { transports: strategy.punch_transports(), cadence: strategy.punch_cadence(), ..PunchConfig::default() };
     let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
-    let mut remotes = first([&args.remote, &environment.remotes, &file.remote]);
+    let (mut remotes, mut remote_ids) = (Vec::new(), Vec::new());
+    for target in first([&args.remote, &environment.remotes, &file.remote]) {
+        match target {
+            Target::At(locator) => remotes.push(locator),
+            Target::Known(peer) => remote_ids.push(peer),
+        }
+    }
     for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
         remote.peer = expected.cloned();
         if remote.peer.is_none() && matches!(remote.address, PeerAddress::Relayed(_)) {
@@ -270,7 +281,9 @@ fn peers(
     Ok(NodeSettings {
         network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
         policy,
+        inbound,
         remotes,
+        remote_ids,
         kaspa_listen: None,
         once: false,
         test_traffic: None,

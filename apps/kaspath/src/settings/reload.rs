@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kaspath_policy::Switch;
-use kaspath_transport_libp2p::Network;
+use kaspath_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Settings, resolve};
-use crate::{cli::Command, output::Printer};
+use crate::{cli::Command, output::Printer, peers::Admitting};
 
 /// Reads the settings again at SIGHUP and applies what can change live.
 pub(crate) struct Reload {
@@ -48,8 +47,8 @@ impl Reload {
         match (live, &new.node) {
             (Some(live), Some(node)) if self.policy != new.policy() => {
                 self.policy = new.policy();
-                live.policy.set(node.policy.clone().build());
-                live.network.set_punch(new.network_config.punch.clone()).await;
+                live.admission.set_limits(node.inbound.clone());
+                live.node.set_policy(node.policy.clone().build()).await;
                 self.printer.line(&format!("settings read again: the policy is {} now", node.policy.name));
             }
             _ => self.printer.line("settings read again: nothing to apply"),
@@ -72,7 +71,7 @@ impl Settings {
             ("relay", text(&config.relays)),
             ("connections", self.asked_limits.section.clone()),
             ("relay-server", text(&config.relay_server)),
-            ("remote", text(&node.map(|node| &node.remotes))),
+            ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),
             ("network", text(&node.map(|node| node.network))),
             ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
             ("kaspad", text(&gateway.map(|gateway| gateway.kaspad))),
@@ -81,14 +80,14 @@ impl Settings {
         ]
     }
 
-    /// The policy with all its times and limits.
+    /// The policy with all its times, and the inbound limits.
     fn policy(&self) -> Option<String> {
-        self.node.as_ref().map(|node| format!("{:?}", node.policy))
+        self.node.as_ref().map(|node| format!("{:?} {:?}", node.policy, node.inbound))
     }
 }
 
 /// What can change while it runs.
 pub(crate) struct Live {
-    pub(crate) policy: Arc<Switch>,
-    pub(crate) network: Arc<Network>,
+    pub(crate) admission: Arc<Admitting>,
+    pub(crate) node: Node,
 }

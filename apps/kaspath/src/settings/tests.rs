@@ -98,8 +98,9 @@ fn values_have_units_and_reach_the_policy() {
     let text = "policy = \"adaptive\"\n[timing]\npunch = \"20s\"\nrelay-after = 3\n[inbound]\nper-relay = 2\n[relay-server]\nmax-circuit-bytes = \"10GiB\"\nmax-circuits-per-ip = 3\n";
     std::fs::write(&path, text).unwrap();
     let path = path.to_str().unwrap();
-    let policy = settings(&["server", "-c", path], &[]).unwrap().node.unwrap().policy;
-    assert_eq!((policy.timing.punch.as_secs(), policy.timing.relay_after.as_secs(), policy.inbound.per_relay), (20, 3, 2));
+    let node = settings(&["server", "-c", path], &[]).unwrap().node.unwrap();
+    let timing = &node.policy.timing;
+    assert_eq!((timing.punch.as_secs(), timing.relay_after.as_secs(), node.inbound.per_relay), (20, 3, 2));
     let relay = settings(&["relay", "-c", path], &[]).unwrap().network_config.relay_server.unwrap();
     assert_eq!((relay.max_circuit_bytes, relay.max_circuits_per_ip), (10 << 30, 3));
     let flag = ["relay", "-c", path, "--max-circuits-per-ip", "4"];
@@ -133,12 +134,9 @@ fn the_example_file_is_true() {
     let path = path.to_str().unwrap();
     let node = settings(&["server", "-c", path], &[]).unwrap();
     assert_eq!((node.network_config.listen.len(), node.network_config.relays.len()), (2, 1));
-    let policy = node.node.unwrap().policy;
-    assert_eq!(
-        format!("{policy:?}"),
-        format!("{:?}", kaspath_policy::StrategyConfig::new(policy.name)),
-        "these are the defaults"
-    );
+    let NodeSettings { policy, inbound, .. } = node.node.unwrap();
+    let defaults = (kaspath_policy::StrategyConfig::new(policy.name), kaspath_policy::InboundLimits::default());
+    assert_eq!(format!("{:?}", (policy, inbound)), format!("{defaults:?}"), "these are the defaults");
     // What it says of the relay's limits are the defaults.
     let relay = settings(&["relay", "-c", path], &[]).unwrap();
     let (given, default) = (relay.network_config.relay_server.unwrap(), RelayServerConfig::default());
@@ -176,7 +174,7 @@ fn what_cannot_work_is_refused_with_the_key_and_the_cure() {
 
 #[test]
 fn a_total_given_by_flag_shrinks_its_shares_and_is_named_as_a_flag() {
-    let inbound = |args: &[&str]| settings(&[&["gateway"], args].concat(), &[]).unwrap().node.unwrap().policy.inbound;
+    let inbound = |args: &[&str]| settings(&[&["gateway"], args].concat(), &[]).unwrap().node.unwrap().inbound;
     let limits = inbound(&["--max-inbound", "1"]);
     assert_eq!((limits.total, limits.per_address, limits.per_prefix, limits.per_relay), (1, 1, 1, 1));
     assert_eq!(inbound(&["--max-inbound", "100"]).per_prefix, 4);
@@ -263,7 +261,7 @@ fn the_examples_limits_of_connections_are_the_defaults() {
 fn the_flag_for_autonat_is_still_accepted_and_not_shown() {
     settings(&["server", "--no-autonat"], &[]).unwrap();
     let help = Cli::try_parse_from(["kaspath", "server", "--help"]).unwrap_err().to_string();
-    assert!(!help.contains("autonat") && help.contains("IPv4 alone") && help.contains("gateway-addresses.json"), "{help}");
+    assert!(!help.contains("autonat") && help.contains("IPv4 alone") && help.contains("peers.redb"), "{help}");
 }
 
 #[test]
@@ -284,12 +282,4 @@ fn a_gateway_has_its_networks_protocol_and_a_kaspad_on_ipv4_loopback() {
     for elsewhere in ["192.0.2.1:16511", "[::1]:16511"] {
         assert!(error(&["gateway", "--kaspad", elsewhere], &[]).contains("use 127.0.0.1"));
     }
-}
-
-#[test]
-fn the_policy_decides_what_is_punched() {
-    let punched = |policy: &str| settings(&["server", "--policy", policy], &[]).unwrap().network_config.punch.transports;
-    assert!(punched("relay-only").is_empty());
-    assert!(punched("quic-only").quic && !punched("quic-only").tcp);
-    assert!(punched("balanced").tcp && punched("balanced").quic);
 }

@@ -1,9 +1,9 @@
 use crate::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, RetryCadence, TransportPolicy,
-    TransportSet,
+    Admission, AdmissionPolicy, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, Punching,
+    RetryCadence, TransportPolicy, TransportSet,
 };
 
-/// A policy that always gives the same plan and lets everybody in.
+/// A policy that always gives the same plan.
 #[derive(Clone, Debug, Default)]
 pub struct FixedPolicy {
     /// The plan it gives.
@@ -19,17 +19,19 @@ impl TransportPolicy for FixedPolicy {
         Ok(self.plan.clone())
     }
 
-    fn admit(&self, _request: &AdmissionRequest, _now: Moment) -> Admission {
+    fn observe(&self, _request: &PlanRequest, _outcome: &AttemptOutcome, _now: Moment) {}
+
+    fn punching(&self) -> Punching {
+        Punching { transports: TransportSet::ALL, cadence: RetryCadence::never() }
+    }
+}
+
+/// Lets everybody in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AdmitAll;
+
+impl AdmissionPolicy for AdmitAll {
+    fn admit(&self, _request: &AdmissionRequest) -> Admission {
         Admission::Accept
-    }
-
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
-
-    fn punch_cadence(&self) -> RetryCadence {
-        RetryCadence::never()
-    }
-
-    fn punch_transports(&self) -> TransportSet {
-        TransportSet::ALL
     }
 }

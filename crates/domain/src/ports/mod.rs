@@ -1,14 +1,23 @@
-//! The four ports. Adapters implement the first three, strategies the fourth.
+//! The ports: what adapters implement, what decides, and who is told.
 
+mod admission;
+mod connector;
 mod dialer;
 mod listener;
+mod observer;
 mod peer_book;
 mod policy;
 
+pub use admission::AdmissionPolicy;
+pub use connector::{ConnectorError, PeerConnector, PeerTarget};
 pub use dialer::StreamDialer;
 pub use listener::StreamListener;
+pub use observer::{Observer, Observers};
 pub use peer_book::PeerBook;
-pub use policy::{NatMapping, PlanRequest, TransportPolicy};
+pub use policy::{NatMapping, PlanRequest, Punching, TransportPolicy};
 
 #[cfg(feature = "mocks")]
-pub use {dialer::MockStreamDialer, listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy};
+pub use {
+    admission::MockAdmissionPolicy, connector::MockPeerConnector, dialer::MockStreamDialer, listener::MockStreamListener,
+    peer_book::MockPeerBook, policy::MockTransportPolicy,
+};

@@ -1,7 +1,4 @@
-use crate::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PeerIdentity, PeerLocator, PolicyError, RetryCadence,
-    TransportSet,
-};
+use crate::{AttemptOutcome, DialPlan, Moment, PeerIdentity, PeerLocator, PolicyError, RetryCadence, TransportSet};
 
 /// How our own NAT maps (RFC 4787, section 4.1), as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,10 +23,20 @@ pub struct PlanRequest {
     pub mapping: NatMapping,
 }
 
-/// Decides how to reach peers and whom to let in.
+/// How peers that are on a relay are punched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Punching {
+    /// What may be punched; nothing turns punches off.
+    pub transports: TransportSet,
+    /// When a punch that failed is tried again.
+    pub cadence: RetryCadence,
+}
+
+/// Decides how to reach peers, and learns from how that went.
 ///
-/// A policy is pure: it reads no clock and does no I/O, and the same calls give
-/// the same answers. What it learns it learns from [`TransportPolicy::observe`].
+/// A policy reads no clock and does no I/O. Only [`TransportPolicy::observe`] changes
+/// what it knows: between two such calls the same request gives the same plan, however
+/// often it is asked. How often peers are dialled is not its matter.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait TransportPolicy: Send + Sync {
     /// Its name, for logs and configuration.
@@ -38,22 +45,10 @@ pub trait TransportPolicy: Send + Sync {
     /// The plan by which to dial a peer now.
     fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError>;
 
-    /// Whether an inbound peer may stay.
-    fn admit(&self, request: &AdmissionRequest, now: Moment) -> Admission;
+    /// Takes note of how an attempt of the request's plan ended; also of one that was
+    /// under way when another succeeded ([`crate::DialError::Overtaken`]).
+    fn observe(&self, request: &PlanRequest, outcome: &AttemptOutcome, now: Moment);
 
-    /// Takes note of how an attempt ended; also of one that was under way when
-    /// another succeeded ([`crate::DialError::Overtaken`]).
-    fn observe(&self, outcome: &AttemptOutcome, now: Moment);
-
-    /// Whether a session with the peer that is on a relay may move, now, to a direct
-    /// path that has come up; each yes counts as a move.
-    fn may_move(&self, _peer: &PeerIdentity, _now: Moment) -> bool {
-        true
-    }
-
-    /// When a peer that is still on the relay is punched again.
-    fn punch_cadence(&self) -> RetryCadence;
-
-    /// What may be punched when a peer meets us on a relay.
-    fn punch_transports(&self) -> TransportSet;
+    /// What may be punched, and when again.
+    fn punching(&self) -> Punching;
 }

@@ -1,13 +1,13 @@
 use std::io;
 
 use kaspath_domain::{
-    DialRequest, MonotonicClock, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
-    memory::{FixedPolicy, MemoryDialer, memory_network},
+    ConnectorError, DialRequest, MonotonicClock, Observers, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
+    memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
 use tokio::{io::AsyncReadExt, sync::mpsc};
 
 use super::*;
-use crate::{Gateway, GatewayParts, PeerTable, owner};
+use crate::{Gateway, GatewayParts, owner};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -15,22 +15,14 @@ fn peer(n: u8) -> PeerIdentity {
     PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
 }
 
-struct ByMemory(PeerIdentity, MemoryDialer);
+struct ByMemory(MemoryDialer);
 
 #[async_trait]
-impl Reach for ByMemory {
-    fn peer(&self) -> &PeerIdentity {
-        &self.0
-    }
-
-    async fn reach(&self) -> Result<DuplexStream, String> {
+impl PeerConnector for ByMemory {
+    async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
         let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()));
-        let request = DialRequest { peer: Some(self.0.clone()), route, deadline: DEADLINE };
-        self.1.dial(request).await.map_err(|error| error.to_string())
-    }
-
-    fn random(&self) -> f64 {
-        0.0
+        let request = DialRequest { peer: target.peer.clone(), route, deadline: DEADLINE };
+        Ok(self.0.dial(request).await.unwrap())
     }
 }
 
@@ -57,24 +49,25 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
         kaspad: ([127, 0, 0, 1], 1).into(),
         network: "simnet".into(),
         port: 0,
-        table: Arc::new(PeerTable::in_memory()),
+        book: Arc::new(MemoryPeerBook::new(100)),
         newcomers: 16,
-        policy: Arc::new(FixedPolicy::default()),
+        admission: Arc::new(AdmitAll),
         control: None,
         clock: MonotonicClock::start(),
         wall_clock: Arc::new(Timestamp::default),
-        report: Arc::new(move |event| drop(sender.send(event))),
+        observers: Observers::of(Arc::new(move |event: &GatewayEvent| drop(sender.send(event.clone())))),
     });
     let (dialer, listener) = memory_network(peer(1));
-    let reach = Arc::new(ByMemory(peer(2), dialer));
+    let target = PeerTarget { peer: Some(peer(2)), ..PeerTarget::default() };
+    let connector = Arc::new(ByMemory(dialer));
     let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let local = listening.local_addr().unwrap();
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
-    let stream = reach.reach().await.unwrap();
+    let stream = connector.connect(&target).await.unwrap();
     let activity = Arc::new(Activity::new(stream.counters(), gateway.0.clock.now()));
     let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
-    let parked = Mutex::new(Some(Parked { stream, place }));
-    let remote = Arc::new(Remote { shared: gateway.0.clone(), reach, local, parked, taken: Notify::new() });
+    let remote = Arc::new(Remote::new(gateway.0.clone(), peer(2), target, connector, local));
+    *remote.parked() = Some(Parked { stream, place });
     let accepting = tokio::spawn({
         let remote = remote.clone();
         async move { remote.accept(listening).await }

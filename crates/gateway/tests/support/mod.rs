@@ -14,16 +14,15 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialRequest, DuplexStream, MonotonicClock, PeerIdentity, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress,
-    TransportPolicy,
-    memory::{FixedPolicy, MemoryDialer, memory_network},
+    AdmissionPolicy, ConnectorError, DialRequest, DuplexStream, MonotonicClock, Observers, Path, PeerConnector, PeerIdentity,
+    PeerTarget, RelayAddress, Route, StreamDialer, Timestamp, Transport, TransportAddress,
+    memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
-use kaspath_gateway::{
-    CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, NodeControl, NodeSnapshot, PeerTable, Reach,
-};
+use kaspath_gateway::{CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl, NodeSnapshot};
+use kaspath_policy::{Keeper, MovePace};
 use tokio::{
     io::AsyncReadExt,
-    sync::{Mutex as AsyncMutex, mpsc},
+    sync::{Mutex as AsyncMutex, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -38,8 +37,8 @@ pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub(crate) fn let_all_in() -> Arc<dyn TransportPolicy> {
-    Arc::new(FixedPolicy::default())
+pub(crate) fn let_all_in() -> Arc<dyn AdmissionPolicy> {
+    Arc::new(AdmitAll)
 }
 
 /// Nothing may come: the stream has been closed.
@@ -61,40 +60,38 @@ pub(crate) async fn dial_relayed(dialer: &MemoryDialer) -> DuplexStream {
     dial_over(dialer, Route::Relayed(relay)).await
 }
 
-/// Reaches a peer in memory, over a relay until it is told otherwise.
+/// Reaches a peer in memory, over a relay until a direct path has come up.
 pub(crate) struct ByMemory {
     peer: PeerIdentity,
     dialer: MemoryDialer,
+    best: watch::Sender<Option<Path>>,
     relayed: AtomicBool,
 }
 
+fn in_memory(peer: PeerIdentity, dialer: MemoryDialer, relayed: bool) -> Arc<ByMemory> {
+    Arc::new(ByMemory { peer, dialer, best: watch::channel(None).0, relayed: AtomicBool::new(relayed) })
+}
+
 pub(crate) fn by_memory(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    Arc::new(ByMemory { peer, dialer, relayed: AtomicBool::new(false) })
+    in_memory(peer, dialer, false)
 }
 
 pub(crate) fn by_memory_over_relay(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    Arc::new(ByMemory { peer, dialer, relayed: AtomicBool::new(true) })
+    in_memory(peer, dialer, true)
 }
 
 impl ByMemory {
     pub(crate) fn now_direct(&self) {
         self.relayed.store(false, Ordering::SeqCst);
+        self.best.send_replace(Some(Path::Direct { transport: Transport::Tcp }));
     }
 }
 
 #[async_trait]
-impl Reach for ByMemory {
-    fn peer(&self) -> &PeerIdentity {
-        &self.peer
-    }
-
-    async fn reach(&self) -> Result<DuplexStream, String> {
+impl PeerConnector for ByMemory {
+    async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
         let relayed = self.relayed.load(Ordering::SeqCst);
         Ok(if relayed { dial_relayed(&self.dialer).await } else { dial(&self.dialer).await })
-    }
-
-    fn random(&self) -> f64 {
-        0.0
     }
 }
 
@@ -156,23 +153,23 @@ impl NodeControl for Node {
 /// A gateway of peer 1 on simnet.
 pub(crate) fn gateway(
     kaspad: SocketAddr,
-    policy: Arc<dyn TransportPolicy>,
+    admission: Arc<dyn AdmissionPolicy>,
     node: Option<Arc<Node>>,
     wall_clock: impl Fn() -> Timestamp + Send + Sync + 'static,
-    report: impl Fn(GatewayEvent) + Send + Sync + 'static,
+    report: impl Fn(&GatewayEvent) + Send + Sync + 'static,
 ) -> Gateway {
     Gateway::new(GatewayParts {
         local: peer(1),
         kaspad,
         network: "simnet".into(),
         port: free_port(),
-        table: Arc::new(PeerTable::in_memory()),
+        book: Arc::new(MemoryPeerBook::new(1000)),
         newcomers: 16,
-        policy,
+        admission,
         control: node.map(|node| node as Arc<dyn NodeControl>),
         clock: MonotonicClock::start(),
         wall_clock: Arc::new(wall_clock),
-        report: Arc::new(report),
+        observers: Observers::of(Arc::new(report)),
     })
 }
 
@@ -197,17 +194,17 @@ impl Desk {
         Self::with(SocketAddr::from(([127, 0, 0, 1], free_port())), let_all_in(), Some(node))
     }
 
-    pub(crate) fn with(kaspad: SocketAddr, policy: Arc<dyn TransportPolicy>, node: Option<Arc<Node>>) -> Self {
+    pub(crate) fn with(kaspad: SocketAddr, admission: Arc<dyn AdmissionPolicy>, node: Option<Arc<Node>>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let wall_clock = Arc::new(Mutex::new(Timestamp::default()));
         let wall = wall_clock.clone();
         let gateway = gateway(
             kaspad,
-            policy,
+            admission,
             node,
             move || *wall.lock().unwrap(),
             move |event| {
-                let _ = sender.send(event);
+                let _ = sender.send(event.clone());
             },
         );
         Self { gateway, events, wall_clock, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
@@ -232,10 +229,17 @@ impl Desk {
     }
 
     /// Keeps a peer; where kaspad finds it.
-    pub(crate) async fn keep(&mut self, reach: Arc<ByMemory>) -> SocketAddr {
+    pub(crate) async fn keep(&mut self, connector: Arc<ByMemory>) -> SocketAddr {
+        let kept = KeptPeer {
+            peer: connector.peer.clone(),
+            target: PeerTarget { peer: Some(connector.peer.clone()), ..PeerTarget::default() },
+            best: connector.best.subscribe(),
+            connector,
+            keeper: Keeper::new(MovePace::default(), MonotonicClock::start(), || 0.0),
+        };
         let (listening, mut at) = mpsc::unbounded_channel();
         let gateway = self.gateway.clone();
-        self.running.spawn(async move { gateway.keep(reach, move |local| listening.send(local).unwrap()).await.unwrap() });
+        self.running.spawn(async move { gateway.keep(kept, move |local| listening.send(local).unwrap()).await.unwrap() });
         timeout(DEADLINE, at.recv()).await.unwrap().unwrap()
     }
 

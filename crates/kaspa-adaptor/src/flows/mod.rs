@@ -12,6 +12,7 @@ pub(crate) use blocks::announcement as block_announcement;
 pub(crate) use transactions::announcement as transaction_announcement;
 
 use kaspa_p2p_lib::pb::{KaspadMessage, kaspad_message::Payload};
+use kaspath_domain::{Observer, Observers};
 use tokio::sync::broadcast;
 
 use crate::{AddressBook, CloseReason, Hub, Inventory, KaspaEvent, Peer, Router};
@@ -22,12 +23,14 @@ pub(crate) struct Context {
     pub(crate) hub: Hub,
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) book: Arc<AddressBook>,
+    pub(crate) observers: Observers<KaspaEvent>,
     pub(crate) events: broadcast::Sender<KaspaEvent>,
 }
 
 impl Context {
-    fn report(&self, event: KaspaEvent) {
+    pub(crate) fn report(&self, event: KaspaEvent) {
         tracing::debug!(?event);
+        self.observers.observe(&event);
         let _ = self.events.send(event);
     }
 }

@@ -14,5 +14,4 @@ pub use hub::Hub;
 pub(crate) use hub::{Admit, Place};
 pub use peer::{Peer, PeerKey};
 pub(crate) use pending::{Pending, PendingPlace};
-pub(crate) use router::Route;
-pub use router::Router;
+pub use router::{Route, Router};

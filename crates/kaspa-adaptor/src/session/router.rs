@@ -33,18 +33,22 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for the last messages to leave.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
 
-/// Messages of some kinds, as one flow takes them.
-pub(crate) struct Route {
+/// Messages of some kinds of one session, as one flow takes them.
+pub struct Route {
     receiver: mpsc::Receiver<Received>,
     router: Arc<Router>,
 }
 
 impl Route {
-    /// The next message; an error once the session has ended.
-    pub(crate) async fn next(&mut self) -> Result<Received, CloseReason> {
+    /// The next message. Waits for the session's end if another flow has taken these
+    /// kinds over. Dropping the future loses no message.
+    ///
+    /// # Errors
+    /// The session has ended, and why.
+    pub async fn next(&mut self) -> Result<Received, CloseReason> {
         tokio::select! {
             biased;
-            message = self.receiver.recv() => message.ok_or_else(|| self.router.close_reason()),
+            Some(message) = self.receiver.recv() => Ok(message),
             () = self.router.closed.cancelled() => Err(self.router.close_reason()),
         }
     }
@@ -147,8 +151,11 @@ impl Router {
         self.reason.get().cloned().unwrap_or(CloseReason::Local)
     }
 
-    /// Takes messages of these kinds from now on. A kind has one taker; the last wins.
-    pub(crate) fn subscribe(self: &Arc<Self>, kinds: &[Kind]) -> Route {
+    /// Takes messages of these kinds from now on. A kind has one taker, the last: so a
+    /// flow of one's own may take the place of one of [`crate::KaspaNode`]'s. Kinds that
+    /// a light peer does not understand are never decoded, and come to nobody. Up to
+    /// 256 messages wait; then announcements are dropped, and others end the session.
+    pub fn subscribe(self: &Arc<Self>, kinds: &[Kind]) -> Route {
         let (sender, receiver) = mpsc::channel(ROUTE_CAPACITY);
         let mut routes = lock(&self.routes);
         for kind in kinds {
@@ -230,8 +237,12 @@ impl Router {
     }
 
     /// Sends a message that must arrive. Waits while the queue is full, up to a
-    /// limit; a peer that reads nothing for so long loses its session.
-    pub(crate) async fn send(&self, message: KaspadMessage) -> Result<(), CloseReason> {
+    /// limit; a peer that reads nothing for so long loses its session. Dropping the
+    /// future sends the message or not.
+    ///
+    /// # Errors
+    /// The session has ended, and why.
+    pub async fn send(&self, message: KaspadMessage) -> Result<(), CloseReason> {
         self.send_made(message.encoded_len(), || message).await
     }
 

@@ -20,10 +20,17 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A decoded message, and the room that it takes until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Received {
+pub struct Received {
     pub(crate) message: KaspadMessage,
     /// Given back on drop.
     _charge: Charge,
+}
+
+impl Received {
+    /// The message.
+    pub fn message(&self) -> &KaspadMessage {
+        &self.message
+    }
 }
 
 /// What arrived.

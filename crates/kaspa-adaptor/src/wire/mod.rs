@@ -15,7 +15,8 @@ mod shape;
 
 pub(crate) use budget::Budget;
 use budget::Charge;
-pub(crate) use incoming::{Arrival, Incoming, Received};
+pub use incoming::Received;
+pub(crate) use incoming::{Arrival, Incoming};
 pub(crate) use outgoing::{Ended, Outgoing, queue};
 pub(crate) use scan::memory_of;
 

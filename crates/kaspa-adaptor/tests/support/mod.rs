@@ -5,9 +5,9 @@ use std::{future::poll_fn, io::Write, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    ConnectInfo, DialRequest, Direction, DuplexStream, ListenError, Moment, Path, PathWatch, PeerAddress, PeerIdentity,
-    PeerLocator, RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
-    memory::{FixedPolicy, MemoryDialer, memory_network},
+    ConnectInfo, DialRequest, Direction, DuplexStream, ListenError, Path, PathWatch, PeerAddress, PeerIdentity, PeerLocator,
+    RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
+    memory::{AdmitAll, MemoryDialer, memory_network},
 };
 use kaspath_kaspa_adaptor::{
     KaspaEvent, KaspaNetwork, KaspaNode, NodeConfig, connector,
@@ -58,7 +58,7 @@ pub fn serve(node: &KaspaNode, caller: &str) -> MemoryDialer {
 
 pub fn serve_on(node: &KaspaNode, listener: Arc<dyn StreamListener>) {
     let node = node.clone();
-    tokio::spawn(async move { node.serve(listener, Arc::new(FixedPolicy::default()), Moment::default).await });
+    tokio::spawn(async move { node.serve(listener, Arc::new(AdmitAll)).await });
 }
 
 pub fn direct() -> Route {

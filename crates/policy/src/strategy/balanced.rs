@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialError, DialPlan, Moment, PeerIdentity, PlanRequest, PolicyError,
-    RetryCadence, Route, TransportPolicy, TransportSet, make_room,
+    AttemptOutcome, DialError, DialPlan, Moment, PeerIdentity, PlanRequest, PolicyError, Punching, Route, TransportPolicy,
+    TransportSet, make_room,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 /// Peers whose last failure is remembered.
 const MAX_REMEMBERED: usize = 1024;
 /// After a punch with a peer failed, plans go to the relay at once for so long.
-const PUNCH_COOLDOWN: Duration = Duration::from_secs(300);
+const PUNCH_BACK_OFF: Duration = Duration::from_secs(300);
 /// How long the punch goes first with a peer whose last one failed.
 const HOPELESS_RELAY_AFTER: Duration = Duration::from_millis(500);
 
@@ -50,17 +50,13 @@ impl TransportPolicy for Balanced {
     fn plan(&self, request: &PlanRequest, now: Moment) -> Result<DialPlan, PolicyError> {
         let mut timing = self.config.timing.clone();
         let failed = request.peer.as_ref().and_then(|peer| self.failed_punches().get(peer).copied());
-        if failed.is_some_and(|at| now.since(at) < PUNCH_COOLDOWN) {
+        if failed.is_some_and(|at| now.since(at) < PUNCH_BACK_OFF) {
             timing.relay_after = timing.relay_after.min(HOPELESS_RELAY_AFTER);
         }
         routes::plan(self.name(), request, &Allowed::ALL, &timing)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
-        self.config.inbound.admit(request)
-    }
-
-    fn observe(&self, outcome: &AttemptOutcome, now: Moment) {
+    fn observe(&self, _request: &PlanRequest, outcome: &AttemptOutcome, now: Moment) {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut failed = self.failed_punches();
         let has_failed = match &outcome.result {
@@ -79,11 +75,7 @@ impl TransportPolicy for Balanced {
         failed.insert(peer.clone(), now);
     }
 
-    fn punch_cadence(&self) -> RetryCadence {
-        self.config.cadence.clone()
-    }
-
-    fn punch_transports(&self) -> TransportSet {
-        TransportSet::ALL
+    fn punching(&self) -> Punching {
+        self.config.punching(TransportSet::ALL)
     }
 }

@@ -1,6 +1,5 @@
 use kaspath_domain::{
-    Admission, AdmissionRequest, AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, RetryCadence, Transport,
-    TransportPolicy, TransportSet,
+    AttemptOutcome, DialPlan, Moment, PlanRequest, PolicyError, Punching, Transport, TransportPolicy, TransportSet,
 };
 
 use super::{
@@ -66,17 +65,9 @@ impl TransportPolicy for Fixed {
         routes::plan(self.name(), request, &self.allowed(), &self.config.timing)
     }
 
-    fn admit(&self, request: &AdmissionRequest, _now: Moment) -> Admission {
-        self.config.inbound.admit(request)
-    }
+    fn observe(&self, _request: &PlanRequest, _outcome: &AttemptOutcome, _now: Moment) {}
 
-    fn observe(&self, _outcome: &AttemptOutcome, _now: Moment) {}
-
-    fn punch_cadence(&self) -> RetryCadence {
-        self.config.cadence.clone()
-    }
-
-    fn punch_transports(&self) -> TransportSet {
-        self.allowed().punch
+    fn punching(&self) -> Punching {
+        self.config.punching(self.allowed().punch)
     }
 }

@@ -10,10 +10,8 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 pub use adaptive::Adaptive;
 pub use balanced::Balanced;
 pub use fixed::{Fixed, Only};
-use kaspath_domain::{DialError, IpPrefix, PeerAddress, PeerLocator, RetryCadence, TransportPolicy};
+use kaspath_domain::{DialError, IpPrefix, PeerAddress, PeerLocator, Punching, RetryCadence, TransportPolicy, TransportSet};
 use serde::{Deserialize, Serialize};
-
-use crate::{InboundLimits, PaceConfig, Paced};
 
 /// Time given to the ways of reaching a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,32 +104,20 @@ pub struct StrategyConfig {
     pub timing: Timing,
     /// When punches are repeated.
     pub cadence: RetryCadence,
-    /// Whom it lets in.
-    pub inbound: InboundLimits,
-    /// How often it dials at all.
-    pub pace: PaceConfig,
 }
 
 impl StrategyConfig {
-    /// The named strategy with the default times and limits.
+    /// The named strategy with the default times.
     pub fn new(name: StrategyName) -> Self {
-        Self {
-            name,
-            timing: Timing::default(),
-            cadence: RetryCadence::punch(),
-            inbound: InboundLimits::default(),
-            pace: PaceConfig::default(),
-        }
+        Self { name, timing: Timing::default(), cadence: RetryCadence::punch() }
     }
 
-    /// The strategy at its pace: what a node runs.
+    fn punching(&self, transports: TransportSet) -> Punching {
+        Punching { transports, cadence: self.cadence.clone() }
+    }
+
+    /// The strategy.
     pub fn build(self) -> Arc<dyn TransportPolicy> {
-        let pace = self.pace.clone();
-        Arc::new(Paced::new(self.unpaced(), pace))
-    }
-
-    /// The strategy alone.
-    pub fn unpaced(self) -> Arc<dyn TransportPolicy> {
         let only = match self.name {
             StrategyName::Balanced => return Arc::new(Balanced::new(self)),
             StrategyName::TcpOnly => Only::Tcp,

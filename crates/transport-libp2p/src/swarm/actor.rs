@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use kaspath_domain::{Direction, Moment, Path, RelayReason, Transport, TransportAddress};
+use kaspath_domain::{Direction, Moment, Observer, Path, RelayReason, Transport, TransportAddress};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{ConnectedPoint, transport::ListenerId},
@@ -102,6 +102,7 @@ impl Actor {
 
     pub(super) fn report(&self, event: NetworkEvent) {
         tracing::debug!(?event);
+        self.config.observers.observe(&event);
         let _ = self.events.send(event);
     }
 

@@ -37,7 +37,6 @@ fn status(facts: &mut Facts, now: Duration) -> Status {
         reservations: Listed::default(),
         circuits: Listed::default(),
         counters: BTreeMap::new(),
-        missed_events: 0,
     };
     facts.fill(&mut status, now);
     status
@@ -71,21 +70,11 @@ fn a_configured_relay_is_shown_from_the_start_and_as_it_stands() {
 }
 
 #[test]
-fn what_was_missed_is_said_and_heals() {
-    let mut facts = of_node();
-    reservation(&mut facts, ReservationState::Confirmed, at(1));
-    facts.missed(7);
-    assert_eq!(relay(&mut facts, at(2)).0, "unknown", "it may have been lost meanwhile");
-    assert_eq!(status(&mut facts, at(2)).missed_events, 7);
-    reservation(&mut facts, ReservationState::Renewed, at(3));
-    assert_eq!(relay(&mut facts, at(4)).0, "confirmed");
-
+fn nothing_outlasts_its_longest_time() {
     let mut facts = of_relay();
     let accepted = |n| NetworkEvent::RelayReservationAccepted { peer: peer(n), renewed: false };
     facts.network(&accepted(1), at(0));
     facts.network(&NetworkEvent::RelayCircuitOpened { source: peer(1), destination: peer(2) }, at(0));
-    // Both ends are missed: no reservation outlasts its duration, no circuit its own.
-    facts.missed(2);
     facts.network(&accepted(2), at(90));
     let serving = |now, facts: &mut Facts| {
         let status = status(facts, now);

@@ -8,13 +8,13 @@ use kaspath_kaspad_rpc::{KaspadRpc, RpcError};
 use tokio::sync::Mutex;
 
 /// Connects when it is needed, and again after an error.
-pub(super) struct RpcControl {
+pub(crate) struct RpcControl {
     url: String,
     connection: Mutex<Option<KaspadRpc>>,
 }
 
 impl RpcControl {
-    pub(super) fn new(url: String) -> Self {
+    pub(crate) fn new(url: String) -> Self {
         Self { url, connection: Mutex::default() }
     }
 

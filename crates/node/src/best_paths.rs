@@ -1,0 +1,131 @@
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use kaspath_domain::{Observer, Path, PeerIdentity};
+use kaspath_transport_libp2p::NetworkEvent;
+use tokio::sync::watch;
+
+/// The best path to each peer, by the connections that stand. Bounded by these and by
+/// who watches. Cheap to clone; all clones know the same.
+#[derive(Clone, Default)]
+pub(crate) struct BestPaths(Arc<Mutex<HashMap<PeerIdentity, Paths>>>);
+
+#[derive(Default)]
+struct Paths {
+    /// The paths of the connections that stand.
+    standing: Vec<Path>,
+    best: watch::Sender<Option<Path>>,
+}
+
+impl BestPaths {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Paths>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The best path to the peer, now and from now on.
+    pub(crate) fn watch(&self, peer: &PeerIdentity) -> watch::Receiver<Option<Path>> {
+        let mut known = self.lock();
+        known.retain(|_, paths| paths.matter());
+        known.entry(peer.clone()).or_default().best.subscribe()
+    }
+
+    fn change(&self, peer: &PeerIdentity, change: impl FnOnce(&mut Vec<Path>)) {
+        let mut known = self.lock();
+        let paths = known.entry(peer.clone()).or_default();
+        change(&mut paths.standing);
+        let now = paths.standing.iter().find(|path| !path.is_relayed()).or(paths.standing.first());
+        paths.best.send_if_modified(|before| {
+            let changed = before.as_ref() != now;
+            *before = now.cloned();
+            changed
+        });
+        if !paths.matter() {
+            known.remove(peer);
+        }
+    }
+}
+
+impl Paths {
+    fn matter(&self) -> bool {
+        !self.standing.is_empty() || self.best.receiver_count() > 0
+    }
+}
+
+/// Whether two reports are of one kind of connection: the reason to be on a relay changes.
+fn same(one: &Path, other: &Path) -> bool {
+    match (one, other) {
+        (Path::Direct { transport: one }, Path::Direct { transport: other }) => one == other,
+        (Path::Relayed { relay: one, .. }, Path::Relayed { relay: other, .. }) => one == other,
+        _ => false,
+    }
+}
+
+impl Observer<NetworkEvent> for BestPaths {
+    fn observe(&self, event: &NetworkEvent) {
+        match event {
+            NetworkEvent::Connected { peer, path, .. } => self.change(peer, |standing| standing.push(path.clone())),
+            NetworkEvent::Disconnected { peer, path, .. } => self.change(peer, |standing| {
+                if let Some(index) = standing.iter().position(|other| same(other, path)) {
+                    standing.swap_remove(index);
+                }
+            }),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspath_domain::{Direction, RelayReason, Transport};
+
+    use super::*;
+
+    const QUIC: Path = Path::Direct { transport: Transport::Quic };
+
+    fn peer(n: u8) -> PeerIdentity {
+        PeerIdentity::from_bytes(&[0, 1, n]).expect("an identity")
+    }
+
+    fn relayed(reason: RelayReason) -> Path {
+        Path::Relayed { relay: peer(8), reason }
+    }
+
+    fn up(paths: &BestPaths, path: Path) {
+        let remote = "192.0.2.1:1".parse().expect("an address");
+        paths.observe(&NetworkEvent::Connected { peer: peer(1), direction: Direction::Outbound, path, remote });
+    }
+
+    fn down(paths: &BestPaths, path: Path) {
+        paths.observe(&NetworkEvent::Disconnected { peer: peer(1), path, cause: None });
+    }
+
+    #[test]
+    fn the_best_path_is_direct_while_one_direct_connection_stands() {
+        let paths = BestPaths::default();
+        up(&paths, relayed(RelayReason::PunchPending));
+        let watch = paths.watch(&peer(1));
+        assert!(watch.borrow().as_ref().is_some_and(Path::is_relayed), "it stood before");
+        up(&paths, QUIC);
+        up(&paths, QUIC);
+        down(&paths, QUIC);
+        assert_eq!(*watch.borrow(), Some(QUIC));
+        down(&paths, relayed(RelayReason::Policy));
+        down(&paths, QUIC);
+        assert_eq!(*watch.borrow(), None);
+    }
+
+    #[test]
+    fn who_is_neither_connected_nor_watched_is_forgotten() {
+        let paths = BestPaths::default();
+        for n in 0..100 {
+            drop(paths.watch(&peer(n)));
+        }
+        assert_eq!(paths.lock().len(), 1);
+        up(&paths, QUIC);
+        down(&paths, QUIC);
+        down(&paths, QUIC);
+        assert!(!paths.lock().contains_key(&peer(1)));
+    }
+}

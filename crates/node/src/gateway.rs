@@ -1,0 +1,64 @@
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use kaspath_domain::{ListenError, Observers, PeerBook, PeerIdentity, PeerTarget, Timestamp};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
+
+use crate::{Node, kaspad::RpcControl};
+
+/// What a gateway needs beside its node.
+pub struct GatewayConfig {
+    /// Where kaspad listens for peers.
+    pub kaspad: SocketAddr,
+    /// The network that kaspad must be on, such as `mainnet`.
+    pub network: String,
+    /// The port at which kaspad finds peers on their addresses.
+    pub port: u16,
+    /// What is known of peers: their loopback addresses and bans.
+    pub book: Arc<dyn PeerBook>,
+    /// How many peers that were never seen before may come at once from one place.
+    pub newcomers: usize,
+    /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` leaves it alone.
+    pub rpc: Option<String>,
+    /// Told of everything that happens at the gateway.
+    pub observers: Observers<GatewayEvent>,
+}
+
+impl Node {
+    /// A gateway between the node's peers and a kaspad. It runs where its own
+    /// [`Gateway::serve`] and [`Gateway::follow`] run.
+    pub fn gateway(&self, config: GatewayConfig) -> Gateway {
+        let GatewayConfig { kaspad, network, port, book, newcomers, rpc, observers } = config;
+        Gateway::new(GatewayParts {
+            local: self.network().local_peer().clone(),
+            kaspad,
+            network,
+            port,
+            book,
+            newcomers,
+            admission: self.admission(),
+            control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
+            clock: self.clock(),
+            wall_clock: Arc::new(|| Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())),
+            observers,
+        })
+    }
+
+    /// Lets kaspad reach one peer, as [`Gateway::keep`] does.
+    ///
+    /// # Errors
+    /// Why its address cannot be listened on.
+    pub async fn keep_for_kaspad(
+        &self,
+        gateway: &Gateway,
+        peer: PeerIdentity,
+        target: PeerTarget,
+        listening: impl FnOnce(SocketAddr) + Send,
+    ) -> Result<(), ListenError> {
+        let (connector, best, keeper) = (self.connector(), self.best_path(&peer), self.keeper().clone());
+        gateway.keep(KeptPeer { peer, target, connector, best, keeper }, listening).await
+    }
+}

@@ -1,0 +1,116 @@
+use std::sync::Arc;
+
+use kaspath_domain::{
+    AdmissionPolicy, MonotonicClock, Observer, Observers, Path, PeerConnector, PeerIdentity, Punching, StreamListener,
+    TransportPolicy,
+};
+use kaspath_policy::{Executor, Keeper};
+use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
+use tokio::sync::watch;
+
+use crate::best_paths::BestPaths;
+
+pub(crate) struct Parts {
+    pub(crate) network: Network,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) connector: Arc<dyn PeerConnector>,
+    /// The same, at a target's own addresses alone.
+    pub(crate) exact_connector: Arc<dyn PeerConnector>,
+    pub(crate) admission: Arc<dyn AdmissionPolicy>,
+    pub(crate) best_paths: BestPaths,
+    pub(crate) observers: Observers<NetworkEvent>,
+    pub(crate) keeper: Keeper,
+    pub(crate) clock: MonotonicClock,
+    pub(crate) local_candidates: bool,
+}
+
+/// A running node. Cheap to clone; all clones are one node, which ends when the last is
+/// dropped. [`Node::shutdown`] also waits for that.
+#[derive(Clone)]
+pub struct Node(Arc<Parts>);
+
+impl Node {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The network beneath.
+    pub fn network(&self) -> &Network {
+        &self.0.network
+    }
+
+    /// Opens streams to peers: by the policy's plan, never to a banned peer, and not too
+    /// often.
+    pub fn connector(&self) -> Arc<dyn PeerConnector> {
+        self.0.connector.clone()
+    }
+
+    pub(crate) fn exact_connector(&self) -> Arc<dyn PeerConnector> {
+        self.0.exact_connector.clone()
+    }
+
+    /// The streams that peers open.
+    pub fn listener(&self) -> Arc<dyn StreamListener> {
+        self.0.network.listener()
+    }
+
+    /// Whom the node lets in.
+    pub fn admission(&self) -> Arc<dyn AdmissionPolicy> {
+        self.0.admission.clone()
+    }
+
+    /// The clock by whose moments the node's parts go.
+    pub fn clock(&self) -> MonotonicClock {
+        self.0.clock
+    }
+
+    /// What keeps sessions.
+    pub fn keeper(&self) -> &Keeper {
+        &self.0.keeper
+    }
+
+    /// Tells `observer` of what happens in the network from now on.
+    pub fn observe_network(&self, observer: Arc<dyn Observer<NetworkEvent>>) {
+        self.0.observers.add(observer);
+    }
+
+    /// The best path that there is to a peer, now and from now on.
+    pub fn best_path(&self, peer: &PeerIdentity) -> watch::Receiver<Option<Path>> {
+        self.0.best_paths.watch(peer)
+    }
+
+    /// Reaches and punches peers by that policy from now on. What the old one has learnt
+    /// goes with it. If it punches over other transports, circuits with peers are
+    /// closed, and begin again by the new rule.
+    pub async fn set_policy(&self, policy: Arc<dyn TransportPolicy>) {
+        let punch = punch(policy.as_ref(), self.0.local_candidates);
+        self.0.executor.set_policy(policy);
+        self.0.network.set_punch(punch).await;
+    }
+
+    /// Closes every connection and returns when the network has ended, within a second.
+    pub async fn shutdown(&self) {
+        self.0.network.shutdown().await;
+    }
+}
+
+/// What the policy says of punches, as the transport takes it.
+pub(crate) fn punch(policy: &dyn TransportPolicy, allow_local_candidates: bool) -> PunchConfig {
+    let Punching { transports, cadence } = policy.punching();
+    PunchConfig { transports, cadence, allow_local_candidates }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspath_policy::{StrategyConfig, StrategyName};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_decides_what_is_punched() {
+        let punched = |name| punch(StrategyConfig::new(name).build().as_ref(), false).transports;
+        assert!(punched(StrategyName::RelayOnly).is_empty());
+        assert!(punched(StrategyName::QuicOnly).quic && !punched(StrategyName::QuicOnly).tcp);
+        assert!(punched(StrategyName::Balanced).tcp && punched(StrategyName::Balanced).quic);
+    }
+}

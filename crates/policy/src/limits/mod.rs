@@ -1,0 +1,11 @@
+//! How often: what holds for every strategy.
+
+mod back_off;
+mod dial_limits;
+mod moves;
+mod rate_limited;
+
+pub use back_off::BackOffs;
+pub use dial_limits::{DialLimits, DialLimitsConfig};
+pub use moves::MovePace;
+pub use rate_limited::{RateLimited, SharedLimits};
