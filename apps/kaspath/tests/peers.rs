@@ -64,6 +64,8 @@ fn a_peer_behind_a_relay_is_reached_again_by_its_id_alone() {
         let client = Running::start(&args, &dir.path().join("client"));
         let ready = client.wait_event("peer-ready");
         assert!(ready["path"]["relayed"].is_object(), "{ready}");
+        // The server's own handshake may end a moment later.
+        server.wait_event("peer-ready");
         assert_eq!(client.stop(), 0);
         server.wait_event("peer-left");
     }
