@@ -10,13 +10,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{
-    DialRequest, DuplexStream, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
-    TransportSet,
+    DialRequest, DuplexStream, Observers, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport,
+    TransportAddress, TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, ReservationState, STREAM_PROTOCOL};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
@@ -227,9 +228,16 @@ impl Seat {
     /// Starts a peer; returns when it has its reservation.
     async fn start(args: &HonestArgs, n: usize) -> Result<Self> {
         let relays = vec![relay_address(args)?.to_string().parse()?];
-        let network = network(args, n, NetworkConfig { relays, ..NetworkConfig::default() }).await?;
-        let mut events = network.events();
-        while !matches!(events.recv().await?, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. }) {}
+        let reserved = Arc::new(Notify::new());
+        let confirmed = reserved.clone();
+        // From the start on: the relay is so near that the answer may come at once.
+        let observers = Observers::of(Arc::new(move |event: &NetworkEvent| {
+            if matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. }) {
+                confirmed.notify_one();
+            }
+        }));
+        let network = network(args, n, NetworkConfig { relays, observers, ..NetworkConfig::default() }).await?;
+        reserved.notified().await;
         let listener = network.listener();
         let answering = tokio::spawn(async move {
             let mut answers = JoinSet::new();
