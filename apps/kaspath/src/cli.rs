@@ -9,7 +9,7 @@ use kaspath_domain::{PeerLocator, TransportAddress};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
-use crate::settings::RelayLimits;
+use crate::settings::{RelayLimits, Target};
 pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
@@ -142,8 +142,8 @@ pub(crate) struct FolderArgs {
     #[arg(short, long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// Folder for all files: the identity (node.key, or relay.key of a relay) and its lock, the book of
-    /// peers (peers.redb), and a gateway's addresses (gateway-addresses.json).  [default: ~/.kaspath]
+    /// Folder for all files: the identity (node.key, or relay.key of a relay) and its lock, and the
+    /// book of peers (peers.redb).  [default: ~/.kaspath]
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) appdir: Option<PathBuf>,
 
@@ -209,9 +209,10 @@ pub(crate) struct PeerArgs {
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) relay: Vec<PeerLocator>,
 
-    /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node.
+    /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node. The
+    /// peer id alone is enough of one that this node has reached before.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) remote: Vec<PeerLocator>,
+    pub(crate) remote: Vec<Target>,
 
     /// The peer id expected at remotes whose address names none.
     #[arg(long, value_name = "PEER_ID")]

@@ -174,7 +174,7 @@ fn peers_are_remembered_listed_banned_and_carried_over() {
     let file = other.path().join("export.json");
     std::fs::write(&file, export).unwrap();
     assert_eq!(peers(&["import", file.to_str().unwrap()], other.path()), (Some(0), "1 peers taken over\n".into()));
-    assert!(peers(&["show", STRANGER], other.path()).1.contains("banned_until"));
+    assert!(peers(&["show", STRANGER], other.path()).1.contains("manual_ban"));
     assert_eq!(peers(&["unban", STRANGER], other.path()).0, Some(0));
     assert!(peers(&["unban", STRANGER], other.path()).1.contains("is not banned"));
     assert_eq!(peers(&["forget", STRANGER], other.path()).0, Some(0));

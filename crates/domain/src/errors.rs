@@ -1,6 +1,6 @@
 //! What can go wrong at each port, in words that name the cause and the cure.
 
-use std::{io, time::Duration};
+use std::{io, net::Ipv4Addr, time::Duration};
 
 use thiserror::Error;
 
@@ -124,10 +124,16 @@ pub enum ListenError {
 #[derive(Debug, Error)]
 pub enum PeerBookError {
     /// The book is full and nothing may be evicted.
-    #[error("the peer book is full at {limit} peers")]
+    #[error("the peer book is full at {limit} peers, all of them banned, configured or in a session")]
     Full {
         /// The limit.
         limit: usize,
+    },
+    /// A loopback address is in use, or is none.
+    #[error("{address} cannot be a peer's loopback address: it is outside 127.64.0.0/10, or another peer's and in use")]
+    Loopback {
+        /// The address.
+        address: Ipv4Addr,
     },
     /// The store failed.
     #[error("the peer book's store failed: {0}")]

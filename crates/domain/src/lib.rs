@@ -57,8 +57,8 @@ pub use ports::{
     AdmissionPolicy, ConnectorError, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, Punching,
     StreamDialer, StreamListener, TransportPolicy,
 };
-pub use record::{AddressSource, KaspaId, ObservedAddress, PeerRecord, RelayScore};
+pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use route::Route;
 pub use stream::{ByteCounters, DuplexStream};
-pub use synthetic::synthetic_address;
+pub use synthetic::{is_peer_loopback, loopback_candidates, synthetic_address};
 pub use time::{Moment, MonotonicClock, Timestamp};

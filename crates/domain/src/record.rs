@@ -1,10 +1,16 @@
 //! What a peer book remembers.
 
+mod addresses;
+mod change;
+
 use std::{net::Ipv4Addr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptOutcome, DialError, PeerIdentity, PeerLocator, Timestamp};
+use crate::{PeerIdentity, PeerLocator, Timestamp};
+
+pub use addresses::addresses_for;
+pub use change::PeerChange;
 
 /// Who told us an address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,9 +18,9 @@ use crate::{AttemptOutcome, DialError, PeerIdentity, PeerLocator, Timestamp};
 pub enum AddressSource {
     /// The user, by flag or file.
     Manual,
-    /// The peer itself, by identify, over a connection through this relay if any.
+    /// A connection of ours that reached the peer there.
     Identify {
-        /// The relay it came through.
+        /// The relay it went through, if any.
         relay: Option<PeerIdentity>,
     },
     /// The peer came from there.
@@ -32,6 +38,29 @@ pub struct ObservedAddress {
     pub source: AddressSource,
     /// When it was told last.
     pub last_seen: Timestamp,
+    /// When a dial there last gave a stream.
+    #[serde(default)]
+    pub last_worked: Option<Timestamp>,
+    /// Dials there that have failed since.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+impl ObservedAddress {
+    /// An address that was just told and never dialled.
+    pub fn new(locator: PeerLocator, source: AddressSource, now: Timestamp) -> Self {
+        Self { locator, source, last_seen: now, last_worked: None, failures: 0 }
+    }
+}
+
+/// Who bans a peer, or lifts a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BanSource {
+    /// This node's user.
+    Manual,
+    /// The kaspad behind the gateway.
+    Kaspad,
 }
 
 /// What is known of one peer.
@@ -39,7 +68,7 @@ pub struct ObservedAddress {
 pub struct PeerRecord {
     /// The peer.
     pub peer: PeerIdentity,
-    /// Its addresses, newest last; bounded by the book.
+    /// Its addresses, newest last; at most [`PeerRecord::MAX_ADDRESSES`].
     pub addresses: Vec<ObservedAddress>,
     /// When it was first heard of.
     pub first_seen: Timestamp,
@@ -55,12 +84,16 @@ pub struct PeerRecord {
     /// The ids by which Kaspa knew it, each new at a start of its node; newest last.
     #[serde(default)]
     pub kaspa_ids: Vec<KaspaId>,
-    /// Not let in before then.
+    /// The end of the user's ban. Earlier versions had one end for both bans.
+    #[serde(default, alias = "banned_until")]
+    pub manual_ban: Option<Timestamp>,
+    /// The end of kaspad's ban. It stays, even when it has passed, as long as kaspad
+    /// lists the ban: kaspad does so until it is asked, which must not renew it.
     #[serde(default)]
-    pub banned_until: Option<Timestamp>,
+    pub kaspad_ban: Option<Timestamp>,
     /// The loopback address by which a gateway's kaspad knows it.
-    #[serde(default)]
-    pub synthetic: Option<Ipv4Addr>,
+    #[serde(default, alias = "synthetic")]
+    pub loopback: Option<Ipv4Addr>,
     /// As a relay: dials that it carried, and dials that failed for its sake.
     #[serde(default)]
     pub relayed: RelayScore,
@@ -73,20 +106,6 @@ pub struct RelayScore {
     pub carried: u64,
     /// Dials for which it could not be reached or gave no circuit.
     pub failed: u64,
-}
-
-impl RelayScore {
-    /// Counts the end of an attempt by way of the relay. That a punch failed, or the
-    /// peer did, is not the relay's fault.
-    pub fn count(&mut self, outcome: &AttemptOutcome) {
-        match outcome.result {
-            Ok(_) => self.carried = self.carried.saturating_add(1),
-            Err(DialError::RelayUnreachable { .. } | DialError::RelayRefused { .. }) => {
-                self.failed = self.failed.saturating_add(1);
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 /// The id in a node's Version message, which together with the address is its
@@ -102,6 +121,9 @@ pub struct KaspaId {
 impl PeerRecord {
     /// Addresses kept per peer.
     pub const MAX_ADDRESSES: usize = 16;
+    /// Of these, addresses that the peer only came from: it can come from a new one
+    /// as often as it likes.
+    pub const MAX_INBOUND_ADDRESSES: usize = 4;
     /// Kaspa ids kept per peer.
     pub const MAX_KASPA_IDS: usize = 16;
 
@@ -116,49 +138,25 @@ impl PeerRecord {
             failures: 0,
             rtt: None,
             kaspa_ids: Vec::new(),
-            banned_until: None,
-            synthetic: None,
+            manual_ban: None,
+            kaspad_ban: None,
+            loopback: None,
             relayed: RelayScore::default(),
         }
     }
 
-    /// Adds an address, or freshens it. Beyond the bound the oldest goes that the
-    /// peer came from, of which there is a new one at each connection.
-    pub fn observe(&mut self, address: ObservedAddress) {
-        self.last_seen = self.last_seen.max(address.last_seen);
-        self.addresses.retain(|known| known.locator != address.locator);
-        self.addresses.push(address);
-        if self.addresses.len() > Self::MAX_ADDRESSES {
-            let passing = self.addresses.iter().position(|address| address.source == AddressSource::Inbound);
-            self.addresses.remove(passing.unwrap_or(0));
-        }
-    }
-
-    /// Counts an attempt's end. One that was overtaken says nothing.
-    pub fn count(&mut self, outcome: &AttemptOutcome, now: Timestamp) {
-        self.last_seen = self.last_seen.max(now);
-        match outcome.result {
-            Ok(_) => self.successes = self.successes.saturating_add(1),
-            Err(DialError::Overtaken) => {}
-            Err(_) => self.failures = self.failures.saturating_add(1),
-        }
-    }
-
-    /// Notes the id by which Kaspa knows it now; whether it is a new one.
-    pub fn note_kaspa_id(&mut self, id: &str, now: Timestamp) -> bool {
-        self.last_seen = self.last_seen.max(now);
-        if self.kaspa_ids.iter().any(|known| known.id == id) {
-            return false;
-        }
-        self.kaspa_ids.push(KaspaId { id: id.to_owned(), first_seen: now });
-        if self.kaspa_ids.len() > Self::MAX_KASPA_IDS {
-            self.kaspa_ids.remove(0);
-        }
-        true
+    /// When the last ban ends that holds now, and whose it is.
+    pub fn ban(&self, now: Timestamp) -> Option<(BanSource, Timestamp)> {
+        let bans = [(BanSource::Manual, self.manual_ban), (BanSource::Kaspad, self.kaspad_ban)];
+        let hold = bans.into_iter().filter_map(|(source, until)| Some((source, until.filter(|until| now < *until)?)));
+        hold.max_by_key(|(_, until)| *until)
     }
 
     /// Whether it is banned now.
     pub fn is_banned(&self, now: Timestamp) -> bool {
-        self.banned_until.is_some_and(|until| now < until)
+        self.ban(now).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

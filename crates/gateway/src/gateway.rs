@@ -8,17 +8,19 @@ use std::{
 };
 
 use kaspath_domain::{
-    AdmissionPolicy, Direction, ListenError, MonotonicClock, Observer, Observers, PeerIdentity, StreamListener, Timestamp,
+    AdmissionPolicy, Direction, ListenError, MonotonicClock, Observer, Observers, PeerBook, PeerIdentity, StreamListener,
+    Timestamp,
 };
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    CloseReason, GatewayEvent, KeptPeer, NodeControl, PeerTable,
+    CloseReason, GatewayEvent, KeptPeer, NodeControl,
     control::{self, NodeState},
     inbound, outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::Sessions,
+    table::PeerTable,
 };
 
 /// Time for all sessions to end in order.
@@ -34,8 +36,8 @@ pub struct GatewayParts {
     pub network: String,
     /// The port at which kaspad finds peers on their addresses.
     pub port: u16,
-    /// Who has which address.
-    pub table: Arc<PeerTable>,
+    /// What is known of peers: their loopback addresses and bans.
+    pub book: Arc<dyn PeerBook>,
     /// How many peers that were never seen before may come at once from one
     /// prefix of addresses or through one relay; one more comes in every minute.
     pub newcomers: usize,
@@ -45,7 +47,7 @@ pub struct GatewayParts {
     pub control: Option<Arc<dyn NodeControl>>,
     /// What sessions and rates go by.
     pub clock: MonotonicClock,
-    /// Reads the wall clock, which bans and the table's file go by.
+    /// Reads the wall clock, which bans and the peer book go by.
     pub wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Told of everything that happens.
     pub observers: Observers<GatewayEvent>,
@@ -59,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) kaspad: SocketAddr,
     pub(crate) network: String,
     pub(crate) port: u16,
-    pub(crate) table: Arc<PeerTable>,
+    pub(crate) table: PeerTable,
     pub(crate) sessions: Sessions,
     pub(crate) admission: Arc<dyn AdmissionPolicy>,
     pub(crate) control: Option<Arc<dyn NodeControl>>,
@@ -103,14 +105,14 @@ impl Shared {
 impl Gateway {
     /// Joins the parts; nothing runs yet.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { local, kaspad, network, port, table, newcomers, admission, control, clock, wall_clock, observers } =
+        let GatewayParts { local, kaspad, network, port, book, newcomers, admission, control, clock, wall_clock, observers } =
             parts;
         let sessions = Sessions::new(local);
         Self(Arc::new(Shared {
             kaspad,
             network,
             port,
-            table,
+            table: PeerTable::new(book),
             sessions,
             admission,
             control,

@@ -9,7 +9,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `gateway` | what the parts share |
-//! | `table` | which peer has which loopback address, and its ban; on disk |
+//! | `table` | which peer has which loopback address, and kaspad's bans: a view of the peer book |
 //! | `sessions` | one session per peer, whoever began it |
 //! | `rates` | how often a peer, a group and all together may begin a session, and peers never seen before |
 //! | `refusals` | which refusals are reported |
@@ -42,7 +42,8 @@ pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::KeptPeer;
-pub use table::{Hold, KASPAD_BAN, PeerTable, TableError};
+pub(crate) use table::Hold;
+pub use table::{EarlierTable, TableError};
 
 /// Parsers of files, for fuzzing.
 #[cfg(feature = "fuzzing")]

@@ -1,12 +1,21 @@
 use std::sync::Arc;
 
-use kaspath_domain::{AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, StreamDialer, TransportPolicy};
+use kaspath_domain::{
+    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerConnector, PeerLocator, PeerTarget, StreamDialer,
+    TransportPolicy,
+};
 use kaspath_policy::{
     DialLimitsConfig, Executor, InboundLimits, Keeper, MovePace, RateLimited, SharedLimits, StrategyConfig, StrategyName,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 
-use crate::{Node, best_paths::BestPaths, node::Parts, own_nat::OwnNat};
+use crate::{
+    Node,
+    addressed::{Addressed, Addresses},
+    best_paths::BestPaths,
+    node::Parts,
+    own_nat::OwnNat,
+};
 
 /// What a node is made of. Whatever is not said has a default that fits a private node.
 pub struct NodeBuilder {
@@ -15,6 +24,7 @@ pub struct NodeBuilder {
     policy: Arc<dyn TransportPolicy>,
     admission: Arc<dyn AdmissionPolicy>,
     dialers: Vec<Arc<dyn StreamDialer>>,
+    addresses: Addresses,
     observers: Observers<NetworkEvent>,
     attempts: Observers<AttemptOutcome>,
     limits: DialLimitsConfig,
@@ -30,6 +40,7 @@ impl NodeBuilder {
             policy: StrategyConfig::new(StrategyName::Balanced).build(),
             admission: Arc::new(InboundLimits::default()),
             dialers: Vec::new(),
+            addresses: Box::new(|target| target.addresses.clone()),
             observers: Observers::default(),
             attempts: Observers::default(),
             limits: DialLimitsConfig::default(),
@@ -63,6 +74,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Where to dial a peer, best known first: at the target's addresses alone, if
+    /// nothing else is said.
+    #[must_use]
+    pub fn addresses(self, addresses: impl Fn(&PeerTarget) -> Vec<PeerLocator> + Send + Sync + 'static) -> Self {
+        Self { addresses: Box::new(addresses), ..self }
+    }
+
     /// How often peers are dialled at all.
     #[must_use]
     pub fn dial_limits(self, limits: DialLimitsConfig) -> Self {
@@ -94,7 +112,7 @@ impl NodeBuilder {
     /// # Errors
     /// What keeps it from listening.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { key, mut network, policy, admission, mut dialers, observers, attempts, limits, moves } = self;
+        let Self { key, mut network, policy, admission, mut dialers, addresses, observers, attempts, limits, moves } = self;
         let clock = MonotonicClock::start();
         let (best_paths, own_nat) = (BestPaths::default(), OwnNat::default());
         observers.add(Arc::new(best_paths.clone()));
@@ -110,8 +128,20 @@ impl NodeBuilder {
         attempts.add(limits.clone());
         let executor = Executor::new(policy, dialers, clock).with_mapping(move || own_nat.mapping()).with_observers(attempts);
         let executor = Arc::new(executor);
-        let connector = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
+        let exact_connector: Arc<dyn PeerConnector> = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
+        let connector = Arc::new(Addressed::new(exact_connector.clone(), addresses));
         let keeper = Keeper::new(moves, clock, rand::random);
-        Ok(Node::new(Parts { network, executor, connector, admission, best_paths, observers, keeper, clock, local_candidates }))
+        Ok(Node::new(Parts {
+            network,
+            executor,
+            connector,
+            exact_connector,
+            admission,
+            best_paths,
+            observers,
+            keeper,
+            clock,
+            local_candidates,
+        }))
     }
 }

@@ -4,8 +4,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget, Timestamp};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl, PeerTable};
+use kaspath_domain::{ListenError, Observers, PeerBook, PeerIdentity, PeerTarget, Timestamp};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
 
 use crate::{Node, kaspad::RpcControl};
 
@@ -17,8 +17,8 @@ pub struct GatewayConfig {
     pub network: String,
     /// The port at which kaspad finds peers on their addresses.
     pub port: u16,
-    /// Who has which address.
-    pub table: Arc<PeerTable>,
+    /// What is known of peers: their loopback addresses and bans.
+    pub book: Arc<dyn PeerBook>,
     /// How many peers that were never seen before may come at once from one place.
     pub newcomers: usize,
     /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` leaves it alone.
@@ -31,13 +31,13 @@ impl Node {
     /// A gateway between the node's peers and a kaspad. It runs where its own
     /// [`Gateway::serve`] and [`Gateway::follow`] run.
     pub fn gateway(&self, config: GatewayConfig) -> Gateway {
-        let GatewayConfig { kaspad, network, port, table, newcomers, rpc, observers } = config;
+        let GatewayConfig { kaspad, network, port, book, newcomers, rpc, observers } = config;
         Gateway::new(GatewayParts {
             local: self.network().local_peer().clone(),
             kaspad,
             network,
             port,
-            table,
+            book,
             newcomers,
             admission: self.admission(),
             control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),

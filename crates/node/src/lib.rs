@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `builder` | what a node is made of |
 //! | `node` | the node: what opens and takes streams |
+//! | `addressed` | at which addresses peers are dialled |
 //! | `best_paths` | the best path to each peer |
 //! | `own_nat` | how our own NAT maps, as relays see it |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
@@ -33,6 +34,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod addressed;
 mod best_paths;
 mod builder;
 mod gateway;

@@ -124,7 +124,7 @@ impl KeptSession for Session<'_> {
     /// the second is ready.
     async fn move_to_direct(&self) -> Result<(), String> {
         let stream =
-            self.light.node.connector().connect(&self.target.through_relays()).await.map_err(|error| error.to_string())?;
+            self.light.node.exact_connector().connect(&self.target.through_relays()).await.map_err(|error| error.to_string())?;
         if stream.path().is_relayed() {
             return Err("the direct path is gone again".to_owned());
         }

@@ -14,6 +14,8 @@ pub(crate) struct Parts {
     pub(crate) network: Network,
     pub(crate) executor: Arc<Executor>,
     pub(crate) connector: Arc<dyn PeerConnector>,
+    /// The same, at a target's own addresses alone.
+    pub(crate) exact_connector: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<dyn AdmissionPolicy>,
     pub(crate) best_paths: BestPaths,
     pub(crate) observers: Observers<NetworkEvent>,
@@ -41,6 +43,10 @@ impl Node {
     /// often.
     pub fn connector(&self) -> Arc<dyn PeerConnector> {
         self.0.connector.clone()
+    }
+
+    pub(crate) fn exact_connector(&self) -> Arc<dyn PeerConnector> {
+        self.0.exact_connector.clone()
     }
 
     /// The streams that peers open.

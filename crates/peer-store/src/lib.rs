@@ -1,18 +1,24 @@
 //! The peer book on disk, on redb.
 //!
-//! Records are held in memory and written by a thread of the store's own, all that
-//! has changed in one transaction: a change is on disk within a second, and a
-//! crash loses nothing that a transaction has taken. A file that is no peer book
-//! is set aside, never deleted.
+//! The records and their rules are [`kaspath_domain::memory::MemoryPeerBook`]'s; what
+//! changes there is written by a thread of the store's own, all of it in one
+//! transaction: a change is on disk within a second, and a crash loses nothing that a
+//! transaction has taken. What cannot be read is set aside, never deleted: one record,
+//! or a file that is no peer book. After a write that failed, as on a full disk, the
+//! database is opened again and nothing is lost but time.
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `store` | the records, their bound, the writer |
-//! | `file` | the database: its schema, its versions, what is wrong with it |
+//! | `store` | the book with its writer |
+//! | `journal` | what is not written yet, and when to try again |
+//! | `file` | the database: its schema, its versions, opening it again |
+//! | `path` | the file: whose it is, what is moved aside |
 
 #![warn(clippy::unwrap_used)]
 
 mod file;
+mod journal;
+mod path;
 mod store;
 
 pub use file::{SetAside, StoreError};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{PeerIdentity, Timestamp};
+use kaspath_domain::{PeerBook, PeerChange, PeerIdentity, Timestamp};
 use kaspath_peer_store::PeerStore;
 
 const CHILD: &str = "PEER_STORE_WRITES_TO";
@@ -31,7 +31,7 @@ fn write_for_ever(path: &Path) {
     let begin = store.all().len() as u64;
     for n in begin.. {
         for record in [n, n / 2] {
-            store.update(&peer(record), Timestamp::from_epoch(Duration::from_secs(n)), |record| record.successes += 1).unwrap();
+            store.update(&peer(record), PeerChange::Admitted, Timestamp::from_epoch(Duration::from_secs(n))).unwrap();
         }
         store.flush().unwrap();
         println!("committed {n}");
@@ -78,7 +78,7 @@ fn a_writer_that_is_killed_loses_nothing_that_it_has_committed() {
         }
         let store = open(&path);
         for n in 0..=last.unwrap() {
-            assert!(store.find(&peer(n)).is_some(), "record {n} of kill {kill} is lost");
+            assert!(store.get(&peer(n)).is_some(), "record {n} of kill {kill} is lost");
         }
     }
 }

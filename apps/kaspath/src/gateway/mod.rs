@@ -7,8 +7,8 @@ mod text;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use kaspath_domain::{Observers, PeerLocator, PeerTarget};
-use kaspath_gateway::{Gateway, GatewayEvent, PeerTable};
+use kaspath_domain::{Observer, Observers, PeerLocator, PeerTarget};
+use kaspath_gateway::{Gateway, GatewayEvent};
 use kaspath_node::{GatewayConfig, Node, NodeBuilder};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::{
     cli::Command,
     output::Printer,
-    peers::{self, Admitting},
+    peers::{self, Admitting, Recorder},
     run::{Supervisor, locate},
     settings::{Live, Reload, Settings},
     signals,
@@ -25,23 +25,24 @@ use crate::{
 };
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
-    let node_settings = settings.node.clone().context("a node's settings")?;
+    let mut node_settings = settings.node.clone().context("a node's settings")?;
     let mut gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
     if let Some(plan) = &mut gateway_settings.run {
         plan.program = locate(&plan.program)?;
     }
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
-    let table = Arc::new(PeerTable::open(&gateway_settings.table)?);
-    let book = peers::open(&settings.peer_book(), &printer);
-    peers::remember_remotes(book.as_ref(), &node_settings.remotes);
+    let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
+    peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    let recorder = Recorder::new(book.clone());
     let admission = Arc::new(Admitting::new(node_settings.inbound.clone(), book.clone()));
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
         .admission(admission.clone())
-        .observe_network(peers::remember_network(book.clone()))
-        .observe_attempts(peers::remember_attempts(book.clone()))
+        .addresses(peers::known_addresses(book.clone()))
+        .observe_network(Arc::new(recorder.clone()))
+        .observe_attempts(Arc::new(recorder.clone()))
         .start()
         .await?;
     printer.started("gateway", node.network(), &settings.network_config);
@@ -54,11 +55,11 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
         port: gateway_settings.peer_port(),
-        table: table.clone(),
+        book,
         newcomers: gateway_settings.newcomers,
         rpc: gateway_settings.rpc.clone(),
         observers: Observers::of(Arc::new(move |event: &GatewayEvent| {
-            peers::remember_gateway(book.as_ref(), event);
+            recorder.observe(event);
             report.event(event, text::describe(event));
         })),
     });
@@ -70,8 +71,6 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let is_ours = gateway_settings.run.is_some();
     tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, is_ours, printer.clone()));
     tasks.endless("following kaspad", async move { following.follow().await });
-    let warn = printer.clone();
-    tasks.endless("saving peers", table.clone().keep_saved(move |error| warn.warning(&error.to_string())));
     let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, &printer).await?;
 
     // A kaspad that is run is told to end, and waited for, whatever ends the rest.
@@ -99,7 +98,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     gateway.end_sessions().await;
     tasks.shutdown().await;
     node.shutdown().await;
-    failure.and(result).and(table.save().await.map_err(Into::into))
+    failure.and(result)
 }
 
 /// Lets kaspad reach each remote; returns with their addresses once all are open.

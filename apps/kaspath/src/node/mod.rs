@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::{
     cli::Command,
     output::Printer,
-    peers::{self, Admitting},
+    peers::{self, Admitting, Recorder},
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
@@ -30,23 +30,25 @@ pub(crate) fn now() -> Timestamp {
 }
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
-    let node_settings = settings.node.clone().context("a node's settings")?;
+    let mut node_settings = settings.node.clone().context("a node's settings")?;
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
     let book = peers::open(&settings.peer_book(), &printer);
-    peers::remember_remotes(book.as_ref(), &node_settings.remotes);
+    peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    let recorder = Recorder::new(book.clone());
     let admission = Arc::new(Admitting::new(node_settings.inbound.clone(), book.clone()));
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
         .admission(admission.clone())
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
-        .observe_network(peers::remember_network(book.clone()))
-        .observe_attempts(peers::remember_attempts(book.clone()))
+        .addresses(peers::known_addresses(book))
+        .observe_network(Arc::new(recorder.clone()))
+        .observe_attempts(Arc::new(recorder.clone()))
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
-    kaspa.observers.add(peers::remember_kaspa(book));
+    kaspa.observers.add(Arc::new(recorder));
     kaspa.observers.add(printer.of_kaspa());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use kaspath_domain::{AddressSource, PeerIdentity, PeerRecord, Timestamp};
+use kaspath_domain::{AddressSource, BanSource, PeerBook, PeerChange, PeerIdentity, PeerRecord, Timestamp};
 use kaspath_peer_store::PeerStore;
 
 use super::LIMIT;
@@ -29,19 +29,22 @@ pub(crate) fn run(book: &Path, what: &PeersCommand, redacted: bool) -> Result<()
         PeersCommand::Ban { peer, time } => {
             let time = time.map_or(Duration::from_secs(24 * 3600), |span| span.0);
             let now = now();
-            store.update(peer, now, |record| record.banned_until = Some(now + time))?;
+            store.update(peer, PeerChange::Ban { source: BanSource::Manual, until: now + time }, now)?;
             say(format!("{peer} is banned for {}", in_largest_unit(time)))?;
         }
         PeersCommand::Unban { peer } => {
-            if known(&store, peer)?.banned_until.is_none() {
+            let record = known(&store, peer)?;
+            if !store.update(peer, PeerChange::Unban { source: BanSource::Manual }, now())? {
                 bail!("{peer} is not banned");
             }
-            store.update(peer, now(), |record| record.banned_until = None)?;
             say(format!("{peer} is not banned any more"))?;
+            if let (Some(_), Some(address)) = (record.kaspad_ban, record.loopback) {
+                output::remark(&format!("kaspad itself may ban it still: its own `unban {address}` lifts that"));
+            }
         }
         PeersCommand::Forget { peer } => {
             known(&store, peer)?;
-            store.remove(peer);
+            store.forget(peer);
             say(format!("{peer} is forgotten"))?;
         }
         PeersCommand::Export => say(serde_json::to_string_pretty(&store.all())?)?,
@@ -52,8 +55,9 @@ pub(crate) fn run(book: &Path, what: &PeersCommand, redacted: bool) -> Result<()
             // The stalest first, so that they are what a full book forgets.
             records.reverse();
             let count = records.len();
-            for new in records {
-                store.update(&new.peer.clone(), new.last_seen, |record| merge(record, new))?;
+            for record in records {
+                let (peer, last_seen) = (record.peer.clone(), record.last_seen);
+                store.update(&peer, PeerChange::Join(Box::new(record)), last_seen)?;
             }
             say(format!("{count} peers taken over"))?;
         }
@@ -63,32 +67,15 @@ pub(crate) fn run(book: &Path, what: &PeersCommand, redacted: bool) -> Result<()
 }
 
 fn known(store: &PeerStore, peer: &PeerIdentity) -> Result<PeerRecord> {
-    store.find(peer).with_context(|| format!("{peer} is not in the book; `kaspath peers list` names those that are"))
-}
-
-/// Joins what two books know of a peer.
-fn merge(record: &mut PeerRecord, new: PeerRecord) {
-    record.first_seen = record.first_seen.min(new.first_seen);
-    record.successes = record.successes.max(new.successes);
-    record.failures = record.failures.max(new.failures);
-    record.rtt = record.rtt.or(new.rtt);
-    record.banned_until = record.banned_until.max(new.banned_until);
-    record.synthetic = record.synthetic.or(new.synthetic);
-    record.relayed.carried = record.relayed.carried.max(new.relayed.carried);
-    record.relayed.failed = record.relayed.failed.max(new.relayed.failed);
-    for address in new.addresses {
-        record.observe(address);
-    }
-    for id in new.kaspa_ids {
-        record.note_kaspa_id(&id.id, id.first_seen);
-    }
+    store.get(peer).with_context(|| format!("{peer} is not in the book; `kaspath peers list` names those that are"))
 }
 
 fn line(record: &PeerRecord, now: Timestamp) -> String {
     let PeerRecord { peer, last_seen, successes, failures, .. } = record;
-    let banned = match record.banned_until {
-        Some(until) if record.is_banned(now) => format!("for {}", in_largest_unit(until.since(now))),
-        _ => String::new(),
+    let banned = match record.ban(now) {
+        Some((BanSource::Manual, until)) => format!("for {}", in_largest_unit(until.since(now))),
+        Some((BanSource::Kaspad, until)) => format!("for {}, by kaspad", in_largest_unit(until.since(now))),
+        None => String::new(),
     };
     let seen = format!("{} ago", in_largest_unit(now.since(*last_seen)));
     let last = record.addresses.last().map(|address| {

@@ -1,38 +1,61 @@
 //! `kaspath peers`, and the book of the peers that a node meets.
 
+mod admitting;
 mod command;
+mod configured;
 mod recording;
 
 use std::{path::Path, sync::Arc};
 
+use anyhow::Result;
+use kaspath_domain::{PeerBook, memory::MemoryPeerBook};
+use kaspath_gateway::EarlierTable;
 use kaspath_peer_store::{PeerStore, StoreError};
 
 use crate::{output::Printer, panics};
 
+pub(crate) use admitting::Admitting;
 pub(crate) use command::run;
-pub(crate) use recording::{Admitting, remember_attempts, remember_gateway, remember_kaspa, remember_network, remember_remotes};
+pub(crate) use configured::enter_configured;
+pub(crate) use recording::{Recorder, known_addresses};
 
-/// Peers remembered.
-const LIMIT: usize = 10_000;
+/// Peers remembered: as many as the two files of earlier versions held together.
+const LIMIT: usize = 80_000;
 
-/// Opens the book for a node. A book that cannot be used is told of, and the node
-/// runs without one.
-pub(crate) fn open(path: &Path, printer: &Printer) -> Option<Arc<PeerStore>> {
-    // The store catches what redb asserts of a damaged file.
-    match panics::caught(|| PeerStore::open(path, LIMIT)) {
-        Ok((store, aside)) => {
-            if let Some(aside) = aside {
-                printer.warning(&aside.to_string());
-            }
-            Some(Arc::new(store))
-        }
-        Err(error @ StoreError::InUse(_)) => {
-            printer.warning(&format!("{error}; until then this one remembers no peers"));
-            None
-        }
+/// Opens the book for a node. If it cannot be used the user is told so, and the node
+/// remembers for this run alone.
+pub(crate) fn open(path: &Path, printer: &Printer) -> Arc<dyn PeerBook> {
+    match open_store(path, printer) {
+        Ok(store) => Arc::new(store),
         Err(error) => {
-            printer.warning(&format!("{error}; this run remembers no peers"));
-            None
+            printer.warning(&format!("{error}; peers are remembered for this run alone"));
+            Arc::new(MemoryPeerBook::new(LIMIT))
         }
     }
+}
+
+/// Opens the book for a gateway, which does not run without it: bans and addresses
+/// would be others than kaspad's. What an earlier version kept in `table` is moved into
+/// the book.
+pub(crate) fn open_for_gateway(path: &Path, table: &Path, printer: &Printer) -> Result<Arc<dyn PeerBook>> {
+    let store = open_store(path, printer)?;
+    if let Some(earlier) = EarlierTable::read(table)? {
+        let count = earlier.enter(&store)?;
+        store.flush()?;
+        let aside = earlier.set_aside()?;
+        printer.line(&format!(
+            "the loopback addresses of {count} peers, and kaspad's bans, are in the peer book from now on; the file that held them is kept as {}",
+            aside.display()
+        ));
+    }
+    Ok(Arc::new(store))
+}
+
+fn open_store(path: &Path, printer: &Printer) -> Result<PeerStore, StoreError> {
+    // The store catches what redb asserts of a damaged file.
+    let (store, aside) = panics::caught(|| PeerStore::open(path, LIMIT))?;
+    if let Some(aside) = aside {
+        printer.warning(&aside.to_string());
+    }
+    Ok(store)
 }

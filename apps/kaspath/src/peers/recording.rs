@@ -1,83 +1,117 @@
-//! What a node writes into its book, and the bans that it reads there.
+//! What a node writes into its book, and the addresses that its plans read there.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use kaspath_domain::{
-    AddressSource, Admission, AdmissionPolicy, AdmissionRequest, AttemptOutcome, Direction, ObservedAddress, Observer, Path,
-    PeerIdentity, PeerLocator, RefuseReason,
+    AddressSource, AttemptOutcome, Direction, Observer, Path, PeerBook, PeerChange, PeerIdentity, PeerLocator, PeerTarget,
+    Timestamp, addresses_for, make_room,
 };
-use kaspath_gateway::{GatewayEvent, KASPAD_BAN};
+use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
-use kaspath_peer_store::PeerStore;
-use kaspath_policy::InboundLimits;
 use kaspath_transport_libp2p::NetworkEvent;
 
 use crate::node::now;
 
-/// Whom the node lets in: by limits that can be changed, and never whom the book has
-/// banned.
-pub(crate) struct Admitting {
-    limits: RwLock<InboundLimits>,
-    store: Option<Arc<PeerStore>>,
-}
+/// Peers with a connection whose addresses are kept until they are admitted.
+const MAX_CONNECTED: usize = 1024;
+/// Addresses kept of each.
+const MAX_ADDRESSES: usize = 4;
 
-impl Admitting {
-    pub(crate) fn new(limits: InboundLimits, store: Option<Arc<PeerStore>>) -> Self {
-        Self { limits: RwLock::new(limits), store }
-    }
-
-    /// Goes by these limits from now on.
-    pub(crate) fn set_limits(&self, limits: InboundLimits) {
-        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
-    }
-}
-
-impl AdmissionPolicy for Admitting {
-    fn admit(&self, request: &AdmissionRequest) -> Admission {
-        if request.peer.as_ref().is_some_and(|peer| self.is_banned(peer)) {
-            return Admission::Refuse(RefuseReason::Banned);
-        }
-        self.limits.read().unwrap_or_else(PoisonError::into_inner).admit(request)
-    }
-
-    fn is_banned(&self, peer: &PeerIdentity) -> bool {
-        self.store.as_ref().is_some_and(|store| store.is_banned(peer, now()))
-    }
-}
-
-/// Counts how attempts to reach peers end.
-pub(crate) fn remember_attempts(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<AttemptOutcome>> {
-    Arc::new(move |outcome: &AttemptOutcome| {
-        if let (Some(store), Some(peer)) = (&store, &outcome.peer) {
-            let at = now();
-            // A full book forgets somebody else, or nobody: either is no reason to fail.
-            let _ = store.update(peer, at, |record| record.count(outcome, at));
-            if let Some(relay) = outcome.route.relay() {
-                let _ = store.update(relay, at, |record| record.relayed.count(outcome));
+/// Where to dial a peer: at the book's addresses, best known first, and at those of the
+/// target that are not among them.
+pub(crate) fn known_addresses(book: Arc<dyn PeerBook>) -> impl Fn(&PeerTarget) -> Vec<PeerLocator> + Send + Sync + 'static {
+    move |target| {
+        let record = target.peer.as_ref().and_then(|peer| book.get(peer));
+        let mut addresses = record.map(|record| addresses_for(&record, now())).unwrap_or_default();
+        for locator in &target.addresses {
+            if !addresses.iter().any(|known| known.address == locator.address) {
+                addresses.push(locator.clone());
             }
         }
-    })
+        addresses
+    }
 }
 
-fn observe(store: &PeerStore, peer: &PeerIdentity, locator: PeerLocator, source: AddressSource) {
-    let address = ObservedAddress { locator, source, last_seen: now() };
-    let _ = store.update(peer, now(), |record| record.observe(address));
+/// Where a peer's connections come from and go to.
+struct Connected {
+    since: Timestamp,
+    addresses: Vec<(PeerLocator, AddressSource)>,
 }
 
-/// Enters what the user has told.
-pub(crate) fn remember_remotes(store: Option<&Arc<PeerStore>>, remotes: &[PeerLocator]) {
-    let Some(store) = store else { return };
-    for remote in remotes {
-        if let Some(peer) = &remote.peer {
-            observe(store, peer, remote.clone(), AddressSource::Manual);
+/// Enters what happens into the book. A connection alone, which costs a stranger
+/// nothing, enters nobody: its address is kept here until the peer is admitted. Cheap
+/// to clone.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    book: Arc<dyn PeerBook>,
+    connected: Arc<Mutex<HashMap<PeerIdentity, Connected>>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(book: Arc<dyn PeerBook>) -> Self {
+        Self { book, connected: Arc::default() }
+    }
+
+    fn connected(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Connected>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, peer: &PeerIdentity, change: PeerChange) {
+        // A full book forgets somebody else, or nobody: either is no reason to fail.
+        let _ = self.book.update(peer, change, now());
+    }
+
+    fn connection(&self, peer: &PeerIdentity, remote: PeerLocator, source: AddressSource) {
+        let mut connected = self.connected();
+        make_room(&mut connected, peer, MAX_CONNECTED, |peer| peer.since);
+        let entry = connected.entry(peer.clone()).or_insert_with(|| Connected { since: now(), addresses: Vec::new() });
+        entry.addresses.push((remote, source));
+        if entry.addresses.len() > MAX_ADDRESSES {
+            entry.addresses.remove(0);
+        }
+    }
+
+    fn admitted(&self, peer: &PeerIdentity, change: PeerChange) {
+        self.update(peer, change);
+        let connected = self.connected().remove(peer);
+        for (locator, source) in connected.into_iter().flat_map(|connected| connected.addresses) {
+            self.update(peer, PeerChange::Address { locator, source });
         }
     }
 }
 
-/// Enters where connections come from and go to.
-pub(crate) fn remember_network(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<NetworkEvent>> {
-    Arc::new(move |event: &NetworkEvent| {
-        let Some(store) = &store else { return };
+impl Observer<AttemptOutcome> for Recorder {
+    fn observe(&self, outcome: &AttemptOutcome) {
+        if let Some(peer) = &outcome.peer {
+            self.update(peer, PeerChange::Dialed(outcome.clone()));
+        }
+        if let Some(relay) = outcome.route.relay() {
+            self.update(relay, PeerChange::Relayed(outcome.clone()));
+        }
+    }
+}
+
+impl Observer<KaspaEvent> for Recorder {
+    fn observe(&self, event: &KaspaEvent) {
+        if let KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. } = event {
+            self.admitted(peer, PeerChange::KaspaId(kaspa_id.clone()));
+        }
+    }
+}
+
+impl Observer<GatewayEvent> for Recorder {
+    fn observe(&self, event: &GatewayEvent) {
+        if let GatewayEvent::GatewayOpened { peer, .. } = event {
+            self.admitted(peer, PeerChange::Admitted);
+        }
+    }
+}
+
+impl Observer<NetworkEvent> for Recorder {
+    fn observe(&self, event: &NetworkEvent) {
         match event {
             NetworkEvent::Connected { peer, direction, path, remote } => {
                 let source = match (direction, path) {
@@ -85,36 +119,80 @@ pub(crate) fn remember_network(store: Option<Arc<PeerStore>>) -> Arc<dyn Observe
                     (Direction::Outbound, Path::Relayed { relay, .. }) => AddressSource::Identify { relay: Some(relay.clone()) },
                     (Direction::Outbound, Path::Direct { .. }) => AddressSource::Identify { relay: None },
                 };
-                observe(store, peer, remote.clone(), source);
+                self.connection(peer, remote.clone(), source.clone());
+                // If it is known already; an admission meanwhile has found the address above.
+                self.update(peer, PeerChange::Address { locator: remote.clone(), source });
             }
-            NetworkEvent::PunchDialing { peer, rtt: Some(rtt), .. } => {
-                let _ = store.update(peer, now(), |record| record.rtt = Some(*rtt));
-            }
+            NetworkEvent::Disconnected { peer, .. } => drop(self.connected().remove(peer)),
+            NetworkEvent::PunchDialing { peer, rtt: Some(rtt), .. } => self.update(peer, PeerChange::RoundTrip(*rtt)),
             _ => {}
         }
-    })
+    }
 }
 
-/// Enters by which id Kaspa knows a peer.
-pub(crate) fn remember_kaspa(store: Option<Arc<PeerStore>>) -> Arc<dyn Observer<KaspaEvent>> {
-    Arc::new(move |event: &KaspaEvent| {
-        if let (Some(store), KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. }) = (&store, event) {
-            let _ = store.update(peer, now(), |record| record.note_kaspa_id(kaspa_id, now()));
-        }
-    })
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// Enters what happens at a gateway: who has which address, and whom kaspad bans.
-pub(crate) fn remember_gateway(store: Option<&Arc<PeerStore>>, event: &GatewayEvent) {
-    let Some(store) = store else { return };
-    let _ = match event {
-        GatewayEvent::GatewayOpened { peer, address, .. } => {
-            store.update(peer, now(), |record| record.synthetic = Some(*address))
+    use kaspath_domain::{Route, Transport, TransportAddress, memory::MemoryPeerBook};
+
+    use super::*;
+
+    fn peer(n: u16) -> PeerIdentity {
+        let [a, b] = n.to_be_bytes();
+        PeerIdentity::from_bytes(&[0, 2, a, b]).unwrap()
+    }
+
+    fn connected(n: u16) -> NetworkEvent {
+        let path = Path::Direct { transport: Transport::Tcp };
+        NetworkEvent::Connected { peer: peer(n), direction: Direction::Inbound, path, remote: remote(n) }
+    }
+
+    fn remote(n: u16) -> PeerLocator {
+        PeerLocator { peer: Some(peer(n)), ..format!("/ip4/192.0.2.1/tcp/{n}").parse().unwrap() }
+    }
+
+    fn recorder() -> (Recorder, Arc<MemoryPeerBook>) {
+        let book = Arc::new(MemoryPeerBook::new(100));
+        (Recorder::new(book.clone()), book)
+    }
+
+    #[test]
+    fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_nobody() {
+        let (recorder, book) = recorder();
+        for n in 0..100 {
+            book.update(&peer(n), PeerChange::Admitted, now()).unwrap();
         }
-        GatewayEvent::PeerBanned { peer, .. } => {
-            store.update(peer, now(), |record| record.banned_until = Some(now() + KASPAD_BAN))
+        for n in 100..10_100 {
+            recorder.observe(&connected(n));
         }
-        GatewayEvent::PeerUnbanned { peer, .. } => store.update(peer, now(), |record| record.banned_until = None),
-        _ => return,
-    };
+        assert!((0..100).all(|n| book.get(&peer(n)).is_some()) && book.all().len() == 100);
+        assert!(recorder.connected().len() <= MAX_CONNECTED);
+    }
+
+    #[test]
+    fn an_admitted_peer_is_recorded_with_the_address_it_came_from_before() {
+        let (recorder, book) = recorder();
+        recorder.observe(&connected(1));
+        recorder.admitted(&peer(1), PeerChange::KaspaId("uuid".into()));
+        let record = book.get(&peer(1)).unwrap();
+        assert_eq!((&record.addresses[0].locator, record.kaspa_ids.len()), (&remote(1), 1));
+        let path = Path::Direct { transport: Transport::Tcp };
+        recorder.observe(&NetworkEvent::Disconnected { peer: peer(1), path, cause: None });
+        assert!(recorder.connected().is_empty());
+    }
+
+    #[test]
+    fn a_plan_uses_the_address_that_worked_last_before_the_configured_one() {
+        let (recorder, book) = recorder();
+        let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(1)] };
+        let known = known_addresses(book);
+        assert_eq!(known(&target), [remote(1)]);
+        let address = TransportAddress::tcp("192.0.2.9:9".parse().unwrap());
+        let result = Ok(Path::Direct { transport: Transport::Tcp });
+        let outcome = AttemptOutcome { peer: Some(peer(1)), route: Route::Direct(address), result, elapsed: Duration::ZERO };
+        recorder.observe(&outcome);
+        let texts: Vec<String> = known(&target).iter().map(|locator| locator.address.to_string()).collect();
+        assert_eq!(texts, ["/ip4/192.0.2.9/tcp/9", "/ip4/192.0.2.1/tcp/1"]);
+    }
 }

@@ -1,12 +1,14 @@
 use anyhow::{Context, Result};
-use kaspath_domain::{PeerIdentity, PeerLocator};
+use kaspath_domain::{AddressError, PeerIdentity, PeerLocator};
+
+use super::Target;
 
 /// What the environment says.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) listen: Vec<PeerLocator>,
     pub(super) relays: Vec<PeerLocator>,
-    pub(super) remotes: Vec<PeerLocator>,
+    pub(super) remotes: Vec<Target>,
     pub(super) remote_peer_id: Option<PeerIdentity>,
 }
 
@@ -18,8 +20,8 @@ impl Environment {
             .map(|text| text.parse().context("environment variable LIBP2P_REMOTE_PEER_ID"))
             .transpose()?;
         Ok(Self {
-            relays: list(lookup, ["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"])?,
-            remotes: list(lookup, ["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"])?,
+            relays: list(lookup, ["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"], PeerLocator::parse_list)?,
+            remotes: list(lookup, ["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"], Target::parse_list)?,
             remote_peer_id,
             ..Self::listening(lookup)?
         })
@@ -27,16 +29,20 @@ impl Environment {
 
     /// Where to listen alone, which is all that a relay needs.
     pub(super) fn listening(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let listen = list(lookup, ["LIBP2P_LISTEN_MULTIADDRS", "LIBP2P_LISTEN_MULTIADDR"])?;
+        let listen = list(lookup, ["LIBP2P_LISTEN_MULTIADDRS", "LIBP2P_LISTEN_MULTIADDR"], PeerLocator::parse_list)?;
         Ok(Self { listen, ..Self::default() })
     }
 }
 
-fn list(lookup: &impl Fn(&str) -> Option<String>, names: [&str; 2]) -> Result<Vec<PeerLocator>> {
+fn list<T>(
+    lookup: &impl Fn(&str) -> Option<String>,
+    names: [&str; 2],
+    parse: fn(&str) -> Result<Vec<T>, AddressError>,
+) -> Result<Vec<T>> {
     let mut all = Vec::new();
     for name in names {
         let text = lookup(name).unwrap_or_default();
-        all.extend(PeerLocator::parse_list(&text).with_context(|| format!("environment variable {name}"))?);
+        all.extend(parse(&text).with_context(|| format!("environment variable {name}"))?);
     }
     Ok(all)
 }

@@ -10,7 +10,7 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 use serde::Deserialize;
 
-use super::{relay_limits::RelayLimits, units::Span};
+use super::{Target, relay_limits::RelayLimits, units::Span};
 
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
@@ -28,7 +28,7 @@ pub(super) struct ConfigFile {
     #[serde(rename = "no-autonat")]
     _no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
-    pub(super) remote: Vec<PeerLocator>,
+    pub(super) remote: Vec<Target>,
     pub(super) network: Option<KaspaNetwork>,
     pub(super) policy: Option<StrategyName>,
     pub(super) kaspa_listen: Option<SocketAddr>,

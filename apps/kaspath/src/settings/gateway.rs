@@ -23,7 +23,8 @@ pub(crate) struct GatewaySettings {
     pub(crate) kaspad: SocketAddr,
     /// Where its RPC is; `None` leaves it alone.
     pub(crate) rpc: Option<String>,
-    pub(crate) table: PathBuf,
+    /// Where earlier versions kept loopback addresses and kaspad's bans.
+    pub(crate) earlier_table: PathBuf,
     /// Peers never seen before that one place may bring at once.
     pub(crate) newcomers: usize,
     /// What looks like a mistake and may be none.
@@ -62,12 +63,12 @@ pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &Config
         }
         None => Some(format!("ws://127.0.0.1:{}", network.json_rpc_port())),
     };
-    let table = settings.identity.with_file_name("gateway-addresses.json");
+    let earlier_table = settings.identity.with_file_name("gateway-addresses.json");
     let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
     settings.gateway = Some(GatewaySettings {
         kaspad,
         rpc,
-        table,
+        earlier_table,
         newcomers,
         doubts: doubts(kaspad, args.kaspad.is_some(), network),
         run: None,

@@ -8,6 +8,7 @@ mod gateway;
 mod paths;
 mod relay_limits;
 mod reload;
+mod target;
 mod units;
 
 use std::{
@@ -34,6 +35,7 @@ pub(crate) use gateway::{GatewaySettings, is_usable};
 pub(crate) use paths::IdentityFiles;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::{Live, Reload};
+pub(crate) use target::Target;
 pub(crate) use units::Span;
 
 /// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
@@ -58,6 +60,8 @@ pub(crate) struct NodeSettings {
     pub(crate) policy: StrategyConfig,
     pub(crate) inbound: InboundLimits,
     pub(crate) remotes: Vec<PeerLocator>,
+    /// Remotes that are named by their ids alone.
+    pub(crate) remote_ids: Vec<PeerIdentity>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
     pub(crate) test_traffic: Option<Duration>,
@@ -86,7 +90,10 @@ impl Settings {
     pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
         let circuits = |locator: &PeerLocator| matches!(locator.address, PeerAddress::Relayed(_));
         let found = !self.network_config.relays.is_empty() || self.network_config.listen.iter().any(circuits);
-        let reaches = self.node.as_ref().is_some_and(|node| !node.remotes.is_empty() || node.kaspa_listen.is_some());
+        let reaches = self
+            .node
+            .as_ref()
+            .is_some_and(|node| !node.remotes.is_empty() || !node.remote_ids.is_empty() || node.kaspa_listen.is_some());
         if !found && !reaches {
             printer.warning("no --relay and no --remote: only peers that can reach the addresses above will find this node");
         }
@@ -151,8 +158,8 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         Command::Server(args) | Command::Client(args) => {
             let node = node(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
-            if is_client && node.remotes.is_empty() {
-                bail!("nothing to reach: give --remote with a peer's address, or set LIBP2P_REMOTE_MULTIADDRS");
+            if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
+                bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
             }
             settings.node = Some(node);
         }
@@ -248,7 +255,13 @@ fn peers(
         *time = given.map_or(*time, |span| span.0);
     }
     let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
-    let mut remotes = first([&args.remote, &environment.remotes, &file.remote]);
+    let (mut remotes, mut remote_ids) = (Vec::new(), Vec::new());
+    for target in first([&args.remote, &environment.remotes, &file.remote]) {
+        match target {
+            Target::At(locator) => remotes.push(locator),
+            Target::Known(peer) => remote_ids.push(peer),
+        }
+    }
     for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
         remote.peer = expected.cloned();
         if remote.peer.is_none() && matches!(remote.address, PeerAddress::Relayed(_)) {
@@ -260,6 +273,7 @@ fn peers(
         policy,
         inbound,
         remotes,
+        remote_ids,
         kaspa_listen: None,
         once: false,
         test_traffic: None,

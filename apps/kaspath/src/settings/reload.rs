@@ -70,7 +70,7 @@ impl Settings {
             ("relay", text(&config.relays)),
             ("connections", self.asked_limits.section.clone()),
             ("relay-server", text(&config.relay_server)),
-            ("remote", text(&node.map(|node| &node.remotes))),
+            ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),
             ("network", text(&node.map(|node| node.network))),
             ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
             ("kaspad", text(&gateway.map(|gateway| gateway.kaspad))),

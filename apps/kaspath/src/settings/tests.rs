@@ -261,7 +261,7 @@ fn the_examples_limits_of_connections_are_the_defaults() {
 fn the_flag_for_autonat_is_still_accepted_and_not_shown() {
     settings(&["server", "--no-autonat"], &[]).unwrap();
     let help = Cli::try_parse_from(["kaspath", "server", "--help"]).unwrap_err().to_string();
-    assert!(!help.contains("autonat") && help.contains("IPv4 alone") && help.contains("gateway-addresses.json"), "{help}");
+    assert!(!help.contains("autonat") && help.contains("IPv4 alone") && help.contains("peers.redb"), "{help}");
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn listed(shared: &Shared, node: &NodeSnapshot) -> HashSet<PeerIdentity> {
 fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
     match finding {
         Finding::Up => {
+            shared.table.lists(&node.banned, (shared.wall_clock)());
             shared.report(GatewayEvent::KaspadUp { version: node.version.clone(), network: node.network.clone() });
         }
         Finding::OtherNetwork => {
@@ -86,7 +87,7 @@ fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
             }
         }
         Finding::Unbanned(address) => {
-            if let Some(peer) = shared.table.unban(address) {
+            if let Some(peer) = shared.table.unban(address, (shared.wall_clock)()) {
                 shared.report(GatewayEvent::PeerUnbanned { peer, address });
             }
         }

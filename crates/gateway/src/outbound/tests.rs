@@ -2,12 +2,12 @@ use std::io;
 
 use kaspath_domain::{
     ConnectorError, DialRequest, MonotonicClock, Observers, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
-    memory::{AdmitAll, MemoryDialer, memory_network},
+    memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
 use tokio::{io::AsyncReadExt, sync::mpsc};
 
 use super::*;
-use crate::{Gateway, GatewayParts, PeerTable, owner};
+use crate::{Gateway, GatewayParts, owner};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -49,7 +49,7 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
         kaspad: ([127, 0, 0, 1], 1).into(),
         network: "simnet".into(),
         port: 0,
-        table: Arc::new(PeerTable::in_memory()),
+        book: Arc::new(MemoryPeerBook::new(100)),
         newcomers: 16,
         admission: Arc::new(AdmitAll),
         control: None,

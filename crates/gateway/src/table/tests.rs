@@ -1,4 +1,4 @@
-use std::{collections::HashSet, fs};
+use kaspath_domain::memory::MemoryPeerBook;
 
 use super::*;
 
@@ -10,78 +10,67 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_epoch(Duration::from_secs(seconds))
 }
 
-fn address(table: &Arc<PeerTable>, n: u8) -> Ipv4Addr {
-    table.hold(&peer(n), at(0)).unwrap().address()
-}
-
-#[tokio::test]
-async fn addresses_are_distinct_and_survive_a_restart_as_bans_do() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("deep/peers.json");
-    let table = Arc::new(PeerTable::open(&path).unwrap());
-    let first: Vec<_> = (0..100).map(|n| address(&table, n)).collect();
-    assert_eq!(first.iter().collect::<HashSet<_>>().len(), 100);
-    assert!(first.iter().all(|address| address.octets()[0] == 127 && (64..128).contains(&address.octets()[1])));
-    assert_eq!(table.ban(first[7].into(), at(10)), Some(peer(7)));
-    table.save().await.unwrap();
-
-    let again = Arc::new(PeerTable::open(&path).unwrap());
-    assert_eq!((0..100).map(|n| address(&again, n)).collect::<Vec<_>>(), first);
-    assert!(again.is_banned(&peer(7), at(11)) && !again.is_banned(&peer(8), at(11)));
+fn table(limit: usize) -> (PeerTable, Arc<MemoryPeerBook>) {
+    let book = Arc::new(MemoryPeerBook::new(limit));
+    (PeerTable::new(book.clone()), book)
 }
 
 #[test]
 fn a_ban_ends_after_a_day_or_when_it_is_lifted() {
-    let table = Arc::new(PeerTable::in_memory());
-    let ip = IpAddr::from(address(&table, 1));
+    let (table, _) = table(10);
+    let ip = IpAddr::from(table.hold(&peer(1), at(0)).unwrap().address());
     assert_eq!(table.ban(ip, at(0)), Some(peer(1)));
     assert_eq!(table.ban(ip, at(50_000)), None, "kaspad lists it still, which renews nothing");
     assert!(table.is_banned(&peer(1), at(86_399)) && !table.is_banned(&peer(1), at(86_400)));
-    assert_eq!((table.unban(ip), table.unban(ip)), (Some(peer(1)), None));
+    assert_eq!((table.unban(ip, at(1)), table.unban(ip, at(1))), (Some(peer(1)), None));
     assert!(!table.is_banned(&peer(1), at(1)));
     assert_eq!(table.ban("127.99.99.99".parse().unwrap(), at(0)), None, "nobody has that address");
 }
 
 #[test]
-fn a_full_table_forgets_the_stalest_but_none_in_use_and_none_banned() {
-    let table = Arc::new(PeerTable { limit: 3, ..PeerTable::in_memory() });
+fn a_ban_that_ended_counts_again_only_after_kaspad_has_ceased_to_list_the_first() {
+    let (table, _) = table(10);
+    let ip = IpAddr::from(table.hold(&peer(1), at(0)).unwrap().address());
+    table.ban(ip, at(0));
+    table.lists(&[ip], at(90_000));
+    assert_eq!(table.ban(ip, at(90_000)), None, "it is the same one");
+    table.lists(&[], at(90_001));
+    assert_eq!(table.ban(ip, at(90_002)), Some(peer(1)));
+    table.lists(&[], at(90_003));
+    assert!(table.is_banned(&peer(1), at(90_004)), "kaspad's data may be new: what holds is not lifted");
+}
+
+#[test]
+fn the_users_ban_outlasts_what_kaspad_bans_and_lifts_and_the_users_word_ends_both() {
+    let (table, book) = table(10);
+    let ip = IpAddr::from(table.hold(&peer(1), at(0)).unwrap().address());
+    let user = |change| book.update(&peer(1), change, at(0)).unwrap();
+    assert!(user(PeerChange::Ban { source: BanSource::Manual, until: at(200_000) }));
+    assert_eq!(table.ban(ip, at(0)), Some(peer(1)));
+    assert!(table.is_banned(&peer(1), at(199_999)), "kaspad's 24 hours do not shorten it");
+    assert_eq!(table.unban(ip, at(10)), Some(peer(1)));
+    assert!(table.is_banned(&peer(1), at(199_999)), "kaspad's unban does not lift it");
+    table.ban(ip, at(20));
+    assert!(user(PeerChange::Unban { source: BanSource::Manual }));
+    assert!(!table.is_banned(&peer(1), at(21)));
+    assert_eq!(table.ban(ip, at(22)), None, "kaspad lists its own still");
+    assert!(!table.is_banned(&peer(1), at(23)));
+}
+
+#[test]
+fn a_full_book_forgets_the_stalest_but_none_in_use_and_none_whose_ban_holds() {
+    let (table, _) = table(3);
     let _held = table.hold(&peer(1), at(1)).unwrap();
     let banned = table.hold(&peer(2), at(2)).unwrap().address();
     table.ban(banned.into(), at(2));
     drop(table.hold(&peer(3), at(9)).unwrap());
     drop(table.hold(&peer(4), at(10)).unwrap());
     assert_eq!([1, 2, 3, 4].map(|n| table.knows(&peer(n))), [true, true, false, true]);
-    let _also = table.hold(&peer(4), at(11)).unwrap();
-    assert!(matches!(table.hold(&peer(5), at(12)), Err(TableError::Full)));
-}
-
-#[test]
-fn a_collision_is_probed_past_and_the_range_wraps() {
-    let start = Ipv4Addr::new(127, 127, 255, 254);
-    assert_eq!(probe(start, |address| address == start), Some(Ipv4Addr::new(127, 64, 0, 1)));
-}
-
-#[test]
-fn what_is_no_table_is_told_apart_and_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("peers.json");
-    for (text, part) in [
-        ("garbage", "move the file away"),
-        ("{\"version\": 1, \"peers\": {\"12D3", "move the file away"),
-        ("{\"version\": 7}", "use the newer program"),
-    ] {
-        fs::write(&path, text).unwrap();
-        let error = PeerTable::open(&path).unwrap_err().to_string();
-        assert!(error.contains(part), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    }
-}
-
-#[test]
-fn the_first_version_is_still_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("peers.json");
-    fs::write(&path, format!("{{\"{}\": \"127.80.1.2\"}}", peer(1))).unwrap();
-    let table = Arc::new(PeerTable::open(&path).unwrap());
-    assert_eq!(address(&table, 1), Ipv4Addr::new(127, 80, 1, 2));
+    let also = table.hold(&peer(4), at(11)).unwrap();
+    assert!(matches!(table.hold(&peer(5), at(12)), Err(PeerBookError::Full { .. })));
+    let after_the_ban = at(2) + KASPAD_BAN;
+    assert!(table.hold(&peer(5), after_the_ban).is_ok());
+    assert!(!table.knows(&peer(2)), "a ban that is over keeps nobody in the book");
+    drop(also);
+    assert_eq!(table.peer_at(banned.into()), None);
 }

@@ -16,11 +16,9 @@ use async_trait::async_trait;
 use kaspath_domain::{
     AdmissionPolicy, ConnectorError, DialRequest, DuplexStream, MonotonicClock, Observers, Path, PeerConnector, PeerIdentity,
     PeerTarget, RelayAddress, Route, StreamDialer, Timestamp, Transport, TransportAddress,
-    memory::{AdmitAll, MemoryDialer, memory_network},
+    memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
-use kaspath_gateway::{
-    CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl, NodeSnapshot, PeerTable,
-};
+use kaspath_gateway::{CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl, NodeSnapshot};
 use kaspath_policy::{Keeper, MovePace};
 use tokio::{
     io::AsyncReadExt,
@@ -165,7 +163,7 @@ pub(crate) fn gateway(
         kaspad,
         network: "simnet".into(),
         port: free_port(),
-        table: Arc::new(PeerTable::in_memory()),
+        book: Arc::new(MemoryPeerBook::new(1000)),
         newcomers: 16,
         admission,
         control: node.map(|node| node as Arc<dyn NodeControl>),
