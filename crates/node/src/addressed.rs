@@ -1,28 +1,26 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kaspath_domain::{ConnectorError, DuplexStream, PeerConnector, PeerLocator, PeerTarget};
+use kaspath_domain::{ConnectorError, DuplexStream, PeerBook, PeerConnector, PeerTarget};
 
-/// Where to dial a peer, best known first.
-pub(crate) type Addresses = Box<dyn Fn(&PeerTarget) -> Vec<PeerLocator> + Send + Sync>;
+use crate::recording::known_addresses;
 
-/// A connector that dials at other addresses than a target's own, such as those that a
-/// peer book knows beside them.
+/// A connector that also dials at the addresses that a book knows.
 pub(crate) struct Addressed {
     inner: Arc<dyn PeerConnector>,
-    addresses: Addresses,
+    book: Arc<dyn PeerBook>,
 }
 
 impl Addressed {
-    pub(crate) fn new(inner: Arc<dyn PeerConnector>, addresses: Addresses) -> Self {
-        Self { inner, addresses }
+    pub(crate) fn new(inner: Arc<dyn PeerConnector>, book: Arc<dyn PeerBook>) -> Self {
+        Self { inner, book }
     }
 }
 
 #[async_trait]
 impl PeerConnector for Addressed {
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
-        let target = PeerTarget { peer: target.peer.clone(), addresses: (self.addresses)(target) };
+        let target = PeerTarget { peer: target.peer.clone(), addresses: known_addresses(self.book.as_ref(), target) };
         self.inner.connect(&target).await
     }
 }

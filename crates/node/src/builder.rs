@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerConnector, PeerLocator, PeerTarget, StreamDialer,
-    TransportPolicy,
+    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, StreamDialer, TransportPolicy,
+    memory::MemoryPeerBook,
 };
 use kaspath_policy::{
     DialLimitsConfig, Executor, InboundLimits, Keeper, MovePace, RateLimited, SharedLimits, StrategyConfig, StrategyName,
@@ -10,12 +10,11 @@ use kaspath_policy::{
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 
 use crate::{
-    Node,
-    addressed::{Addressed, Addresses},
-    best_paths::BestPaths,
-    node::Parts,
-    own_nat::OwnNat,
+    Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, node::Parts, own_nat::OwnNat, recording::Recorder,
 };
+
+/// Peers in a book that nobody has given.
+const MAX_PEERS: usize = 10_000;
 
 /// What a node is made of. Whatever is not said has a default that fits a private node.
 pub struct NodeBuilder {
@@ -24,7 +23,7 @@ pub struct NodeBuilder {
     policy: Arc<dyn TransportPolicy>,
     admission: Arc<dyn AdmissionPolicy>,
     dialers: Vec<Arc<dyn StreamDialer>>,
-    addresses: Addresses,
+    book: Arc<dyn PeerBook>,
     observers: Observers<NetworkEvent>,
     attempts: Observers<AttemptOutcome>,
     limits: DialLimitsConfig,
@@ -40,7 +39,7 @@ impl NodeBuilder {
             policy: StrategyConfig::new(StrategyName::Balanced).build(),
             admission: Arc::new(InboundLimits::default()),
             dialers: Vec::new(),
-            addresses: Box::new(|target| target.addresses.clone()),
+            book: Arc::new(MemoryPeerBook::new(MAX_PEERS)),
             observers: Observers::default(),
             attempts: Observers::default(),
             limits: DialLimitsConfig::default(),
@@ -61,7 +60,7 @@ impl NodeBuilder {
         Self { policy, ..self }
     }
 
-    /// Whom it lets in, and who is not to be dialled.
+    /// Whom it lets in, and who is not to be dialled, beside the book's bans.
     #[must_use]
     pub fn admission(self, admission: Arc<dyn AdmissionPolicy>) -> Self {
         Self { admission, ..self }
@@ -74,11 +73,12 @@ impl NodeBuilder {
         self
     }
 
-    /// Where to dial a peer, best known first: at the target's addresses alone, if
-    /// nothing else is said.
+    /// What is known of peers: who is banned, and where each is dialled beside the
+    /// addresses of a target. What happens is entered there. In memory, if nothing else
+    /// is said.
     #[must_use]
-    pub fn addresses(self, addresses: impl Fn(&PeerTarget) -> Vec<PeerLocator> + Send + Sync + 'static) -> Self {
-        Self { addresses: Box::new(addresses), ..self }
+    pub fn book(self, book: Arc<dyn PeerBook>) -> Self {
+        Self { book, ..self }
     }
 
     /// How often peers are dialled at all.
@@ -112,8 +112,12 @@ impl NodeBuilder {
     /// # Errors
     /// What keeps it from listening.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { key, mut network, policy, admission, mut dialers, addresses, observers, attempts, limits, moves } = self;
+        let Self { key, mut network, policy, admission, mut dialers, book, observers, attempts, limits, moves } = self;
         let clock = MonotonicClock::start();
+        let admission = Arc::new(Admitting::new(admission, book.clone()));
+        let recorder = Arc::new(Recorder::new(book.clone()));
+        attempts.add(recorder.clone());
+        observers.add(recorder.clone());
         let (best_paths, own_nat) = (BestPaths::default(), OwnNat::default());
         observers.add(Arc::new(best_paths.clone()));
         observers.add(Arc::new(own_nat.clone()));
@@ -129,7 +133,7 @@ impl NodeBuilder {
         let executor = Executor::new(policy, dialers, clock).with_mapping(move || own_nat.mapping()).with_observers(attempts);
         let executor = Arc::new(executor);
         let exact_connector: Arc<dyn PeerConnector> = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
-        let connector = Arc::new(Addressed::new(exact_connector.clone(), addresses));
+        let connector = Arc::new(Addressed::new(exact_connector.clone(), book.clone()));
         let keeper = Keeper::new(moves, clock, rand::random);
         Ok(Node::new(Parts {
             network,
@@ -137,6 +141,8 @@ impl NodeBuilder {
             connector,
             exact_connector,
             admission,
+            book,
+            recorder,
             best_paths,
             observers,
             keeper,

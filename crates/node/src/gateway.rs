@@ -1,13 +1,9 @@
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, sync::Arc};
 
-use kaspath_domain::{ListenError, Observers, PeerBook, PeerIdentity, PeerTarget, Timestamp};
+use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget};
 use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
 
-use crate::{Node, kaspad::RpcControl};
+use crate::{Node, kaspad::RpcControl, wall_clock::now};
 
 /// What a gateway needs beside its node.
 pub struct GatewayConfig {
@@ -17,8 +13,6 @@ pub struct GatewayConfig {
     pub network: String,
     /// The port at which kaspad finds peers on their addresses.
     pub port: u16,
-    /// What is known of peers: their loopback addresses and bans.
-    pub book: Arc<dyn PeerBook>,
     /// How many peers that were never seen before may come at once from one place.
     pub newcomers: usize,
     /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` leaves it alone.
@@ -28,22 +22,23 @@ pub struct GatewayConfig {
 }
 
 impl Node {
-    /// A gateway between the node's peers and a kaspad. It runs where its own
+    /// A gateway between the node's peers and a kaspad, whose bans and addresses are in
+    /// the node's book. It runs where its own
     /// [`Gateway::serve`] and [`Gateway::follow`] run.
     pub fn gateway(&self, config: GatewayConfig) -> Gateway {
-        let GatewayConfig { kaspad, network, port, book, newcomers, rpc, observers } = config;
+        let GatewayConfig { kaspad, network, port, newcomers, rpc, observers } = config;
         Gateway::new(GatewayParts {
             local: self.network().local_peer().clone(),
             kaspad,
             network,
             port,
-            book,
+            book: self.book(),
             newcomers,
             admission: self.admission(),
             control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
             clock: self.clock(),
-            wall_clock: Arc::new(|| Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())),
-            observers,
+            wall_clock: Arc::new(now),
+            observers: observers.after(self.recorder()),
         })
     }
 

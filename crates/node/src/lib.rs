@@ -1,7 +1,7 @@
 //! A Kaspath node from one builder.
 //!
-//! A [`Node`] composes the transport, a policy, limits and whoever is to be told of
-//! what happens. On it stand a [`LightPeer`], which speaks Kaspa's protocol itself, a
+//! A [`Node`] composes the transport, a policy, a peer book, limits and whoever is to be
+//! told of what happens. On it stand a [`LightPeer`], which speaks Kaspa's protocol itself, a
 //! gateway before an unmodified kaspad ([`Node::gateway`]), or whatever else wants a
 //! stream to a peer: [`Node::connector`] opens them, [`Node::listener`] takes those
 //! that peers open.
@@ -27,6 +27,8 @@
 //! | `node` | the node: what opens and takes streams |
 //! | `addressed` | at which addresses peers are dialled |
 //! | `best_paths` | the best path to each peer |
+//! | `admitting` | whom the node lets in, the book's bans included |
+//! | `recording` | what happens, entered into the book; the addresses that plans read there |
 //! | `own_nat` | how our own NAT maps, as relays see it |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
 //! | `gateway` | a gateway before kaspad, whose peers are kept |
@@ -35,6 +37,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod addressed;
+mod admitting;
 mod best_paths;
 mod builder;
 mod gateway;
@@ -42,6 +45,8 @@ mod kaspad;
 mod light_peer;
 mod node;
 mod own_nat;
+mod recording;
+mod wall_clock;
 
 pub use builder::NodeBuilder;
 pub use gateway::GatewayConfig;

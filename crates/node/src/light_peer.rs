@@ -29,7 +29,8 @@ pub struct LightPeer {
 
 impl Node {
     /// A light peer on this node, which neither reaches nor serves anybody yet.
-    pub fn light_peer(&self, config: NodeConfig) -> LightPeer {
+    pub fn light_peer(&self, mut config: NodeConfig) -> LightPeer {
+        config.observers = config.observers.after(self.recorder());
         LightPeer { node: self.clone(), kaspa: KaspaNode::new(config) }
     }
 }

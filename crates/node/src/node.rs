@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, Observer, Observers, Path, PeerConnector, PeerIdentity, Punching, StreamListener,
+    AdmissionPolicy, MonotonicClock, Observer, Observers, Path, PeerBook, PeerConnector, PeerIdentity, Punching, StreamListener,
     TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
 use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
 use tokio::sync::watch;
 
-use crate::best_paths::BestPaths;
+use crate::{admitting::Admitting, best_paths::BestPaths, recording::Recorder};
 
 pub(crate) struct Parts {
     pub(crate) network: Network,
@@ -16,7 +16,9 @@ pub(crate) struct Parts {
     pub(crate) connector: Arc<dyn PeerConnector>,
     /// The same, at a target's own addresses alone.
     pub(crate) exact_connector: Arc<dyn PeerConnector>,
-    pub(crate) admission: Arc<dyn AdmissionPolicy>,
+    pub(crate) admission: Arc<Admitting>,
+    pub(crate) book: Arc<dyn PeerBook>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) best_paths: BestPaths,
     pub(crate) observers: Observers<NetworkEvent>,
     pub(crate) keeper: Keeper,
@@ -54,9 +56,24 @@ impl Node {
         self.0.network.listener()
     }
 
-    /// Whom the node lets in.
+    /// Whom the node lets in: by the policy that was given, and by the book's bans.
     pub fn admission(&self) -> Arc<dyn AdmissionPolicy> {
         self.0.admission.clone()
+    }
+
+    /// Lets peers in by that policy from now on.
+    pub fn set_admission(&self, policy: Arc<dyn AdmissionPolicy>) {
+        self.0.admission.set(policy);
+    }
+
+    /// What is known of peers.
+    pub fn book(&self) -> Arc<dyn PeerBook> {
+        self.0.book.clone()
+    }
+
+    /// What enters events into the book.
+    pub(crate) fn recorder(&self) -> Arc<Recorder> {
+        self.0.recorder.clone()
     }
 
     /// The clock by whose moments the node's parts go.

@@ -7,7 +7,7 @@ mod text;
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use kaspath_domain::{Observer, Observers, PeerLocator, PeerTarget};
+use kaspath_domain::{Observers, PeerLocator, PeerTarget};
 use kaspath_gateway::{Gateway, GatewayEvent};
 use kaspath_node::{GatewayConfig, Node, NodeBuilder};
 use nix::sys::signal::Signal;
@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 use crate::{
     cli::Command,
     output::Printer,
-    peers::{self, Admitting, Recorder},
+    peers,
     run::{Supervisor, locate},
-    settings::{Live, Reload, Settings},
+    settings::{Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
 };
@@ -34,15 +34,11 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let reload = Reload::new(command, &settings, printer.clone())?;
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
-    let recorder = Recorder::new(book.clone());
-    let admission = Arc::new(Admitting::new(node_settings.inbound.clone(), book.clone()));
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
-        .admission(admission.clone())
-        .addresses(peers::known_addresses(book.clone()))
-        .observe_network(Arc::new(recorder.clone()))
-        .observe_attempts(Arc::new(recorder.clone()))
+        .admission(Arc::new(node_settings.inbound.clone()))
+        .book(book)
         .start()
         .await?;
     printer.started("gateway", node.network(), &settings.network_config);
@@ -55,17 +51,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
         port: gateway_settings.peer_port(),
-        book,
         newcomers: gateway_settings.newcomers,
         rpc: gateway_settings.rpc.clone(),
-        observers: Observers::of(Arc::new(move |event: &GatewayEvent| {
-            recorder.observe(event);
-            report.event(event, text::describe(event));
-        })),
+        observers: Observers::of(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event)))),
     });
 
     let mut tasks = Tasks::default();
-    tasks.endless("reading settings again", reload.at_hangup(Some(Live { admission, node: node.clone() })));
+    tasks.endless("reading settings again", reload.at_hangup(Some(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let is_ours = gateway_settings.run.is_some();

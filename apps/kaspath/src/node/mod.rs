@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 use crate::{
     cli::Command,
     output::Printer,
-    peers::{self, Admitting, Recorder},
-    settings::{Live, NodeSettings, Reload, Settings},
+    peers,
+    settings::{NodeSettings, Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
 };
@@ -35,20 +35,15 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let reload = Reload::new(command, &settings, printer.clone())?;
     let book = peers::open(&settings.peer_book(), &printer);
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
-    let recorder = Recorder::new(book.clone());
-    let admission = Arc::new(Admitting::new(node_settings.inbound.clone(), book.clone()));
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
-        .admission(admission.clone())
+        .admission(Arc::new(node_settings.inbound.clone()))
+        .book(book)
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
-        .addresses(peers::known_addresses(book))
-        .observe_network(Arc::new(recorder.clone()))
-        .observe_attempts(Arc::new(recorder.clone()))
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
-    kaspa.observers.add(Arc::new(recorder));
     kaspa.observers.add(printer.of_kaspa());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
@@ -56,7 +51,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
-    tasks.endless("reloading", reload.at_hangup(Some(Live { admission, node: node.clone() })));
+    tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
         let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;

@@ -1,9 +1,7 @@
 //! `kaspath peers`, and the book of the peers that a node meets.
 
-mod admitting;
 mod command;
 mod configured;
-mod recording;
 
 use std::{path::Path, sync::Arc};
 
@@ -14,10 +12,8 @@ use kaspath_peer_store::{PeerStore, StoreError};
 
 use crate::{output::Printer, panics};
 
-pub(crate) use admitting::Admitting;
 pub(crate) use command::run;
 pub(crate) use configured::enter_configured;
-pub(crate) use recording::{Recorder, known_addresses};
 
 /// Peers remembered: as many as the two files of earlier versions held together.
 const LIMIT: usize = 80_000;

@@ -34,7 +34,7 @@ use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
 pub(crate) use paths::IdentityFiles;
 pub(crate) use relay_limits::RelayLimits;
-pub(crate) use reload::{Live, Reload};
+pub(crate) use reload::Reload;
 pub(crate) use target::Target;
 pub(crate) use units::Span;
 

@@ -7,7 +7,7 @@ use kaspath_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Settings, resolve};
-use crate::{cli::Command, output::Printer, peers::Admitting};
+use crate::{cli::Command, output::Printer};
 
 /// Reads the settings again at SIGHUP and applies what can change live.
 pub(crate) struct Reload {
@@ -28,7 +28,7 @@ impl Reload {
     }
 
     /// Runs until it is dropped.
-    pub(crate) async fn at_hangup(mut self, live: Option<Live>) {
+    pub(crate) async fn at_hangup(mut self, live: Option<Node>) {
         while self.hangups.recv().await.is_some() {
             match resolve(&self.command, |name| std::env::var(name).ok()) {
                 Ok(new) => self.apply(&new, live.as_ref()).await,
@@ -37,7 +37,7 @@ impl Reload {
         }
     }
 
-    async fn apply(&mut self, new: &Settings, live: Option<&Live>) {
+    async fn apply(&mut self, new: &Settings, live: Option<&Node>) {
         let changed = self.fixed.iter().zip(new.fixed()).filter(|(old, new)| **old != *new);
         let fixed: Vec<&str> = changed.map(|(old, _)| old.0).collect();
         if !fixed.is_empty() {
@@ -47,8 +47,8 @@ impl Reload {
         match (live, &new.node) {
             (Some(live), Some(node)) if self.policy != new.policy() => {
                 self.policy = new.policy();
-                live.admission.set_limits(node.inbound.clone());
-                live.node.set_policy(node.policy.clone().build()).await;
+                live.set_admission(Arc::new(node.inbound.clone()));
+                live.set_policy(node.policy.clone().build()).await;
                 self.printer.line(&format!("settings read again: the policy is {} now", node.policy.name));
             }
             _ => self.printer.line("settings read again: nothing to apply"),
@@ -83,10 +83,4 @@ impl Settings {
     fn policy(&self) -> Option<String> {
         self.node.as_ref().map(|node| format!("{:?} {:?}", node.policy, node.inbound))
     }
-}
-
-/// What can change while it runs.
-pub(crate) struct Live {
-    pub(crate) admission: Arc<Admitting>,
-    pub(crate) node: Node,
 }

@@ -36,6 +36,16 @@ impl<E> Observers<E> {
     }
 }
 
+impl<E: 'static> Observers<E> {
+    /// A list of its own, which tells `first` and then whoever is on this one.
+    #[must_use]
+    pub fn after(&self, first: Arc<dyn Observer<E>>) -> Self {
+        let observers = Self::of(first);
+        observers.add(Arc::new(self.clone()));
+        observers
+    }
+}
+
 impl<E> Observer<E> for Observers<E> {
     fn observe(&self, event: &E) {
         for observer in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -13,7 +13,7 @@ use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::NetworkEvent;
 
-use crate::node::now;
+use crate::wall_clock::now;
 
 /// Peers with a connection whose addresses are kept until they are admitted.
 const MAX_CONNECTED: usize = 1024;
@@ -22,17 +22,15 @@ const MAX_ADDRESSES: usize = 4;
 
 /// Where to dial a peer: at the book's addresses, best known first, and at those of the
 /// target that are not among them.
-pub(crate) fn known_addresses(book: Arc<dyn PeerBook>) -> impl Fn(&PeerTarget) -> Vec<PeerLocator> + Send + Sync + 'static {
-    move |target| {
-        let record = target.peer.as_ref().and_then(|peer| book.get(peer));
-        let mut addresses = record.map(|record| addresses_for(&record, now())).unwrap_or_default();
-        for locator in &target.addresses {
-            if !addresses.iter().any(|known| known.address == locator.address) {
-                addresses.push(locator.clone());
-            }
+pub(crate) fn known_addresses(book: &dyn PeerBook, target: &PeerTarget) -> Vec<PeerLocator> {
+    let record = target.peer.as_ref().and_then(|peer| book.get(peer));
+    let mut addresses = record.map(|record| addresses_for(&record, now())).unwrap_or_default();
+    for locator in &target.addresses {
+        if !addresses.iter().any(|known| known.address == locator.address) {
+            addresses.push(locator.clone());
         }
-        addresses
     }
+    addresses
 }
 
 /// Where a peer's connections come from and go to.
@@ -186,7 +184,7 @@ mod tests {
     fn a_plan_uses_the_address_that_worked_last_before_the_configured_one() {
         let (recorder, book) = recorder();
         let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(1)] };
-        let known = known_addresses(book);
+        let known = |target: &PeerTarget| known_addresses(book.as_ref(), target);
         assert_eq!(known(&target), [remote(1)]);
         let address = TransportAddress::tcp("192.0.2.9:9".parse().unwrap());
         let result = Ok(Path::Direct { transport: Transport::Tcp });
