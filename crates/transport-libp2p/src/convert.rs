@@ -48,12 +48,23 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// The multiaddr of a literal address; names must be resolved first.
+/// The multiaddr of a literal address.
 pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiaddr {
-    let base = Multiaddr::from(ip);
+    with_port(ip.into(), port, transport)
+}
+
+fn with_port(host: Multiaddr, port: u16, transport: Transport) -> Multiaddr {
     match transport {
-        Transport::Tcp => base.with(Protocol::Tcp(port)),
-        Transport::Quic => base.with(Protocol::Udp(port)).with(Protocol::QuicV1),
+        Transport::Tcp => host.with(Protocol::Tcp(port)),
+        Transport::Quic => host.with(Protocol::Udp(port)).with(Protocol::QuicV1),
+    }
+}
+
+/// The multiaddr of an address in the domain's terms. Nothing here dials a name.
+pub(crate) fn to_multiaddr(address: &TransportAddress) -> Multiaddr {
+    match &address.host {
+        Host::Ip(ip) => multiaddr(*ip, address.port, address.transport),
+        Host::Dns(name) => with_port(Protocol::Dns(name.into()).into(), address.port, address.transport),
     }
 }
 
@@ -73,6 +84,12 @@ pub(crate) fn transport_address(address: &Multiaddr) -> Option<TransportAddress>
         }
         _ => None,
     }
+}
+
+/// An address that somebody says is `peer`'s own: no circuit, and no other peer's.
+pub(crate) fn candidate(address: &Multiaddr, peer: &PeerId) -> Option<TransportAddress> {
+    let is_others = address.iter().any(|part| matches!(part, Protocol::P2p(named) if named != *peer));
+    if is_others || is_relayed(address) { None } else { transport_address(address) }
 }
 
 /// The relay of a circuit address.
@@ -136,6 +153,17 @@ mod tests {
         let address: Multiaddr = format!("/ip4/203.0.113.1/tcp/4001/p2p/{cut}/p2p-circuit").parse().unwrap();
         assert_eq!(relay_of(&address), None);
         assert_eq!(locator(&"/ip4/203.0.113.1/tcp/4001".parse().unwrap(), &cut), None);
+    }
+
+    #[test]
+    fn a_circuit_a_bare_peer_and_an_address_of_another_are_no_candidates() {
+        let (peer, other) = (PeerId::random(), PeerId::random());
+        let candidate = |text: &str| candidate(&text.parse().unwrap(), &peer).map(|address| address.to_string());
+        assert_eq!(candidate(&format!("/p2p/{peer}")), None);
+        assert_eq!(candidate(&format!("/ip4/198.51.100.1/tcp/1/p2p/{other}")), None);
+        assert_eq!(candidate(&format!("/ip4/198.51.100.1/tcp/1/p2p/{other}/p2p-circuit/p2p/{peer}")), None);
+        assert_eq!(candidate(&format!("/ip4/198.51.100.1/tcp/1/p2p/{peer}/p2p-circuit")), None);
+        assert_eq!(candidate(&format!("/ip4/198.51.100.1/tcp/1/p2p/{peer}")).as_deref(), Some("/ip4/198.51.100.1/tcp/1"));
     }
 
     #[test]

@@ -1,21 +1,18 @@
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_domain::{
     DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer,
     TransportAddress, TransportSet, plan::TCP_GRACE,
 };
-use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{
-    sync::{
-        Mutex,
-        oneshot::{self, error::RecvError},
-    },
+    sync::Mutex,
     time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
-    Resolver, convert,
+    Resolver,
+    core::{ConnId, Input},
     streams::OpenError,
     swarm::{Command, Handle},
 };
@@ -37,67 +34,62 @@ impl Libp2pDialer {
         Self { handle, resolver, protocol }
     }
 
-    async fn direct(&self, peer: PeerId, address: &TransportAddress) -> Result<ConnectionId, DialError> {
+    async fn direct(&self, peer: &PeerIdentity, address: &TransportAddress) -> Result<ConnId, DialError> {
         let addresses = self.resolver.resolve(address).await?;
-        self.handle.ask(|reply| Command::Connect { peer, addresses, reply }).await?
+        self.handle.connection(|waiter| Input::Connect { waiter, peer: peer.clone(), addresses }).await
     }
 
-    async fn meet_relay(&self, relay: &RelayAddress, transports: TransportSet) -> Result<PeerId, DialError> {
-        let via = relay.via.clone();
-        let relay = convert::peer_id(&relay.relay);
-        self.handle.ask(|reply| Command::MeetRelay { relay, via, transports, reply }).await??;
-        Ok(relay)
+    async fn await_direct(&self, peer: &PeerIdentity, transports: TransportSet) -> Result<ConnId, DialError> {
+        self.handle.connection(|waiter| Input::AwaitDirect { waiter, peer: peer.clone(), transports }).await
     }
 
-    async fn circuit(&self, peer: PeerId, relay: PeerId, punch: TransportSet) -> Result<ConnectionId, DialError> {
-        self.handle.ask(|reply| Command::Circuit { relay, peer, punch, reply }).await?
-    }
-
-    async fn relayed(&self, peer: PeerId, relay: &RelayAddress, stage: &Stage) -> Result<ConnectionId, DialError> {
+    /// A circuit to the peer, on which it may punch over `punch`.
+    async fn circuit(
+        &self,
+        peer: &PeerIdentity,
+        relay: &RelayAddress,
+        punch: TransportSet,
+        stage: &Stage,
+    ) -> Result<ConnId, DialError> {
         *stage.lock().await = "connecting to the relay";
-        let relay = self.meet_relay(relay, TransportSet::NONE).await?;
+        let connect = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports: punch };
+        self.handle.connection(connect).await?;
         *stage.lock().await = "opening a circuit through the relay";
-        self.circuit(peer, relay, TransportSet::NONE).await
+        let (relay, peer) = (relay.relay.clone(), peer.clone());
+        self.handle.connection(|waiter| Input::OpenCircuit { waiter, relay, peer, punch }).await
     }
 
     async fn punched(
         &self,
-        peer: PeerId,
+        peer: &PeerIdentity,
         relay: &RelayAddress,
         transports: TransportSet,
         deadline: Instant,
         stage: &Stage,
-    ) -> Result<ConnectionId, DialError> {
-        let (reply, mut direct) = oneshot::channel();
-        self.handle.send(Command::AwaitDirect { peer, transports, reply }).await?;
-        *stage.lock().await = "connecting to the relay";
-        // Once `direct` is ready it must not be polled again, so every end of it is an end here.
-        let relay = tokio::select! {
-            // One may stand already.
-            ready = &mut direct => return first_direct(ready),
-            relay = self.meet_relay(relay, transports) => relay?,
-        };
-        *stage.lock().await = "opening a circuit through the relay";
+    ) -> Result<ConnId, DialError> {
+        let mut direct = pin!(self.await_direct(peer, transports));
         let circuit = tokio::select! {
-            ready = &mut direct => return first_direct(ready),
-            circuit = self.circuit(peer, relay, transports) => circuit?,
+            biased;
+            // One may stand already.
+            direct = &mut direct => return direct,
+            circuit = self.circuit(peer, relay, transports, stage) => circuit?,
         };
         let first = match timeout_at(deadline, direct).await {
-            Ok(ready) => first_direct(ready)?,
+            Ok(first) => first?,
             Err(_) => {
                 let reason = self.handle.ask(|reply| Command::RelayReason { connection: circuit, reply }).await?;
                 let reason = reason.unwrap_or(RelayReason::PunchPending);
-                return Err(DialError::NoDirectPath { peer: convert::identity(&peer), reason });
+                return Err(DialError::NoDirectPath { peer: peer.clone(), reason });
             }
         };
         if !(transports.tcp && transports.quic) {
             return Ok(first);
         }
-        let tcp = self.handle.ask(|reply| Command::AwaitDirect { peer, transports: TransportSet::TCP, reply });
-        Ok(timeout(TCP_GRACE, tcp).await.ok().and_then(Result::ok).and_then(Result::ok).unwrap_or(first))
+        let tcp = timeout(TCP_GRACE, self.await_direct(peer, TransportSet::TCP)).await;
+        Ok(tcp.ok().and_then(Result::ok).unwrap_or(first))
     }
 
-    async fn open(&self, peer: &PeerIdentity, connection: ConnectionId) -> Result<DuplexStream, DialError> {
+    async fn open(&self, peer: &PeerIdentity, connection: ConnId) -> Result<DuplexStream, DialError> {
         let opened = self.handle.ask(|reply| Command::Open { connection, reply }).await;
         let broken = |cause: String| DialError::Broken { doing: "opening a stream", cause };
         match opened {
@@ -110,11 +102,6 @@ impl Libp2pDialer {
             Err(_) => Err(broken("the connection closed".to_owned())),
         }
     }
-}
-
-/// The actor's answer to one who waits for a direct connection, or its end.
-fn first_direct(ready: Result<Result<ConnectionId, DialError>, RecvError>) -> Result<ConnectionId, DialError> {
-    ready.unwrap_or(Err(DialError::ShuttingDown))
 }
 
 #[async_trait]
@@ -132,12 +119,11 @@ impl StreamDialer for Libp2pDialer {
         }
         let deadline = Instant::now() + allowed;
         let stage: Stage = Arc::new(Mutex::new("connecting"));
-        let id = convert::peer_id(&peer);
         let connect = async {
             match &route {
-                Route::Direct(address) => self.direct(id, address).await,
-                Route::Relayed(relay) => self.relayed(id, relay, &stage).await,
-                Route::Punched { relay, transports } => self.punched(id, relay, *transports, deadline, &stage).await,
+                Route::Direct(address) => self.direct(&peer, address).await,
+                Route::Relayed(relay) => self.circuit(&peer, relay, TransportSet::NONE, &stage).await,
+                Route::Punched { relay, transports } => self.punched(&peer, relay, *transports, deadline, &stage).await,
             }
         };
         // The last moments are for asking why a punch did not succeed.

@@ -21,7 +21,7 @@ pub enum ReservationState {
     Lost {
         /// Why.
         cause: String,
-        /// When it is asked for again.
+        /// When it is asked for again; never, if the relay was removed.
         #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         retry_in: Option<Duration>,
     },

@@ -8,12 +8,12 @@
 //! | folder | what it knows |
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
-//! | `punch` | the DCUtR exchange, our candidates, what punches may use, when to punch again |
+//! | `core` | everything that is decided about peers, as a machine without I/O |
+//! | `punch` | the DCUtR exchange on the wire |
 //! | `limits` | which connections there is room for, and which give way |
-//! | `reservations` | which relays we hold a place at, as a pure state machine |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
-//! | `swarm` | the actor that joins these to libp2p |
+//! | `swarm` | the actor that translates between the core and libp2p |
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,6 +36,7 @@
 
 mod config;
 mod convert;
+mod core;
 mod dialer;
 mod events;
 mod failure;
@@ -47,7 +48,6 @@ mod network;
 mod punch;
 mod quic;
 mod relay_server;
-mod reservations;
 mod resolve;
 mod streams;
 mod swarm;

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, TransportAddress, is_public};
-use libp2p::{Multiaddr, PeerId, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
+use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
+use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
 use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinHandle,
@@ -63,7 +63,7 @@ impl Network {
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
         let weak = events.downgrade();
-        let actor = Actor::new(swarm, config, announcing, external, relays, commands, events);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, commands, events);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted));
         Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, resolver, ended })
@@ -122,6 +122,24 @@ impl Network {
         let _ = self.handle.ask(|reply| Command::SetPunch { punch: Box::new(punch), reply }).await;
     }
 
+    /// Holds a reservation at one more relay, or knows one more address of a relay, from
+    /// now on. [`Network::events`] tells of the reservation. Dropping the future may leave
+    /// the relay added.
+    ///
+    /// # Errors
+    /// [`DialError::LimitReached`] if there are 64 relays already, and
+    /// [`DialError::ShuttingDown`] if the network has ended.
+    pub async fn add_relay(&self, relay: RelayAddress) -> Result<(), DialError> {
+        self.handle.ask(|reply| Command::AddRelay { relay, reply }).await?
+    }
+
+    /// Gives the reservation at a relay back and asks there no more. Connections to the
+    /// relay are closed, unless a circuit or a dial needs them; then they go when nothing
+    /// has used them for five minutes. Dropping the future may leave the relay removed.
+    pub async fn remove_relay(&self, relay: &PeerIdentity) {
+        let _ = self.handle.ask(|reply| Command::RemoveRelay { relay: relay.clone(), reply }).await;
+    }
+
     /// Closes every connection and returns when the actor has ended, within a second.
     /// A QUIC port is free again a moment later, when its connections have drained
     /// (RFC 9000, section 10.2).
@@ -161,6 +179,7 @@ where
         let failed = |cause: String| StartError::Listen { address: locator.clone(), cause };
         let PeerAddress::Direct(address) = &locator.address else { continue };
         for address in Resolver::system().resolve(address).await.map_err(|error| failed(error.to_string()))? {
+            let address = convert::to_multiaddr(&address);
             let listener = swarm.listen_on(address.clone()).map_err(|error| failed(convert::error_chain(&error)))?;
             announcing.listens(listener, &address);
             pending.insert(listener, locator.clone());
@@ -207,7 +226,7 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     let mut resolved = Vec::new();
     for address in addresses {
         match Resolver::system().resolve(address).await {
-            Ok(found) => resolved.extend(found),
+            Ok(found) => resolved.extend(found.iter().map(convert::to_multiaddr)),
             Err(error) => tracing::warn!(%error, "an external address is left out"),
         }
     }
@@ -218,18 +237,17 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
 /// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
 fn relay_addresses<'a>(
     relays: impl Iterator<Item = &'a PeerLocator>,
-) -> Result<Vec<(PeerId, Vec<TransportAddress>)>, StartError> {
-    let mut by_peer: Vec<(PeerId, Vec<TransportAddress>)> = Vec::new();
+) -> Result<Vec<(PeerIdentity, Vec<TransportAddress>)>, StartError> {
+    let mut by_peer: Vec<(PeerIdentity, Vec<TransportAddress>)> = Vec::new();
     for locator in relays {
         let (relay, via) = match (&locator.address, &locator.peer) {
             (PeerAddress::Direct(via), Some(peer)) => (peer, via),
             (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
             (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
         };
-        let peer = convert::peer_id(relay);
-        match by_peer.iter_mut().find(|(known, _)| *known == peer) {
+        match by_peer.iter_mut().find(|(known, _)| known == relay) {
             Some((_, addresses)) => addresses.push(via.clone()),
-            None => by_peer.push((peer, vec![via.clone()])),
+            None => by_peer.push((relay.clone(), vec![via.clone()])),
         }
     }
     Ok(by_peer)

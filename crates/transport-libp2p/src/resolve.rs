@@ -4,10 +4,7 @@ use std::{fmt, future::Future, io, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use kaspath_domain::{DialError, Host, TransportAddress};
-use libp2p::Multiaddr;
 use tokio::{net::lookup_host, sync::Semaphore, time::timeout};
-
-use crate::convert;
 
 /// Addresses of one name that are dialled.
 const MAX_RESOLVED: usize = 8;
@@ -44,10 +41,10 @@ impl Resolver {
         Self { lookup: Arc::new(move |name| Box::pin(lookup(name))), slots: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
     }
 
-    /// The multiaddrs of an address. Dropping the future is safe; a lookup that has
+    /// The literal addresses of an address. Dropping the future is safe; a lookup that has
     /// begun keeps its place until it ends.
-    pub(crate) async fn resolve(&self, address: &TransportAddress) -> Result<Vec<Multiaddr>, DialError> {
-        let literal = |ip: IpAddr| convert::multiaddr(ip, address.port, address.transport);
+    pub(crate) async fn resolve(&self, address: &TransportAddress) -> Result<Vec<TransportAddress>, DialError> {
+        let literal = |ip: IpAddr| TransportAddress { host: Host::Ip(ip), ..address.clone() };
         let name = match &address.host {
             Host::Ip(ip) => return Ok(vec![literal(*ip)]),
             Host::Dns(name) => name,
@@ -68,7 +65,7 @@ impl Resolver {
             .await
             .map_err(|_| failed(format!("no answer within {LOOKUP_TIMEOUT:?}")))?
             .map_err(|error| failed(error.to_string()))?;
-        let mut resolved: Vec<Multiaddr> = Vec::new();
+        let mut resolved: Vec<TransportAddress> = Vec::new();
         for address in found.into_iter().map(literal) {
             if !resolved.contains(&address) && resolved.len() < MAX_RESOLVED {
                 resolved.push(address);
@@ -106,7 +103,7 @@ mod tests {
     async fn literals_are_not_looked_up() {
         let resolver = Resolver::new(|name| async move { panic!("{name} was looked up") });
         let resolved = resolver.resolve(&address("/ip4/198.51.100.1/tcp/7")).await.unwrap();
-        assert_eq!(resolved, ["/ip4/198.51.100.1/tcp/7".parse::<Multiaddr>().unwrap()]);
+        assert_eq!(resolved, [address("/ip4/198.51.100.1/tcp/7")]);
     }
 
     #[tokio::test]
@@ -115,7 +112,7 @@ mod tests {
         let resolver = Resolver::new(move |_| std::future::ready(Ok(many.clone())));
         let resolved = resolver.resolve(&address("/dns/relay.example/udp/7/quic-v1")).await.unwrap();
         assert_eq!(resolved.len(), MAX_RESOLVED);
-        assert_eq!(resolved[1], "/ip4/198.51.100.1/udp/7/quic-v1".parse::<Multiaddr>().unwrap());
+        assert_eq!(resolved[1], address("/ip4/198.51.100.1/udp/7/quic-v1"));
     }
 
     #[tokio::test]

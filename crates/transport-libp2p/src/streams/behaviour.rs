@@ -137,11 +137,6 @@ impl Behaviour {
         self.connections.keys().copied()
     }
 
-    /// The connections with a peer.
-    pub(crate) fn with_peer(&self, peer: PeerId) -> impl Iterator<Item = &Arc<ConnectionMeta>> {
-        self.connections.values().map(|known| &known.meta).filter(move |meta| meta.peer == peer)
-    }
-
     /// States why a relayed connection is still relayed; its streams' watchers see it.
     pub(crate) fn set_relay_reason(&mut self, connection: ConnectionId, new: RelayReason) {
         if let Some(known) = self.connections.get(&connection) {

@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kaspath_domain::{PeerAddress, PeerLocator, RelayAddress, is_public};
+use kaspath_domain::{PeerLocator, is_public};
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
 use tokio::sync::watch;
 
 use super::actor::Actor;
-use crate::{NetworkEvent, NetworkFailure, convert};
+use crate::{NetworkEvent, NetworkFailure, convert, core::Input};
 
 /// The listeners on our own interfaces, and what is announced of their addresses.
 #[derive(Debug)]
@@ -111,46 +111,40 @@ impl Announcing {
 
 impl Actor {
     pub(super) fn on_listen_address(&mut self, listener: ListenerId, address: Multiaddr) {
-        if let Some(relay) = self.circuit_listeners.get(&listener).copied() {
-            return self.on_circuit_address(listener, relay);
+        if let Some(request) = self.ids.request(listener) {
+            return self.input(Input::ReservationGranted { request });
         }
         if let Some(address) = convert::locator(&address, self.swarm.local_peer_id()) {
             self.report(NetworkEvent::Listening { address });
         }
         let change = self.announcing.appeared(listener, address);
         self.announce(change);
+        self.tell_interfaces();
     }
 
     pub(super) fn on_listen_address_gone(&mut self, listener: ListenerId, address: Multiaddr) {
         let change = self.announcing.disappeared(listener, address);
         self.announce(change);
+        self.tell_interfaces();
     }
 
-    /// A listener of ours has ended, which only happens when its socket fails.
+    /// A listener has ended: a circuit's with its reservation, one of ours only when its
+    /// socket fails.
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr], cause: String) {
         if self.announcing.is_listener(listener) {
             let known = addresses.first().or_else(|| self.announcing.address_of(listener));
             let address = known.map_or_else(|| "an address".to_owned(), ToString::to_string);
             self.failure.get_or_insert(NetworkFailure::Listener { address, cause });
-        } else {
-            self.on_circuit_listener_closed(listener, cause);
+        } else if let Some(request) = self.ids.listener_closed(listener) {
+            self.input(Input::ReservationEnded { request, cause });
         }
     }
 
-    /// We can be reached through the relay at the address at which we reached it
-    /// ourselves, by the name that the settings give it. What the relay says of its own addresses may be of no use: behind
-    /// a one-to-one NAT it only sees private ones.
-    fn on_circuit_address(&mut self, listener: ListenerId, relay: PeerId) {
-        // The relay may name several addresses; ours is one.
-        if !self.reachable_through.insert(listener) {
-            return;
-        }
-        let via = self.relay_link_address(relay).and_then(|via| self.relaying.get(&relay)?.by_name(&via));
-        if let Some(via) = via {
-            let address = PeerAddress::Relayed(RelayAddress { relay: convert::identity(&relay), via });
-            let peer = Some(convert::identity(self.swarm.local_peer_id()));
-            self.report(NetworkEvent::Listening { address: PeerLocator { peer, address } });
-        }
+    /// The addresses of our interfaces, as far as we listen on them.
+    pub(super) fn tell_interfaces(&mut self) {
+        let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address));
+        let interfaces = direct.filter_map(convert::ip).collect();
+        self.input(Input::Interfaces(interfaces));
     }
 
     fn announce(&mut self, change: Change) {

@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 
 use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
-    NetworkConfig, NodeKey, StartError, convert,
+    NetworkConfig, NodeKey, PunchConfig, StartError, convert,
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic,
     streams::{self, OpenStream},
 };
 
 /// Time for a connection to be set up, security and muxer included. Punches
-/// count on it: see [`punch::ATTEMPT_TIMEOUT`].
+/// count on it: see `core::punches`.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that a peer may have open on one QUIC connection; more wait at the peer.
 /// Each costs 84 bytes from the start, used or not. A relay has a stream per circuit.
@@ -49,12 +49,8 @@ pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtoco
 
 /// What is spoken on new circuits, and why they are relayed at first. With punching
 /// off we do not even speak DCUtR, so that peers learn it at once.
-pub(super) fn punching(config: &NetworkConfig) -> (Option<StreamProtocol>, RelayReason) {
-    if config.punch.transports.is_empty() {
-        (None, RelayReason::Policy)
-    } else {
-        (Some(punch::PROTOCOL), RelayReason::PunchPending)
-    }
+pub(super) fn punching(config: &PunchConfig) -> (Option<StreamProtocol>, RelayReason) {
+    if config.transports.is_empty() { (None, RelayReason::Policy) } else { (Some(punch::PROTOCOL), RelayReason::PunchPending) }
 }
 
 /// A swarm that listens nowhere yet. Inbound streams go to `accepted`.
@@ -63,7 +59,7 @@ pub(crate) fn build(
     config: &NetworkConfig,
     accepted: mpsc::Sender<OpenStream>,
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
-    let (punch_protocol, reason) = punching(config);
+    let (punch_protocol, reason) = punching(&config.punch);
     let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted, config.accept_timeout);
     // Circuits have a budget of their own: relays do not vouch for who calls through them.
     let (budget, of_circuits) = (StreamBudget::default(), StreamBudget::default());

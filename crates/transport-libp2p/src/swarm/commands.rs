@@ -1,32 +1,45 @@
 //! What handles ask of the actor.
 
-use kaspath_domain::{DialError, RelayReason, TransportAddress, TransportSet};
-use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{PunchConfig, streams::OpenReply};
+use crate::{
+    PunchConfig,
+    core::{ConnId, Input, WaiterId},
+    streams::OpenReply,
+};
 
 /// Commands that may wait for the actor.
 const MAX_COMMANDS: usize = 256;
 
-pub(crate) type ConnectReply = oneshot::Sender<Result<ConnectionId, DialError>>;
+/// Where a waiter's answer goes, and how it is seen that nobody waits any more.
+#[derive(Debug)]
+pub(crate) struct ConnectReply {
+    pub(super) answer: oneshot::Sender<Result<ConnId, DialError>>,
+    /// Ends with the future that waits.
+    pub(super) gone: oneshot::Receiver<Infallible>,
+}
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A direct connection to the peer at one of these addresses.
-    Connect { peer: PeerId, addresses: Vec<Multiaddr>, reply: ConnectReply },
-    /// Be connected to a relay, identified, and observed over these transports
-    /// as far as the relay has them. A name is resolved when the relay is dialled.
-    MeetRelay { relay: PeerId, via: TransportAddress, transports: TransportSet, reply: oneshot::Sender<Result<(), DialError>> },
-    /// A circuit to the peer through a relay that is met. `punch` names what the
-    /// peer may punch on it; the empty set leaves that as it is.
-    Circuit { relay: PeerId, peer: PeerId, punch: TransportSet, reply: ConnectReply },
-    /// The best direct connection with the peer, now or when it comes up.
-    AwaitDirect { peer: PeerId, transports: TransportSet, reply: ConnectReply },
+    /// A connection is wanted: `input` says which.
+    Want { waiter: WaiterId, input: Input, reply: ConnectReply },
+    /// Reserve at one more relay.
+    AddRelay { relay: RelayAddress, reply: oneshot::Sender<Result<(), DialError>> },
+    /// Reserve there no longer.
+    RemoveRelay { relay: PeerIdentity, reply: oneshot::Sender<()> },
     /// A data stream on that connection.
-    Open { connection: ConnectionId, reply: OpenReply },
+    Open { connection: ConnId, reply: OpenReply },
     /// Why that connection is relayed.
-    RelayReason { connection: ConnectionId, reply: oneshot::Sender<Option<RelayReason>> },
+    RelayReason { connection: ConnId, reply: oneshot::Sender<Option<RelayReason>> },
     /// Punch by these settings from now on.
     SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
     /// Close everything and end.
@@ -35,24 +48,30 @@ pub(crate) enum Command {
 
 /// The way to the actor. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Handle(mpsc::Sender<Command>);
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    waiters: Arc<AtomicU64>,
+}
 
 impl Handle {
     pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
-        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
-        (Handle(sender), receiver)
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        (Handle { commands, waiters: Arc::default() }, receiver)
     }
 
     /// Sends a command and waits for its answer. Dropping the future leaves the
-    /// actor with a reply that nobody hears, which it may skip.
+    /// actor with a reply that nobody hears.
     pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, DialError> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(command(reply)).await.map_err(|_| DialError::ShuttingDown)?;
+        self.commands.send(command(reply)).await.map_err(|_| DialError::ShuttingDown)?;
         answer.await.map_err(|_| DialError::ShuttingDown)
     }
 
-    /// Sends a command whose answer is awaited later, or never.
-    pub(crate) async fn send(&self, command: Command) -> Result<(), DialError> {
-        self.0.send(command).await.map_err(|_| DialError::ShuttingDown)
+    /// Waits for a connection. Dropping the future gives up what was held for it.
+    pub(crate) async fn connection(&self, wanted: impl FnOnce(WaiterId) -> Input) -> Result<ConnId, DialError> {
+        let waiter = WaiterId(self.waiters.fetch_add(1, Ordering::Relaxed));
+        let (_alive, gone) = oneshot::channel();
+        let input = wanted(waiter);
+        self.ask(|answer| Command::Want { waiter, input, reply: ConnectReply { answer, gone } }).await?
     }
 }

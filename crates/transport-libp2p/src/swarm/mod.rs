@@ -1,18 +1,17 @@
-//! The actor: one task that owns the swarm and joins the other modules to it.
+//! The actor: one task that owns the swarm and the core. It translates between them, and
+//! decides nothing about peers.
 //!
 //! | file | job |
 //! |---|---|
 //! | `behaviour`, `boxed`, `build` | what the swarm is made of |
-//! | `actor` | the loop; which file gets which event |
-//! | `addressing` | which of our addresses are announced |
+//! | `actor` | the loop |
 //! | `commands` | what handles ask of the actor |
-//! | `connecting` | direct dials and circuits, and who waits for them |
-//! | `relays` | the table of relays, as a pure state machine |
-//! | `relaying` | our connections to relays: met, identified, on which transports |
-//! | `reserving` | carries the reservation machine's actions out |
-//! | `punching` | which punches there are, judged by connections |
-//! | `exchanging` | the exchanges of candidates, and what each step leads to |
-//! | `punch_dials` | a punch's dials, within the budget |
+//! | `events` | tells the core what the swarm reports |
+//! | `outputs` | does what the core says |
+//! | `exchanging` | carries exchanges of candidates on |
+//! | `ids` | which id of the core's stands for which of libp2p's |
+//! | `errors` | the telling part of dial errors |
+//! | `addressing` | which of our addresses are announced |
 
 mod actor;
 mod addressing;
@@ -20,13 +19,11 @@ mod behaviour;
 mod boxed;
 mod build;
 mod commands;
-mod connecting;
+mod errors;
+mod events;
 mod exchanging;
-mod punch_dials;
-mod punching;
-mod relaying;
-mod relays;
-mod reserving;
+mod ids;
+mod outputs;
 
 pub(crate) use actor::Actor;
 pub(crate) use addressing::Announcing;

@@ -22,7 +22,6 @@ use std::{
 };
 
 use kaspath_domain::{IpPrefix, Moment, PeerIdentity, Rates, TokenBucket, Transport};
-use libp2p::PeerId;
 
 /// Punches of one peer, begun by either side: four at once, since there may be
 /// several circuits with it, then one every other second.
@@ -95,17 +94,17 @@ impl Places {
 
 /// Whom a punch is with.
 #[derive(Clone, Debug)]
-pub(crate) struct Party {
-    pub(crate) peer: PeerId,
+pub(super) struct Party {
+    pub(super) peer: PeerIdentity,
     /// The relay that the circuit goes through.
-    pub(crate) relay: Option<PeerIdentity>,
+    pub(super) relay: Option<PeerIdentity>,
     /// The peer dialled the circuit, which a stranger may do at will.
-    pub(crate) called_us: bool,
+    pub(super) called_us: bool,
 }
 
 /// What a dial sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// A handshake over that transport.
     Handshake(Transport),
     /// Random packets from QUIC's listening socket.
@@ -124,7 +123,7 @@ impl Kind {
 
 /// A place in use; dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Lease(#[expect(dead_code, reason = "only whether it lives counts")] Arc<()>);
+pub(super) struct Lease(#[expect(dead_code, reason = "only whether it lives counts")] Arc<()>);
 
 struct Held {
     lease: Weak<()>,
@@ -160,20 +159,20 @@ impl Pool {
 }
 
 /// All that punches use.
-pub(crate) struct Budget {
+pub(super) struct Budget {
     exchanges: Pool,
     dials: Pool,
-    punches: Rates<PeerId>,
+    punches: Rates<PeerIdentity>,
     hosts: Rates<IpPrefix>,
     prefixes: Rates<IpPrefix>,
-    peers: Rates<PeerId>,
+    peers: Rates<PeerIdentity>,
     relays: Rates<Option<PeerIdentity>>,
     called_us: TokenBucket,
 }
 
 impl Budget {
     /// `pending` are the places for outbound dials of every kind.
-    pub(crate) fn new(pending: usize) -> Self {
+    pub(super) fn new(pending: usize) -> Self {
         Self {
             exchanges: Pool::new(EXCHANGES),
             dials: Pool::new(DIALS.within(pending)),
@@ -187,14 +186,14 @@ impl Budget {
     }
 
     /// A place for one exchange of candidates, begun by either side.
-    pub(crate) fn exchange(&mut self, party: &Party, now: Moment) -> Option<Lease> {
+    pub(super) fn exchange(&mut self, party: &Party, now: Moment) -> Option<Lease> {
         let lease = self.exchanges.take(party)?;
         self.punches.take(&party.peer, now).ok().map(|()| lease)
     }
 
     /// A place for one dial, and those of the addresses that it may go to. Without
     /// any the place is not taken.
-    pub(crate) fn dial<A>(
+    pub(super) fn dial<A>(
         &mut self,
         party: &Party,
         kind: Kind,
@@ -209,8 +208,15 @@ impl Budget {
     }
 
     /// The address answered: what it is sent is no longer unasked for.
-    pub(crate) fn answered(&mut self, ip: IpAddr) {
+    pub(super) fn answered(&mut self, ip: IpAddr) {
         self.hosts.forget(&IpPrefix::host(ip));
+    }
+
+    /// Places in use, for tests.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let live = |pool: &Pool| pool.held.iter().filter(|held| held.lease.strong_count() > 0).count();
+        live(&self.exchanges) + live(&self.dials)
     }
 
     fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Moment) -> bool {

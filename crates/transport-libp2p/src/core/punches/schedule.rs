@@ -16,7 +16,7 @@ enum State {
 
 /// The punches over one relayed connection.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(super) struct Schedule {
     cadence: RetryCadence,
     state: State,
     attempts: u32,
@@ -27,44 +27,44 @@ pub(crate) struct Schedule {
 
 /// What is to be done now.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Step {
+pub(super) enum Step {
     Start { attempt: u32 },
     TimedOut,
     Nothing,
 }
 
 impl Schedule {
-    pub(crate) fn new(cadence: RetryCadence, now: Moment) -> Self {
+    pub(super) fn new(cadence: RetryCadence, now: Moment) -> Self {
         Self { cadence, state: State::Due(now), attempts: 0, failures: 0, since: now }
     }
 
     /// One that only waits for the peer to punch.
-    pub(crate) fn passive(now: Moment) -> Self {
+    pub(super) fn passive(now: Moment) -> Self {
         Self { cadence: RetryCadence::never(), state: State::Exhausted, attempts: 0, failures: 0, since: now }
     }
 
-    pub(crate) fn since(&self) -> Moment {
+    pub(super) fn since(&self) -> Moment {
         self.since
     }
 
     /// Whether an attempt is under way.
-    pub(crate) fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
     }
 
-    pub(crate) fn attempts(&self) -> u32 {
+    pub(super) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// When to call [`Schedule::step`] next.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Due(at) | State::Running { until: at } => Some(at),
             State::Exhausted => None,
         }
     }
 
-    pub(crate) fn step(&mut self, now: Moment) -> Step {
+    pub(super) fn step(&mut self, now: Moment) -> Step {
         match self.state {
             State::Due(at) if at <= now => {
                 self.attempts += 1;
@@ -77,27 +77,27 @@ impl Schedule {
     }
 
     /// Punch now, unless a punch is under way.
-    pub(crate) fn hurry(&mut self, now: Moment) {
+    pub(super) fn hurry(&mut self, now: Moment) {
         if !matches!(self.state, State::Running { .. }) {
             self.state = State::Due(now);
         }
     }
 
     /// The peer's punch has come to dialling, which is an attempt too.
-    pub(crate) fn peer_punches(&mut self, now: Moment) {
+    pub(super) fn peer_punches(&mut self, now: Moment) {
         self.attempts += 1;
         self.state = State::Running { until: now + ATTEMPT_TIMEOUT };
     }
 
     /// Both sides dial now: from here an attempt's time runs.
-    pub(crate) fn dialing(&mut self, now: Moment) {
+    pub(super) fn dialing(&mut self, now: Moment) {
         if let State::Running { until } = &mut self.state {
             *until = now + ATTEMPT_TIMEOUT;
         }
     }
 
     /// An attempt has failed; when the next one is due, if ever.
-    pub(crate) fn failed(&mut self, now: Moment, random: f64) -> Option<Moment> {
+    pub(super) fn failed(&mut self, now: Moment, random: f64) -> Option<Moment> {
         self.failures += 1;
         let next = self.cadence.delay(self.failures, random).map(|delay| now + delay);
         self.state = next.map_or(State::Exhausted, State::Due);
@@ -105,7 +105,7 @@ impl Schedule {
     }
 
     /// Attempts that failed.
-    pub(crate) fn failures(&self) -> u32 {
+    pub(super) fn failures(&self) -> u32 {
         self.failures
     }
 }

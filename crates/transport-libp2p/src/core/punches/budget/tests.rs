@@ -11,12 +11,17 @@ fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
 }
 
+/// One that is new each time.
+fn peer() -> PeerIdentity {
+    crate::core::tests::identity(rand::random())
+}
+
 fn relay(n: u8) -> Option<PeerIdentity> {
     Some(PeerIdentity::from_bytes(&[0, 1, n]).unwrap())
 }
 
 fn stranger(relayed_by: u8) -> Party {
-    Party { peer: PeerId::random(), relay: relay(relayed_by), called_us: true }
+    Party { peer: peer(), relay: relay(relayed_by), called_us: true }
 }
 
 fn known(relayed_by: u8) -> Party {
@@ -184,8 +189,8 @@ proptest! {
     #[test]
     fn no_sequence_of_events_passes_a_bound(events in events()) {
         let mut budget = Budget::new(PENDING);
-        let peers: Vec<PeerId> = (0..20).map(|_| PeerId::random()).collect();
-        let party = |peer: usize, relayed_by| Party { peer: peers[peer], relay: relay(relayed_by), called_us: peer.is_multiple_of(2) };
+        let peers: Vec<PeerIdentity> = (0..20).map(|_| peer()).collect();
+        let party = |peer: usize, relayed_by| Party { peer: peers[peer].clone(), relay: relay(relayed_by), called_us: peer.is_multiple_of(2) };
         let mut now = 0;
         let (mut dials, mut exchanges) = (VecDeque::new(), VecDeque::new());
         let (mut sent, mut from_strangers) = (HashMap::<IpAddr, u64>::new(), 0);

@@ -2,14 +2,11 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{RelayReason, is_public, same_link};
-use libp2p::Multiaddr;
-
-use crate::convert;
+use kaspath_domain::{RelayReason, TransportAddress, is_public, same_link};
 
 /// What the candidates of one exchange show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Evidence {
+pub(super) struct Evidence {
     /// The peer offered an address on a link of ours.
     same_link: bool,
     /// Relays see the peer and us at one public address.
@@ -23,8 +20,9 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// `ours` are the candidates that relays observed, `offered` all that the peer
     /// offered, `own` the addresses of our interfaces.
-    pub(crate) fn new(ours: &[Multiaddr], offered: &[Multiaddr], own: &[IpAddr]) -> Self {
-        let ips = |addresses: &[Multiaddr]| addresses.iter().filter_map(convert::ip).collect::<Vec<_>>();
+    pub(super) fn new(ours: &[TransportAddress], offered: &[TransportAddress], own: &[IpAddr]) -> Self {
+        let ip = |address: &TransportAddress| address.socket_addr().map(|socket| socket.ip());
+        let ips = |addresses: &[TransportAddress]| addresses.iter().filter_map(ip).collect::<Vec<_>>();
         let (our_ips, their_ips) = (ips(ours), ips(offered));
         let same_address = their_ips.iter().any(|ip| is_public(*ip) && our_ips.contains(ip));
         let neighbours = |theirs: &IpAddr, ours: &IpAddr| match (theirs, ours) {
@@ -56,7 +54,7 @@ impl Evidence {
 
 /// What is known of one attempt.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attempt {
+pub(super) struct Attempt {
     /// What the exchange showed, once it is finished.
     evidence: Option<Evidence>,
     /// Dials that were begun.
@@ -67,23 +65,23 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Candidates are exchanged, and both sides dial now.
-    pub(crate) fn exchanged(evidence: Evidence) -> Self {
+    pub(super) fn exchanged(evidence: Evidence) -> Self {
         Self { evidence: Some(evidence), ..Self::default() }
     }
 
     /// A dial was begun, or not for want of budget; `whole` if to all addresses.
-    pub(crate) fn dial(&mut self, begun: bool, whole: bool) {
+    pub(super) fn dial(&mut self, begun: bool, whole: bool) {
         self.dials += usize::from(begun);
         self.limited |= !whole;
     }
 
     /// Whether nothing could be dialled because the peer is on our own link.
-    pub(crate) fn is_same_link(self) -> bool {
+    pub(super) fn is_same_link(self) -> bool {
         self.evidence.is_some_and(|evidence| evidence.same_link)
     }
 
     /// What to say when its time is over, and it is failure number `attempts`.
-    pub(crate) fn reason(self, attempts: u32) -> RelayReason {
+    pub(super) fn reason(self, attempts: u32) -> RelayReason {
         match self.evidence {
             None => RelayReason::ExchangeFailed { attempts, cause: "the peer did not answer in time".to_owned() },
             Some(_) if self.limited && self.dials == 0 => RelayReason::PunchLimited,
@@ -93,19 +91,20 @@ impl Attempt {
 }
 
 /// Whether one IP address occurs with different ports over one transport.
-fn ports_vary(addresses: &[Multiaddr]) -> bool {
-    let sockets: Vec<_> = addresses.iter().filter_map(convert::transport_address).collect();
-    sockets.iter().enumerate().any(|(n, one)| {
-        sockets[n + 1..].iter().any(|other| one.transport == other.transport && one.host == other.host && one.port != other.port)
-    })
+fn ports_vary(addresses: &[TransportAddress]) -> bool {
+    let vary = |one: &TransportAddress, other: &TransportAddress| {
+        (one.transport, &one.host) == (other.transport, &other.host) && one.port != other.port
+    };
+    addresses.iter().enumerate().any(|(n, one)| addresses[n + 1..].iter().any(|other| vary(one, other)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::tests::address;
 
-    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    fn addresses(texts: &[&str]) -> Vec<TransportAddress> {
+        texts.iter().map(|text| address(text)).collect()
     }
 
     fn reason(ours: &[&str], offered: &[&str], own: &[&str]) -> RelayReason {

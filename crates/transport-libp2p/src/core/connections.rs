@@ -1,0 +1,110 @@
+//! The connections that stand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, TransportAddress, TransportSet};
+
+use super::io::ConnId;
+
+/// Addresses kept of those that a remote says it listens on.
+const MAX_LISTENS: usize = 8;
+
+/// What the core knows of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    pub(crate) peer: PeerIdentity,
+    /// Who dialled it.
+    pub(crate) direction: Direction,
+    /// How it travelled when it came up.
+    pub(crate) path: Path,
+    pub(crate) remote: PeerLocator,
+}
+
+impl Connection {
+    pub(super) fn relay(&self) -> Option<&PeerIdentity> {
+        match &self.path {
+            Path::Relayed { relay, .. } => Some(relay),
+            Path::Direct { .. } => None,
+        }
+    }
+
+    pub(super) fn transport(&self) -> Option<Transport> {
+        match self.path {
+            Path::Direct { transport } => Some(transport),
+            Path::Relayed { .. } => None,
+        }
+    }
+
+    pub(super) fn is_our_circuit(&self) -> bool {
+        self.direction == Direction::Outbound && self.path.is_relayed()
+    }
+}
+
+/// What the remote of a direct connection told by identify.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Where it listens.
+    pub(super) listens: Vec<TransportAddress>,
+    /// Where it sees us.
+    pub(super) observed: Option<TransportAddress>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    standing: BTreeMap<ConnId, Connection>,
+    /// Kept for each direct connection, for its remote may become a relay of ours later.
+    told: BTreeMap<ConnId, Told>,
+}
+
+impl Connections {
+    /// Keeps what the remote told; gives it if the connection is a direct one.
+    pub(super) fn identified(&mut self, id: ConnId, mut told: Told) -> Option<&PeerIdentity> {
+        let connection = self.standing.get(&id).filter(|connection| connection.relay().is_none())?;
+        told.listens.truncate(MAX_LISTENS);
+        self.told.insert(id, told);
+        Some(&connection.peer)
+    }
+
+    /// What the peer told, by direct connection.
+    pub(super) fn told(&self, peer: &PeerIdentity) -> Vec<(ConnId, Told)> {
+        self.direct(peer).filter_map(|(id, _)| Some((id, self.told.get(&id)?.clone()))).collect()
+    }
+
+    pub(super) fn insert(&mut self, id: ConnId, connection: Connection) {
+        self.standing.insert(id, connection);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        self.told.remove(&id);
+        self.standing.remove(&id)
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.standing.get(&id)
+    }
+
+    pub(super) fn with_peer<'a>(&'a self, peer: &'a PeerIdentity) -> impl Iterator<Item = (ConnId, &'a Connection)> {
+        self.standing.iter().filter(move |(_, connection)| connection.peer == *peer).map(|(id, connection)| (*id, connection))
+    }
+
+    /// The direct connections with a peer.
+    pub(super) fn direct<'a>(&'a self, peer: &'a PeerIdentity) -> impl Iterator<Item = (ConnId, Transport)> + 'a {
+        self.with_peer(peer).filter_map(|(id, connection)| Some((id, connection.transport()?)))
+    }
+
+    /// The best direct connection over one of `transports`: TCP before QUIC, then the oldest.
+    pub(super) fn best_direct(&self, peer: &PeerIdentity, transports: TransportSet) -> Option<ConnId> {
+        let usable = self.direct(peer).filter(|(_, transport)| transports.contains(*transport));
+        usable.min_by_key(|(id, transport)| (*transport, *id)).map(|(id, _)| id)
+    }
+
+    /// The circuits, and the relay of each.
+    pub(super) fn circuits(&self) -> impl Iterator<Item = (ConnId, &PeerIdentity)> {
+        self.standing.iter().filter_map(|(id, connection)| Some((*id, connection.relay()?)))
+    }
+
+    /// The relays that circuits go through.
+    pub(super) fn relays_in_use(&self) -> BTreeSet<PeerIdentity> {
+        self.circuits().map(|(_, relay)| relay.clone()).collect()
+    }
+}

@@ -1,0 +1,366 @@
+//! Our connections to relays, and who needs them.
+//!
+//! A relay is connected when identify has come through on a link to it: only
+//! then do we know our candidate there, and a reservation or a circuit may
+//! follow. A punch over a transport needs an observation over that transport,
+//! so a relay that speaks both is connected over both.
+//!
+//! A link is held while a reservation, a circuit or somebody who waits needs it, and for
+//! five minutes after. Relays that are not configured are forgotten with their links.
+
+mod addresses;
+mod relay;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, TransportAddress, TransportSet};
+
+use self::relay::{MAX_WAITERS, Relay, Waiter};
+use super::{
+    connections::Told,
+    io::{AttemptId, ConnId, DialFailure, DialKind, Output, WaiterId},
+    shared::{Shared, Signal},
+};
+
+/// Relays known at once beside the configured ones, and configured ones that are added
+/// at run time.
+const MAX_RELAYS: usize = 64;
+/// A link that nobody needs is given up after this time.
+const IDLE_TIME: Duration = Duration::from_secs(300);
+/// After the first identify, so long is waited for the other transport's.
+const SECOND_LINK_GRACE: Duration = Duration::from_millis(1500);
+
+#[derive(Default)]
+pub(super) struct Links {
+    relays: BTreeMap<PeerIdentity, Relay>,
+}
+
+impl Links {
+    /// Knows the configured relays, which are not forgotten.
+    pub(super) fn new(relays: Vec<(PeerIdentity, Vec<TransportAddress>)>) -> Self {
+        let mut links = Self::default();
+        for (peer, addresses) in relays {
+            let relay = links.relays.entry(peer).or_default();
+            addresses.into_iter().for_each(|address| relay.addresses.add(address, true));
+        }
+        links
+    }
+
+    /// Has one more configured relay, or one more address of it.
+    pub(super) fn add(&mut self, relay: RelayAddress) -> Result<(), DialError> {
+        let is_new = !self.relays.get(&relay.relay).is_some_and(Relay::is_configured);
+        if is_new && self.relays.values().filter(|relay| relay.is_configured()).count() >= MAX_RELAYS {
+            return Err(DialError::LimitReached { what: "configured relays", limit: MAX_RELAYS });
+        }
+        self.relays.entry(relay.relay).or_default().addresses.add(relay.via, true);
+        Ok(())
+    }
+
+    /// The relay is a configured one no longer. Its links are closed at once, unless
+    /// something else needs them.
+    pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let carries = shared.connections.circuits().any(|(_, through)| through == relay);
+        let Some(known) = self.relays.get_mut(relay) else { return };
+        known.addresses.unconfigure();
+        known.used = shared.now;
+        if carries || known.is_needed() {
+            return;
+        }
+        let links: Vec<ConnId> = shared.connections.direct(relay).map(|(id, _)| id).collect();
+        self.give_up_link(shared, relay);
+        links.into_iter().for_each(|id| shared.put(Output::CloseIfUnused(id)));
+    }
+
+    /// A caller waits for the relay.
+    pub(super) fn connect(&mut self, shared: &mut Shared, waiter: WaiterId, relay: RelayAddress, transports: TransportSet) {
+        let RelayAddress { relay, via } = relay;
+        if let Err(error) = self.use_at(shared, &relay, via) {
+            return shared.answer([waiter], &Err(error));
+        }
+        self.wait(shared, &relay, transports, Waiter::Caller(waiter));
+    }
+
+    /// A reservation needs the relay: [`Signal::RelayConnected`] follows, or it gives up.
+    pub(super) fn reserve(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        if let Some(known) = self.relays.get_mut(relay) {
+            known.reserved = true;
+            self.wait(shared, relay, shared.punch.transports, Waiter::Reservation);
+        }
+    }
+
+    /// It does not need the relay any more.
+    pub(super) fn unreserve(&mut self, shared: &Shared, relay: &PeerIdentity) {
+        if let Some(known) = self.relays.get_mut(relay) {
+            known.reserved = false;
+            known.used = shared.now;
+            known.stop_waiting(Waiter::Reservation);
+        }
+    }
+
+    pub(super) fn give_up(&mut self, waiter: WaiterId) {
+        self.relays.values_mut().for_each(|relay| relay.stop_waiting(Waiter::Caller(waiter)));
+    }
+
+    /// Somebody uses the relay at this address; it is known from now on.
+    fn use_at(&mut self, shared: &mut Shared, relay: &PeerIdentity, via: TransportAddress) -> Result<(), DialError> {
+        let others = self.relays.values().filter(|relay| !relay.is_configured()).count();
+        if !self.relays.contains_key(relay) && others >= MAX_RELAYS {
+            let in_use = shared.connections.relays_in_use();
+            let unused =
+                self.relays.iter().filter(|(id, known)| !known.is_configured() && !known.is_needed() && !in_use.contains(*id));
+            let oldest = unused.min_by_key(|(_, known)| known.used).map(|(id, _)| id.clone());
+            let oldest = oldest.ok_or(DialError::LimitReached { what: "relays", limit: MAX_RELAYS })?;
+            self.give_up_link(shared, &oldest);
+        }
+        let known = self.relays.entry(relay.clone()).or_default();
+        known.addresses.add(via, false);
+        known.used = shared.now;
+        Ok(())
+    }
+
+    /// The relay is held no longer, and forgotten unless it is configured.
+    fn give_up_link(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let Some(known) = self.relays.get_mut(relay) else { return };
+        if std::mem::take(&mut known.leased) {
+            shared.put(Output::Release(relay.clone()));
+            shared.signal(Signal::RelayReleased(relay.clone()));
+            (known.identified, known.grace) = (BTreeSet::new(), None);
+        }
+        if !known.is_configured() {
+            self.relays.remove(relay);
+        }
+    }
+
+    fn wait(&mut self, shared: &mut Shared, relay: &PeerIdentity, transports: TransportSet, waiter: Waiter) {
+        let Some(known) = self.relays.get_mut(relay) else { return };
+        if !known.wait(transports, waiter) {
+            if let Waiter::Caller(waiter) = waiter {
+                let full = DialError::LimitReached { what: "dials that wait for one relay", limit: MAX_WAITERS };
+                shared.answer([waiter], &Err(full));
+            }
+            return;
+        }
+        known.failed.clear();
+        if !std::mem::replace(&mut known.leased, true) {
+            shared.put(Output::Lease(relay.clone()));
+            // Links may stand that identified before anybody needed them.
+            for (id, told) in shared.connections.told(relay) {
+                learn(shared, relay, known, id, told);
+            }
+        }
+        self.link(shared, relay);
+        self.link_missing(shared, relay);
+        self.serve(shared, relay);
+    }
+
+    /// Dials a relay that is not connected; its names are resolved anew before.
+    fn link(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let is_linked = shared.connections.direct(relay).next().is_some();
+        let Some(known) = self.relays.get_mut(relay).filter(|known| !is_linked && !known.is_linking()) else { return };
+        let names = known.addresses.names();
+        if names.is_empty() {
+            dial(shared, relay, known, known.addresses.all());
+        } else {
+            let lookup = shared.attempt();
+            known.lookup = Some(lookup);
+            shared.put(Output::Resolve { lookup, names });
+        }
+    }
+
+    pub(super) fn resolved(
+        &mut self,
+        shared: &mut Shared,
+        lookup: AttemptId,
+        results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)>,
+    ) {
+        let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.lookup == Some(lookup)) else { return };
+        known.lookup = None;
+        let mut causes = Vec::new();
+        for (name, result) in results {
+            match result {
+                Ok(addresses) => known.addresses.resolved(&name, addresses),
+                Err(cause) => causes.push(cause),
+            }
+        }
+        causes.dedup();
+        if shared.connections.direct(relay).next().is_some() || known.is_linking() {
+            return;
+        }
+        let addresses = known.addresses.all();
+        if addresses.is_empty() {
+            unreachable(shared, relay, known, &causes.join("; "));
+        } else {
+            dial(shared, relay, known, addresses);
+        }
+    }
+
+    /// The transports that may be punched have changed: connects over them.
+    pub(super) fn link_all(&mut self, shared: &mut Shared) {
+        let connected: Vec<PeerIdentity> =
+            self.relays.iter().filter(|(_, relay)| !relay.identified.is_empty()).map(|(id, _)| id.clone()).collect();
+        connected.iter().for_each(|relay| self.link_missing(shared, relay));
+    }
+
+    /// Connects over transports that can be punched and are not linked yet, once
+    /// the relay has told its addresses.
+    fn link_missing(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let Some(known) = self.relays.get_mut(relay).filter(|known| !known.identified.is_empty()) else { return };
+        let addresses = known.addresses.all();
+        let missing = |transport: &Transport| {
+            shared.punch.transports.contains(*transport)
+                && !shared.connections.direct(relay).any(|(_, linked)| linked == *transport)
+                && !known.failed.contains(transport)
+                && !known.dials.values().any(|dialled| dialled.contains(*transport))
+        };
+        let missing: Vec<Transport> = [Transport::Tcp, Transport::Quic].into_iter().filter(missing).collect();
+        for transport in missing {
+            if let Some(address) = addresses.iter().find(|address| address.transport == transport) {
+                dial(shared, relay, known, vec![address.clone()]);
+            }
+        }
+    }
+
+    /// The remote of a direct connection told where it listens and where it sees us.
+    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, told: Told) {
+        let Some(relay) = shared.connections.identified(id, told.clone()).cloned() else { return };
+        let Some(known) = self.relays.get_mut(&relay).filter(|known| known.leased) else { return };
+        learn(shared, &relay, known, id, told);
+        self.link_missing(shared, &relay);
+        self.serve(shared, &relay);
+    }
+
+    /// A dial came to a connection, perhaps one of these.
+    pub(super) fn connected(&mut self, dial: AttemptId) {
+        for relay in self.relays.values_mut() {
+            relay.dials.remove(&dial);
+        }
+    }
+
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
+        let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.dials.contains_key(&dial)) else { return };
+        let transports = known.dials.remove(&dial).unwrap_or(TransportSet::NONE);
+        known.failed.extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
+        let is_linked = shared.connections.direct(relay).next().is_some();
+        if is_linked || known.is_linking() {
+            let relay = relay.clone();
+            self.serve(shared, &relay);
+        } else {
+            unreachable(shared, relay, known, &failure.cause());
+        }
+    }
+
+    /// A direct connection with `relay`, if it is one, is gone.
+    pub(super) fn disconnected(&mut self, shared: &mut Shared, relay: &PeerIdentity, id: ConnId, cause: Option<String>) {
+        let Some(known) = self.relays.get_mut(relay) else { return };
+        known.identified.remove(&id);
+        if shared.connections.direct(relay).next().is_some() {
+            return;
+        }
+        known.grace = None;
+        let cause = cause.unwrap_or_else(|| "the relay closed the connection".to_owned());
+        if known.is_linking() {
+            shared.signal(Signal::RelayLost { relay: relay.clone(), cause });
+        } else {
+            unreachable(shared, relay, known, &cause);
+        }
+    }
+
+    /// When to call [`Links::step`] next.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        // Without identify nobody can be served, however late it is.
+        let waits = |relay: &&Relay| !relay.waiters.is_empty() && !relay.identified.is_empty();
+        let grace = self.relays.values().filter(waits).filter_map(|relay| relay.grace).min();
+        let expiry = self.relays.values().filter(|relay| can_expire(relay)).map(|relay| relay.used + IDLE_TIME).min();
+        grace.into_iter().chain(expiry).min()
+    }
+
+    pub(super) fn step(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        let is_idle = |known: &Relay| can_expire(known) && now.since(known.used) >= IDLE_TIME;
+        if self.relays.values().any(is_idle) {
+            let in_use: BTreeSet<PeerIdentity> = shared.connections.relays_in_use();
+            self.relays.iter_mut().filter(|(id, _)| in_use.contains(*id)).for_each(|(_, known)| known.used = now);
+        }
+        let idle: Vec<PeerIdentity> = self.relays.iter().filter(|(_, known)| is_idle(known)).map(|(id, _)| id.clone()).collect();
+        idle.iter().for_each(|relay| self.give_up_link(shared, relay));
+        let due =
+            self.relays.iter().filter(|(_, known)| !known.waiters.is_empty() && known.grace.is_some_and(|grace| grace <= now));
+        let due: Vec<PeerIdentity> = due.map(|(relay, _)| relay.clone()).collect();
+        due.iter().for_each(|relay| self.serve(shared, relay));
+    }
+
+    fn serve(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let links: Vec<(ConnId, Transport)> = shared.connections.direct(relay).collect();
+        let Some(known) = self.relays.get_mut(relay) else { return };
+        let served = known.take_served(&links, shared.now);
+        // Those that are served have a link that identified.
+        let Some(link) = known.identified.first().copied() else { return };
+        for waiter in served {
+            match waiter {
+                Waiter::Caller(waiter) => shared.answer([waiter], &Ok(link)),
+                Waiter::Reservation => shared.signal(Signal::RelayConnected(relay.clone())),
+            }
+        }
+    }
+
+    /// An address of the relay at which we are connected, TCP before QUIC.
+    pub(super) fn via(&self, shared: &Shared, relay: &PeerIdentity) -> Option<TransportAddress> {
+        let linked = |address: &TransportAddress| shared.connections.direct(relay).any(|(_, over)| address.transport == over);
+        self.relays.get(relay)?.addresses.all().into_iter().filter(linked).min_by_key(|address| address.transport)
+    }
+
+    /// The same by the name that the settings give the relay, for others to dial.
+    pub(super) fn via_by_name(&self, shared: &Shared, relay: &PeerIdentity) -> Option<TransportAddress> {
+        let via = self.via(shared, relay)?;
+        Some(self.relays.get(relay)?.addresses.by_name(via))
+    }
+
+    /// What is held, for tests: lookups, dials, waiters, reservations' leases.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let of = |relay: &Relay| {
+            relay.dials.len() + relay.waiters.len() + usize::from(relay.lookup.is_some()) + usize::from(relay.reserved)
+        };
+        self.relays.values().map(of).sum()
+    }
+}
+
+/// Whether its link, or what is known of it, goes when nobody uses it for long.
+fn can_expire(relay: &Relay) -> bool {
+    (relay.leased || !relay.is_configured()) && !relay.is_needed()
+}
+
+fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {
+    let dial = shared.attempt();
+    known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
+    shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
+}
+
+/// What a relay that is held told on a link.
+fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, told: Told) {
+    if known.identified.is_empty() {
+        known.grace = Some(shared.now + SECOND_LINK_GRACE);
+    }
+    known.identified.insert(id);
+    known.addresses.learn(told.listens);
+    if let Some(address) = told.observed {
+        shared.signal(Signal::Observed { by: relay.clone(), address });
+    }
+}
+
+/// There is no connection with the relay and none under way: all who wait are told.
+fn unreachable(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, cause: &str) {
+    let error = Err(DialError::RelayUnreachable { relay: relay.clone(), cause: cause.to_owned() });
+    for (_, waiter) in std::mem::take(&mut known.waiters) {
+        if let Waiter::Caller(waiter) = waiter {
+            shared.answer([waiter], &error);
+        }
+    }
+    shared.signal(Signal::RelayLost { relay: relay.clone(), cause: cause.to_owned() });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! What decides about peers: a machine without I/O.
+//!
+//! [`Core::handle`] takes what callers ask for and what happened, [`Core::poll`] gives
+//! what is to be done, and [`Core::deadline`] when to come back. It knows no libp2p type,
+//! no clock and no task; `swarm` translates. Whatever is begun has an id of its own, so
+//! that a late answer cannot pass for that of another attempt.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `links` | our connections to relays: dialled, identified, held for those who need them |
+//! | `reservations` | which relays we hold reservations at |
+//! | `circuits` | circuits to peers, and who waits for them |
+//! | `direct` | direct dials, and who waits for a direct connection |
+//! | `punches` | when to punch, what is dialled, and why it failed |
+//!
+//! The machines do not know each other. What one tells another is a `Signal`, which the
+//! core passes on.
+
+mod circuits;
+mod connections;
+mod direct;
+mod io;
+mod links;
+mod punches;
+mod reservations;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use kaspath_domain::{DialError, Moment, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, RetryCadence, TransportAddress};
+
+use self::{
+    circuits::Circuits,
+    connections::Told,
+    direct::Direct,
+    links::Links,
+    punches::Punches,
+    reservations::Reservations,
+    shared::{Shared, Signal},
+};
+pub(crate) use self::{
+    connections::Connection,
+    io::{AttemptId, ConnId, DialFailure, DialKind, Input, Output, WaiterId},
+};
+use crate::{NetworkEvent, PunchConfig};
+
+/// What a core is to know from the start.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreConfig {
+    pub(crate) local: PeerIdentity,
+    /// Those to reserve at, with their addresses as given, the preferred first.
+    pub(crate) relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
+    pub(crate) wanted_reservations: usize,
+    pub(crate) reservation_cadence: RetryCadence,
+    pub(crate) punch: PunchConfig,
+    /// Candidates of ours beside those that relays observe.
+    pub(crate) external: Vec<TransportAddress>,
+    /// Places for the dials of punches.
+    pub(crate) pending_punches: usize,
+}
+
+pub(crate) struct Core {
+    shared: Shared,
+    links: Links,
+    reservations: Reservations,
+    circuits: Circuits,
+    direct: Direct,
+    punches: Punches,
+}
+
+impl Core {
+    /// `chance` gives numbers in 0..1.
+    pub(crate) fn new(config: CoreConfig, chance: impl FnMut() -> f64 + Send + 'static, now: Moment) -> Self {
+        let shared = Shared::new(config.local, config.punch, chance, now);
+        let mut reservations = Reservations::new(config.wanted_reservations, config.reservation_cadence);
+        config.relays.iter().for_each(|(relay, _)| reservations.add(&shared, relay.clone()));
+        Self {
+            shared,
+            links: Links::new(config.relays),
+            reservations,
+            circuits: Circuits::default(),
+            direct: Direct::default(),
+            punches: Punches::new(config.external, config.pending_punches),
+        }
+    }
+
+    /// An id for what begins outside: an exchange that a peer began.
+    pub(crate) fn attempt(&mut self) -> AttemptId {
+        self.shared.attempt()
+    }
+
+    /// What is to be done next, until there is nothing.
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.shared.next_output()
+    }
+
+    /// When to come with [`Input::Elapsed`], if nothing else comes before.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        [self.links.deadline(), self.reservations.deadline(), self.punches.deadline()].into_iter().flatten().min()
+    }
+
+    /// Reserves at one more relay, or knows one more address of it. An error is a relay
+    /// too many.
+    pub(crate) fn add_relay(&mut self, relay: RelayAddress, now: Moment) -> Result<(), DialError> {
+        self.shared.now = now;
+        let id = relay.relay.clone();
+        self.links.add(relay)?;
+        self.reservations.add(&self.shared, id);
+        self.settle();
+        Ok(())
+    }
+
+    /// Gives the reservation at a relay back, and closes its links unless a circuit or
+    /// somebody who waits needs them.
+    pub(crate) fn remove_relay(&mut self, relay: &PeerIdentity, now: Moment) {
+        self.shared.now = now;
+        self.reservations.remove(&mut self.shared, relay);
+        self.pass_on();
+        self.links.remove(&mut self.shared, relay);
+        self.settle();
+    }
+
+    /// Takes what callers ask for and what happened. `now` never goes back.
+    pub(crate) fn handle(&mut self, input: Input, now: Moment) {
+        let shared = &mut self.shared;
+        shared.now = now;
+        match input {
+            Input::Connect { waiter, peer, addresses } => self.direct.connect(shared, waiter, peer, addresses),
+            Input::ConnectRelay { waiter, relay, transports } => self.links.connect(shared, waiter, relay, transports),
+            Input::OpenCircuit { waiter, relay, peer, punch } => {
+                let via = self.links.via(shared, &relay);
+                self.circuits.open(shared, waiter, (relay, via), peer, punch);
+            }
+            Input::AwaitDirect { waiter, peer, transports } => self.direct.wait(shared, waiter, peer, transports),
+            Input::GaveUp { waiter } => {
+                self.direct.give_up(waiter);
+                self.links.give_up(waiter);
+                self.circuits.give_up(waiter);
+            }
+            Input::SetPunch(punch) => self.set_punch(punch),
+            Input::Interfaces(addresses) => shared.interfaces = addresses,
+            Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
+            Input::Disconnected { id, cause } => self.disconnected(id, cause),
+            Input::DialFailed { dial, failure } => {
+                self.direct.failed(shared, dial, &failure);
+                self.circuits.failed(shared, dial, &failure);
+                self.links.failed(shared, dial, &failure);
+                self.punches.failed(dial);
+            }
+            Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
+            Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
+            Input::ReservationGranted { request } => self.granted(request),
+            Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),
+            Input::ReservationEnded { request, cause } => self.reservations.ended(shared, request, cause),
+            Input::ExchangeRequested { exchange, id } => self.punches.requested(shared, exchange, id),
+            Input::Offered { exchange, theirs, rtt } => self.punches.offered(shared, exchange, &theirs, rtt),
+            Input::SyncSent { exchange } => self.punches.sync_sent(shared, exchange),
+            Input::SyncReceived { exchange, theirs } => self.punches.sync_received(shared, exchange, &theirs),
+            Input::ExchangeFailed { exchange, unsupported, cause } => {
+                self.punches.exchange_failed(shared, exchange, unsupported, &cause);
+            }
+            Input::Elapsed => {}
+        }
+        self.settle();
+    }
+
+    /// Passes on what the machines tell each other, and does what is due.
+    fn settle(&mut self) {
+        self.pass_on();
+        if self.deadline().is_some_and(|deadline| deadline <= self.shared.now) {
+            self.links.step(&mut self.shared);
+            self.reservations.step(&mut self.shared);
+            self.punches.step(&mut self.shared);
+            self.pass_on();
+        }
+    }
+
+    fn pass_on(&mut self) {
+        while let Some(signal) = self.shared.next_signal() {
+            let shared = &mut self.shared;
+            match signal {
+                Signal::RelayNeeded(relay) => self.links.reserve(shared, &relay),
+                Signal::RelayNotNeeded(relay) => self.links.unreserve(shared, &relay),
+                Signal::RelayConnected(relay) => {
+                    let via = self.links.via(shared, &relay);
+                    self.reservations.connected(shared, &relay, via);
+                }
+                Signal::RelayLost { relay, cause } => self.reservations.lost(shared, &relay, cause),
+                Signal::RelayReleased(relay) => self.punches.unobserved(&relay),
+                Signal::Observed { by, address } => self.punches.observed(shared, by, address),
+                Signal::PunchWanted(circuit) => self.punches.punch_now(shared, circuit),
+                Signal::Punched(circuit) => self.circuits.punched(shared, circuit),
+            }
+        }
+    }
+
+    fn connected(&mut self, id: ConnId, dial: Option<AttemptId>, connection: Connection) {
+        let shared = &mut self.shared;
+        let Connection { peer, direction, path, remote } = connection.clone();
+        shared.report(NetworkEvent::Connected { peer, direction, path, remote });
+        shared.connections.insert(id, connection);
+        if let Some(dial) = dial {
+            self.links.connected(dial);
+        }
+        self.circuits.connected(shared, id, dial);
+        self.direct.connected(shared, id, dial);
+        self.punches.connected(shared, id, dial);
+    }
+
+    fn disconnected(&mut self, id: ConnId, cause: Option<String>) {
+        let shared = &mut self.shared;
+        let Some(Connection { peer, path, .. }) = shared.connections.remove(id) else { return };
+        let is_direct = !path.is_relayed();
+        shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
+        if is_direct {
+            self.punches.direct_closed(shared, &peer);
+            self.links.disconnected(shared, &peer, id, cause);
+        } else {
+            self.punches.circuit_closed(id);
+            self.circuits.disconnected(shared, &peer);
+        }
+    }
+
+    /// We can be reached through the relay at the address at which we reached it
+    /// ourselves, by the name that the settings give it. What the relay says of its own
+    /// addresses may be of no use: behind a one-to-one NAT it only sees private ones.
+    fn granted(&mut self, request: AttemptId) {
+        let shared = &mut self.shared;
+        let Some(relay) = self.reservations.granted(shared, request) else { return };
+        if let Some(via) = self.links.via_by_name(shared, &relay) {
+            let address = PeerAddress::Relayed(RelayAddress { relay, via });
+            let address = PeerLocator { peer: Some(shared.local.clone()), address };
+            shared.report(NetworkEvent::Listening { address });
+        }
+    }
+
+    fn set_punch(&mut self, punch: PunchConfig) {
+        let shared = &mut self.shared;
+        let before = std::mem::replace(&mut shared.punch, punch);
+        if before.transports != shared.punch.transports {
+            self.circuits.close_all(shared);
+            self.links.link_all(shared);
+        }
+    }
+
+    /// What is held, for tests: waiters, attempts, leases.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.links.held() + self.circuits.held() + self.direct.held() + self.punches.held() + self.shared.punchable.len()
+    }
+}

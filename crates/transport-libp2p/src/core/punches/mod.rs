@@ -1,0 +1,293 @@
+//! Which punches there are, and what becomes of them: judged by connections.
+//!
+//! Each circuit may have one. Whatever direct connection with the peer comes up, however
+//! it came about, ends it. What an attempt has under way (an exchange, dials to come)
+//! ends with the attempt.
+
+mod attempts;
+pub(super) mod budget;
+mod candidates;
+mod dials;
+mod evidence;
+mod schedule;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Transport, TransportAddress};
+
+use self::{
+    budget::{Budget, Lease, Party},
+    candidates::Candidates,
+    evidence::Attempt,
+    schedule::{Schedule, Step},
+};
+use super::{
+    io::{AttemptId, ConnId, Output},
+    shared::{Shared, Signal},
+};
+use crate::NetworkEvent;
+
+/// An attempt that has given no connection by then has failed: longer than the
+/// swarm's connection timeout, so that no two attempts compete for a port.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10_500);
+
+struct Punch {
+    party: Party,
+    schedule: Schedule,
+    /// The peer's candidates that we may dial.
+    theirs: Vec<TransportAddress>,
+    /// What is known of the attempt under way, or the last one.
+    attempt: Attempt,
+    /// Our exchange under way.
+    ours: Option<AttemptId>,
+    /// Dials of the attempt that are still to come.
+    later: VecDeque<(Moment, Later)>,
+    /// A peer without DCUtR is not asked again.
+    hopeless: bool,
+    /// We had nothing to offer; a candidate may come.
+    starved: bool,
+    /// The circuit is closed; only the attempt under way still counts.
+    circuit_gone: bool,
+}
+
+/// What the initiator dials after SYNC.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Later {
+    /// The peer is dialling by now.
+    SimultaneousOpen,
+    /// Nothing has come of it so far.
+    Reversal(Transport),
+}
+
+/// Who began an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// As the attempt of that number.
+    Ours(u32),
+    Theirs {
+        offered_nothing: bool,
+    },
+}
+
+/// An exchange under way, and its place in the budget.
+struct Exchange {
+    circuit: ConnId,
+    side: Side,
+    /// Measured by us, once the peer has answered.
+    rtt: Duration,
+    _lease: Lease,
+}
+
+pub(super) struct Punches {
+    candidates: Candidates,
+    budget: Budget,
+    /// By circuit.
+    punches: BTreeMap<ConnId, Punch>,
+    exchanges: BTreeMap<AttemptId, Exchange>,
+    /// Dials of punches under way.
+    dials: BTreeMap<AttemptId, Lease>,
+}
+
+impl Punches {
+    /// `external` are our configured candidates, `pending` the places for dials of punches.
+    pub(super) fn new(external: Vec<TransportAddress>, pending: usize) -> Self {
+        Self {
+            candidates: Candidates::new(external),
+            budget: Budget::new(pending),
+            punches: BTreeMap::new(),
+            exchanges: BTreeMap::new(),
+            dials: BTreeMap::new(),
+        }
+    }
+
+    /// A connection came up, perhaps by one of these dials.
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+        if let Some(dial) = dial {
+            self.dials.remove(&dial);
+        }
+        match shared.connections.get(id).and_then(|connection| connection.transport()) {
+            Some(transport) => self.direct(shared, id, transport),
+            None => self.circuit(shared, id),
+        }
+    }
+
+    fn circuit(&mut self, shared: &mut Shared, id: ConnId) {
+        let Some(circuit) = shared.connections.get(id) else { return };
+        let transports = shared.punch.transports;
+        if transports.is_empty() || shared.connections.best_direct(&circuit.peer, transports).is_some() {
+            return;
+        }
+        // DCUtR: who was called over the relay punches first.
+        let called_us = circuit.direction == Direction::Inbound;
+        let schedule =
+            if called_us { Schedule::new(shared.punch.cadence.clone(), shared.now) } else { Schedule::passive(shared.now) };
+        let punch = Punch {
+            party: Party { peer: circuit.peer.clone(), relay: circuit.relay().cloned(), called_us },
+            schedule,
+            theirs: Vec::new(),
+            attempt: Attempt::default(),
+            ours: None,
+            later: VecDeque::new(),
+            hopeless: false,
+            starved: false,
+            circuit_gone: false,
+        };
+        self.punches.insert(id, punch);
+    }
+
+    fn direct(&mut self, shared: &mut Shared, id: ConnId, transport: Transport) {
+        let Some(connection) = shared.connections.get(id) else { return };
+        if let PeerAddress::Direct(address) = &connection.remote.address
+            && let Some(socket) = address.socket_addr()
+        {
+            self.budget.answered(socket.ip());
+        }
+        let peer = connection.peer.clone();
+        for circuit in self.with_peer(&peer) {
+            let Some(punch) = self.punches.remove(&circuit) else { continue };
+            self.break_off(shared, punch.ours);
+            shared.report(NetworkEvent::PunchSucceeded {
+                peer: peer.clone(),
+                transport,
+                elapsed: shared.now.since(punch.schedule.since()),
+                attempts: punch.schedule.attempts(),
+            });
+            shared.signal(Signal::Punched(circuit));
+        }
+    }
+
+    fn with_peer(&self, peer: &PeerIdentity) -> Vec<ConnId> {
+        self.punches.iter().filter(|(_, punch)| punch.party.peer == *peer).map(|(id, _)| *id).collect()
+    }
+
+    /// Ends an exchange of ours.
+    fn break_off(&mut self, shared: &mut Shared, ours: Option<AttemptId>) {
+        if let Some(exchange) = ours {
+            self.exchanges.remove(&exchange);
+            shared.put(Output::EndExchange { exchange });
+        }
+    }
+
+    /// One of these dials, perhaps, led to nothing.
+    pub(super) fn failed(&mut self, dial: AttemptId) {
+        self.dials.remove(&dial);
+    }
+
+    /// A circuit is gone. What was under way over it may still succeed: the peer closes the
+    /// circuit as soon as *its* side is direct.
+    pub(super) fn circuit_closed(&mut self, id: ConnId) {
+        match self.punches.get_mut(&id) {
+            Some(punch) if punch.schedule.is_running() => punch.circuit_gone = true,
+            _ => drop(self.punches.remove(&id)),
+        }
+    }
+
+    /// A direct connection is gone: what is left on a relay is to be punched again.
+    pub(super) fn direct_closed(&mut self, shared: &mut Shared, peer: &PeerIdentity) {
+        let circuits = shared.connections.with_peer(peer).filter(|(_, connection)| connection.path.is_relayed());
+        let circuits: Vec<ConnId> = circuits.map(|(id, _)| id).collect();
+        for id in circuits {
+            if !self.punches.contains_key(&id) {
+                self.circuit(shared, id);
+            }
+        }
+    }
+
+    /// Punches at the next step, whoever dialled the circuit, if nothing is under way.
+    pub(super) fn punch_now(&mut self, shared: &Shared, id: ConnId) {
+        if let Some(punch) = self.punches.get_mut(&id)
+            && !punch.hopeless
+        {
+            punch.schedule.hurry(shared.now);
+        }
+    }
+
+    /// A relay sees us at that address.
+    pub(super) fn observed(&mut self, shared: &mut Shared, by: PeerIdentity, address: TransportAddress) {
+        if !self.candidates.observe(by.clone(), address.clone()) {
+            return;
+        }
+        let address = kaspath_domain::PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address) };
+        shared.report(NetworkEvent::CandidateObserved { address, by });
+        for punch in self.punches.values_mut().filter(|punch| punch.starved) {
+            punch.starved = false;
+            punch.schedule.hurry(shared.now);
+        }
+    }
+
+    /// A relay does not see us any more.
+    pub(super) fn unobserved(&mut self, by: &PeerIdentity) {
+        self.candidates.forget(by);
+    }
+
+    /// When to call [`Punches::step`] next.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.punches.values().filter_map(Punch::deadline).min()
+    }
+
+    pub(super) fn step(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        let is_due = |punch: &Punch| punch.deadline().is_some_and(|deadline| deadline <= now);
+        let due: Vec<ConnId> = self.punches.iter().filter(|(_, punch)| is_due(punch)).map(|(id, _)| *id).collect();
+        for id in due {
+            while let Some(later) = self.punches.get_mut(&id).and_then(|punch| punch.take_later(now)) {
+                self.dial_later(shared, id, later);
+            }
+            let Some(punch) = self.punches.get_mut(&id) else { continue };
+            match punch.schedule.step(now) {
+                Step::Start { attempt } => self.start(shared, id, attempt),
+                Step::TimedOut => self.fail(shared, id, None),
+                Step::Nothing => {}
+            }
+        }
+    }
+
+    /// The attempt under way has failed. Without a `reason` what both sides offered
+    /// tells it.
+    fn fail(&mut self, shared: &mut Shared, id: ConnId, reason: Option<RelayReason>) {
+        let Some(punch) = self.punches.get_mut(&id) else { return };
+        punch.later.clear();
+        let ours = punch.ours.take();
+        if punch.circuit_gone {
+            self.punches.remove(&id);
+            return self.break_off(shared, ours);
+        }
+        let next = punch.schedule.failed(shared.now, shared.random());
+        let reason = reason.unwrap_or_else(|| punch.attempt.reason(punch.schedule.failures()));
+        let mut retry_in = next.map(|next| next.since(shared.now));
+        if reason == RelayReason::PeerCannotPunch {
+            punch.hopeless = true;
+            punch.schedule = Schedule::passive(punch.schedule.since());
+            retry_in = None;
+        }
+        let (peer, attempts) = (punch.party.peer.clone(), punch.schedule.attempts());
+        self.break_off(shared, ours);
+        shared.put(Output::Reason { id, reason: reason.clone() });
+        shared.report(NetworkEvent::PunchFailed { peer, attempts, reason, retry_in });
+    }
+
+    /// What is held, for tests: exchanges, dials, attempts.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let running = self.punches.values().filter(|punch| punch.schedule.is_running() || punch.ours.is_some());
+        self.exchanges.len() + self.dials.len() + running.count() + self.budget.held()
+    }
+}
+
+impl Punch {
+    fn deadline(&self) -> Option<Moment> {
+        let later = self.later.front().map(|(at, _)| *at);
+        self.schedule.deadline().into_iter().chain(later).min()
+    }
+
+    fn take_later(&mut self, now: Moment) -> Option<Later> {
+        let is_due = self.later.front().is_some_and(|(at, _)| *at <= now);
+        if is_due { self.later.pop_front().map(|(_, later)| later) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Which relays we hold reservations at.
+//!
+//! One owner for every reservation: requested, confirmed, renewed, lost, asked
+//! for again with back-off. Pending and active ones count against `wanted`, and
+//! every failure gives its place back, so that another relay may have it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kaspath_domain::{Moment, PeerIdentity, RelayAddress, RetryCadence, TransportAddress};
+
+use super::{
+    io::{AttemptId, Output},
+    shared::{Shared, Signal},
+};
+use crate::{NetworkEvent, ReservationState};
+
+/// Time for a relay to be connected, identified and to grant a reservation.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// Not before then.
+    BackOff { until: Moment },
+    /// The relay is being connected and identified.
+    Connecting { until: Moment },
+    /// Asked for.
+    Requested { request: AttemptId, until: Moment },
+    /// Held.
+    Active { request: AttemptId },
+}
+
+impl State {
+    fn request(self) -> Option<AttemptId> {
+        match self {
+            State::Requested { request, .. } | State::Active { request } => Some(request),
+            State::BackOff { .. } | State::Connecting { .. } => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    failures: u32,
+    /// Its place in the order in which the relays were given.
+    rank: usize,
+}
+
+/// All reservations.
+#[derive(Debug)]
+pub(super) struct Reservations {
+    relays: BTreeMap<PeerIdentity, Entry>,
+    wanted: usize,
+    cadence: RetryCadence,
+}
+
+impl Reservations {
+    pub(super) fn new(wanted: usize, cadence: RetryCadence) -> Self {
+        Self { relays: BTreeMap::new(), wanted, cadence }
+    }
+
+    /// A relay to reserve at, after those that are known.
+    pub(super) fn add(&mut self, shared: &Shared, relay: PeerIdentity) {
+        let rank = self.relays.values().map(|entry| entry.rank + 1).max().unwrap_or(0);
+        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, rank };
+        self.relays.entry(relay).or_insert(new);
+    }
+
+    /// Gives a reservation at the relay back, and never asks there again.
+    pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        let Some(entry) = self.relays.remove(relay) else { return };
+        if !matches!(entry.state, State::BackOff { .. }) {
+            give_back(shared, relay, entry.state, "the relay was removed".to_owned(), None);
+        }
+    }
+
+    /// Pending and active ones.
+    pub(super) fn held(&self) -> usize {
+        self.relays.values().filter(|entry| !matches!(entry.state, State::BackOff { .. })).count()
+    }
+
+    /// When to call [`Reservations::step`] next.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let may_start = self.held() < self.wanted;
+        let deadlines = self.relays.values().filter_map(|entry| match entry.state {
+            State::BackOff { until } => may_start.then_some(until),
+            State::Connecting { until } | State::Requested { until, .. } => Some(until),
+            State::Active { .. } => None,
+        });
+        deadlines.min()
+    }
+
+    /// Does what is due now.
+    pub(super) fn step(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        let is_late = |state| matches!(state, State::Connecting { until } | State::Requested { until, .. } if until <= now);
+        let late: Vec<PeerIdentity> =
+            self.relays.iter().filter(|(_, entry)| is_late(entry.state)).map(|(relay, _)| relay.clone()).collect();
+        for relay in late {
+            self.lost(shared, &relay, format!("no answer within {REQUEST_TIMEOUT:?}"));
+        }
+        let free = self.wanted.saturating_sub(self.held());
+        // The relay that failed least, then the one whose back-off ended first, then in
+        // the order given: the caller puts diverse ones first.
+        let mut due: Vec<_> = self
+            .relays
+            .iter_mut()
+            .filter_map(|(relay, entry)| match entry.state {
+                State::BackOff { until } if until <= now => Some((entry.failures, until, entry.rank, relay, &mut entry.state)),
+                _ => None,
+            })
+            .collect();
+        due.sort_by_key(|(failures, until, rank, ..)| (*failures, *until, *rank));
+        for (_, _, _, relay, state) in due.into_iter().take(free) {
+            *state = State::Connecting { until: now + REQUEST_TIMEOUT };
+            shared.signal(Signal::RelayNeeded(relay.clone()));
+        }
+    }
+
+    /// The relay is connected, at `via`, and identified: asks it.
+    pub(super) fn connected(&mut self, shared: &mut Shared, relay: &PeerIdentity, via: Option<TransportAddress>) {
+        let Some(entry) = self.relays.get_mut(relay).filter(|entry| matches!(entry.state, State::Connecting { .. })) else {
+            return;
+        };
+        let Some(via) = via else { return self.lost(shared, relay, "the connection to it was lost".to_owned()) };
+        let request = shared.attempt();
+        entry.state = State::Requested { request, until: shared.now + REQUEST_TIMEOUT };
+        shared.put(Output::Reserve { request, relay: RelayAddress { relay: relay.clone(), via } });
+        report(shared, relay, ReservationState::Requested);
+    }
+
+    /// The relay granted that request; gives the relay unless it was granted before.
+    pub(super) fn granted(&mut self, shared: &mut Shared, request: AttemptId) -> Option<PeerIdentity> {
+        let requested = |state| matches!(state, State::Requested { request: asked, .. } if asked == request);
+        let (relay, entry) = self.relays.iter_mut().find(|(_, entry)| requested(entry.state))?;
+        (entry.state, entry.failures) = (State::Active { request }, 0);
+        report(shared, relay, ReservationState::Confirmed);
+        Some(relay.clone())
+    }
+
+    pub(super) fn renewed(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
+        if self.relays.get(relay).is_some_and(|entry| matches!(entry.state, State::Active { .. })) {
+            report(shared, relay, ReservationState::Renewed);
+        }
+    }
+
+    /// That request failed, or what came of it is over.
+    pub(super) fn ended(&mut self, shared: &mut Shared, request: AttemptId, cause: String) {
+        let of = self.relays.iter().find(|(_, entry)| entry.state.request() == Some(request)).map(|(relay, _)| relay.clone());
+        if let Some(relay) = of {
+            self.lost(shared, &relay, cause);
+        }
+    }
+
+    /// Whatever was under way or held at the relay is gone. Several events can tell of
+    /// one loss; only the first counts.
+    pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: String) {
+        let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
+            return;
+        };
+        entry.failures = entry.failures.saturating_add(1);
+        // A cadence without end is what a reservation needs; if it has one, wait for an hour.
+        let delay = self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600));
+        let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
+        give_back(shared, relay, before, cause, Some(delay));
+    }
+}
+
+fn give_back(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
+    if let Some(request) = state.request() {
+        shared.put(Output::Unreserve { request });
+    }
+    shared.signal(Signal::RelayNotNeeded(relay.clone()));
+    report(shared, relay, ReservationState::Lost { cause, retry_in });
+}
+
+fn report(shared: &mut Shared, relay: &PeerIdentity, state: ReservationState) {
+    shared.report(NetworkEvent::Reservation { relay: relay.clone(), state });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! What all machines have in common: time, chance, ids, the connections, and where
+//! they put what is to be done.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+};
+
+use kaspath_domain::{DialError, Moment, PeerIdentity, TransportAddress, TransportSet};
+
+use super::{
+    connections::Connections,
+    io::{AttemptId, ConnId, Output, WaiterId},
+};
+use crate::{NetworkEvent, PunchConfig};
+
+/// What one machine tells the others. The core passes it on.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The reservation needs a connection to the relay.
+    RelayNeeded(PeerIdentity),
+    /// It does not need it any more.
+    RelayNotNeeded(PeerIdentity),
+    /// The relay is connected and identified.
+    RelayConnected(PeerIdentity),
+    /// There is no connection to the relay.
+    RelayLost { relay: PeerIdentity, cause: String },
+    /// The relay is leased no longer: what it observed is out of date.
+    RelayReleased(PeerIdentity),
+    /// The relay sees us there.
+    Observed { by: PeerIdentity, address: TransportAddress },
+    /// The dialer of that circuit asks for a punch.
+    PunchWanted(ConnId),
+    /// The peer of that circuit is connected directly now.
+    Punched(ConnId),
+}
+
+pub(super) struct Shared {
+    pub(super) local: PeerIdentity,
+    pub(super) now: Moment,
+    pub(super) punch: PunchConfig,
+    pub(super) connections: Connections,
+    pub(super) interfaces: Vec<IpAddr>,
+    /// What peers may punch on circuits that we dialled, while one stands or is being
+    /// dialled. The circuits write it.
+    pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
+    chance: Box<dyn FnMut() -> f64 + Send>,
+    attempts: u64,
+    outputs: VecDeque<Output>,
+    signals: VecDeque<Signal>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        local: PeerIdentity,
+        punch: PunchConfig,
+        chance: impl FnMut() -> f64 + Send + 'static,
+        now: Moment,
+    ) -> Self {
+        Self {
+            local,
+            now,
+            punch,
+            connections: Connections::default(),
+            interfaces: Vec::new(),
+            punchable: BTreeMap::new(),
+            chance: Box::new(chance),
+            attempts: 0,
+            outputs: VecDeque::new(),
+            signals: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn random(&mut self) -> f64 {
+        (self.chance)()
+    }
+
+    pub(super) fn attempt(&mut self) -> AttemptId {
+        self.attempts += 1;
+        AttemptId(self.attempts)
+    }
+
+    pub(super) fn put(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn report(&mut self, event: NetworkEvent) {
+        self.put(Output::Report(event));
+    }
+
+    pub(super) fn answer(&mut self, waiters: impl IntoIterator<Item = WaiterId>, result: &Result<ConnId, DialError>) {
+        self.outputs.extend(waiters.into_iter().map(|waiter| Output::Answer { waiter, result: result.clone() }));
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) {
+        self.signals.push_back(signal);
+    }
+
+    pub(super) fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(super) fn next_signal(&mut self) -> Option<Signal> {
+        self.signals.pop_front()
+    }
+
+    /// What the peer and we may punch.
+    pub(super) fn punch_transports(&self, peer: &PeerIdentity) -> TransportSet {
+        let ours = self.punch.transports;
+        let allowed = self.punchable.get(peer).copied().unwrap_or(ours);
+        TransportSet { tcp: ours.tcp && allowed.tcp, quic: ours.quic && allowed.quic }
+    }
+}

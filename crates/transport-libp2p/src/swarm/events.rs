@@ -1,0 +1,135 @@
+//! Tells the core what the swarm reports.
+
+use std::io;
+
+use libp2p::{
+    PeerId, identify, ping, relay,
+    swarm::{ConnectionId, SwarmEvent},
+};
+
+use super::{actor::Actor, behaviour::BehaviourEvent};
+use crate::{
+    NetworkEvent, convert,
+    core::{Connection, DialFailure, Input},
+    limits, streams,
+};
+
+impl Actor {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { connection_id, .. } => self.on_established(connection_id),
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                if let Some(id) = self.ids.disconnected(connection_id) {
+                    let cause = cause.map(|cause| convert::error_chain(&cause));
+                    self.input(Input::Disconnected { id, cause });
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => self.on_dial_failed(connection_id, &error),
+            SwarmEvent::NewListenAddr { listener_id, address } => self.on_listen_address(listener_id, address),
+            SwarmEvent::ExpiredListenAddr { listener_id, address } => self.on_listen_address_gone(listener_id, address),
+            SwarmEvent::ListenerClosed { listener_id, reason, addresses } => {
+                let cause =
+                    reason.err().map_or_else(|| "the other side ended it".to_owned(), |error| convert::error_chain(&error));
+                self.on_listener_closed(listener_id, &addresses, cause);
+            }
+            // libp2p tries again, whatever it is; a socket that is gone never comes back.
+            SwarmEvent::ListenerError { listener_id, error } if is_lost(&error) => {
+                self.on_listener_closed(listener_id, &[], convert::error_chain(&error));
+            }
+            SwarmEvent::ListenerError { listener_id, error } => {
+                tracing::debug!(?listener_id, %error, "listener error");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
+                if let Some(id) = self.ids.connection(connection) {
+                    let exchange = self.core.attempt();
+                    self.exchanges.requested(exchange, peer, *stream);
+                    self.input(Input::ExchangeRequested { exchange, id });
+                }
+            }
+            BehaviourEvent::Limits(limits::Event::Refused(refused)) => self.report(NetworkEvent::ConnectionsRefused { refused }),
+            BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
+            BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+                self.on_identified(connection_id, &peer_id, &info);
+            }
+            // The first grant shows at its listener, whose id says which request it answers.
+            BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted {
+                relay_peer_id, renewal: true, ..
+            }) => {
+                self.input(Input::ReservationRenewed { relay: convert::identity(&relay_peer_id) });
+            }
+            BehaviourEvent::Ping(ping::Event { connection, result: Ok(round_trip), .. }) => {
+                self.swarm.behaviour_mut().limits.round_trip(connection, round_trip);
+            }
+            // Only silence shows that a path is dead. A peer without ping answers: with a
+            // refusal, which comes as `Other` because negotiation is lazy.
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(ping::Failure::Timeout), .. }) => {
+                self.swarm.close_connection(connection);
+            }
+            BehaviourEvent::RelayServer(event) => {
+                self.note_service(&event);
+                self.report(event);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, connection: ConnectionId) {
+        let dial = self.ids.dialled(connection);
+        let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else {
+            if let Some(dial) = dial {
+                let failure = DialFailure::Failed { at: "the peer".to_owned(), cause: "the connection closed".to_owned() };
+                self.input(Input::DialFailed { dial, failure });
+            }
+            return;
+        };
+        self.swarm.behaviour_mut().limits.watch(meta.clone());
+        let id = self.ids.connected(connection);
+        let connection = Connection {
+            peer: convert::identity(&meta.peer),
+            direction: meta.direction,
+            path: meta.path(),
+            remote: meta.remote.clone(),
+        };
+        self.input(Input::Connected { id, dial, connection });
+    }
+
+    fn on_identified(&mut self, connection: ConnectionId, peer: &PeerId, info: &identify::Info) {
+        if let Some(id) = self.ids.connection(connection) {
+            let listens = info.listen_addrs.iter().filter_map(|address| convert::candidate(address, peer)).collect();
+            let observed = convert::candidate(&info.observed_addr, self.swarm.local_peer_id());
+            self.input(Input::Identified { id, listens, observed });
+        }
+    }
+
+    /// Connections on which a reservation or a circuit depends are in use.
+    fn note_service(&mut self, event: &NetworkEvent) {
+        let limits = &mut self.swarm.behaviour_mut().limits;
+        match event {
+            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => limits.service_began(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationEnded { peer } => limits.service_ended(convert::peer_id(peer)),
+            NetworkEvent::RelayCircuitOpened { source, destination } => {
+                limits.service_began(convert::peer_id(source));
+                limits.service_began(convert::peer_id(destination));
+            }
+            NetworkEvent::RelayCircuitClosed { source, destination, .. } => {
+                limits.service_ended(convert::peer_id(source));
+                limits.service_ended(convert::peer_id(destination));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an error of a listener says that its socket listens no more: EINVAL, accept(2).
+/// Others pass: too many open files, a peer that left before it was accepted. libp2p wraps
+/// the system's error so that only its text can be had.
+fn is_lost(error: &io::Error) -> bool {
+    error.to_string().contains("(os error 22)")
+}

@@ -1,0 +1,68 @@
+//! Which id of the core's stands for which of libp2p's.
+
+use std::collections::HashMap;
+
+use libp2p::{core::transport::ListenerId, swarm::ConnectionId};
+
+use crate::core::{AttemptId, ConnId};
+
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    last: u64,
+    connections: HashMap<ConnectionId, ConnId>,
+    libp2p: HashMap<ConnId, ConnectionId>,
+    /// Dials under way, by the connection that may come of each.
+    dials: HashMap<ConnectionId, AttemptId>,
+    /// Listeners on circuits, by the reservation that each asks for.
+    listeners: HashMap<ListenerId, AttemptId>,
+}
+
+impl Ids {
+    pub(super) fn connected(&mut self, connection: ConnectionId) -> ConnId {
+        self.last += 1;
+        let id = ConnId(self.last);
+        self.connections.insert(connection, id);
+        self.libp2p.insert(id, connection);
+        id
+    }
+
+    pub(super) fn disconnected(&mut self, connection: ConnectionId) -> Option<ConnId> {
+        let id = self.connections.remove(&connection)?;
+        self.libp2p.remove(&id);
+        Some(id)
+    }
+
+    pub(super) fn connection(&self, connection: ConnectionId) -> Option<ConnId> {
+        self.connections.get(&connection).copied()
+    }
+
+    pub(super) fn libp2p(&self, id: ConnId) -> Option<ConnectionId> {
+        self.libp2p.get(&id).copied()
+    }
+
+    pub(super) fn dialling(&mut self, connection: ConnectionId, dial: AttemptId) {
+        self.dials.insert(connection, dial);
+    }
+
+    /// The dial that this was, which is over now.
+    pub(super) fn dialled(&mut self, connection: ConnectionId) -> Option<AttemptId> {
+        self.dials.remove(&connection)
+    }
+
+    pub(super) fn listening(&mut self, listener: ListenerId, request: AttemptId) {
+        self.listeners.insert(listener, request);
+    }
+
+    pub(super) fn request(&self, listener: ListenerId) -> Option<AttemptId> {
+        self.listeners.get(&listener).copied()
+    }
+
+    /// The request that this listener was for, which is over now.
+    pub(super) fn listener_closed(&mut self, listener: ListenerId) -> Option<AttemptId> {
+        self.listeners.remove(&listener)
+    }
+
+    pub(super) fn listener(&self, request: AttemptId) -> Option<ListenerId> {
+        self.listeners.iter().find(|(_, asked)| **asked == request).map(|(listener, _)| *listener)
+    }
+}

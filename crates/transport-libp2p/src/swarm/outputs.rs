@@ -1,0 +1,153 @@
+//! Does what the core says.
+
+use futures::future::join_all;
+use kaspath_domain::{PeerIdentity, RelayAddress, Transport, TransportAddress};
+use libp2p::{
+    Multiaddr,
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::sync::oneshot;
+
+use super::{actor::Actor, errors::failure};
+use crate::{
+    convert,
+    core::{AttemptId, ConnId, DialKind, Input, Output},
+    limits::Class,
+    punch,
+    streams::OpenRequest,
+};
+
+impl Actor {
+    /// Does all that is to be done. What fails at once fails like what fails later.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(output) = self.core.poll() {
+            self.act(output);
+        }
+    }
+
+    fn act(&mut self, output: Output) {
+        match output {
+            Output::Answer { waiter, result } => {
+                if let Some(reply) = self.replies.remove(&waiter) {
+                    let _ = reply.send(result);
+                }
+            }
+            Output::Dial { dial, peer, addresses, kind } => self.dial_direct(dial, &peer, &addresses, kind),
+            Output::DialCircuit { dial, relay, peer } => {
+                let peer = convert::peer_id(&peer);
+                let opts = DialOpts::peer_id(peer).addresses(vec![circuit(&relay).with(Protocol::P2p(peer))]);
+                self.dial(dial, opts.condition(PeerCondition::Always).build(), Class::Circuit);
+            }
+            Output::Resolve { lookup, names } => self.resolve(lookup, names),
+            Output::Lease(peer) => self.swarm.behaviour_mut().streams.hold(convert::peer_id(&peer)),
+            Output::Release(peer) => self.swarm.behaviour_mut().streams.release(convert::peer_id(&peer)),
+            Output::Close(id) => {
+                if let Some(connection) = self.ids.libp2p(id) {
+                    self.swarm.close_connection(connection);
+                }
+            }
+            Output::CloseIfUnused(id) => self.close_if_unused(id),
+            Output::Reserve { request, relay } => self.reserve(request, &relay),
+            Output::Unreserve { request } => {
+                if let Some(listener) = self.ids.listener(request) {
+                    self.ids.listener_closed(listener);
+                    self.swarm.remove_listener(listener);
+                }
+            }
+            Output::Exchange { exchange, id, offer } => self.begin_exchange(exchange, id, offer),
+            Output::Respond { exchange, offer } => {
+                self.exchanges.respond(exchange, offer, &mut self.tasks, self.inputs_sender.clone());
+            }
+            Output::Synchronize { exchange } => self.exchanges.synchronize(exchange),
+            Output::EndExchange { exchange } => self.exchanges.end(exchange),
+            Output::Reason { id, reason } => {
+                if let Some(connection) = self.ids.libp2p(id) {
+                    self.swarm.behaviour_mut().streams.set_relay_reason(connection, reason);
+                }
+            }
+            Output::Report(event) => self.report(event),
+        }
+    }
+
+    fn dial_direct(&mut self, dial: AttemptId, peer: &PeerIdentity, addresses: &[TransportAddress], kind: DialKind) {
+        let addresses: Vec<Multiaddr> = addresses.iter().map(convert::to_multiaddr).collect();
+        let opts = DialOpts::peer_id(convert::peer_id(peer)).condition(PeerCondition::Always).addresses(addresses);
+        let (opts, class) = match kind {
+            DialKind::Peer => (opts, Class::Peer),
+            DialKind::Relay => (opts, Class::Relay),
+            DialKind::PunchAsListener(Transport::Tcp) => (opts.override_role(), Class::Punch),
+            // To our QUIC transport "new port" in the listener's role means: random packets
+            // from the listening socket.
+            DialKind::PunchAsListener(Transport::Quic) => (opts.override_role().allocate_new_port(), Class::Punch),
+            DialKind::PunchAsDialer { new_port: true } => (opts.allocate_new_port(), Class::Punch),
+            DialKind::PunchAsDialer { new_port: false } => (opts, Class::Punch),
+        };
+        self.dial(dial, opts.build(), class);
+    }
+
+    fn dial(&mut self, dial: AttemptId, opts: DialOpts, class: Class) {
+        let connection = opts.connection_id();
+        self.swarm.behaviour_mut().limits.expect(connection, class);
+        self.ids.dialling(connection, dial);
+        if let Err(error) = self.swarm.dial(opts) {
+            self.on_dial_failed(connection, &error);
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+        if let Some(dial) = self.ids.dialled(connection) {
+            let failure = failure(error);
+            tracing::debug!(?failure, "a dial failed");
+            self.input(Input::DialFailed { dial, failure });
+        }
+    }
+
+    fn resolve(&mut self, lookup: AttemptId, names: Vec<TransportAddress>) {
+        let (resolver, inputs) = (self.resolver.clone(), self.inputs_sender.clone());
+        self.tasks.spawn(async move {
+            let lookups = names.into_iter().map(|name| async {
+                let result = resolver.resolve(&name).await.map_err(|error| error.to_string());
+                (name, result)
+            });
+            let results = join_all(lookups).await;
+            let _ = inputs.send(Input::Resolved { lookup, results }).await;
+        });
+    }
+
+    fn close_if_unused(&mut self, id: ConnId) {
+        let Some(connection) = self.ids.libp2p(id) else { return };
+        let streams = &self.swarm.behaviour().streams;
+        if streams.connection(connection).is_some_and(|meta| meta.is_idle()) {
+            self.swarm.close_connection(connection);
+        }
+    }
+
+    fn reserve(&mut self, request: AttemptId, relay: &RelayAddress) {
+        match self.swarm.listen_on(circuit(relay)) {
+            Ok(listener) => self.ids.listening(listener, request),
+            Err(error) => self.input(Input::ReservationEnded { request, cause: convert::error_chain(&error) }),
+        }
+    }
+
+    fn begin_exchange(&mut self, exchange: AttemptId, id: ConnId, offer: Vec<TransportAddress>) {
+        let (reply, opened) = oneshot::channel();
+        let connection = self.ids.libp2p(id);
+        let meta = connection.and_then(|connection| self.swarm.behaviour().streams.connection(connection).cloned());
+        let Some(meta) = meta else {
+            let cause = "the connection closed".to_owned();
+            return self.input(Input::ExchangeFailed { exchange, unsupported: false, cause });
+        };
+        let request = OpenRequest { protocols: vec![punch::PROTOCOL], reply };
+        self.swarm.behaviour_mut().streams.open(meta.id, request);
+        self.exchanges.begin((exchange, meta.peer), opened, offer, &mut self.tasks, self.inputs_sender.clone());
+    }
+}
+
+/// The address of a relay's circuits.
+fn circuit(relay: &RelayAddress) -> Multiaddr {
+    convert::circuit(convert::to_multiaddr(&relay.via), convert::peer_id(&relay.relay))
+}
