@@ -7,6 +7,7 @@ mod allocated;
 
 use std::{env, process, str::from_utf8, sync::LazyLock};
 
+use kaspath_control::{Answer, MAX_ANSWER, MAX_REQUEST, Request};
 use kaspath_domain::{PeerIdentity, PeerLocator, PeerRecord, clean};
 use kaspath_kaspa_adaptor::{KaspaUri, fuzz, pb::KaspadMessage};
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +27,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("table", kaspath_gateway::fuzz::table),
     ("record", record),
     ("rpc", rpc),
+    ("control", control),
 ];
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
@@ -97,4 +99,13 @@ fn rpc(bytes: &[u8]) {
     if let Ok(text) = from_utf8(bytes) {
         kaspath_kaspad_rpc::fuzz::answer(text);
     }
+}
+
+/// A request is written as it is read.
+fn control(bytes: &[u8]) {
+    if let Ok(request) = kaspath_control::parse::<Request>(bytes, MAX_REQUEST) {
+        let line = kaspath_control::line(&request, MAX_REQUEST).expect("a short request is written");
+        assert_eq!(kaspath_control::parse(&line, MAX_REQUEST), Ok(request));
+    }
+    let _ = kaspath_control::parse::<Answer>(bytes, MAX_ANSWER);
 }

@@ -10,7 +10,7 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
 use crate::settings::{RelayLimits, Target};
-pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs};
+pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs, StatusArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
 ///
@@ -64,8 +64,12 @@ pub(crate) enum Command {
     /// flag it is the one that exists, or both; if there is none, a node's is made, and
     /// this says so.
     Id(IdArgs),
-    /// Look into the book of known peers, and ban or forget them.
+    /// Look into the book of known peers, and ban or forget them; also while a node runs.
+    ///
+    /// A peer is named by its peer id, or by the end of it that logs print.
     Peers(PeersArgs),
+    /// Show how the programs of this folder that run are doing: peers, their paths, relays, counters.
+    Status(StatusArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
     Simulate(SimulateArgs),
     /// Check a configuration file, or print one with every key and its default.
@@ -76,27 +80,38 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// What programs that run have in common; `None` for other commands.
+    pub(crate) fn common(&self) -> Option<&CommonArgs> {
+        match self {
+            Command::Relay(args) => Some(&args.common),
+            Command::Server(args) | Command::Client(args) => Some(&args.common),
+            Command::Gateway(args) => Some(&args.common),
+            Command::Run(args) => Some(&args.gateway.common),
+            _ => None,
+        }
+    }
+
     /// Where its files are; `None` for commands that have none.
     pub(crate) fn folder(&self) -> Option<&FolderArgs> {
         match self {
-            Command::Relay(args) => Some(&args.common.folder),
-            Command::Server(args) | Command::Client(args) => Some(&args.common.folder),
-            Command::Gateway(args) => Some(&args.common.folder),
-            Command::Run(args) => Some(&args.gateway.common.folder),
             Command::Id(args) => Some(&args.folder),
             Command::Peers(args) => Some(&args.folder),
-            Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
+            Command::Status(args) => Some(&args.folder),
+            _ => self.common().map(|common| &common.folder),
         }
     }
 
     /// How it prints; `None` for commands without events.
     pub(crate) fn output(&self) -> Option<&OutputArgs> {
+        self.common().map(|common| &common.output)
+    }
+
+    /// Where it answers or asks; `None` for commands that do neither.
+    pub(crate) fn control(&self) -> Option<&ControlArgs> {
         match self {
-            Command::Relay(args) => Some(&args.common.output),
-            Command::Server(args) | Command::Client(args) => Some(&args.common.output),
-            Command::Gateway(args) => Some(&args.common.output),
-            Command::Run(args) => Some(&args.gateway.common.output),
-            Command::Id(_) | Command::Peers(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) => None,
+            Command::Peers(args) => Some(&args.control),
+            Command::Status(args) => Some(&args.control),
+            _ => self.common().map(|common| &common.control),
         }
     }
 
@@ -104,6 +119,7 @@ impl Command {
     pub(crate) fn redact(&self) -> bool {
         match self {
             Command::Peers(args) => args.redact,
+            Command::Status(args) => args.redact,
             Command::Config(args) => args.redact,
             _ => self.output().is_some_and(|output| output.redact),
         }
@@ -133,7 +149,22 @@ pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
+    pub(crate) control: ControlArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
+
+    /// A group, by name or number, whose members may ask at the control socket too; they must be able to
+    /// enter its folder.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) control_group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControlArgs {
+    /// The socket at which a running program is asked by `kaspath status` and `kaspath peers`; "off" for none.
+    /// [default: beside the identity, node.sock or relay.sock]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) control_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -308,5 +339,69 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn parse(args: &[&str]) -> Result<Command, clap::Error> {
+        Cli::try_parse_from([&["kaspath"], args].concat()).map(|cli| cli.command)
+    }
+
+    /// What every command that has files takes, before a subcommand of its own and after.
+    #[test]
+    fn common_flags_stand_anywhere_after_the_command() {
+        let flags = ["--config", "c", "--appdir", "a", "--identity", "i"];
+        let peer = "4kx6nXTN";
+        for command in [
+            &["relay"][..],
+            &["server"],
+            &["client"],
+            &["gateway"],
+            &["id"],
+            &["status"],
+            &["peers", "list"],
+            &["peers", "show", peer],
+            &["peers", "ban", peer],
+            &["peers", "unban", peer],
+            &["peers", "forget", peer],
+            &["peers", "export"],
+            &["peers", "import", "f"],
+        ] {
+            let others: &[&str] = match command[0] {
+                "id" => &[],
+                "peers" | "status" => &["--control-socket", "s", "--redact"],
+                _ => &["--control-socket", "s", "--redact", "--log-format", "json", "-v"],
+            };
+            let flags = [&flags[..], others].concat();
+            for at in 1..=command.len() {
+                let args = [&command[..at], &flags, &command[at..]].concat();
+                let parsed = parse(&args).unwrap_or_else(|error| panic!("{args:?}: {error}"));
+                let folder = parsed.folder().unwrap();
+                assert!(folder.config.is_some() && folder.appdir.is_some() && folder.identity.is_some(), "{args:?}");
+                assert_eq!(
+                    (parsed.redact(), parsed.control().is_some_and(|control| control.control_socket.is_some())),
+                    (command[0] != "id", command[0] != "id"),
+                    "{args:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn commands_without_files_take_no_flag_for_them() {
+        for command in [&["simulate"][..], &["config", "example"], &["config", "check", "f"]] {
+            assert!(parse(command).unwrap().folder().is_none());
+            for flag in [&["--appdir", "a"][..], &["--config", "c"], &["--identity", "i"], &["--control-socket", "s"], &["-v"]] {
+                assert!(parse(&[command, flag].concat()).is_err(), "{command:?} {flag:?}");
+                assert!(parse(&[&["exec"], flag, &["--", "kaspad"]].concat()).is_err(), "exec {flag:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_is_named_in_full_or_by_its_end() {
+        for name in ["4kx6nXTN", "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"] {
+            assert!(parse(&["peers", "ban", name]).is_ok(), "{name}");
+        }
+        let error = parse(&["peers", "ban", "nXTN"]).unwrap_err().to_string();
+        assert!(error.contains("last 8 characters"), "{error}");
     }
 }

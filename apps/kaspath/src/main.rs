@@ -4,6 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
+mod control;
 mod descriptors;
 mod gateway;
 mod id;
@@ -68,6 +69,13 @@ fn program() -> u8 {
         Command::Exec(args) => run::exec(&args.command),
         Command::Simulate(args) => simulate::run(args),
         Command::Config(args) => return config(args),
+        Command::Status(args) => match settings::control_sockets(args, environment) {
+            Ok(sockets) => {
+                let redacted = settings::redacts(&cli.command);
+                return end(control::status(args, &sockets, redacted), redacted);
+            }
+            Err(error) => return wrong_settings(&error, settings::redacts(&cli.command)),
+        },
         Command::Id(args) => match settings::identity_files(&args.folder, environment) {
             Ok(files) => id::run(args, &files),
             Err(error) => return wrong_settings(&error, settings::redacts(&cli.command)),
@@ -86,7 +94,7 @@ fn with_settings(mut settings: Settings, command: Command) -> u8 {
         output::hide_names(settings.host_names());
     }
     if let Command::Peers(args) = &command {
-        return end(peers::run(&settings.peer_book(), &args.what, redacted), redacted);
+        return end(control::peers(&settings, &args.what, redacted), redacted);
     }
     output::start_logs(&settings.output);
     match descriptors::provide(&mut settings) {
@@ -115,7 +123,7 @@ fn run_program(settings: Settings, command: Arc<Command>) -> Result<()> {
             Command::Server(_) | Command::Client(_) => node::run(settings, command.clone()).await,
             Command::Gateway(_) | Command::Run(_) => gateway::run(settings, command.clone()).await,
             // Done already; or it has become another program.
-            Command::Config(_) | Command::Exec(_) | Command::Simulate(_) | Command::Id(_) | Command::Peers(_) => Ok(()),
+            _ => Ok(()),
         }
     });
     runtime.shutdown_timeout(LEFT_BEHIND);

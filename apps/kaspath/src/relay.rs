@@ -8,6 +8,7 @@ use kaspath_transport_libp2p::Network;
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     output::Printer,
     settings::{Reload, Settings},
     signals,
@@ -17,7 +18,9 @@ use crate::{
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let printer = Printer::new(settings.output.clone());
     let reload = Reload::new(command, &settings, printer.clone())?;
-    let network = Network::start(settings.key()?, settings.network_config.clone()).await?;
+    let control = Control::bind(&settings, &printer)?;
+    settings.network_config.observers.add(control.board().of_network());
+    let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("relay", &network, &settings.network_config);
     // The network's own list: settings and their clones share it.
     settings.network_config.observers.add(printer.of_network());
@@ -26,11 +29,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     }
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(None));
+    control.start(&mut tasks, Running::relay(network.clone()));
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).map_err(Into::into),
         failure = unexpected_end(&network, &mut tasks) => Err(failure),
     };
     network.shutdown().await;
+    tasks.shutdown().await;
     result
 }
 

@@ -35,6 +35,7 @@ fn dependencies_point_inwards() {
         ("kaspath-kaspa-adaptor", &["kaspath-domain"]),
         ("kaspath-kaspad-rpc", &[]),
         ("kaspath-peer-store", &["kaspath-domain"]),
+        ("kaspath-control", &["kaspath-domain"]),
         (
             "kaspath-node",
             &[
@@ -49,6 +50,7 @@ fn dependencies_point_inwards() {
         (
             "kaspath",
             &[
+                "kaspath-control",
                 "kaspath-domain",
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",
@@ -62,7 +64,14 @@ fn dependencies_point_inwards() {
         ),
         (
             "kaspath-fuzz",
-            &["kaspath-domain", "kaspath-gateway", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"],
+            &[
+                "kaspath-control",
+                "kaspath-domain",
+                "kaspath-gateway",
+                "kaspath-kaspa-adaptor",
+                "kaspath-kaspad-rpc",
+                "kaspath-transport-libp2p",
+            ],
         ),
         ("kaspath-lab", &["kaspath-domain", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
     ]);
@@ -93,6 +102,7 @@ fn libp2p_stays_in_its_adapter() {
         ("crates/domain", false),
         ("crates/policy", false),
         ("crates/kaspa-adaptor", false),
+        ("crates/control", false),
         ("crates/gateway", false),
         ("crates/kaspad-rpc", false),
         ("crates/node", false),

@@ -14,7 +14,7 @@ pub enum CloseReason {
     Closed,
     /// Another session with the peer has taken its place.
     Replaced,
-    /// kaspad has banned the peer.
+    /// The peer is banned, by kaspad or by the user.
     Banned,
     /// It begins again on a direct path.
     Moving,

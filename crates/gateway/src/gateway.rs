@@ -19,7 +19,7 @@ use crate::{
     inbound, outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
-    sessions::Sessions,
+    sessions::{SessionInfo, Sessions},
     table::PeerTable,
 };
 
@@ -166,5 +166,16 @@ impl Gateway {
             }
         };
         let _ = timeout(SHUTDOWN, ended).await;
+    }
+
+    /// The sessions that stand now.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.0.sessions.all(self.0.clock.now())
+    }
+
+    /// Ends the session with a peer that was banned, if there is one. That it is let in
+    /// no more is up to the policy.
+    pub fn end_banned(&self, peer: &PeerIdentity) -> bool {
+        self.0.sessions.end(peer, CloseReason::Banned)
     }
 }

@@ -75,7 +75,7 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     let evicted = evict::make_place((peer, &class), others, now, |request| shared.admission.admit(request));
     let evicted = evicted.map_err(|reason| reason.to_string())?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
-    let Some(place) = shared.sessions.enter(peer, Some(class), stream.path(), activity) else { return Ok(None) };
+    let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
     let hold = shared.table.hold(peer, wall_time).map_err(|error| error.to_string())?;
     rates.begin(&group, is_new, now);
     for evicted in evicted {

@@ -42,6 +42,7 @@ pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::{CloseReason, GatewayEvent};
 pub use gateway::{Gateway, GatewayParts};
 pub use outbound::KeptPeer;
+pub use sessions::SessionInfo;
 pub(crate) use table::Hold;
 pub use table::{EarlierTable, TableError};
 

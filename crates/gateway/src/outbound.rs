@@ -204,7 +204,7 @@ impl Remote {
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.connector.connect(&self.target).await.map_err(|error| error.to_string())?;
         let activity = Arc::new(Activity::new(stream.counters(), self.shared.clock.now()));
-        let place = self.shared.sessions.enter(&self.peer, None, stream.path(), activity);
+        let place = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
         Ok(place.map(|place| Parked { stream, place }))
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Path, PeerClass, PeerIdentity};
+use kaspath_domain::{Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
 use tokio::sync::watch;
 
 use crate::{CloseReason, activity::Activity};
@@ -16,7 +16,7 @@ struct Entry {
     number: u64,
     direction: Direction,
     class: Option<PeerClass>,
-    path: Path,
+    path: PathWatch,
     activity: Arc<Activity>,
     end: watch::Sender<Option<CloseReason>>,
 }
@@ -28,7 +28,7 @@ impl Entry {
     }
 
     fn is_relayed_outbound(&self) -> bool {
-        self.direction == Direction::Outbound && self.path.is_relayed()
+        self.direction == Direction::Outbound && self.path.current().is_relayed()
     }
 
     /// Tells it to end; the first reason stands.
@@ -56,6 +56,23 @@ pub(crate) struct Standing {
     pub(crate) class: PeerClass,
     pub(crate) activity: Arc<Activity>,
     pub(crate) pinned: bool,
+}
+
+/// A session as others see it.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// The peer.
+    pub peer: PeerIdentity,
+    /// Inbound: the peer called. Outbound: kaspad did.
+    pub direction: Direction,
+    /// How its stream travels now.
+    pub path: Path,
+    /// How long it has stood.
+    pub age: Duration,
+    /// Bytes from the peer to kaspad.
+    pub to_kaspad: u64,
+    /// Bytes from kaspad to the peer.
+    pub to_peer: u64,
 }
 
 /// The sessions that stand. Two nodes that reach each other at once would have
@@ -99,6 +116,16 @@ impl Sessions {
         inbound.collect()
     }
 
+    /// All of them at this time.
+    pub(crate) fn all(&self, now: Moment) -> Vec<SessionInfo> {
+        let info = |(peer, entry): (&PeerIdentity, &Entry)| {
+            let (to_kaspad, to_peer) = entry.activity.bytes();
+            let (direction, path, age) = (entry.direction, entry.path.current(), now.since(entry.activity.since()));
+            SessionInfo { peer: peer.clone(), direction, path, age, to_kaspad, to_peer }
+        };
+        self.lock().sessions.iter().map(info).collect()
+    }
+
     /// Whether there is one with the peer.
     pub(crate) fn contains(&self, peer: &PeerIdentity) -> bool {
         self.lock().sessions.contains_key(peer)
@@ -133,7 +160,7 @@ impl Sessions {
         &self,
         peer: &PeerIdentity,
         class: Option<PeerClass>,
-        path: Path,
+        path: PathWatch,
         activity: Arc<Activity>,
     ) -> Option<Place> {
         let direction = if class.is_some() { Direction::Inbound } else { Direction::Outbound };
@@ -240,7 +267,7 @@ mod tests {
 
     /// A session that has just begun.
     fn enter(sessions: &Sessions, n: u8, class: Option<PeerClass>, path: Path) -> Option<Place> {
-        sessions.enter(&peer(n), class, path, Arc::default())
+        sessions.enter(&peer(n), class, PathWatch::fixed(path), Arc::default())
     }
 
     #[tokio::test]
@@ -281,6 +308,18 @@ mod tests {
         assert_eq!([1, 2, 3].map(|n| sessions.is_relayed_outbound(&peer(n))), [false, true, false]);
         assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n))), [false, true, false]);
         assert!(!sessions.is_relayed_outbound(&peer(2)), "it ends already");
+    }
+
+    #[test]
+    fn a_session_is_shown_on_the_path_that_it_has_now() {
+        let sessions = Sessions::new(peer(9));
+        let (sender, path) = PathWatch::channel(Path::Relayed { relay: peer(8), reason: RelayReason::PunchPending });
+        let _place = sessions.enter(&peer(1), class(1), path, Arc::default()).unwrap();
+        let failed = Path::Relayed { relay: peer(8), reason: RelayReason::PunchFailed { attempts: 1 } };
+        sender.send_replace(failed.clone());
+        let shown = sessions.all(Moment::after_start(Duration::from_secs(3)));
+        assert_eq!((shown.len(), &shown[0].path, shown[0].direction), (1, &failed, Direction::Inbound));
+        assert_eq!((&shown[0].peer, shown[0].age), (&peer(1), Duration::from_secs(3)));
     }
 
     proptest::proptest! {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kaspath_domain::PeerIdentity;
+use kaspath_control::PeerName;
 use kaspath_policy::StrategyName;
 
-use super::{FolderArgs, Role};
+use super::{ControlArgs, FolderArgs, Role};
 use crate::settings::Span;
 
 #[derive(Debug, Args)]
@@ -35,9 +35,39 @@ impl IdArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
+
+    /// The relay's alone.
+    #[arg(long, conflicts_with = "node")]
+    pub(crate) relay: bool,
+
+    /// The node's (server, client, gateway) alone.
+    #[arg(long)]
+    pub(crate) node: bool,
+
+    /// Print the answer as one JSON object a line: docs/control.md.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Ask and print again at this interval.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) watch: Option<u64>,
+
+    /// Hide IP addresses and host names.
+    #[arg(long)]
+    pub(crate) redact: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
 
     /// Hide IP addresses and host names.
     #[arg(long, global = true)]
@@ -53,26 +83,26 @@ pub(crate) enum PeersCommand {
     List,
     /// Everything that is known of one, as JSON.
     Show {
-        /// Who.
-        peer: PeerIdentity,
+        /// Who: a peer id, or its last 8 characters or more.
+        peer: PeerName,
     },
     /// Neither dial a peer nor let it in.
     Ban {
-        /// Who.
-        peer: PeerIdentity,
+        /// Who: a peer id, or its last 8 characters or more.
+        peer: PeerName,
         /// For how long, like 12h.  [default: 24h]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<Span>,
     },
     /// Lift a ban.
     Unban {
-        /// Who.
-        peer: PeerIdentity,
+        /// Who: a peer id, or its last 8 characters or more.
+        peer: PeerName,
     },
     /// Remove a peer from the book.
     Forget {
-        /// Who.
-        peer: PeerIdentity,
+        /// Who: a peer id, or its last 8 characters or more.
+        peer: PeerName,
     },
     /// Print the whole book as JSON.
     Export,

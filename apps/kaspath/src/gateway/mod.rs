@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     output::Printer,
     peers,
     run::{Supervisor, locate},
@@ -34,11 +35,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let reload = Reload::new(command, &settings, printer.clone())?;
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    let control = Control::bind(&settings, &printer)?;
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
         .admission(Arc::new(node_settings.inbound.clone()))
-        .book(book)
+        .book(book.clone())
+        .observe_network(control.board().of_network())
         .start()
         .await?;
     printer.started("gateway", node.network(), &settings.network_config);
@@ -46,17 +49,21 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 
-    let report = printer.clone();
+    let (report, board) = (printer.clone(), control.board());
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
         port: gateway_settings.peer_port(),
         newcomers: gateway_settings.newcomers,
         rpc: gateway_settings.rpc.clone(),
-        observers: Observers::of(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event)))),
+        observers: Observers::of(Arc::new(move |event: &GatewayEvent| {
+            board.gateway(event);
+            report.event(event, text::describe(event));
+        })),
     });
 
     let mut tasks = Tasks::default();
+    control.start(&mut tasks, Running::gateway(node.clone(), gateway.clone(), book));
     tasks.endless("reading settings again", reload.at_hangup(Some(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });

@@ -56,7 +56,7 @@ fn closed(reason: CloseReason, to_kaspad: u64, to_peer: u64) -> &'static str {
         (CloseReason::Closed, 1.., 0) => "kaspad said nothing: is --kaspad its P2P port, and not its RPC?",
         (CloseReason::Closed, ..) => "one end closed it",
         (CloseReason::Replaced, ..) => "another session with the peer took its place",
-        (CloseReason::Banned, ..) => "kaspad has banned the peer",
+        (CloseReason::Banned, ..) => "the peer is banned",
         (CloseReason::Moving, ..) => "it begins again on a direct path",
         (CloseReason::Evicted, ..) => "all places were taken, and it was the least useful session",
         (CloseReason::NoHandshake, 0, _) => "the peer said nothing, its place is free",

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     cli::Command,
+    control::{Control, Running},
     output::Printer,
     peers,
     settings::{NodeSettings, Reload, Settings},
@@ -35,22 +36,26 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let reload = Reload::new(command, &settings, printer.clone())?;
     let book = peers::open(&settings.peer_book(), &printer);
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    let control = Control::bind(&settings, &printer)?;
     let node = NodeBuilder::new(settings.key()?)
         .network(settings.network_config.clone())
         .policy(node_settings.policy.clone().build())
         .admission(Arc::new(node_settings.inbound.clone()))
-        .book(book)
+        .book(book.clone())
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
+        .observe_network(control.board().of_network())
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
+    kaspa.observers.add(control.board().of_kaspa());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
     node.observe_network(printer.of_network());
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
+    control.start(&mut tasks, Running::node(node.clone(), light.kaspa().clone(), book));
     tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {

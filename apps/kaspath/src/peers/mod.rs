@@ -1,6 +1,5 @@
-//! `kaspath peers`, and the book of the peers that a node meets.
+//! The book of the peers that a node meets.
 
-mod command;
 mod configured;
 
 use std::{path::Path, sync::Arc};
@@ -12,11 +11,10 @@ use kaspath_peer_store::{PeerStore, StoreError};
 
 use crate::{output::Printer, panics};
 
-pub(crate) use command::run;
 pub(crate) use configured::enter_configured;
 
 /// Peers remembered: as many as the two files of earlier versions held together.
-const LIMIT: usize = 80_000;
+pub(crate) const LIMIT: usize = 80_000;
 
 /// Opens the book for a node. If it cannot be used the user is told so, and the node
 /// remembers for this run alone.

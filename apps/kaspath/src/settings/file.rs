@@ -21,6 +21,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub(super) struct ConfigFile {
     pub(super) appdir: Option<PathBuf>,
     pub(super) identity: Option<PathBuf>,
+    pub(super) control_socket: Option<PathBuf>,
+    pub(super) control_group: Option<String>,
     pub(super) redact: bool,
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,

@@ -2,6 +2,7 @@
 
 mod checks;
 mod connections;
+mod control;
 mod environment;
 mod file;
 mod gateway;
@@ -29,6 +30,7 @@ use crate::{
     output::{OutputSettings, Printer},
 };
 pub(crate) use connections::AskedLimits;
+pub(crate) use control::{ControlSettings, sockets as control_sockets};
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::{GatewaySettings, is_usable};
@@ -47,6 +49,7 @@ const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/q
 pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     identity: PathBuf,
+    pub(crate) control: ControlSettings,
     pub(crate) network_config: NetworkConfig,
     pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
@@ -137,9 +140,11 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
     let folder = command.folder().context("this command has no settings")?;
     let file = ConfigFile::read_if_any(folder.config.as_deref())?;
     let (format, verbose) = command.output().map_or((LogFormat::Text, 0), |output| (output.log_format, output.verbose));
+    let identity = IdentityFiles::find(folder, &file, &lookup)?.of(command.role());
     let mut settings = Settings {
         output: OutputSettings { format, redact: command.redact() || file.redact, verbose },
-        identity: IdentityFiles::find(folder, &file, &lookup)?.of(command.role()),
+        control: control::resolve(command, &file, &identity, &lookup)?,
+        identity,
         network_config: NetworkConfig::default(),
         asked_limits: AskedLimits::default(),
         node: None,
@@ -148,7 +153,12 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
     // What a command does not use is not read: it may be meant for another.
     let environment = || Environment::read(&lookup);
     match command {
-        Command::Id(_) | Command::Exec(_) | Command::Config(_) | Command::Simulate(_) | Command::Peers(_) => {}
+        Command::Id(_)
+        | Command::Exec(_)
+        | Command::Config(_)
+        | Command::Simulate(_)
+        | Command::Peers(_)
+        | Command::Status(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &Environment::listening(&lookup)?)?,
         Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment()?)?,
         Command::Run(args) => {

@@ -24,7 +24,7 @@ pub(crate) enum IdentityFiles {
 impl IdentityFiles {
     /// Finds them. `lookup` reads an environment variable.
     pub(super) fn find(args: &FolderArgs, file: &ConfigFile, lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let home = || lookup("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let home = || home(lookup);
         if let Some(path) = args.identity.as_ref().or(file.identity.as_ref()) {
             return Ok(Self::Given(expand(path, home())?));
         }
@@ -44,8 +44,12 @@ impl IdentityFiles {
     }
 }
 
+pub(super) fn home(lookup: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    lookup("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
 /// No shell has replaced the `~` of a file, or of `--appdir=~/x`.
-fn expand(path: &Path, home: Option<PathBuf>) -> Result<PathBuf> {
+pub(super) fn expand(path: &Path, home: Option<PathBuf>) -> Result<PathBuf> {
     let mut parts = path.components();
     let first = parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
     if first == "~" {

@@ -64,6 +64,7 @@ impl Settings {
         let (node, gateway) = (self.node.as_ref(), self.gateway.as_ref());
         vec![
             ("appdir or identity", text(&self.identity)),
+            ("control-socket or control-group", text(&self.control)),
             ("redact", text(&self.output.redact)),
             ("listen", text(&config.listen)),
             ("external-address", text(&config.external)),

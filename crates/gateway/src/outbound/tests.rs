@@ -65,7 +65,7 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
     let stream = connector.connect(&target).await.unwrap();
     let activity = Arc::new(Activity::new(stream.counters(), gateway.0.clock.now()));
-    let place = gateway.0.sessions.enter(&peer(2), None, stream.path(), activity).unwrap();
+    let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
     let remote = Arc::new(Remote::new(gateway.0.clone(), peer(2), target, connector, local));
     *remote.parked() = Some(Parked { stream, place });
     let accepting = tokio::spawn({

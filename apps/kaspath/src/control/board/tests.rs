@@ -1,0 +1,142 @@
+use kaspath_domain::{Direction, Path, Transport};
+use kaspath_transport_libp2p::{CircuitEnd, RelayServerConfig};
+
+use super::*;
+
+const RELAY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn peer(n: u16) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[&[0x12, 32][..], &n.to_be_bytes(), &[0; 30]].concat()).unwrap()
+}
+
+fn of_node() -> Facts {
+    let relay = format!("/ip4/203.0.113.1/tcp/4001/p2p/{RELAY}").parse().unwrap();
+    Facts::new(&NetworkConfig { relays: vec![relay], ..NetworkConfig::default() })
+}
+
+fn of_relay() -> Facts {
+    let server = RelayServerConfig { reservation_duration: at(100), max_circuit_duration: at(1000), ..Default::default() };
+    Facts::new(&NetworkConfig { relay_server: Some(server), ..NetworkConfig::default() })
+}
+
+fn status(facts: &mut Facts, now: Duration) -> Status {
+    let mut status = Status {
+        role: String::new(),
+        program: String::new(),
+        peer: peer(0),
+        uptime: 0.0,
+        listening: Vec::new(),
+        announced: Vec::new(),
+        peers: Listed::default(),
+        relays: Listed::default(),
+        reservations: Listed::default(),
+        circuits: Listed::default(),
+        counters: BTreeMap::new(),
+    };
+    facts.fill(&mut status, now);
+    status
+}
+
+/// How it stands with the one relay.
+fn relay(facts: &mut Facts, now: Duration) -> (String, Option<f64>, Option<f64>) {
+    let relay = status(facts, now).relays.shown.remove(0);
+    (relay.state, relay.age, relay.retry_in)
+}
+
+fn reservation(facts: &mut Facts, state: ReservationState, now: Duration) {
+    facts.network(&NetworkEvent::Reservation { relay: RELAY.parse().unwrap(), state }, now);
+}
+
+#[test]
+fn a_configured_relay_is_shown_from_the_start_and_as_it_stands() {
+    let mut facts = of_node();
+    assert_eq!(relay(&mut facts, at(0)), ("unknown".into(), None, None));
+    reservation(&mut facts, ReservationState::Requested, at(1));
+    reservation(&mut facts, ReservationState::Confirmed, at(2));
+    reservation(&mut facts, ReservationState::Renewed, at(50));
+    assert_eq!(relay(&mut facts, at(60)), ("confirmed".into(), Some(58.0), None));
+    let lost = ReservationState::Lost { cause: "gone\x1b[2J".repeat(100), retry_in: Some(at(5)) };
+    reservation(&mut facts, lost, at(61));
+    assert_eq!(relay(&mut facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
+    let cause = status(&mut facts, at(63)).relays.shown.remove(0).cause.unwrap();
+    assert!(cause.len() <= MAX_CAUSE && !cause.chars().any(char::is_control), "{cause}");
+    facts.network(&NetworkEvent::Reservation { relay: peer(9), state: ReservationState::Confirmed }, at(64));
+    assert_eq!(status(&mut facts, at(64)).relays.total, 1, "of others there is nothing to show");
+}
+
+#[test]
+fn nothing_outlasts_its_longest_time() {
+    let mut facts = of_relay();
+    let accepted = |n| NetworkEvent::RelayReservationAccepted { peer: peer(n), renewed: false };
+    facts.network(&accepted(1), at(0));
+    facts.network(&NetworkEvent::RelayCircuitOpened { source: peer(1), destination: peer(2) }, at(0));
+    facts.network(&accepted(2), at(90));
+    let serving = |now, facts: &mut Facts| {
+        let status = status(facts, now);
+        (status.reservations.total, status.circuits.total)
+    };
+    assert_eq!(serving(at(101), &mut facts), (1, 1));
+    assert_eq!(serving(at(1001), &mut facts), (0, 0));
+}
+
+#[test]
+fn circuits_between_two_peers_are_one_line_and_their_bytes_are_counted() {
+    let mut facts = of_relay();
+    let pair = || (peer(1), peer(2));
+    for now in [1, 2] {
+        let (source, destination) = pair();
+        facts.network(&NetworkEvent::RelayCircuitOpened { source, destination }, at(now));
+    }
+    let closed = || {
+        let (source, destination) = pair();
+        let (duration, reason) = (at(1), CircuitEnd::Closed);
+        NetworkEvent::RelayCircuitClosed { source, destination, from_source: 10, from_destination: 5, duration, reason }
+    };
+    facts.network(&closed(), at(3));
+    let circuits = status(&mut facts, at(4)).circuits;
+    assert_eq!((circuits.total, circuits.shown[0].count, circuits.shown[0].age), (1, 1, 2.0));
+    facts.network(&closed(), at(5));
+    facts.network(&closed(), at(6));
+    let status = status(&mut facts, at(7));
+    assert_eq!(status.circuits.total, 0);
+    assert_eq!((status.counters["relay-circuit-opened"], status.counters["circuit-bytes"]), (2, 45));
+}
+
+#[test]
+fn what_is_remembered_and_what_is_shown_is_bounded() {
+    let mut facts = of_relay();
+    for n in 0..=u16::MAX {
+        let (source, destination) = (peer(n), peer(n ^ 1));
+        if n < 300 {
+            facts.network(&NetworkEvent::RelayCircuitOpened { source, destination }, at(1));
+        }
+        facts.reservations.insert(peer(n), at(1));
+        if facts.reservations.len() >= MAX_SERVED {
+            break;
+        }
+    }
+    facts.network(&NetworkEvent::RelayReservationAccepted { peer: peer(u16::MAX), renewed: false }, at(2));
+    let status = status(&mut facts, at(3));
+    assert_eq!((status.reservations.total, status.reservations.shown.len()), (MAX_SERVED, MAX_SHOWN));
+    assert_eq!((status.circuits.total, status.circuits.shown.len()), (300, MAX_SHOWN));
+    let answer = kaspath_control::Answer::Status(Box::new(status));
+    assert!(kaspath_control::line(&answer, kaspath_control::MAX_ANSWER / 4).is_ok(), "sessions need room too");
+}
+
+#[test]
+fn events_are_counted_by_the_names_that_logs_have() {
+    let mut facts = of_node();
+    for _ in 0..3 {
+        let remote = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        facts.network(&NetworkEvent::Connected { peer: peer(1), direction: Direction::Inbound, path: DIRECT, remote }, at(1));
+    }
+    facts.count(&KaspaEvent::BlockReceived { hash: String::new(), peer: None });
+    facts.count(&GatewayEvent::GatewayRefused { peer: peer(1), cause: "full".into(), omitted: 2 });
+    let counters = status(&mut facts, at(2)).counters;
+    assert_eq!((counters["connected"], counters["block-received"], counters["gateway-refused"]), (3, 1, 1));
+}

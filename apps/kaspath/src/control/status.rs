@@ -1,0 +1,194 @@
+//! `kaspath status`: asks running programs how they are doing.
+
+use std::{
+    io::{IsTerminal, stdout},
+    path::PathBuf,
+    thread::sleep,
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use kaspath_control::{Answer, AskError, Client, MAX_ANSWER, Request, Status, line};
+use kaspath_domain::{PeerIdentity, clean};
+
+use super::peers::in_largest_unit;
+use crate::{cli::StatusArgs, output};
+
+/// Bytes of a printed line.
+const MAX_LINE: usize = 512;
+/// Clears a terminal's screen (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Asks at each of these sockets at which a program listens, once or again and again.
+pub(crate) fn run(args: &StatusArgs, sockets: &[PathBuf], redacted: bool) -> Result<()> {
+    loop {
+        let mut text = ask_all(sockets, args.json)?;
+        if args.watch.is_some() && !args.json && stdout().is_terminal() {
+            text.insert_str(0, CLEAR);
+        }
+        output::answer(&text, redacted)?;
+        let Some(seconds) = args.watch else { return Ok(()) };
+        sleep(Duration::from_secs(seconds));
+    }
+}
+
+fn ask_all(sockets: &[PathBuf], json: bool) -> Result<String> {
+    let (mut parts, mut missing) = (Vec::new(), Vec::new());
+    for path in sockets {
+        let answer = match Client::connect(path).and_then(|mut client| client.ask(&Request::Status {})) {
+            Err(error @ AskError::NotRunning { .. }) => {
+                missing.push(error.to_string());
+                continue;
+            }
+            answer => answer?,
+        };
+        parts.push(match &answer {
+            _ if json => String::from_utf8(line(&answer, MAX_ANSWER)?)?,
+            Answer::Status(status) => table(status),
+            other => bail!("an answer to something else: {other:?}"),
+        });
+    }
+    if parts.is_empty() {
+        bail!(
+            "{}. Start one, or name its folder with --appdir or its socket with --control-socket, as it was started",
+            missing.join("; ")
+        );
+    }
+    Ok(parts.join(if json { "" } else { "\n" }))
+}
+
+/// A status for people.
+fn table(status: &Status) -> String {
+    let Status { role, program, peer, uptime, .. } = status;
+    let mut text = vec![format!("{role} {peer}, kaspath {program}, up {}", time(*uptime))];
+    text.extend(status.listening.iter().map(|address| format!("listens on {address}")));
+    text.extend(status.announced.iter().map(|address| format!("announced  {address}")));
+    let peers = status.peers.shown.iter().map(|peer| {
+        let address = || peer.address.map(|address| address.to_string()).unwrap_or_default();
+        let name = peer.peer.as_ref().map_or_else(address, PeerIdentity::short);
+        let agent = peer.user_agent.clone().unwrap_or_default();
+        let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
+        [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
+    });
+    if status.peers.total == 0 && role != "relay" {
+        text.push("no peers".to_owned());
+    }
+    let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
+    section(&mut text, "peers", status.peers.total, heads, peers);
+    let relays = status.relays.shown.iter().map(|relay| {
+        let cause = relay.cause.clone().unwrap_or_default();
+        let again = relay.retry_in.map(|retry| format!("again in {}", time(retry))).unwrap_or_default();
+        [relay.relay.short(), relay.state.clone(), relay.age.map(time).unwrap_or_default(), again, cause]
+    });
+    section(&mut text, "reservations at relays", status.relays.total, ["relay", "state", "for", "", ""], relays);
+    let held = status.reservations.shown.iter().map(|held| [held.peer.short(), time(held.age)]);
+    section(&mut text, "reservations of peers here", status.reservations.total, ["peer", "for"], held);
+    let circuits = status
+        .circuits
+        .shown
+        .iter()
+        .map(|circuit| [circuit.source.short(), circuit.destination.short(), circuit.count.to_string(), time(circuit.age)]);
+    section(&mut text, "circuits here", status.circuits.total, ["from", "to", "count", "for"], circuits);
+    let counters = status.counters.iter().map(|(name, count)| [name.clone(), count.to_string()]);
+    section(&mut text, "events since the start", status.counters.len(), ["", ""], counters);
+    // User agents and causes are remotes' words.
+    text.iter().map(|line| clean(line, MAX_LINE).trim_end().to_owned() + "\n").collect()
+}
+
+/// A table whose columns are as wide as they need to be.
+fn section<const N: usize>(
+    text: &mut Vec<String>,
+    what: &str,
+    total: usize,
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    if total == 0 {
+        return;
+    }
+    text.extend([String::new(), format!("{what}: {total}")]);
+    let mut rows: Vec<[String; N]> = rows.collect();
+    let shown = rows.len();
+    if shown > 0 && heads.iter().any(|head| !head.is_empty()) {
+        rows.insert(0, heads.map(str::to_owned));
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push(format!("  {}", cells.join("  ")));
+    }
+    if shown < total {
+        text.push(format!("  and {} more", total - shown));
+    }
+}
+
+fn time(seconds: f64) -> String {
+    in_largest_unit(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kaspath_control::{Listed, PeerStatus, RelayStatus};
+    use kaspath_domain::{Direction, Path, RelayReason};
+
+    use super::*;
+
+    const A: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    const B: &str = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+
+    #[test]
+    fn a_table_has_each_peer_with_its_path_and_reason_on_one_line() {
+        let peer = PeerStatus {
+            peer: Some(B.parse().unwrap()),
+            address: None,
+            direction: Direction::Inbound,
+            path: Path::Relayed { relay: A.parse().unwrap(), reason: RelayReason::PunchFailed { attempts: 3 } },
+            user_agent: Some("/x\x1b[2J\n/".into()),
+            age: 90.0,
+            received: 12_345,
+            sent: 1,
+        };
+        let relay = RelayStatus {
+            relay: A.parse().unwrap(),
+            state: "lost".into(),
+            age: Some(1.0),
+            cause: Some("gone".into()),
+            retry_in: Some(3.0),
+        };
+        let status = Status {
+            role: "node".into(),
+            program: "1".into(),
+            peer: A.parse().unwrap(),
+            uptime: 7_300.0,
+            listening: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()],
+            announced: Vec::new(),
+            peers: Listed { total: 9, shown: vec![peer] },
+            relays: Listed::of([relay], 1),
+            reservations: Listed::default(),
+            circuits: Listed::default(),
+            counters: BTreeMap::from([("punch-failed".into(), 3)]),
+        };
+        let text = table(&status);
+        assert!(text.starts_with(&format!("node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\n")), "{text}");
+        let line = text.lines().find(|line| line.contains("nc6iDEp")).unwrap();
+        for part in ["inbound", "2 min", "12.3 kB", "1 B", "relayed through 4kx6nXTN (3 punches failed", "/x[2J /"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        for part in ["peers: 9\n", "  and 8 more\n", "lost   1 s  again in 3 s  gone", "  punch-failed  3\n"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.replace('\n', "").chars().any(char::is_control), "{text:?}");
+    }
+}
