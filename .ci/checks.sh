@@ -17,4 +17,9 @@ dependencies() {
 export -f dependencies
 
 documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --locked; }
+external_types() {
+    RUSTDOC="$PWD/.ci/rustdoc-unstable" RUSTDOCFLAGS="-Zunstable-options --output-format=json --cap-lints=allow" \
+        cargo doc --workspace --no-deps --lib --all-features --locked
+    cargo run --quiet --locked -p external-types -- target/doc
+}
 peer_book_kills() { KILLS="$1" cargo test --locked -p kaspath-peer-store --all-features --test kill; }

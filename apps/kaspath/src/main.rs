@@ -4,8 +4,10 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
+mod clock;
 mod control;
 mod descriptors;
+mod exit;
 mod gateway;
 mod id;
 mod lock;
@@ -36,25 +38,19 @@ use cli::{Cli, Command, ConfigArgs, ConfigCommand};
 use lock::IdentityLock;
 use settings::Settings;
 
-/// The exit code for a failure.
-const FAILURE: u8 = 1;
-/// The exit code for a wrong flag, file or environment variable.
-const USAGE: u8 = 2;
-/// The exit code for a bug of this program (`EX_SOFTWARE` of sysexits.h).
-const INTERNAL: u8 = 70;
 /// Time for blocking work, such as resolving a name, that nobody waits for any more.
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     panics::watch();
-    let code = catch_unwind(AssertUnwindSafe(program)).unwrap_or(INTERNAL);
+    let code = catch_unwind(AssertUnwindSafe(program)).unwrap_or(exit::INTERNAL);
     output::flush();
     ExitCode::from(exit_status(code))
 }
 
 /// The exit code of a program that means to end with `code`.
 fn exit_status(code: u8) -> u8 {
-    if panics::happened() { INTERNAL } else { code }
+    if panics::happened() { exit::INTERNAL } else { code }
 }
 
 /// Runs the command; returns its exit code.
@@ -135,10 +131,10 @@ fn end(result: Result<()>, redacted: bool) -> u8 {
     match result {
         Ok(()) => 0,
         // A reader that has gone, like `head`, needs no words.
-        Err(error) if is_broken_pipe(&error) => FAILURE,
+        Err(error) if is_broken_pipe(&error) => exit::FAILURE,
         Err(error) => {
             output::fatal(&error, redacted);
-            FAILURE
+            exit::FAILURE
         }
     }
 }
@@ -149,7 +145,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn wrong_settings(error: &anyhow::Error, redacted: bool) -> u8 {
     output::fatal_lines(&format!("error: {error:#}"), redacted);
-    USAGE
+    exit::USAGE
 }
 
 /// `kaspath config`.

@@ -14,7 +14,7 @@ use std::{
 use kaspath_domain::clean;
 use tokio::sync::Notify;
 
-use crate::output;
+use crate::{exit, output};
 
 /// Bytes of a panic's message that are printed.
 const MAX_MESSAGE: usize = 400;
@@ -70,7 +70,7 @@ fn report(info: &PanicHookInfo<'_>) {
         output::internal_error(&message, &place);
         let _ = std::thread::Builder::new().name("last resort".to_owned()).spawn(|| {
             std::thread::sleep(PATIENCE);
-            std::process::exit(i32::from(crate::INTERNAL));
+            std::process::exit(i32::from(exit::INTERNAL));
         });
     }
     NOTIFY.notify_waiters();

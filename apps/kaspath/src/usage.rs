@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::output;
+use crate::{exit, output};
 
 /// Prints it as clap does; returns the exit code. With `--redact` on the command line
 /// no value is repeated: a mistyped address is still an address.
@@ -14,7 +14,7 @@ pub(crate) fn explain(error: &clap::Error, args: impl Iterator<Item = OsString>)
     } else {
         let _ = error.print();
     }
-    u8::try_from(error.exit_code()).unwrap_or(crate::USAGE)
+    u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)
 }
 
 fn asks_to_redact(mut args: impl Iterator<Item = OsString>) -> bool {

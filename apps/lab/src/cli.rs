@@ -1,4 +1,5 @@
 mod abuse;
+mod common;
 
 use std::path::PathBuf;
 
@@ -6,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
+pub(crate) use common::CommonArgs;
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
 #[derive(Debug, Parser)]
@@ -68,25 +70,6 @@ pub(crate) enum Command {
     /// A part of the bench: sends or receives bytes over one stream.
     #[command(hide = true)]
     Pump(PumpArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CommonArgs {
-    /// The kaspath program.  [default: beside this one]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kaspath: Option<PathBuf>,
-    /// Folder for the evidence.
-    #[arg(long, value_name = "DIR", default_value = "evidence")]
-    pub(crate) evidence: PathBuf,
-    /// One-way delay between each private host's router and the lab's internet, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 50)]
-    pub(crate) delay: u64,
-    /// Random part of that delay, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 0)]
-    pub(crate) jitter: u64,
-    /// Frames lost on each of these ways, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
-    pub(crate) loss: f64,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,13 @@
-//! The gateway: what its parts share, and its three jobs.
+//! The gateway and its three jobs.
 
 use std::{
-    io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use kaspath_domain::{
-    AdmissionPolicy, Direction, ListenError, MonotonicClock, Observer, Observers, PeerBook, PeerIdentity, StreamListener,
-    Timestamp,
+    AdmissionPolicy, ListenError, MonotonicClock, Observers, PeerBook, PeerIdentity, StreamListener, Timestamp,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -20,6 +18,7 @@ use crate::{
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
+    shared::Shared,
     table::PeerTable,
 };
 
@@ -56,51 +55,6 @@ pub struct GatewayParts {
 /// Stands between private peers and one kaspad. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway(pub(crate) Arc<Shared>);
-
-pub(crate) struct Shared {
-    pub(crate) kaspad: SocketAddr,
-    pub(crate) network: String,
-    pub(crate) port: u16,
-    pub(crate) table: PeerTable,
-    pub(crate) sessions: Sessions,
-    pub(crate) admission: Arc<dyn AdmissionPolicy>,
-    pub(crate) control: Option<Arc<dyn NodeControl>>,
-    pub(crate) node: watch::Sender<NodeState>,
-    pub(crate) rates: Mutex<SessionRates>,
-    /// The system's list of sockets.
-    pub(crate) sockets: fn() -> io::Result<String>,
-    /// Of inbound peers, and of those that kaspad is to reach.
-    refusals: [Mutex<Refusals>; 2],
-    pub(crate) clock: MonotonicClock,
-    pub(crate) wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    observers: Observers<GatewayEvent>,
-}
-
-impl Shared {
-    pub(crate) fn report(&self, event: GatewayEvent) {
-        self.observers.observe(&event);
-    }
-
-    /// Reports that a peer is refused, unless there were too many such reports.
-    pub(crate) fn refuse(&self, direction: Direction, peer: &PeerIdentity, cause: String) {
-        let refusals = match direction {
-            Direction::Inbound => &self.refusals[0],
-            Direction::Outbound => &self.refusals[1],
-        };
-        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.clock.now());
-        if let Some(omitted) = reported {
-            self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
-        }
-    }
-
-    /// Why no peer may be joined to kaspad now, if so.
-    pub(crate) fn closed(&self) -> Option<String> {
-        match &*self.node.borrow() {
-            NodeState::OtherNetwork(network) => Some(format!("kaspad is on {network}, this gateway on {}", self.network)),
-            NodeState::Unknown | NodeState::Up => None,
-        }
-    }
-}
 
 impl Gateway {
     /// Joins the parts; nothing runs yet.

@@ -9,11 +9,17 @@ use std::{
 use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener};
 use tokio::{
     net::{TcpSocket, TcpStream},
-    task::{JoinError, JoinSet},
+    task::JoinSet,
     time::timeout,
 };
 
-use crate::{CloseReason, Hold, activity::Activity, evict, gateway::Shared, pipe, sessions::Place};
+use crate::{
+    CloseReason, Hold,
+    activity::Activity,
+    evict, pipe,
+    sessions::Place,
+    shared::{Shared, not_here, pass_panic_on},
+};
 
 /// kaspad is on this machine: it answers at once or not at all.
 const KASPAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,15 +46,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
             Ok(None) => {}
             Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
         }
-    }
-}
-
-/// A session that panics takes the gateway with it: nobody would see it otherwise.
-pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
     }
 }
 
@@ -105,11 +102,4 @@ async fn connect_from(source: Ipv4Addr, kaspad: SocketAddr) -> Result<TcpStream,
         .map_err(failed)?;
     connection.set_nodelay(true).map_err(failed)?;
     Ok(connection)
-}
-
-/// Why a peer's address cannot be used.
-pub(crate) fn not_here(address: Ipv4Addr, error: &std::io::Error) -> String {
-    format!(
-        "{address} is no address of this machine ({error}): Linux has all of 127.0.0.0/8, macOS needs `sudo ifconfig lo0 alias {address}`"
-    )
 }

@@ -8,7 +8,8 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `gateway` | what the parts share |
+//! | `gateway` | the parts put together |
+//! | `shared` | what the parts share |
 //! | `table` | which peer has which loopback address, and kaspad's bans: a view of the peer book |
 //! | `sessions` | one session per peer, whoever began it |
 //! | `rates` | how often a peer, a group and all together may begin a session, and peers never seen before |
@@ -36,6 +37,7 @@ mod pump;
 mod rates;
 mod refusals;
 mod sessions;
+mod shared;
 mod table;
 
 pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};

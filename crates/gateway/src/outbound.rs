@@ -23,10 +23,9 @@ use crate::{
     ControlError, GatewayEvent, Hold, NodeControl,
     activity::Activity,
     control::NodeState,
-    gateway::Shared,
-    inbound::{not_here, pass_panic_on},
     owner, pipe,
     sessions::Place,
+    shared::{Shared, not_here, pass_panic_on},
 };
 
 /// Time for kaspad to come once it was asked to dial; its connection manager

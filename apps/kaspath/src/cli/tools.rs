@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use kaspath_control::PeerName;
 use kaspath_policy::StrategyName;
 
-use super::{ControlArgs, FolderArgs, Role};
+use super::common::{ControlArgs, FolderArgs, Role};
 use crate::settings::Span;
 
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use kaspath_domain::{AddressSource, BanSource, PeerIdentity, PeerRecord, Timesta
 use kaspath_peer_store::{PeerStore, StoreError};
 
 use super::book;
-use crate::{cli::PeersCommand, node::now, output, panics, peers::LIMIT, settings::Settings};
+use crate::{cli::PeersCommand, clock::now, output, panics, peers::LIMIT, settings::Settings};
 
 const DEFAULT_BAN: Duration = Duration::from_secs(24 * 3600);
 

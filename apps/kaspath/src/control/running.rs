@@ -10,7 +10,7 @@ use kaspath_node::Node;
 use kaspath_transport_libp2p::Network;
 
 use super::{Board, book};
-use crate::node::now;
+use crate::clock::now;
 
 /// Sessions that an answer shows.
 const MAX_SHOWN: usize = 256;

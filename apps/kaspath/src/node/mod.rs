@@ -2,13 +2,10 @@
 
 mod traffic;
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use kaspath_domain::{PeerTarget, StreamListener, Timestamp};
+use kaspath_domain::{PeerTarget, StreamListener};
 use kaspath_kaspa_adaptor::NodeConfig;
 use kaspath_node::{LightPeer, NodeBuilder};
 use kaspath_policy::KeeperEvent;
@@ -24,11 +21,6 @@ use crate::{
     signals,
     tasks::{Tasks, unexpected_end},
 };
-
-/// Wall time, for what is written down.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
 
 pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
     let mut node_settings = settings.node.clone().context("a node's settings")?;

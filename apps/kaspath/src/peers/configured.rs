@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use kaspath_domain::{AddressSource, PeerAddress, PeerBook, PeerChange, PeerLocator, addresses_for};
 
-use crate::{node::now, settings::NodeSettings};
+use crate::{clock::now, settings::NodeSettings};
 
 /// Enters remotes and relays of the settings into the book, where they stay as long as
 /// this program runs, and adds the addresses of the remotes that are named by their ids

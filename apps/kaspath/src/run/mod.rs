@@ -16,6 +16,6 @@ mod supervise;
 
 pub(crate) use exec::exec;
 pub(crate) use flags::KaspadFlags;
-pub(crate) use plan::KaspadPlan;
+pub(crate) use plan::{KaspadPlan, is_usable};
 pub(crate) use program::locate;
 pub(crate) use supervise::Supervisor;

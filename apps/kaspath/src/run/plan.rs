@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 
 use super::KaspadFlags;
-use crate::settings::is_usable;
 
 /// A kaspad to be run.
 #[derive(Clone, Debug)]
@@ -114,6 +113,11 @@ impl KaspadPlan {
             self.add(format!("--addpeer={peer}"), "from your environment or file, which the flags above would hide");
         }
     }
+}
+
+/// Whether peers' loopback addresses reach a kaspad that listens there.
+pub(crate) fn is_usable(ip: IpAddr) -> bool {
+    ip.is_ipv4() && ip.is_loopback()
 }
 
 /// `IP`, `IP:PORT`, `[IPV6]:PORT`.

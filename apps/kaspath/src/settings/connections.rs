@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use kaspath_transport_libp2p::{ConnectionLimits, LimitFloor};
 
-use super::{NodeSettings, file::ConfigFile};
+use super::{file::ConfigFile, node::NodeSettings};
 
 /// Limits that were asked for: these are not lowered to what the system allows.
 #[derive(Clone, Debug, Default)]

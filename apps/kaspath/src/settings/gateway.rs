@@ -1,17 +1,25 @@
 //! Settings of `kaspath gateway` and `kaspath run`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
+use kaspath_transport_libp2p::NetworkConfig;
 
-use super::{ANY_PORT, Environment, Settings, checks::origin, connections, file::ConfigFile, listening, peers};
+use super::{
+    checks::origin,
+    connections::{self, AskedLimits},
+    environment::Environment,
+    file::ConfigFile,
+    listening::{ANY_PORT, listening},
+    node::{NodeSettings, peers},
+};
 use crate::{
     cli::{GatewayArgs, RunArgs},
-    run::{KaspadFlags, KaspadPlan},
+    run::{KaspadFlags, KaspadPlan, is_usable},
 };
 
 /// More than a home or a small provider brings in an hour, less than fills a table.
@@ -41,12 +49,18 @@ impl GatewaySettings {
     }
 }
 
-pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
-    listening(&mut settings.network_config, &args.listen, file, environment, ANY_PORT)?;
-    let node = peers(&mut settings.network_config, &args.peers, args.max_inbound, file, environment)?;
+pub(super) fn resolve(
+    config: &mut NetworkConfig,
+    asked_limits: &mut AskedLimits,
+    identity: &Path,
+    args: &GatewayArgs,
+    file: &ConfigFile,
+    environment: &Environment,
+) -> Result<(NodeSettings, GatewaySettings)> {
+    listening(config, &args.listen, file, environment, ANY_PORT)?;
+    let node = peers(config, &args.peers, args.max_inbound, file, environment)?;
     let named = args.max_inbound.or(file.inbound.total).is_some();
-    let limits = &mut settings.network_config.limits;
-    connections::for_inbound_peers(limits, &mut settings.asked_limits, &node, named);
+    connections::for_inbound_peers(&mut config.limits, asked_limits, &node, named);
 
     let network = node.network;
     let kaspad = args.kaspad.or(file.kaspad).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], network.p2p_port())));
@@ -63,24 +77,25 @@ pub(super) fn resolve(settings: &mut Settings, args: &GatewayArgs, file: &Config
         }
         None => Some(format!("ws://127.0.0.1:{}", network.json_rpc_port())),
     };
-    let earlier_table = settings.identity.with_file_name("gateway-addresses.json");
+    let earlier_table = identity.with_file_name("gateway-addresses.json");
     let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
-    settings.gateway = Some(GatewaySettings {
+    config.protocols = protocols(network);
+    let gateway = GatewaySettings {
         kaspad,
         rpc,
         earlier_table,
         newcomers,
         doubts: doubts(kaspad, args.kaspad.is_some(), network),
         run: None,
-    });
-    settings.node = Some(node);
-    settings.set_gateway_protocol(network);
-    Ok(())
+    };
+    Ok((node, gateway))
 }
 
 /// Fits the gateway to the kaspad that it is to run.
 pub(super) fn for_kaspad(
-    settings: &mut Settings,
+    config: &mut NetworkConfig,
+    node: &mut NodeSettings,
+    gateway: &mut GatewaySettings,
     args: &RunArgs,
     file: &ConfigFile,
     lookup: &impl Fn(&str) -> Option<String>,
@@ -96,11 +111,8 @@ pub(super) fn for_kaspad(
         bail!("--kaspad and --kaspad-rpc are for `kaspath gateway`; here kaspad's own --listen and --rpclisten-json decide");
     }
     let plan = KaspadPlan::new(&flags, network)?;
-    if let Some(node) = &mut settings.node {
-        node.network = network;
-    }
-    settings.set_gateway_protocol(network);
-    let gateway = settings.gateway.as_mut().context("a gateway's settings")?;
+    node.network = network;
+    config.protocols = protocols(network);
     gateway.kaspad = plan.p2p;
     gateway.rpc = Some(plan.rpc_url.clone());
     gateway.doubts = Vec::new();
@@ -108,16 +120,9 @@ pub(super) fn for_kaspad(
     Ok(())
 }
 
-impl Settings {
-    /// Peers of another network share no protocol with us: kaspad never sees them.
-    fn set_gateway_protocol(&mut self, network: KaspaNetwork) {
-        self.network_config.protocols = vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())];
-    }
-}
-
-/// Whether peers' loopback addresses reach a kaspad that listens there.
-pub(crate) fn is_usable(ip: IpAddr) -> bool {
-    ip.is_ipv4() && ip.is_loopback()
+/// Peers of another network share no protocol with us: kaspad never sees them.
+fn protocols(network: KaspaNetwork) -> Vec<String> {
+    vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())]
 }
 
 /// A port that by habit is something else's.

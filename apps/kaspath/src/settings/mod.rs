@@ -6,44 +6,37 @@ mod control;
 mod environment;
 mod file;
 mod gateway;
+mod listening;
+mod node;
 mod paths;
 mod relay_limits;
 mod reload;
 mod target;
 mod units;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator};
-use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
+use kaspath_domain::{Host, PeerAddress, PeerLocator};
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey};
 
 use crate::{
-    cli::{Cli, Command, FolderArgs, ListenArgs, LogFormat, NodeArgs, PeerArgs, RelayArgs},
+    cli::{Cli, Command, FolderArgs, LogFormat, RelayArgs, RunArgs},
     output::{OutputSettings, Printer},
 };
 pub(crate) use connections::AskedLimits;
 pub(crate) use control::{ControlSettings, sockets as control_sockets};
 use environment::Environment;
 use file::ConfigFile;
-pub(crate) use gateway::{GatewaySettings, is_usable};
+pub(crate) use gateway::GatewaySettings;
+use listening::{RELAY_PORT, listening};
+pub(crate) use node::NodeSettings;
 pub(crate) use paths::IdentityFiles;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::Reload;
 pub(crate) use target::Target;
 pub(crate) use units::Span;
-
-/// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
-const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
-/// Where relays listen if nothing else is said.
-const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
 
 /// Everything a command needs.
 pub(crate) struct Settings {
@@ -54,20 +47,6 @@ pub(crate) struct Settings {
     pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
-}
-
-/// What only nodes need, not relays.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeSettings {
-    pub(crate) network: KaspaNetwork,
-    pub(crate) policy: StrategyConfig,
-    pub(crate) inbound: InboundLimits,
-    pub(crate) remotes: Vec<PeerLocator>,
-    /// Remotes that are named by their ids alone.
-    pub(crate) remote_ids: Vec<PeerIdentity>,
-    pub(crate) kaspa_listen: Option<SocketAddr>,
-    pub(crate) once: bool,
-    pub(crate) test_traffic: Option<Duration>,
 }
 
 impl Settings {
@@ -160,13 +139,16 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         | Command::Peers(_)
         | Command::Status(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &Environment::listening(&lookup)?)?,
-        Command::Gateway(args) => gateway::resolve(&mut settings, args, &file, &environment()?)?,
-        Command::Run(args) => {
-            gateway::resolve(&mut settings, &args.gateway, &file, &environment()?)?;
-            gateway::for_kaspad(&mut settings, args, &file, &lookup)?;
+        Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => {
+            let Settings { network_config: config, asked_limits: asked, identity, .. } = &mut settings;
+            let (mut node, mut gateway) = gateway::resolve(config, asked, identity, args, &file, &environment()?)?;
+            if let Command::Run(args) = command {
+                gateway::for_kaspad(config, &mut node, &mut gateway, args, &file, &lookup)?;
+            }
+            (settings.node, settings.gateway) = (Some(node), Some(gateway));
         }
         Command::Server(args) | Command::Client(args) => {
-            let node = node(&mut settings.network_config, args, &file, &environment()?)?;
+            let node = node::resolve(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
             if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
                 bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
@@ -188,37 +170,6 @@ pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy)
     checks::ports(&ConfigFile::read_if_any(Some(Path::new(file)))?)
 }
 
-/// The first source that says anything.
-fn first<T: Clone>(sources: [&[T]; 3]) -> Vec<T> {
-    sources.into_iter().find(|source| !source.is_empty()).unwrap_or_default().to_vec()
-}
-
-fn listening(
-    config: &mut NetworkConfig,
-    args: &ListenArgs,
-    file: &ConfigFile,
-    environment: &Environment,
-    default: [&str; 2],
-) -> Result<()> {
-    config.listen = first([&args.listen, &environment.listen, &file.listen]);
-    if !config.listen.iter().any(|locator| matches!(locator.address, PeerAddress::Direct(_))) {
-        for text in default {
-            config.listen.push(text.parse()?);
-        }
-    }
-    config.external = args.external_address.clone();
-    for locator in &file.external_address {
-        match (&locator.address, args.external_address.is_empty()) {
-            (PeerAddress::Direct(address), true) => config.external.push(address.clone()),
-            (PeerAddress::Direct(_), false) => {}
-            (PeerAddress::Relayed(_), _) => {
-                bail!("external-address {locator} in the configuration file goes through a relay: give a direct address")
-            }
-        }
-    }
-    Ok(())
-}
-
 fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
     listening(config, &args.listen, file, environment, RELAY_PORT)?;
     let server = args.limits.over(&file.relay_server)?;
@@ -229,65 +180,6 @@ fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, enviro
     // Nobody takes streams here, so none are accepted.
     config.protocols = Vec::new();
     Ok(())
-}
-
-fn node(config: &mut NetworkConfig, args: &NodeArgs, file: &ConfigFile, environment: &Environment) -> Result<NodeSettings> {
-    listening(config, &args.listen, file, environment, ANY_PORT)?;
-    let node = peers(config, &args.peers, None, file, environment)?;
-    Ok(NodeSettings {
-        kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
-        once: args.once,
-        test_traffic: args.test_traffic,
-        ..node
-    })
-}
-
-fn peers(
-    config: &mut NetworkConfig,
-    args: &PeerArgs,
-    max_inbound: Option<usize>,
-    file: &ConfigFile,
-    environment: &Environment,
-) -> Result<NodeSettings> {
-    config.relays = diverse_relays(first([&args.relay, &environment.relays, &file.relay]));
-    checks::relays(&config.relays)?;
-    checks::times(&file.timing)?;
-    let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
-    let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;
-    let (timing, given) = (&mut policy.timing, &file.timing);
-    for (time, given) in [
-        (&mut timing.direct, given.direct),
-        (&mut timing.stagger, given.stagger),
-        (&mut timing.punch, given.punch),
-        (&mut timing.relayed, given.relayed),
-        (&mut timing.relay_after, given.relay_after),
-    ] {
-        *time = given.map_or(*time, |span| span.0);
-    }
-    let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
-    let (mut remotes, mut remote_ids) = (Vec::new(), Vec::new());
-    for target in first([&args.remote, &environment.remotes, &file.remote]) {
-        match target {
-            Target::At(locator) => remotes.push(locator),
-            Target::Known(peer) => remote_ids.push(peer),
-        }
-    }
-    for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
-        remote.peer = expected.cloned();
-        if remote.peer.is_none() && matches!(remote.address, PeerAddress::Relayed(_)) {
-            bail!("{remote} does not say which peer: append /p2p/<peer id>, or give --remote-peer-id");
-        }
-    }
-    Ok(NodeSettings {
-        network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
-        policy,
-        inbound,
-        remotes,
-        remote_ids,
-        kaspa_listen: None,
-        once: false,
-        test_traffic: None,
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_transport_libp2p::RelayServerConfig;
 
 use super::*;

@@ -9,7 +9,7 @@ use super::{
     NodeControl, NodeSnapshot, NodeState,
     watch::{Finding, Watch},
 };
-use crate::{CloseReason, GatewayEvent, gateway::Shared};
+use crate::{CloseReason, GatewayEvent, shared::Shared};
 
 /// Between two looks. kaspad itself acts on a ban at once; here it only must not
 /// be forgotten.

@@ -142,6 +142,13 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<EarlierTable, TableError
     Ok(EarlierTable { path: path.into(), peers })
 }
 
+/// The file, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz_file(bytes: &[u8]) {
+    let _ = parse(Path::new("fuzz"), bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use kaspath_domain::{AddressSource, memory::MemoryPeerBook};

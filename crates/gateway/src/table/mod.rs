@@ -11,14 +11,10 @@ use std::{
 
 use kaspath_domain::{BanSource, PeerBook, PeerBookError, PeerChange, PeerIdentity, Timestamp};
 
-pub use earlier::{EarlierTable, TableError};
-
-/// The earlier versions' file, for fuzzing.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub fn fuzz_file(bytes: &[u8]) {
-    let _ = earlier::parse(std::path::Path::new("fuzz"), bytes);
-}
+pub use earlier::fuzz_file;
+pub use earlier::{EarlierTable, TableError};
 
 /// How long kaspad's bans hold, and so ours.
 const KASPAD_BAN: Duration = Duration::from_secs(24 * 3600);

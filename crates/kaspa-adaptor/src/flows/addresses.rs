@@ -5,7 +5,7 @@ use kaspa_p2p_lib::{
     pb::{AddressesMessage, RequestAddressesMessage, kaspad_message::Payload},
 };
 
-use super::{Context, bad, plain, response};
+use super::context::{Context, bad, plain, response};
 use crate::{CloseReason, KaspaEvent, Peer, Router, book, session::Route};
 
 /// As in kaspad.

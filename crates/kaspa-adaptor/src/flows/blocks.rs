@@ -8,7 +8,7 @@ use kaspa_p2p_lib::{
 
 use prost::Message;
 
-use super::{Context, bad, plain, response};
+use super::context::{Context, bad, plain, response};
 use crate::{CloseReason, Inventory, KaspaEvent, Peer, Router, session::Route};
 
 /// As in kaspad.

@@ -3,37 +3,17 @@
 
 mod addresses;
 mod blocks;
+mod context;
 mod ping;
 mod transactions;
 
 use std::sync::Arc;
 
 pub(crate) use blocks::announcement as block_announcement;
+pub(crate) use context::Context;
 pub(crate) use transactions::announcement as transaction_announcement;
 
-use kaspa_p2p_lib::pb::{KaspadMessage, kaspad_message::Payload};
-use kaspath_domain::{Observer, Observers};
-use tokio::sync::broadcast;
-
-use crate::{AddressBook, CloseReason, Hub, Inventory, KaspaEvent, Peer, Router};
-
-/// What flows share.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) hub: Hub,
-    pub(crate) inventory: Arc<Inventory>,
-    pub(crate) book: Arc<AddressBook>,
-    pub(crate) observers: Observers<KaspaEvent>,
-    pub(crate) events: broadcast::Sender<KaspaEvent>,
-}
-
-impl Context {
-    pub(crate) fn report(&self, event: KaspaEvent) {
-        tracing::debug!(?event);
-        self.observers.observe(&event);
-        let _ = self.events.send(event);
-    }
-}
+use crate::{CloseReason, Peer, Router};
 
 /// All flows of a session, subscribed but not running.
 pub(crate) struct Flows {
@@ -73,17 +53,4 @@ impl Flows {
         );
         ended.err().unwrap_or(CloseReason::Local)
     }
-}
-
-/// A reply to that request.
-fn response(payload: Payload, to: &KaspadMessage) -> KaspadMessage {
-    KaspadMessage { response_id: to.request_id, request_id: 0, payload: Some(payload) }
-}
-
-fn plain(payload: Payload) -> KaspadMessage {
-    KaspadMessage { response_id: 0, request_id: 0, payload: Some(payload) }
-}
-
-fn bad(what: &str) -> CloseReason {
-    CloseReason::Protocol(what.to_owned())
 }

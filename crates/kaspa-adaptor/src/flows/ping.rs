@@ -9,7 +9,7 @@ use kaspa_p2p_lib::{
 };
 use tokio::time::sleep;
 
-use super::{Context, bad, plain, response};
+use super::context::{Context, bad, plain, response};
 use crate::{CloseReason, KaspaEvent, Peer, Router, session::Route};
 
 /// As in kaspad.

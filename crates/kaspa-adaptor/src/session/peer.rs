@@ -1,26 +1,9 @@
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use kaspath_domain::PeerIdentity;
-use uuid::Uuid;
 
-use super::Router;
+use super::{PeerKey, Router};
 use crate::USER_AGENT_PREFIX;
-
-/// What Kaspa calls one peer: the id of its run, and its IP address. Over
-/// libp2p the address is the synthetic one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerKey {
-    /// Made anew at each start of the peer.
-    pub id: Uuid,
-    /// Without the port.
-    pub ip: IpAddr,
-}
-
-impl fmt::Display for PeerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.id, self.ip)
-    }
-}
 
 /// A peer whose handshake has succeeded.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 //! takes, and room in what the peer and all peers together may hold.
 
 mod budget;
+mod error;
 mod frames;
 mod incoming;
 mod outgoing;
@@ -15,6 +16,7 @@ mod shape;
 
 pub(crate) use budget::Budget;
 use budget::Charge;
+use error::WireError;
 pub use incoming::Received;
 pub(crate) use incoming::{Arrival, Incoming};
 pub(crate) use outgoing::{Ended, Outgoing, queue};
@@ -22,20 +24,6 @@ pub(crate) use scan::memory_of;
 
 /// Largest message before Ready, in bytes: inflated, and once more decoded.
 pub(crate) const MAX_HANDSHAKE_MESSAGE: usize = 64 << 10;
-
-/// Why a message is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WireError {
-    /// It is longer than the limit, or takes more memory than it.
-    TooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// All peers' messages together hold as much as they may.
-    NoRoom,
-    /// It is no gRPC frame, no gzip or no Kaspa message.
-    Malformed(&'static str),
-}
 
 /// The gRPC messages in a stream that arrives in pieces of `step` bytes.
 #[cfg(feature = "fuzzing")]

@@ -10,8 +10,8 @@ use kaspath_domain::{
 };
 
 use super::{
-    StrategyConfig, Timing, is_failed_punch,
-    routes::{self, Allowed},
+    config::{StrategyConfig, Timing},
+    routes::{self, Allowed, is_failed_punch},
 };
 
 /// Buckets remembered.

@@ -10,8 +10,8 @@ use kaspath_domain::{
 };
 
 use super::{
-    StrategyConfig, is_failed_punch,
-    routes::{self, Allowed},
+    config::StrategyConfig,
+    routes::{self, Allowed, is_failed_punch},
 };
 
 /// Peers whose last failure is remembered.

@@ -3,7 +3,7 @@ use kaspath_domain::{
 };
 
 use super::{
-    StrategyConfig,
+    config::StrategyConfig,
     routes::{self, Allowed, RelayUse},
 };
 

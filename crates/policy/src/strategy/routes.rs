@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kaspath_domain::{
-    Attempt, DialPlan, DialRequest, IpPrefix, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport,
-    TransportAddress, TransportSet,
+    Attempt, DialError, DialPlan, DialRequest, IpPrefix, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage,
+    Transport, TransportAddress, TransportSet,
 };
 
-use super::Timing;
+use super::config::Timing;
 
 /// Direct dials in one plan, and relays; a peer's address list may be long.
 const MAX_DIRECT: usize = 8;
@@ -101,6 +101,13 @@ pub(super) fn plan(
         return Err(PolicyError::NoUsableAddress { policy: name.to_owned(), known: request.addresses.len() });
     }
     Ok(DialPlan { stages })
+}
+
+/// Whether a dial by a punch failed because of the networks between the peers. A
+/// relay that cannot be reached, a name that does not resolve or an exchange that
+/// broke says nothing about the next punch.
+pub(super) fn is_failed_punch(error: &DialError) -> bool {
+    matches!(error, DialError::NoDirectPath { reason, .. } if reason.is_failed_punch())
 }
 
 /// Puts one of each prefix first, in their order, and the rest after them: relays

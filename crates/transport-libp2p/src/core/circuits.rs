@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kaspath_domain::{DialError, PeerIdentity, RelayAddress, TransportAddress, TransportSet};
 
 use super::{
-    connections::Connection,
-    io::{AttemptId, ConnId, DialFailure, Output, WaiterId},
+    connections::{ConnId, Connection},
+    io::{AttemptId, DialFailure, Output, WaiterId},
     shared::{Shared, Signal},
 };
 

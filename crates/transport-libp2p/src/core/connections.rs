@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, TransportAddress, TransportSet};
 
-use super::io::ConnId;
-
 /// Addresses kept of those that a remote says it listens on.
 const MAX_LISTENS: usize = 8;
+
+/// A connection that stands. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnId(pub(crate) u64);
 
 /// What the core knows of a connection.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kaspath_domain::{DialError, PeerIdentity, TransportAddress, TransportSet};
 
 use super::{
-    io::{AttemptId, ConnId, DialFailure, DialKind, Output, WaiterId},
+    connections::ConnId,
+    io::{AttemptId, DialFailure, DialKind, Output, WaiterId},
     shared::Shared,
 };
 

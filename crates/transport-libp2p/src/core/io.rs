@@ -4,12 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason, Transport, TransportAddress, TransportSet};
 
-use super::connections::Connection;
+use super::connections::{ConnId, Connection};
 use crate::{NetworkEvent, PunchConfig};
-
-/// A connection that stands. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ConnId(pub(crate) u64);
 
 /// One dial, exchange of candidates, lookup of names or request for a reservation.
 /// Never used twice, so that a late answer cannot pass for that of another attempt.

@@ -39,8 +39,8 @@ use self::{
     shared::{Shared, Signal},
 };
 pub(crate) use self::{
-    connections::Connection,
-    io::{AttemptId, ConnId, DialFailure, DialKind, Input, Output, WaiterId},
+    connections::{ConnId, Connection},
+    io::{AttemptId, DialFailure, DialKind, Input, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 

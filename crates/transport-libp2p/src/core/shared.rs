@@ -9,8 +9,8 @@ use std::{
 use kaspath_domain::{DialError, Moment, PeerIdentity, TransportAddress, TransportSet};
 
 use super::{
-    connections::Connections,
-    io::{AttemptId, ConnId, Output, WaiterId},
+    connections::{ConnId, Connections},
+    io::{AttemptId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 

@@ -20,9 +20,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::{
     ConnectionLimits, RefusedConnections,
+    entry::Usage,
     origin::Origin,
     refusal::{Class, Refusal},
-    table::{Table, Usage},
+    table::Table,
 };
 use crate::{convert, streams::ConnectionMeta};
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `config` | how much room there is, and how many file descriptors that takes |
 //! | `origin` | the address, prefix or relay that a connection comes from |
+//! | `entry` | what is known of a connection, and the room that it takes |
 //! | `table` | which connections take which room, and who gives way |
 //! | `refusal` | kinds of room, and why a connection is refused |
 //! | `behaviour` | joins the table to libp2p |
@@ -19,6 +20,7 @@
 
 mod behaviour;
 mod config;
+mod entry;
 mod origin;
 mod refusal;
 mod table;

@@ -5,6 +5,7 @@ use libp2p::{PeerId, swarm::ConnectionId};
 
 use super::{
     ConnectionLimits,
+    entry::{Entry, Stage, Usage, Way},
     origin::Origin,
     refusal::{Class, Refusal, Room},
 };
@@ -22,112 +23,6 @@ const EVICTIONS: u32 = 256;
 const EVICTION_EVERY: Duration = Duration::from_millis(5);
 /// Hosts and networks whose rate of new TCP connections is remembered, each.
 const MAX_REMEMBERED: usize = 4096;
-
-/// What a connection shows of its use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Bytes of data streams, both ways.
-    pub(crate) bytes: u64,
-    /// A data stream lives on it.
-    pub(crate) busy: bool,
-    /// Its peer has a reservation or circuits at our relay.
-    pub(crate) served: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    In,
-    Out(Class),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Pending,
-    Established(PeerId),
-    /// Being closed, which takes a while if the remote does not read.
-    Closing,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    way: Way,
-    origin: Origin,
-    stage: Stage,
-    since: Moment,
-    round_trip: Option<Duration>,
-    usage: Usage,
-    last_activity: Option<Moment>,
-}
-
-impl Entry {
-    fn new(way: Way, origin: Origin, stage: Stage, now: Moment) -> Self {
-        Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
-    }
-
-    /// The rooms that it counts in, the narrow ones first: who exceeds its own share is
-    /// refused before a connection of somebody else is evicted.
-    fn rooms(&self) -> impl Iterator<Item = Room> + use<> {
-        let rooms: [Option<Room>; 4] = match (self.stage, self.way, self.origin) {
-            (Stage::Closing, _, _) => [Some(Room::Closing), None, None, None],
-            (Stage::Pending, Way::In, Origin::Direct { transport, host, network }) => [
-                Some(Room::PendingFromHost(transport, host)),
-                Some(Room::PendingFromNetwork(transport, network)),
-                Some(Room::Pending(transport)),
-                None,
-            ],
-            (Stage::Pending, Way::In, Origin::Circuit { relay }) => {
-                [Some(Room::PendingThrough(relay)), Some(Room::PendingCircuits), None, None]
-            }
-            (Stage::Pending, Way::Out(class), _) => [Some(Room::Dialling(class)), None, None, None],
-            (Stage::Established(peer), Way::In, Origin::Direct { host, network, .. }) => {
-                [Some(Room::WithPeer(peer)), Some(Room::FromHost(host)), Some(Room::FromNetwork(network)), Some(Room::Inbound)]
-            }
-            (Stage::Established(peer), Way::In, Origin::Circuit { relay }) => {
-                [Some(Room::WithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None]
-            }
-            (Stage::Established(peer), Way::Out(class), _) => {
-                [Some(Room::WithPeer(peer)), Some(Room::Dialled(class)), None, None]
-            }
-        };
-        rooms.into_iter().flatten()
-    }
-
-    /// No stream, no reservation and no circuit depends on it.
-    fn is_unused(&self) -> bool {
-        !self.usage.busy && !self.usage.served
-    }
-
-    fn takes(&self, room: Room) -> bool {
-        self.rooms().any(|taken| taken == room)
-    }
-
-    /// Those who most likely have one owner.
-    fn group(&self) -> Room {
-        match self.origin {
-            Origin::Direct { network, .. } => Room::FromNetwork(network),
-            Origin::Circuit { relay } => Room::Through(relay),
-        }
-    }
-
-    fn candidate(&self, id: ConnectionId) -> Candidate<ConnectionId, Room> {
-        Candidate {
-            id,
-            group: self.group(),
-            since: self.since,
-            round_trip: self.round_trip,
-            useful_bytes: self.usage.bytes,
-            last_activity: self.last_activity,
-            pinned: false,
-        }
-    }
-
-    fn observe(&mut self, usage: Usage, now: Moment) {
-        if usage.served || usage.bytes != self.usage.bytes {
-            self.last_activity = Some(now);
-        }
-        self.usage = usage;
-    }
-}
 
 fn limit(limits: &ConnectionLimits, room: Room) -> u32 {
     match room {

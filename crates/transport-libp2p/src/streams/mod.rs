@@ -6,76 +6,22 @@
 //! same: multistream-select on the protocol name, then raw bytes.
 
 mod behaviour;
+mod connection;
 mod handler;
 mod upgrade;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
-use kaspath_domain::{ConnectInfo, Direction, DuplexStream, Path, PathWatch, PeerLocator, synthetic_address};
-use libp2p::{PeerId, Stream, StreamProtocol, swarm::ConnectionId};
+use kaspath_domain::{ConnectInfo, Direction, DuplexStream, synthetic_address};
+use libp2p::{Stream, StreamProtocol};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 pub(crate) use behaviour::{Behaviour, Event};
+pub(crate) use connection::{ConnectionMeta, ConnectionUse};
 
 use crate::convert;
-
-/// What is known of a connection.
-#[derive(Debug)]
-pub(crate) struct ConnectionMeta {
-    pub(crate) id: ConnectionId,
-    pub(crate) peer: PeerId,
-    /// Who dialled the connection.
-    pub(crate) direction: Direction,
-    pub(crate) remote: PeerLocator,
-    path: PathWatch,
-    /// Data streams that live or are being opened.
-    users: AtomicUsize,
-    /// What data streams moved, both ways.
-    bytes: AtomicU64,
-}
-
-impl ConnectionMeta {
-    pub(crate) fn path(&self) -> Path {
-        self.path.current()
-    }
-
-    /// Bytes that data streams moved, both ways.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether no data stream lives on it or is being opened.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.users.load(Ordering::Acquire) == 0
-    }
-}
-
-/// Counts one user of a connection for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct ConnectionUse(Arc<ConnectionMeta>);
-
-impl ConnectionUse {
-    pub(crate) fn new(meta: &Arc<ConnectionMeta>) -> Self {
-        meta.users.fetch_add(1, Ordering::AcqRel);
-        Self(meta.clone())
-    }
-
-    /// It moved so many bytes.
-    fn moved(&self, bytes: usize) {
-        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
-
-impl Drop for ConnectionUse {
-    fn drop(&mut self) {
-        self.0.users.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// A negotiated stream and its connection.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    addressing::Announcing,
+    announcing::Announcing,
     behaviour::Behaviour,
     boxed::Boxed,
     build::punching,

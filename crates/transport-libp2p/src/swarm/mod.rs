@@ -11,10 +11,12 @@
 //! | `exchanging` | carries exchanges of candidates on |
 //! | `ids` | which id of the core's stands for which of libp2p's |
 //! | `errors` | the telling part of dial errors |
-//! | `addressing` | which of our addresses are announced |
+//! | `announcing` | which of our addresses are announced |
+//! | `addressing` | tells the core and the swarm of addresses that come and go |
 
 mod actor;
 mod addressing;
+mod announcing;
 mod behaviour;
 mod boxed;
 mod build;
@@ -26,6 +28,6 @@ mod ids;
 mod outputs;
 
 pub(crate) use actor::Actor;
-pub(crate) use addressing::Announcing;
+pub(crate) use announcing::Announcing;
 pub(crate) use build::build;
 pub(crate) use commands::{Command, Handle};

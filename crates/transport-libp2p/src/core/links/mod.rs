@@ -20,8 +20,8 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, T
 
 use self::relay::{MAX_WAITERS, Relay, Waiter};
 use super::{
-    connections::Told,
-    io::{AttemptId, ConnId, DialFailure, DialKind, Output, WaiterId},
+    connections::{ConnId, Told},
+    io::{AttemptId, DialFailure, DialKind, Output, WaiterId},
     shared::{Shared, Signal},
 };
 

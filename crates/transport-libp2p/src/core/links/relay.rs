@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kaspath_domain::{Moment, Transport, TransportSet};
 
 use super::addresses::Addresses;
-use crate::core::io::{AttemptId, ConnId, WaiterId};
+use crate::core::{
+    connections::ConnId,
+    io::{AttemptId, WaiterId},
+};
 
 /// Dials that wait for one relay.
 pub(super) const MAX_WAITERS: usize = 64;

@@ -5,14 +5,16 @@ use std::time::Duration;
 use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayReason, Transport, TransportAddress, clean};
 
 use super::{
-    ATTEMPT_TIMEOUT, Exchange, Later, Punches, Side,
+    Exchange, Later, Punches, Side,
     candidates::{Permitted, dialable},
     evidence::{Attempt, Evidence},
+    schedule::ATTEMPT_TIMEOUT,
 };
 use crate::{
     NetworkEvent,
     core::{
-        io::{AttemptId, ConnId, Output},
+        connections::ConnId,
+        io::{AttemptId, Output},
         shared::Shared,
     },
 };

@@ -7,7 +7,8 @@ use super::{
     budget::{Kind, Lease},
 };
 use crate::core::{
-    io::{ConnId, DialKind, Output},
+    connections::ConnId,
+    io::{DialKind, Output},
     shared::Shared,
 };
 

@@ -25,14 +25,11 @@ use self::{
     schedule::{Schedule, Step},
 };
 use super::{
-    io::{AttemptId, ConnId, Output},
+    connections::ConnId,
+    io::{AttemptId, Output},
     shared::{Shared, Signal},
 };
 use crate::NetworkEvent;
-
-/// An attempt that has given no connection by then has failed: longer than the
-/// swarm's connection timeout, so that no two attempts compete for a port.
-pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10_500);
 
 struct Punch {
     party: Party,

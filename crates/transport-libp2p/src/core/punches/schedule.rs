@@ -1,8 +1,12 @@
 //! When to punch, as a pure state machine: time and chance are parameters.
 
+use std::time::Duration;
+
 use kaspath_domain::{Moment, RetryCadence};
 
-use super::ATTEMPT_TIMEOUT;
+/// An attempt that has given no connection by then has failed: longer than the
+/// swarm's connection timeout, so that no two attempts compete for a port.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10_500);
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {

@@ -1,0 +1,44 @@
+//! Where a program listens, and which addresses it has besides.
+
+use anyhow::{Result, bail};
+use kaspath_domain::PeerAddress;
+use kaspath_transport_libp2p::NetworkConfig;
+
+use super::{environment::Environment, file::ConfigFile};
+use crate::cli::ListenArgs;
+
+/// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
+pub(super) const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+/// Where relays listen if nothing else is said.
+pub(super) const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+
+/// The first source that says anything.
+pub(super) fn first<T: Clone>(sources: [&[T]; 3]) -> Vec<T> {
+    sources.into_iter().find(|source| !source.is_empty()).unwrap_or_default().to_vec()
+}
+
+pub(super) fn listening(
+    config: &mut NetworkConfig,
+    args: &ListenArgs,
+    file: &ConfigFile,
+    environment: &Environment,
+    default: [&str; 2],
+) -> Result<()> {
+    config.listen = first([&args.listen, &environment.listen, &file.listen]);
+    if !config.listen.iter().any(|locator| matches!(locator.address, PeerAddress::Direct(_))) {
+        for text in default {
+            config.listen.push(text.parse()?);
+        }
+    }
+    config.external = args.external_address.clone();
+    for locator in &file.external_address {
+        match (&locator.address, args.external_address.is_empty()) {
+            (PeerAddress::Direct(address), true) => config.external.push(address.clone()),
+            (PeerAddress::Direct(_), false) => {}
+            (PeerAddress::Relayed(_), _) => {
+                bail!("external-address {locator} in the configuration file goes through a relay: give a direct address")
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Settings of `kaspath server` and `kaspath client`, and what a gateway has of them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Result, bail};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
+use kaspath_kaspa_adaptor::KaspaNetwork;
+use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
+use kaspath_transport_libp2p::NetworkConfig;
+
+use super::{
+    Target, checks,
+    environment::Environment,
+    file::ConfigFile,
+    listening::{ANY_PORT, first, listening},
+};
+use crate::cli::{NodeArgs, PeerArgs};
+
+/// What only nodes need, not relays.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub(crate) network: KaspaNetwork,
+    pub(crate) policy: StrategyConfig,
+    pub(crate) inbound: InboundLimits,
+    pub(crate) remotes: Vec<PeerLocator>,
+    /// Remotes that are named by their ids alone.
+    pub(crate) remote_ids: Vec<PeerIdentity>,
+    pub(crate) kaspa_listen: Option<SocketAddr>,
+    pub(crate) once: bool,
+    pub(crate) test_traffic: Option<Duration>,
+}
+
+pub(super) fn resolve(
+    config: &mut NetworkConfig,
+    args: &NodeArgs,
+    file: &ConfigFile,
+    environment: &Environment,
+) -> Result<NodeSettings> {
+    listening(config, &args.listen, file, environment, ANY_PORT)?;
+    let node = peers(config, &args.peers, None, file, environment)?;
+    Ok(NodeSettings {
+        kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
+        once: args.once,
+        test_traffic: args.test_traffic,
+        ..node
+    })
+}
+
+/// Which peers, and how they are reached; the rest is as for a gateway.
+pub(super) fn peers(
+    config: &mut NetworkConfig,
+    args: &PeerArgs,
+    max_inbound: Option<usize>,
+    file: &ConfigFile,
+    environment: &Environment,
+) -> Result<NodeSettings> {
+    config.relays = diverse_relays(first([&args.relay, &environment.relays, &file.relay]));
+    checks::relays(&config.relays)?;
+    checks::times(&file.timing)?;
+    let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
+    let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;
+    let (timing, given) = (&mut policy.timing, &file.timing);
+    for (time, given) in [
+        (&mut timing.direct, given.direct),
+        (&mut timing.stagger, given.stagger),
+        (&mut timing.punch, given.punch),
+        (&mut timing.relayed, given.relayed),
+        (&mut timing.relay_after, given.relay_after),
+    ] {
+        *time = given.map_or(*time, |span| span.0);
+    }
+    let expected: Option<&PeerIdentity> = args.remote_peer_id.as_ref().or(environment.remote_peer_id.as_ref());
+    let (mut remotes, mut remote_ids) = (Vec::new(), Vec::new());
+    for target in first([&args.remote, &environment.remotes, &file.remote]) {
+        match target {
+            Target::At(locator) => remotes.push(locator),
+            Target::Known(peer) => remote_ids.push(peer),
+        }
+    }
+    for remote in remotes.iter_mut().filter(|remote| remote.peer.is_none()) {
+        remote.peer = expected.cloned();
+        if remote.peer.is_none() && matches!(remote.address, PeerAddress::Relayed(_)) {
+            bail!("{remote} does not say which peer: append /p2p/<peer id>, or give --remote-peer-id");
+        }
+    }
+    Ok(NodeSettings {
+        network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
+        policy,
+        inbound,
+        remotes,
+        remote_ids,
+        kaspa_listen: None,
+        once: false,
+        test_traffic: None,
+    })
+}

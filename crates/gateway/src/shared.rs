@@ -1,0 +1,75 @@
+//! What the parts of a gateway share.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use kaspath_domain::{AdmissionPolicy, Direction, MonotonicClock, Observer, Observers, PeerIdentity, Timestamp};
+use tokio::{sync::watch, task::JoinError};
+
+use crate::{
+    GatewayEvent, NodeControl, control::NodeState, rates::SessionRates, refusals::Refusals, sessions::Sessions, table::PeerTable,
+};
+
+pub(crate) struct Shared {
+    pub(crate) kaspad: SocketAddr,
+    pub(crate) network: String,
+    pub(crate) port: u16,
+    pub(crate) table: PeerTable,
+    pub(crate) sessions: Sessions,
+    pub(crate) admission: Arc<dyn AdmissionPolicy>,
+    pub(crate) control: Option<Arc<dyn NodeControl>>,
+    pub(crate) node: watch::Sender<NodeState>,
+    pub(crate) rates: Mutex<SessionRates>,
+    /// The system's list of sockets.
+    pub(crate) sockets: fn() -> io::Result<String>,
+    /// Of inbound peers, and of those that kaspad is to reach.
+    pub(crate) refusals: [Mutex<Refusals>; 2],
+    pub(crate) clock: MonotonicClock,
+    pub(crate) wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub(crate) observers: Observers<GatewayEvent>,
+}
+
+impl Shared {
+    pub(crate) fn report(&self, event: GatewayEvent) {
+        self.observers.observe(&event);
+    }
+
+    /// Reports that a peer is refused, unless there were too many such reports.
+    pub(crate) fn refuse(&self, direction: Direction, peer: &PeerIdentity, cause: String) {
+        let refusals = match direction {
+            Direction::Inbound => &self.refusals[0],
+            Direction::Outbound => &self.refusals[1],
+        };
+        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.clock.now());
+        if let Some(omitted) = reported {
+            self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
+        }
+    }
+
+    /// Why no peer may be joined to kaspad now, if so.
+    pub(crate) fn closed(&self) -> Option<String> {
+        match &*self.node.borrow() {
+            NodeState::OtherNetwork(network) => Some(format!("kaspad is on {network}, this gateway on {}", self.network)),
+            NodeState::Unknown | NodeState::Up => None,
+        }
+    }
+}
+
+/// A session that panics takes the gateway with it: nobody would see it otherwise.
+pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Why a peer's address cannot be used.
+pub(crate) fn not_here(address: Ipv4Addr, error: &io::Error) -> String {
+    format!(
+        "{address} is no address of this machine ({error}): Linux has all of 127.0.0.0/8, macOS needs `sudo ifconfig lo0 alias {address}`"
+    )
+}

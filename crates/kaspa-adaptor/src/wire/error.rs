@@ -1,0 +1,13 @@
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WireError {
+    /// It is longer than the limit, or takes more memory than it.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// All peers' messages together hold as much as they may.
+    NoRoom,
+    /// It is no gRPC frame, no gzip or no Kaspa message.
+    Malformed(&'static str),
+}

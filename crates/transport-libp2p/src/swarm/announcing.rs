@@ -1,0 +1,179 @@
+//! Which of our addresses are announced, as addresses of our interfaces come and go.
+//!
+//! An address is announced if it was configured, if it is public, or, for a relay,
+//! if somebody chose it as the address to listen on. What a wildcard listener finds
+//! besides is nobody's business and of no use to anybody: loopback, private networks.
+
+use std::collections::{HashMap, HashSet};
+
+use kaspath_domain::{PeerLocator, is_public};
+use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
+use tokio::sync::watch;
+
+use crate::convert;
+
+/// The listeners on our own interfaces, and what is announced of their addresses.
+#[derive(Debug)]
+pub(crate) struct Announcing {
+    local: PeerId,
+    /// A relay also announces the addresses that it was told to listen on.
+    serves: bool,
+    configured: Vec<Multiaddr>,
+    /// Each direct listener, and whether its address was chosen (not a wildcard).
+    listeners: HashMap<ListenerId, bool>,
+    /// What listeners gave; the same address may come from two of them.
+    found: HashSet<(ListenerId, Multiaddr)>,
+    current: watch::Sender<Vec<PeerLocator>>,
+}
+
+/// What became of the announcements.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) added: Vec<Multiaddr>,
+    pub(crate) removed: Vec<Multiaddr>,
+}
+
+impl Announcing {
+    pub(crate) fn new(local: PeerId, serves: bool, configured: Vec<Multiaddr>) -> Self {
+        Self {
+            local,
+            serves,
+            configured,
+            listeners: HashMap::new(),
+            found: HashSet::new(),
+            current: watch::Sender::new(Vec::new()),
+        }
+    }
+
+    /// What is announced, now and later.
+    pub(crate) fn watch(&self) -> watch::Receiver<Vec<PeerLocator>> {
+        self.current.subscribe()
+    }
+
+    /// A listener on `address`, which may be a wildcard.
+    pub(crate) fn listens(&mut self, listener: ListenerId, address: &Multiaddr) {
+        let wildcard = convert::ip(address).is_some_and(|ip| ip.is_unspecified());
+        self.listeners.insert(listener, !wildcard);
+    }
+
+    pub(crate) fn is_listener(&self, listener: ListenerId) -> bool {
+        self.listeners.contains_key(&listener)
+    }
+
+    pub(super) fn address_of(&self, listener: ListenerId) -> Option<&Multiaddr> {
+        self.found.iter().find(|(of, _)| *of == listener).map(|(_, address)| address)
+    }
+
+    pub(crate) fn appeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
+        self.changed(|found| found.insert((listener, address)))
+    }
+
+    pub(crate) fn disappeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
+        self.changed(|found| found.remove(&(listener, address)))
+    }
+
+    /// Everything that is announced: configured addresses first, then TCP before QUIC.
+    pub(crate) fn announced(&self) -> Vec<Multiaddr> {
+        let mut found: Vec<_> = self.found.iter().filter(|(listener, address)| self.is_announced(*listener, address)).collect();
+        found.sort_by_key(|(_, address)| (convert::transport(address), address.to_string()));
+        let mut all = self.configured.clone();
+        for (_, address) in found {
+            if !all.contains(address) {
+                all.push(address.clone());
+            }
+        }
+        all
+    }
+
+    fn is_announced(&self, listener: ListenerId, address: &Multiaddr) -> bool {
+        let chosen = self.serves && self.listeners.get(&listener).copied().unwrap_or(false);
+        chosen || convert::ip(address).is_some_and(is_public)
+    }
+
+    fn changed(&mut self, change: impl FnOnce(&mut HashSet<(ListenerId, Multiaddr)>) -> bool) -> Change {
+        let before = self.announced();
+        if !change(&mut self.found) {
+            return Change::default();
+        }
+        let after = self.announced();
+        let missing = |from: &[Multiaddr], of: &[Multiaddr]| of.iter().filter(|a| !from.contains(a)).cloned().collect();
+        self.publish(&after);
+        Change { added: missing(&before, &after), removed: missing(&after, &before) }
+    }
+
+    /// Makes the state visible to those who watch.
+    pub(crate) fn publish(&self, announced: &[Multiaddr]) {
+        let locators = announced.iter().filter_map(|address| convert::locator(address, &self.local)).collect();
+        self.current.send_replace(locators);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    fn announcing(serves: bool, configured: &[&str]) -> Announcing {
+        Announcing::new(PeerId::random(), serves, configured.iter().map(|text| address(text)).collect())
+    }
+
+    fn texts(announcing: &Announcing) -> Vec<String> {
+        announcing.announced().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn of_a_wildcard_listener_only_public_addresses_are_announced() {
+        let mut relay = announcing(true, &[]);
+        let (tcp, quic) = (ListenerId::next(), ListenerId::next());
+        relay.listens(tcp, &address("/ip4/0.0.0.0/tcp/4001"));
+        relay.listens(quic, &address("/ip4/0.0.0.0/udp/4001/quic-v1"));
+        for ip in ["127.0.0.1", "10.1.0.2", "192.168.1.2", "203.0.113.1"] {
+            relay.appeared(quic, address(&format!("/ip4/{ip}/udp/4001/quic-v1")));
+            relay.appeared(tcp, address(&format!("/ip4/{ip}/tcp/4001")));
+        }
+        assert_eq!(texts(&relay), ["/ip4/203.0.113.1/tcp/4001", "/ip4/203.0.113.1/udp/4001/quic-v1"]);
+    }
+
+    #[test]
+    fn announcements_follow_the_interfaces() {
+        let mut relay = announcing(true, &["/ip4/198.51.100.9/tcp/4001"]);
+        let tcp = ListenerId::next();
+        relay.listens(tcp, &address("/ip4/0.0.0.0/tcp/4001"));
+        let public = address("/ip4/203.0.113.1/tcp/4001");
+        let change = relay.appeared(tcp, public.clone());
+        assert_eq!(change, Change { added: vec![public.clone()], removed: vec![] });
+        assert_eq!(relay.watch().borrow().len(), 2);
+        assert_eq!(relay.appeared(tcp, public.clone()), Change::default());
+        assert_eq!(relay.disappeared(tcp, public.clone()), Change { added: vec![], removed: vec![public] });
+        assert_eq!(texts(&relay), ["/ip4/198.51.100.9/tcp/4001"], "what is configured stays");
+    }
+
+    #[test]
+    fn a_relay_announces_the_address_that_it_was_told_to_listen_on() {
+        let mut relay = announcing(true, &[]);
+        let mut node = announcing(false, &[]);
+        for announcing in [&mut relay, &mut node] {
+            let tcp = ListenerId::next();
+            announcing.listens(tcp, &address("/ip4/192.168.1.2/tcp/4001"));
+            announcing.appeared(tcp, address("/ip4/192.168.1.2/tcp/4001"));
+        }
+        assert_eq!(texts(&relay), ["/ip4/192.168.1.2/tcp/4001"]);
+        assert!(texts(&node).is_empty(), "a node's private addresses are nobody's business");
+    }
+
+    #[test]
+    fn an_address_of_two_listeners_stays_while_one_of_them_has_it() {
+        let mut relay = announcing(true, &[]);
+        let (first, second) = (ListenerId::next(), ListenerId::next());
+        let public = address("/ip4/203.0.113.1/tcp/4001");
+        for listener in [first, second] {
+            relay.listens(listener, &address("/ip4/0.0.0.0/tcp/4001"));
+            relay.appeared(listener, public.clone());
+        }
+        assert_eq!(relay.disappeared(first, public.clone()), Change::default());
+        assert_eq!(relay.disappeared(second, public.clone()).removed, [public]);
+    }
+}
