@@ -41,7 +41,7 @@ The environment is read where no flag is given, lists split at commas, semicolon
   the last S), LIBP2P_REMOTE_PEER_ID
 Flags come before the environment, the environment before the file.
 
-Exit codes: 0 in order, 1 a failure, 2 a wrong flag, file or environment variable, 70 a bug of this
+Exit codes: 0 success, 1 a failure, 2 a wrong flag, file or environment variable, 70 a bug of this
 program, 130 ended at once by a second signal. A reader of standard output that goes away or does not
 read stops nothing: lines are left out instead.";
 
@@ -68,11 +68,11 @@ pub(crate) enum Command {
     /// flag it is the one that exists, or both; if there is none, a node's is made, and
     /// this says so.
     Id(IdArgs),
-    /// Look into the book of known peers, and ban or forget them; also while a node runs.
+    /// Inspect the peer book, and ban or forget peers; also while a node runs.
     ///
     /// A peer is named by its peer id, or by the end of it that logs print.
     Peers(PeersArgs),
-    /// Show how the programs of this folder that run are doing: peers, their paths, relays, counters.
+    /// Show the status of the programs that run on this folder: peers, their paths, relays, counters.
     Status(StatusArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
     Simulate(SimulateArgs),

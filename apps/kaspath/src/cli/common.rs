@@ -31,7 +31,7 @@ pub(crate) struct CommonArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ControlArgs {
-    /// The socket at which a running program is asked by `kaspath status` and `kaspath peers`; "off" for none.
+    /// The socket that `kaspath status` and `kaspath peers` connect to; "off" for none.
     /// [default: beside the identity, node.sock or relay.sock]
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) control_socket: Option<PathBuf>,

@@ -14,11 +14,11 @@ pub(crate) struct IdArgs {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
 
-    /// The relay's; made if there is none.
+    /// Print the relay's id; create its identity if there is none.
     #[arg(long, conflicts_with = "node")]
     pub(crate) relay: bool,
 
-    /// The node's (server, client, gateway); made if there is none.
+    /// Print the node's id (server, client, gateway); create its identity if there is none.
     #[arg(long)]
     pub(crate) node: bool,
 }
@@ -41,11 +41,11 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) control: ControlArgs,
 
-    /// The relay's alone.
+    /// Only the relay.
     #[arg(long, conflicts_with = "node")]
     pub(crate) relay: bool,
 
-    /// The node's (server, client, gateway) alone.
+    /// Only the node (server, client or gateway).
     #[arg(long)]
     pub(crate) node: bool,
 
@@ -79,14 +79,14 @@ pub(crate) struct PeersArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PeersCommand {
-    /// All of them, those seen last first.
+    /// List all peers, those seen last first.
     List,
-    /// Everything that is known of one, as JSON.
+    /// Print everything that is known of a peer, as JSON.
     Show {
         /// Who: a peer id, or its last 8 characters or more.
         peer: PeerName,
     },
-    /// Neither dial a peer nor let it in.
+    /// Ban a peer: end its session, and neither dial nor accept it.
     Ban {
         /// Who: a peer id, or its last 8 characters or more.
         peer: PeerName,
@@ -106,7 +106,7 @@ pub(crate) enum PeersCommand {
     },
     /// Print the whole book as JSON.
     Export,
-    /// Take over an exported book; what is known already is joined with it.
+    /// Import an exported book; records are merged with existing ones.
     Import {
         /// The file.
         file: PathBuf,

@@ -5,11 +5,14 @@ use kaspath_domain::{AddressSource, PeerAddress, PeerBook, PeerChange, PeerLocat
 
 use crate::{clock::now, settings::NodeSettings};
 
-/// Enters remotes and relays of the settings into the book, where they stay as long as
-/// this program runs, and adds the addresses of the remotes that are named by their ids
-/// alone. A remote that has none there is an error.
+/// Records remotes and relays of the settings in the book, where they stay as long as
+/// this program runs, and adds the book's addresses of the remotes that are named by
+/// their ids alone. A remote that has none there is an error.
 pub(crate) fn enter_configured(book: &dyn PeerBook, node: &mut NodeSettings, relays: &[PeerLocator]) -> Result<()> {
+    // What the book itself knows is not the user's word, so it is not recorded as such.
+    let configured = node.remotes.clone();
     for peer in &node.remote_ids {
+        book.pin(peer);
         if node.remotes.iter().any(|remote| remote.peer.as_ref() == Some(peer)) {
             continue;
         }
@@ -22,8 +25,8 @@ pub(crate) fn enter_configured(book: &dyn PeerBook, node: &mut NodeSettings, rel
         }
         node.remotes.extend(addresses);
     }
-    let relays = relays.iter().chain(&node.remotes).filter_map(relay).collect::<Vec<_>>();
-    for locator in node.remotes.iter().chain(&relays) {
+    let relays = relays.iter().chain(&configured).filter_map(relay).collect::<Vec<_>>();
+    for locator in configured.iter().chain(&relays) {
         if let Some(peer) = &locator.peer {
             book.pin(peer);
             // Full of banned peers, the book does without; this one is reached all the same.
@@ -82,13 +85,15 @@ mod tests {
         let mut unknown = node(&["client", "--remote", B]);
         let error = enter_configured(&book, &mut unknown, &[]).unwrap_err().to_string();
         assert!(error.contains(B) && error.contains("give its whole address once"), "{error}");
-        let told = PeerChange::Address {
+        let reached = PeerChange::Address {
             locator: format!("/ip4/192.0.2.7/tcp/9/p2p/{B}").parse().unwrap(),
-            source: AddressSource::Manual,
+            source: AddressSource::Identify { relay: None },
         };
-        book.update(&B.parse().unwrap(), told, now()).unwrap();
+        book.update(&B.parse().unwrap(), reached, now()).unwrap();
         let mut known = node(&["client", "--remote", B]);
         enter_configured(&book, &mut known, &[]).unwrap();
+        let record = book.get(&B.parse().unwrap()).unwrap();
+        assert_eq!(record.addresses[0].source, AddressSource::Identify { relay: None }, "the user has not named it");
         assert_eq!(known.remotes[0].to_string(), format!("/ip4/192.0.2.7/tcp/9/p2p/{B}"));
     }
 }
