@@ -98,8 +98,9 @@ async fn converse(stream: UnixStream, answering: Answering, busy: Arc<AtomicBool
         };
         let answer = line(&answer, MAX_ANSWER)
             .or_else(|error| line(&Answer::Error { text: format!("the answer does not fit: {error}") }, MAX_ANSWER));
-        timeout(WRITE, write.write_all(&answer.map_err(io::Error::other)?)).await??;
+        // Who reads slowly makes room as well as who says nothing.
         busy.store(false, Ordering::Relaxed);
+        timeout(WRITE, write.write_all(&answer.map_err(io::Error::other)?)).await??;
         if is_last {
             break;
         }

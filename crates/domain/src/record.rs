@@ -126,6 +126,8 @@ impl PeerRecord {
     pub const MAX_INBOUND_ADDRESSES: usize = 4;
     /// Kaspa ids kept per peer.
     pub const MAX_KASPA_IDS: usize = 16;
+    /// Bytes of one; a UUID has 36. Longer ones are not kept.
+    pub const MAX_KASPA_ID: usize = 64;
 
     /// A peer heard of for the first time.
     pub fn new(peer: PeerIdentity, now: Timestamp) -> Self {

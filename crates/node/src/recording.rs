@@ -94,8 +94,14 @@ impl Observer<AttemptOutcome> for Recorder {
 
 impl Observer<KaspaEvent> for Recorder {
     fn observe(&self, event: &KaspaEvent) {
-        if let KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. } = event {
-            self.admitted(peer, PeerChange::KaspaId(kaspa_id.clone()));
+        match event {
+            // However many strangers come and go meanwhile, who is in a session is not evicted.
+            KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. } => {
+                self.book.pin(peer);
+                self.admitted(peer, PeerChange::KaspaId(kaspa_id.clone()));
+            }
+            KaspaEvent::PeerLeft { peer: Some(peer), .. } => self.book.unpin(peer),
+            _ => {}
         }
     }
 }
@@ -133,6 +139,7 @@ mod tests {
     use std::time::Duration;
 
     use kaspath_domain::{Route, Transport, TransportAddress, memory::MemoryPeerBook};
+    use kaspath_kaspa_adaptor::CloseReason;
 
     use super::*;
 
@@ -166,6 +173,28 @@ mod tests {
         }
         assert!((0..100).all(|n| book.get(&peer(n)).is_some()) && book.all().len() == 100);
         assert!(recorder.connected().len() <= MAX_CONNECTED);
+    }
+
+    #[test]
+    fn strangers_that_are_admitted_and_leave_evict_nobody_in_a_session() {
+        let (recorder, book) = recorder();
+        let address = ([127, 64, 0, 1], 1).into();
+        let ready = |n| KaspaEvent::PeerReady {
+            peer: Some(peer(n)),
+            address,
+            direction: Direction::Inbound,
+            path: Path::Direct { transport: Transport::Tcp },
+            user_agent: String::new(),
+            protocol_version: 10,
+            kaspa_id: "uuid".into(),
+        };
+        recorder.observe(&ready(0));
+        for n in 1..1000 {
+            recorder.observe(&ready(n));
+            let (peer, reason) = (Some(peer(n)), CloseReason::PeerClosed);
+            recorder.observe(&KaspaEvent::PeerLeft { peer, address, reason, after: Duration::ZERO, received: 0, sent: 0 });
+        }
+        assert!(book.get(&peer(0)).is_some() && book.get(&peer(1)).is_none());
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub(super) fn answer(store: &dyn PeerBook, live: Vec<PeerIdentity>, request: Req
             let record = Box::new(find(store, &peer.resolve(known())?)?);
             return Ok(Answer::Peer { record });
         }
-        Request::Import { record: new } => {
+        Request::Import { record: mut new } => {
             let peer = new.peer.clone();
+            // A clock that is ahead must not make everything else look ended or stale.
+            new.last_seen = new.last_seen.min(now);
             let last_seen = new.last_seen;
             store.update(&peer, PeerChange::Join(new), last_seen)?;
             return Ok(Answer::Done { peer });

@@ -168,7 +168,7 @@ impl PeerRecord {
 
     /// Notes the id by which Kaspa knows it; whether it is a new one.
     fn note_kaspa_id(&mut self, id: KaspaId) -> bool {
-        if self.kaspa_ids.iter().any(|known| known.id == id.id) {
+        if id.id.len() > Self::MAX_KASPA_ID || self.kaspa_ids.iter().any(|known| known.id == id.id) {
             return false;
         }
         self.kaspa_ids.push(id);

@@ -151,3 +151,11 @@ fn records_of_earlier_versions_are_read_with_their_ban_and_address() {
     assert_eq!(record.loopback, Some(Ipv4Addr::new(127, 64, 0, 1)));
     assert_eq!((record.addresses[0].last_worked, record.relayed.failed), (None, 2));
 }
+
+#[test]
+fn a_kaspa_id_of_any_length_takes_up_little() {
+    let mut record = record();
+    record.apply(PeerChange::KaspaId("x".repeat(PeerRecord::MAX_KASPA_ID + 1)), at(1));
+    record.apply(PeerChange::KaspaId("x".repeat(PeerRecord::MAX_KASPA_ID)), at(1));
+    assert_eq!(record.kaspa_ids.len(), 1);
+}
