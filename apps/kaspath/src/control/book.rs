@@ -83,11 +83,12 @@ mod tests {
         let record = |n| {
             let mut record = PeerRecord::new(peer(n), Timestamp::default());
             (0..PeerRecord::MAX_KASPA_IDS).for_each(|k| {
-                record.apply(PeerChange::KaspaId(format!("{k}{}", "x".repeat(200))), Timestamp::default());
+                record
+                    .apply(PeerChange::KaspaId(format!("{k:0>width$}", width = PeerRecord::MAX_KASPA_ID)), Timestamp::default());
             });
             record
         };
-        let book: Vec<PeerRecord> = (0..1000).rev().map(record).collect();
+        let book: Vec<PeerRecord> = (0..2000).rev().map(record).collect();
         let (mut after, mut read, mut parts) = (None, Vec::new(), 0);
         loop {
             let answer = page(book.clone(), after.as_ref()).unwrap();
@@ -101,6 +102,6 @@ mod tests {
             }
         }
         assert!(parts > 2, "{parts}");
-        assert_eq!(read, (0..1000).map(peer).collect::<Vec<_>>(), "each once, in order");
+        assert_eq!(read, (0..2000).map(peer).collect::<Vec<_>>(), "each once, in order");
     }
 }

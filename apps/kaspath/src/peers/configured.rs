@@ -89,7 +89,9 @@ mod tests {
             locator: format!("/ip4/192.0.2.7/tcp/9/p2p/{B}").parse().unwrap(),
             source: AddressSource::Identify { relay: None },
         };
-        book.update(&B.parse().unwrap(), reached, now()).unwrap();
+        for change in [PeerChange::Admitted, reached] {
+            book.update(&B.parse().unwrap(), change, now()).unwrap();
+        }
         let mut known = node(&["client", "--remote", B]);
         enter_configured(&book, &mut known, &[]).unwrap();
         let record = book.get(&B.parse().unwrap()).unwrap();
