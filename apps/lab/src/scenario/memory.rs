@@ -33,7 +33,7 @@ use crate::{
 /// Gateways that are measured one after the other. What is resident is what peers hold and
 /// what the allocator keeps of handshakes that happened to meet, several KiB a peer; the
 /// least is nearest to the former.
-const GATEWAYS: usize = 5;
+const GATEWAYS: usize = 8;
 /// Peers that come first and move so much, so that what is made once, such as the
 /// QUIC socket's buffers, is not counted.
 const FIRST: usize = 20;

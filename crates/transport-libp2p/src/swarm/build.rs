@@ -28,7 +28,7 @@ use crate::{
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that a peer may have open on one QUIC connection; more wait at the peer.
 /// Each costs 84 bytes from the start, used or not. A relay has a stream per circuit.
-const QUIC_STREAMS: u32 = 32;
+const QUIC_STREAMS: u32 = 16;
 const RELAY_QUIC_STREAMS: u32 = 256;
 /// Bytes that a connection's streams may receive unread once the remote has shown that it
 /// sends fast, beyond their first windows. A node's few peers fill 300 Mbit/s at 200 ms with
