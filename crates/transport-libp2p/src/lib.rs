@@ -11,6 +11,8 @@
 //! | `core` | everything that is decided about peers, as a machine without I/O |
 //! | `punch` | the DCUtR exchange on the wire |
 //! | `limits` | which connections there is room for, and which give way |
+//! | `muxing` | a budget for streams that are not negotiated, and bounded windows |
+//! | `tcp` | libp2p's TCP transport, where it gives up too early or never |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `swarm` | the actor that translates between the core and libp2p |
@@ -51,6 +53,7 @@ mod relay_server;
 mod resolve;
 mod streams;
 mod swarm;
+mod tcp;
 mod wire;
 
 pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};

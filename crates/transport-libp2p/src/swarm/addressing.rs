@@ -28,8 +28,7 @@ impl Actor {
     /// socket fails.
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr], cause: String) {
         if self.announcing.is_listener(listener) {
-            let known = addresses.first().or_else(|| self.announcing.address_of(listener));
-            let address = known.map_or_else(|| "an address".to_owned(), ToString::to_string);
+            let address = addresses.first().map_or_else(|| "an address".to_owned(), ToString::to_string);
             self.failure.get_or_insert(NetworkFailure::Listener { address, cause });
         } else if let Some(request) = self.ids.listener_closed(listener) {
             self.input(Input::ReservationEnded { request, cause });

@@ -60,10 +60,6 @@ impl Announcing {
         self.listeners.contains_key(&listener)
     }
 
-    pub(super) fn address_of(&self, listener: ListenerId) -> Option<&Multiaddr> {
-        self.found.iter().find(|(of, _)| *of == listener).map(|(_, address)| address)
-    }
-
     pub(crate) fn appeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
         self.changed(|found| found.insert((listener, address)))
     }

@@ -11,7 +11,7 @@ use libp2p::{
         upgrade::Version,
     },
     identity::Keypair,
-    noise, relay, swarm, tcp,
+    noise, relay, swarm,
 };
 use tokio::sync::mpsc;
 
@@ -21,6 +21,7 @@ use crate::{
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic,
     streams::{self, OpenStream},
+    tcp::Tcp,
 };
 
 /// Time for a connection to be set up, security and muxer included. Punches
@@ -71,9 +72,7 @@ pub(crate) fn build(
         .with_tokio()
         .with_other_transport(|keypair| Ok(secured(circuits, keypair, muxer.clone(), &of_circuits)?))
         .map_err(|error| failed(&error))?
-        .with_other_transport(|keypair| {
-            Ok(secured(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair, muxer.clone(), &budget)?)
-        })
+        .with_other_transport(|keypair| Ok(secured(Tcp::new(), keypair, muxer.clone(), &budget)?))
         .map_err(|error| failed(&error))?
         .with_other_transport(|keypair| {
             let (quic, budget) = (quic::Transport::new(keypair, quic_config(config))?, budget.clone());

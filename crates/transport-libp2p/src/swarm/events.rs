@@ -1,7 +1,5 @@
 //! Tells the core what the swarm reports.
 
-use std::io;
-
 use libp2p::{
     PeerId, identify, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
@@ -32,10 +30,6 @@ impl Actor {
                 let cause =
                     reason.err().map_or_else(|| "the other side ended it".to_owned(), |error| convert::error_chain(&error));
                 self.on_listener_closed(listener_id, &addresses, cause);
-            }
-            // libp2p tries again, whatever it is; a socket that is gone never comes back.
-            SwarmEvent::ListenerError { listener_id, error } if is_lost(&error) => {
-                self.on_listener_closed(listener_id, &[], convert::error_chain(&error));
             }
             SwarmEvent::ListenerError { listener_id, error } => {
                 tracing::debug!(?listener_id, %error, "listener error");
@@ -125,11 +119,4 @@ impl Actor {
             _ => {}
         }
     }
-}
-
-/// Whether an error of a listener says that its socket listens no more: EINVAL, accept(2).
-/// Others pass: too many open files, a peer that left before it was accepted. libp2p wraps
-/// the system's error so that only its text can be had.
-fn is_lost(error: &io::Error) -> bool {
-    error.to_string().contains("(os error 22)")
 }
