@@ -4,7 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
-mod clock;
+mod compose;
 mod control;
 mod descriptors;
 mod exit;

@@ -25,4 +25,4 @@ pub use name::{NameError, PeerName};
 pub use protocol::{Answer, MAX_ANSWER, MAX_REQUEST, ProtocolError, Request, VERSION, line, parse};
 pub use server::Answering;
 pub use socket::{Socket, SocketError};
-pub use status::{CircuitStatus, Listed, PeerStatus, RelayStatus, ReservationStatus, Status};
+pub use status::{CircuitStatus, Listed, MAX_SHOWN, PeerStatus, RelayStatus, ReservationStatus, Status};

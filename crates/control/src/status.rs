@@ -3,6 +3,9 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator};
 use serde::{Deserialize, Serialize};
 
+/// Entries of a list that an answer shows.
+pub const MAX_SHOWN: usize = 256;
+
 /// What a running program says of itself. Times are in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,10 +50,10 @@ impl<T> Default for Listed<T> {
 }
 
 impl<T> Listed<T> {
-    /// Shows up to `limit`.
-    pub fn of(all: impl IntoIterator<Item = T>, limit: usize) -> Self {
+    /// Shows up to [`MAX_SHOWN`].
+    pub fn of(all: impl IntoIterator<Item = T>) -> Self {
         let mut all = all.into_iter();
-        let shown: Vec<T> = all.by_ref().take(limit).collect();
+        let shown: Vec<T> = all.by_ref().take(MAX_SHOWN).collect();
         Self { total: shown.len() + all.count(), shown }
     }
 }

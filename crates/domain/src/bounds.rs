@@ -1,11 +1,13 @@
-//! What bounds are made of: a bucket, one for each key, and room in a full table.
+//! What bounds are made of: a bucket, one for each key, counts, and room in a full table.
 
+mod counts;
 mod rates;
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use crate::Moment;
 
+pub use counts::Counts;
 pub use rates::Rates;
 
 /// A bucket of tokens: so many at once, then one more at every interval.

@@ -13,7 +13,7 @@
 use std::{
     fmt,
     ops::{Add, Sub},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -72,6 +72,12 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03}", self.0.as_secs(), self.0.subsec_millis())
     }
+}
+
+/// Reads the wall clock, for what is written down and for what people see. It can step:
+/// durations are measured by a [`MonotonicClock`].
+pub fn wall_clock() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// A point in time by a clock that never steps: the time since the program's start.

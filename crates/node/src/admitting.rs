@@ -1,8 +1,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerBook, PeerIdentity, RefuseReason};
-
-use crate::wall_clock::now;
+use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerBook, PeerIdentity, RefuseReason, wall_clock};
 
 /// Whom the node lets in: by a policy that can be replaced, and never whom the book or
 /// that policy has banned.
@@ -35,7 +33,7 @@ impl AdmissionPolicy for Admitting {
     }
 
     fn is_banned(&self, peer: &PeerIdentity) -> bool {
-        self.book.is_banned(peer, now()) || self.policy().is_banned(peer)
+        self.book.is_banned(peer, wall_clock()) || self.policy().is_banned(peer)
     }
 }
 
@@ -60,8 +58,8 @@ mod tests {
             let class = PeerClass::Direct { from: [192, 0, 2, 1].into() };
             admitting.admit(&AdmissionRequest::beside(Some(peer(n)), class, &[]))
         };
-        let until = now() + Duration::from_secs(3600);
-        book.update(&peer(1), PeerChange::Ban { source: BanSource::Manual, until }, now()).expect("room");
+        let until = wall_clock() + Duration::from_secs(3600);
+        book.update(&peer(1), PeerChange::Ban { source: BanSource::Manual, until }, wall_clock()).expect("room");
         assert_eq!((ask(1), ask(2)), (Admission::Refuse(RefuseReason::Banned), Admission::Accept));
         assert!(admitting.is_banned(&peer(1)) && !admitting.is_banned(&peer(2)));
         admitting.set(Arc::new(InboundLimits { total: 0, ..InboundLimits::default() }));

@@ -1,9 +1,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
-use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget};
+use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget, wall_clock};
 use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
 
-use crate::{Node, kaspad::RpcControl, wall_clock::now};
+use crate::{Node, kaspad::RpcControl};
 
 /// What a gateway needs beside its node.
 pub struct GatewayConfig {
@@ -37,7 +37,7 @@ impl Node {
             admission: self.admission(),
             control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
             clock: self.clock(),
-            wall_clock: Arc::new(now),
+            wall_clock: Arc::new(wall_clock),
             observers: observers.after(self.recorder()),
         })
     }

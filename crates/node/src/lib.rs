@@ -46,7 +46,6 @@ mod light_peer;
 mod node;
 mod own_nat;
 mod recording;
-mod wall_clock;
 
 pub use builder::NodeBuilder;
 pub use gateway::GatewayConfig;

@@ -7,13 +7,11 @@ use std::{
 
 use kaspath_domain::{
     AddressSource, AttemptOutcome, Direction, Observer, Path, PeerBook, PeerChange, PeerIdentity, PeerLocator, PeerTarget,
-    Timestamp, addresses_for, make_room,
+    Timestamp, addresses_for, make_room, wall_clock,
 };
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::NetworkEvent;
-
-use crate::wall_clock::now;
 
 /// Peers with a connection whose addresses are kept until they are admitted.
 const MAX_CONNECTED: usize = 1024;
@@ -24,7 +22,7 @@ const MAX_ADDRESSES: usize = 4;
 /// target that are not among them.
 pub(crate) fn known_addresses(book: &dyn PeerBook, target: &PeerTarget) -> Vec<PeerLocator> {
     let record = target.peer.as_ref().and_then(|peer| book.get(peer));
-    let mut addresses = record.map(|record| addresses_for(&record, now())).unwrap_or_default();
+    let mut addresses = record.map(|record| addresses_for(&record, wall_clock())).unwrap_or_default();
     for locator in &target.addresses {
         if !addresses.iter().any(|known| known.address == locator.address) {
             addresses.push(locator.clone());
@@ -40,17 +38,15 @@ struct Connected {
 }
 
 /// Enters what happens into the book. A connection alone, which costs a stranger
-/// nothing, enters nobody: its address is kept here until the peer is admitted. Cheap
-/// to clone.
-#[derive(Clone)]
+/// nothing, enters nobody: its address is kept here until the peer is admitted.
 pub(crate) struct Recorder {
     book: Arc<dyn PeerBook>,
-    connected: Arc<Mutex<HashMap<PeerIdentity, Connected>>>,
+    connected: Mutex<HashMap<PeerIdentity, Connected>>,
 }
 
 impl Recorder {
     pub(crate) fn new(book: Arc<dyn PeerBook>) -> Self {
-        Self { book, connected: Arc::default() }
+        Self { book, connected: Mutex::default() }
     }
 
     fn connected(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Connected>> {
@@ -59,13 +55,13 @@ impl Recorder {
 
     fn update(&self, peer: &PeerIdentity, change: PeerChange) {
         // A full book forgets somebody else, or nobody: either is no reason to fail.
-        let _ = self.book.update(peer, change, now());
+        let _ = self.book.update(peer, change, wall_clock());
     }
 
     fn connection(&self, peer: &PeerIdentity, remote: PeerLocator, source: AddressSource) {
         let mut connected = self.connected();
         make_room(&mut connected, peer, MAX_CONNECTED, |peer| peer.since);
-        let entry = connected.entry(peer.clone()).or_insert_with(|| Connected { since: now(), addresses: Vec::new() });
+        let entry = connected.entry(peer.clone()).or_insert_with(|| Connected { since: wall_clock(), addresses: Vec::new() });
         entry.addresses.push((remote, source));
         if entry.addresses.len() > MAX_ADDRESSES {
             entry.addresses.remove(0);
@@ -166,7 +162,7 @@ mod tests {
     fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_nobody() {
         let (recorder, book) = recorder();
         for n in 0..100 {
-            book.update(&peer(n), PeerChange::Admitted, now()).unwrap();
+            book.update(&peer(n), PeerChange::Admitted, wall_clock()).unwrap();
         }
         for n in 100..10_100 {
             recorder.observe(&connected(n));

@@ -1,7 +1,6 @@
 //! Counting open connections: in all, per address and per prefix.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -9,7 +8,7 @@ use std::{
     },
 };
 
-use kaspath_domain::IpPrefix;
+use kaspath_domain::{Counts, IpPrefix};
 
 /// How many inbound connections were closed at once, and why.
 #[derive(Debug, Default)]
@@ -40,20 +39,7 @@ impl Refusals {
 struct Open {
     total: usize,
     /// Hosts and networks; their lengths tell them apart.
-    by_prefix: HashMap<IpPrefix, usize>,
-}
-
-impl Open {
-    fn of(&self, prefix: &IpPrefix) -> usize {
-        self.by_prefix.get(prefix).copied().unwrap_or(0)
-    }
-
-    fn leave(&mut self, prefix: &IpPrefix) {
-        match self.by_prefix.get_mut(prefix) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(self.by_prefix.remove(prefix)),
-        }
-    }
+    by_prefix: Counts<IpPrefix>,
 }
 
 /// The open connections of one dialer or listener.
@@ -92,15 +78,14 @@ impl Limits {
         let mut open = lock(&self.open);
         let over = if open.total >= self.max {
             &self.refusals.total
-        } else if open.of(&host) >= self.per_ip {
+        } else if open.by_prefix.of(&host) >= self.per_ip {
             &self.refusals.per_ip
-        } else if open.of(&network) >= self.per_prefix {
+        } else if open.by_prefix.of(&network) >= self.per_prefix {
             &self.refusals.per_prefix
         } else {
             open.total += 1;
-            for prefix in [host, network] {
-                *open.by_prefix.entry(prefix).or_default() += 1;
-            }
+            open.by_prefix.add(host);
+            open.by_prefix.add(network);
             return Some(Permit { open: self.open.clone(), ip });
         };
         over.fetch_add(1, Ordering::Relaxed);
@@ -112,8 +97,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         open.total -= 1;
-        open.leave(&IpPrefix::host(self.ip));
-        open.leave(&IpPrefix::network(self.ip));
+        open.by_prefix.remove(&IpPrefix::host(self.ip));
+        open.by_prefix.remove(&IpPrefix::network(self.ip));
     }
 }
 

@@ -8,16 +8,12 @@ use std::{
 
 use kaspath_control::{CircuitStatus, Listed, RelayStatus, ReservationStatus, Status};
 use kaspath_domain::{Observer, PeerAddress, PeerIdentity, clean, make_room};
-use kaspath_gateway::GatewayEvent;
-use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
 use serde::Serialize;
 use serde_json::json;
 
 /// Reservations, and pairs of peers with circuits, that are remembered.
 const MAX_SERVED: usize = 16_384;
-/// Of these, how many an answer shows; relays too.
-const MAX_SHOWN: usize = 256;
 /// Bytes of a cause.
 const MAX_CAUSE: usize = 200;
 
@@ -48,21 +44,16 @@ impl Board {
         self.facts().fill(status, self.begin.elapsed());
     }
 
-    /// Counts what a gateway reports.
-    pub(crate) fn gateway(&self, event: &GatewayEvent) {
-        self.facts().count(event);
-    }
-
     /// Enters what happens in the network.
     pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
         let board = self.clone();
         Arc::new(move |event: &NetworkEvent| board.facts().network(event, board.begin.elapsed()))
     }
 
-    /// Counts what happens in sessions.
-    pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
+    /// Counts events of one kind.
+    pub(crate) fn counting<E: Serialize + 'static>(&self) -> Arc<dyn Observer<E>> {
         let board = self.clone();
-        Arc::new(move |event: &KaspaEvent| board.facts().count(event))
+        Arc::new(move |event: &E| board.facts().count(event))
     }
 }
 
@@ -165,7 +156,7 @@ impl Facts {
             cause: known.as_ref().and_then(|known| known.cause.clone()),
             retry_in: known.as_ref().and_then(|known| known.retry_at).map(|at| at.saturating_sub(now).as_secs_f64()),
         });
-        status.relays = Listed::of(relays, MAX_SHOWN);
+        status.relays = Listed::of(relays);
         let [reservation, circuit] = self.longest;
         self.reservations.retain(|_, since| now.saturating_sub(*since) <= reservation);
         self.circuits.retain(|_, (_, since)| now.saturating_sub(*since) <= circuit);
@@ -179,8 +170,8 @@ impl Facts {
             let (source, destination) = (source.clone(), destination.clone());
             CircuitStatus { source, destination, count, age: age(since) }
         });
-        status.reservations = Listed::of(reservations, MAX_SHOWN);
-        status.circuits = Listed::of(circuits, MAX_SHOWN);
+        status.reservations = Listed::of(reservations);
+        status.circuits = Listed::of(circuits);
         status.counters = self.counters.clone();
     }
 }

@@ -4,11 +4,16 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_control::{Answer, AskError, Client, PeerName, Request};
-use kaspath_domain::{AddressSource, BanSource, PeerIdentity, PeerRecord, Timestamp};
+use kaspath_domain::{AddressSource, BanSource, PeerIdentity, PeerRecord, Timestamp, wall_clock};
 use kaspath_peer_store::{PeerStore, StoreError};
 
 use super::book;
-use crate::{cli::PeersCommand, clock::now, output, panics, peers::LIMIT, settings::Settings};
+use crate::{
+    cli::PeersCommand,
+    output,
+    peers::{LIMIT, open_file},
+    settings::Settings,
+};
 
 const DEFAULT_BAN: Duration = Duration::from_secs(24 * 3600);
 
@@ -19,7 +24,7 @@ pub(crate) fn run(settings: &Settings, what: &PeersCommand, redacted: bool) -> R
     let done = match what {
         PeersCommand::List => {
             let head = format!("{:<54}{:>12}{:>9}{:>9}  banned", "peer", "seen", "reached", "failed");
-            let lines = book.all()?.iter().map(|record| line(record, now())).collect::<Vec<_>>();
+            let lines = book.all()?.iter().map(|record| line(record, wall_clock())).collect::<Vec<_>>();
             say([vec![head], lines].concat().join("\n"))
         }
         PeersCommand::Show { peer } => say(serde_json::to_string_pretty(&book.show(peer)?)?),
@@ -80,7 +85,7 @@ impl Book {
         if !path.exists() && !matches!(what, PeersCommand::Import { .. } | PeersCommand::Ban { .. }) {
             bail!("there is no peer book at {}: a node makes it; give its --appdir", path.display());
         }
-        let (store, aside) = match panics::caught(|| PeerStore::open(path, LIMIT)) {
+        let (store, aside) = match open_file(path) {
             Err(error @ StoreError::InUse(_)) => bail!("{error}, or give the --control-socket that it was started with"),
             opened => opened?,
         };
@@ -93,7 +98,7 @@ impl Book {
     fn ask(&mut self, request: Request) -> Result<Answer> {
         match self {
             Self::Running(client) => Ok(client.ask(&request)?),
-            Self::Own(store) => book::answer(store, Vec::new(), request, now()),
+            Self::Own(store) => book::answer(store, Vec::new(), request, wall_clock()),
         }
     }
 

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use kaspath_control::{Answer, Listed, PeerStatus, Request, Status};
-use kaspath_domain::{PeerBook, PeerIdentity, clean};
+use kaspath_domain::{PeerBook, PeerIdentity, clean, wall_clock};
 use kaspath_gateway::Gateway;
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode};
 use kaspath_node::Node;
 use kaspath_transport_libp2p::Network;
 
 use super::{Board, book};
-use crate::clock::now;
 
-/// Sessions that an answer shows.
-const MAX_SHOWN: usize = 256;
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
 
@@ -53,7 +50,7 @@ impl Running {
         let sessions = self.sessions().into_iter().filter_map(|session| session.peer);
         let live = sessions.chain(board.relays()).collect();
         let is_ban = matches!(request, Request::Ban { .. });
-        match book::answer(store.as_ref(), live, request, now()) {
+        match book::answer(store.as_ref(), live, request, wall_clock()) {
             Ok(answer) => {
                 if let (Answer::Done { peer }, true) = (&answer, is_ban) {
                     self.end_session(peer);
@@ -79,7 +76,7 @@ impl Running {
             uptime: 0.0,
             listening: network.listening().to_vec(),
             announced: network.announced(),
-            peers: Listed::of(sessions, MAX_SHOWN),
+            peers: Listed::of(sessions),
             relays: Listed::default(),
             reservations: Listed::default(),
             circuits: Listed::default(),

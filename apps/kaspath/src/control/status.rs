@@ -175,7 +175,7 @@ mod tests {
             listening: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()],
             announced: Vec::new(),
             peers: Listed { total: 9, shown: vec![peer] },
-            relays: Listed::of([relay], 1),
+            relays: Listed::of([relay]),
             reservations: Listed::default(),
             circuits: Listed::default(),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),

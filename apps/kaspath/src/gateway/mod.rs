@@ -9,13 +9,14 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
 use kaspath_gateway::{Gateway, GatewayEvent};
-use kaspath_node::{GatewayConfig, Node, NodeBuilder};
+use kaspath_node::{GatewayConfig, Node};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
     cli::Command,
+    compose,
     control::{Control, Running},
     output::Printer,
     peers,
@@ -36,30 +37,21 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = NodeBuilder::new(settings.key()?)
-        .network(settings.network_config.clone())
-        .policy(node_settings.policy.clone().build())
-        .admission(Arc::new(node_settings.inbound.clone()))
-        .book(book.clone())
-        .observe_network(control.board().of_network())
-        .start()
-        .await?;
+    let node = compose::node(&settings, &node_settings, book.clone(), &control)?.start().await?;
     printer.started("gateway", node.network(), &settings.network_config);
     node.observe_network(printer.of_network());
     settings.warn_if_lonely(&printer);
     gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
 
-    let (report, board) = (printer.clone(), control.board());
+    let (observers, report) = (Observers::of(control.board().counting()), printer.clone());
+    observers.add(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event))));
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
         port: gateway_settings.peer_port(),
         newcomers: gateway_settings.newcomers,
         rpc: gateway_settings.rpc.clone(),
-        observers: Observers::of(Arc::new(move |event: &GatewayEvent| {
-            board.gateway(event);
-            report.event(event, text::describe(event));
-        })),
+        observers,
     });
 
     let mut tasks = Tasks::default();

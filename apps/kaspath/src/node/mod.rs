@@ -7,13 +7,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use kaspath_domain::{PeerTarget, StreamListener};
 use kaspath_kaspa_adaptor::NodeConfig;
-use kaspath_node::{LightPeer, NodeBuilder};
+use kaspath_node::LightPeer;
 use kaspath_policy::KeeperEvent;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
 
 use crate::{
     cli::Command,
+    compose,
     control::{Control, Running},
     output::Printer,
     peers,
@@ -29,18 +30,13 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let book = peers::open(&settings.peer_book(), &printer);
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = NodeBuilder::new(settings.key()?)
-        .network(settings.network_config.clone())
-        .policy(node_settings.policy.clone().build())
-        .admission(Arc::new(node_settings.inbound.clone()))
-        .book(book.clone())
+    let node = compose::node(&settings, &node_settings, book.clone(), &control)?
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
-        .observe_network(control.board().of_network())
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
-    kaspa.observers.add(control.board().of_kaspa());
+    kaspa.observers.add(control.board().counting());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
     node.observe_network(printer.of_network());

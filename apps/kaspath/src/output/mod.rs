@@ -25,11 +25,11 @@ mod text;
 use std::{
     io::Write,
     sync::{Arc, OnceLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use kaspath_domain::{Observer, PeerAddress, PeerLocator, Transport, TransportAddress};
+use kaspath_domain::{Observer, PeerAddress, PeerLocator, Transport, TransportAddress, wall_clock};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
@@ -152,8 +152,7 @@ impl Printer {
             (LogFormat::Json, _) => console().limited(class, Stream::Out, || {
                 let mut value = json!(event);
                 if let Some(object) = value.as_object_mut() {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-                    object.insert("time".into(), json!(now.as_secs_f64()));
+                    object.insert("time".into(), json!(wall_clock().since_epoch().as_secs_f64()));
                 }
                 safe::json(value, redact)
             }),

@@ -1,9 +1,9 @@
 //! Peers that the settings name.
 
 use anyhow::{Result, bail};
-use kaspath_domain::{AddressSource, PeerAddress, PeerBook, PeerChange, PeerLocator, addresses_for};
+use kaspath_domain::{AddressSource, PeerAddress, PeerBook, PeerChange, PeerLocator, addresses_for, wall_clock};
 
-use crate::{clock::now, settings::NodeSettings};
+use crate::settings::NodeSettings;
 
 /// Records remotes and relays of the settings in the book, where they stay as long as
 /// this program runs, and adds the book's addresses of the remotes that are named by
@@ -16,7 +16,7 @@ pub(crate) fn enter_configured(book: &dyn PeerBook, node: &mut NodeSettings, rel
         if node.remotes.iter().any(|remote| remote.peer.as_ref() == Some(peer)) {
             continue;
         }
-        let addresses = book.get(peer).map(|record| addresses_for(&record, now())).unwrap_or_default();
+        let addresses = book.get(peer).map(|record| addresses_for(&record, wall_clock())).unwrap_or_default();
         if addresses.is_empty() {
             bail!(
                 "no address of {peer} is known here: give its whole address once, as that node prints it after `reachable at`; \
@@ -31,7 +31,7 @@ pub(crate) fn enter_configured(book: &dyn PeerBook, node: &mut NodeSettings, rel
             book.pin(peer);
             // Full of banned peers, the book does without; this one is reached all the same.
             let told = PeerChange::Address { locator: locator.clone(), source: AddressSource::Manual };
-            let _ = book.update(peer, told, now());
+            let _ = book.update(peer, told, wall_clock());
         }
     }
     Ok(())
@@ -71,7 +71,7 @@ mod tests {
         for n in 0..10_000_u16 {
             let [a, b] = n.to_be_bytes();
             let stranger = PeerIdentity::from_bytes(&[0, 2, a, b]).unwrap();
-            book.update(&stranger, PeerChange::Admitted, now()).unwrap();
+            book.update(&stranger, PeerChange::Admitted, wall_clock()).unwrap();
         }
         for (peer, address) in [(A, relay), (B, remote)] {
             let record = book.get(&peer.parse().unwrap()).unwrap();
@@ -90,7 +90,7 @@ mod tests {
             source: AddressSource::Identify { relay: None },
         };
         for change in [PeerChange::Admitted, reached] {
-            book.update(&B.parse().unwrap(), change, now()).unwrap();
+            book.update(&B.parse().unwrap(), change, wall_clock()).unwrap();
         }
         let mut known = node(&["client", "--remote", B]);
         enter_configured(&book, &mut known, &[]).unwrap();

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Result;
 use kaspath_domain::{PeerBook, memory::MemoryPeerBook};
 use kaspath_gateway::EarlierTable;
-use kaspath_peer_store::{PeerStore, StoreError};
+use kaspath_peer_store::{PeerStore, SetAside, StoreError};
 
 use crate::{output::Printer, panics};
 
@@ -45,9 +45,16 @@ pub(crate) fn open_for_gateway(path: &Path, table: &Path, printer: &Printer) -> 
     Ok(Arc::new(store))
 }
 
+/// Opens the book's file. The store catches what redb asserts of a damaged one.
+///
+/// # Errors
+/// Why it cannot be used.
+pub(crate) fn open_file(path: &Path) -> Result<(PeerStore, Option<SetAside>), StoreError> {
+    panics::caught(|| PeerStore::open(path, LIMIT))
+}
+
 fn open_store(path: &Path, printer: &Printer) -> Result<PeerStore, StoreError> {
-    // The store catches what redb asserts of a damaged file.
-    let (store, aside) = panics::caught(|| PeerStore::open(path, LIMIT))?;
+    let (store, aside) = open_file(path)?;
     if let Some(aside) = aside {
         printer.warning(&aside.to_string());
     }

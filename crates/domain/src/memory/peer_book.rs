@@ -6,7 +6,9 @@ use std::{
 
 use dashmap::DashMap;
 
-use crate::{PeerBook, PeerBookError, PeerChange, PeerIdentity, PeerRecord, Timestamp, is_peer_loopback, loopback_candidates};
+use crate::{
+    Counts, PeerBook, PeerBookError, PeerChange, PeerIdentity, PeerRecord, Timestamp, is_peer_loopback, loopback_candidates,
+};
 
 /// So many of the book's places are freed together: looking for the stalest peers
 /// costs a walk over all of them.
@@ -26,7 +28,7 @@ pub struct MemoryPeerBook {
 #[derive(Default)]
 struct Held {
     /// How often each is pinned.
-    pins: HashMap<PeerIdentity, usize>,
+    pins: Counts<PeerIdentity>,
     addresses: HashMap<Ipv4Addr, PeerIdentity>,
 }
 
@@ -74,7 +76,7 @@ impl MemoryPeerBook {
         if self.peers.len() < self.limit {
             return Ok(());
         }
-        let evictable = self.peers.iter().filter(|record| !record.is_banned(now) && !held.pins.contains_key(&record.peer));
+        let evictable = self.peers.iter().filter(|record| !record.is_banned(now) && held.pins.of(&record.peer) == 0);
         let mut evictable: Vec<(Timestamp, PeerIdentity)> =
             evictable.map(|record| (record.last_seen, record.peer.clone())).collect();
         let count = (self.limit / EVICTED_AT_ONCE).clamp(1, evictable.len().max(1));
@@ -146,7 +148,7 @@ impl PeerBook for MemoryPeerBook {
 
     fn forget(&self, peer: &PeerIdentity) -> bool {
         let mut held = self.lock();
-        let was_known = if held.pins.contains_key(peer) {
+        let was_known = if held.pins.of(peer) > 0 {
             let blank = |record: &mut PeerRecord| {
                 let loopback = record.loopback;
                 *record = PeerRecord { loopback, ..PeerRecord::new(peer.clone(), record.last_seen) };
@@ -164,17 +166,11 @@ impl PeerBook for MemoryPeerBook {
     }
 
     fn pin(&self, peer: &PeerIdentity) {
-        *self.lock().pins.entry(peer.clone()).or_default() += 1;
+        self.lock().pins.add(peer.clone());
     }
 
     fn unpin(&self, peer: &PeerIdentity) {
-        let mut held = self.lock();
-        if let Some(count) = held.pins.get_mut(peer) {
-            *count -= 1;
-            if *count == 0 {
-                held.pins.remove(peer);
-            }
-        }
+        self.lock().pins.remove(peer);
     }
 
     fn loopback(&self, peer: &PeerIdentity, now: Timestamp) -> Result<Ipv4Addr, PeerBookError> {
@@ -193,7 +189,7 @@ impl PeerBook for MemoryPeerBook {
     fn set_loopback(&self, peer: &PeerIdentity, address: Ipv4Addr, now: Timestamp) -> Result<(), PeerBookError> {
         let mut held = self.lock();
         let owner = held.addresses.get(&address).filter(|owner| *owner != peer).cloned();
-        if !is_peer_loopback(address) || owner.as_ref().is_some_and(|owner| held.pins.contains_key(owner)) {
+        if !is_peer_loopback(address) || owner.as_ref().is_some_and(|owner| held.pins.of(owner) > 0) {
             return Err(PeerBookError::Loopback { address });
         }
         self.enter(&mut held, peer, now)?;

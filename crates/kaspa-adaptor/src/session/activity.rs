@@ -44,15 +44,9 @@ impl Activity {
         *least = Some(least.map_or(round_trip, |least| least.min(round_trip)));
     }
 
-    /// The session as one of those that may have to go; times count from `epoch`.
-    pub(super) fn candidate<Id>(
-        &self,
-        id: Id,
-        class: PeerClass,
-        bytes: &ByteCounters,
-        epoch: Instant,
-    ) -> Candidate<Id, PeerClass> {
-        let since = Moment::after_start(self.started.saturating_duration_since(epoch));
+    /// The session as one of those that may have to go, by the clock that reads `now`.
+    pub(super) fn candidate<Id>(&self, id: Id, class: PeerClass, bytes: &ByteCounters, now: Moment) -> Candidate<Id, PeerClass> {
+        let since = now - self.age();
         let last = self.last.load(Ordering::Relaxed);
         Candidate {
             id,

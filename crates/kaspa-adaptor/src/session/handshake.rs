@@ -1,15 +1,12 @@
 //! Version, Verack, Ready, in upstream's order and with its timeouts.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use kaspa_p2p_lib::{
     KaspadMessagePayloadType as Kind, make_message,
     pb::{KaspadMessage, ReadyMessage, VerackMessage, VersionMessage, kaspad_message::Payload},
 };
-use kaspath_domain::clean;
+use kaspath_domain::{clean, wall_clock};
 use uuid::Uuid;
 
 use super::{PeerKey, Route, Router};
@@ -102,11 +99,10 @@ impl Handshake {
 }
 
 fn version_message(terms: &Terms) -> VersionMessage {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     VersionMessage {
         protocol_version: PROTOCOL_VERSION,
         services: 0,
-        timestamp: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        timestamp: i64::try_from(wall_clock().since_epoch().as_millis()).unwrap_or(i64::MAX),
         // A node behind a NAT has none to give.
         address: None,
         id: terms.id.as_bytes().to_vec(),

@@ -6,8 +6,9 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{Admission, AdmissionRequest, Candidate, Direction, Moment, PeerClass, PeerIdentity, make_place};
-use tokio::time::Instant;
+use kaspath_domain::{
+    Admission, AdmissionRequest, Candidate, Direction, Moment, MonotonicClock, PeerClass, PeerIdentity, make_place,
+};
 
 use super::{Peer, PeerKey};
 use crate::{CloseReason, HandshakeError, errors::EVICTED};
@@ -16,13 +17,12 @@ use crate::{CloseReason, HandshakeError, errors::EVICTED};
 #[derive(Clone, Debug)]
 pub struct Hub {
     peers: Arc<Mutex<HashMap<Who, Arc<Peer>>>>,
-    /// What the times of sessions are counted from.
-    epoch: Instant,
+    clock: MonotonicClock,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { peers: Arc::default(), epoch: Instant::now() }
+        Self { peers: Arc::default(), clock: MonotonicClock::start() }
     }
 }
 
@@ -92,8 +92,8 @@ impl Hub {
         }
         if let Some(admit) = admit {
             let class = PeerClass::of(peer.router.info(), &peer.router.path());
-            let now = Moment::after_start(self.epoch.elapsed());
-            let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who), now, admit);
+            let now = self.clock.now();
+            let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who, now), now, admit);
             for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
                 if let Some(evicted) = peers.remove(&evicted) {
                     evicted.router.reject(EVICTED.to_owned(), CloseReason::Evicted);
@@ -107,10 +107,10 @@ impl Hub {
     }
 
     /// The inbound sessions of others, without those that are ending already.
-    fn inbound_but(&self, peers: &HashMap<Who, Arc<Peer>>, who: &Who) -> Vec<Candidate<Who, PeerClass>> {
+    fn inbound_but(&self, peers: &HashMap<Who, Arc<Peer>>, who: &Who, now: Moment) -> Vec<Candidate<Who, PeerClass>> {
         let others = peers.iter().filter(|(other, peer)| *other != who && !peer.router.is_closed());
         let inbound = others.filter(|(_, peer)| peer.router.info().direction == Direction::Inbound);
-        inbound.map(|(other, peer)| peer.router.candidate(other.clone(), self.epoch)).collect()
+        inbound.map(|(other, peer)| peer.router.candidate(other.clone(), now)).collect()
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.

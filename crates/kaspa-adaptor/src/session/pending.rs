@@ -2,13 +2,11 @@
 //! and by where they come from.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kaspath_domain::{ConnectInfo, Path, PeerClass, PeerGroup};
+use kaspath_domain::{ConnectInfo, Counts, Path, PeerClass, PeerGroup};
 
 /// Twice kaspad's, so that four crowded networks do not take all.
 const MAX_PENDING: usize = 64;
@@ -18,15 +16,15 @@ const MAX_PENDING_PER_IP: usize = 2;
 const MAX_PENDING_PER_ORIGIN: usize = 8;
 
 #[derive(Debug, Default)]
-struct Counts {
+struct UnderWay {
     all: usize,
-    by_ip: HashMap<IpAddr, usize>,
-    by_origin: HashMap<PeerGroup, usize>,
+    by_ip: Counts<IpAddr>,
+    by_origin: Counts<PeerGroup>,
 }
 
 /// The handshakes under way.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pending(Arc<Mutex<Counts>>);
+pub(crate) struct Pending(Arc<Mutex<UnderWay>>);
 
 /// One of them, given back on drop.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ pub(crate) struct PendingPlace {
 }
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, UnderWay> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,15 +48,15 @@ impl Pending {
             class => Some(PeerGroup::of(&class)),
         };
         let mut counts = self.lock();
-        let of_ip = counts.by_ip.get(&ip).copied().unwrap_or(0);
-        let of_origin = origin.as_ref().and_then(|origin| counts.by_origin.get(origin)).copied().unwrap_or(0);
+        let of_ip = counts.by_ip.of(&ip);
+        let of_origin = origin.as_ref().map_or(0, |origin| counts.by_origin.of(origin));
         if counts.all >= MAX_PENDING || of_ip >= MAX_PENDING_PER_IP || of_origin >= MAX_PENDING_PER_ORIGIN {
             return None;
         }
         counts.all += 1;
-        *counts.by_ip.entry(ip).or_default() += 1;
+        counts.by_ip.add(ip);
         if let Some(origin) = &origin {
-            *counts.by_origin.entry(origin.clone()).or_default() += 1;
+            counts.by_origin.add(origin.clone());
         }
         Some(PendingPlace { pending: self.clone(), ip, origin })
     }
@@ -68,17 +66,10 @@ impl Drop for PendingPlace {
     fn drop(&mut self) {
         let mut counts = self.pending.lock();
         counts.all -= 1;
-        leave(&mut counts.by_ip, &self.ip);
+        counts.by_ip.remove(&self.ip);
         if let Some(origin) = &self.origin {
-            leave(&mut counts.by_origin, origin);
+            counts.by_origin.remove(origin);
         }
-    }
-}
-
-fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    match counts.get_mut(key) {
-        Some(count) if *count > 1 => *count -= 1,
-        _ => drop(counts.remove(key)),
     }
 }
 

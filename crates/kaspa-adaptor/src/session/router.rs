@@ -11,11 +11,11 @@ use kaspa_p2p_lib::{
     KaspadMessagePayloadType as Kind, make_message,
     pb::{KaspadMessage, RejectMessage, kaspad_message::Payload},
 };
-use kaspath_domain::{ByteCounters, Candidate, ConnectInfo, Path, PathWatch, PeerClass};
+use kaspath_domain::{ByteCounters, Candidate, ConnectInfo, Moment, Path, PathWatch, PeerClass};
 use prost::Message;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -132,9 +132,9 @@ impl Router {
         self.close_reason()
     }
 
-    /// What it shows of its peer, with times since `epoch`.
-    pub(super) fn candidate<Id>(&self, id: Id, epoch: Instant) -> Candidate<Id, PeerClass> {
-        self.activity.candidate(id, PeerClass::of(self.info(), &self.path()), self.bytes(), epoch)
+    /// What it shows of its peer, by the clock that reads `now`.
+    pub(super) fn candidate<Id>(&self, id: Id, now: Moment) -> Candidate<Id, PeerClass> {
+        self.activity.candidate(id, PeerClass::of(self.info(), &self.path()), self.bytes(), now)
     }
 
     /// A ping of ours was answered.

@@ -1,10 +1,9 @@
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kaspath_domain::IpPrefix;
+use kaspath_domain::{Counts, IpPrefix};
 
 /// Streams that negotiate at once, over all connections. Over TCP each can make the
 /// muxer keep 256 KiB, so that all of them come to 64 MiB.
@@ -16,15 +15,15 @@ const MAX_PER_HOST: usize = 56;
 const MAX_PER_NETWORK: usize = 112;
 
 #[derive(Debug, Default)]
-struct Counts {
+struct Taken {
     all: usize,
-    by_prefix: HashMap<IpPrefix, usize>,
+    by_prefix: Counts<IpPrefix>,
 }
 
 /// How many inbound streams may be without an agreed protocol. Cheap to clone; all
 /// clones share one budget.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct StreamBudget(Arc<Mutex<Counts>>);
+pub(crate) struct StreamBudget(Arc<Mutex<Taken>>);
 
 impl StreamBudget {
     /// A place for one more stream, given back when the permit is dropped. `remote` is
@@ -32,20 +31,20 @@ impl StreamBudget {
     pub(super) fn enter(&self, remote: Option<IpAddr>) -> Option<Permit> {
         let shares = remote.map(|ip| [(IpPrefix::host(ip), MAX_PER_HOST), (IpPrefix::network(ip), MAX_PER_NETWORK)]);
         let mut counts = self.lock();
-        let full = |(prefix, limit): &(IpPrefix, usize)| counts.by_prefix.get(prefix).is_some_and(|count| count >= limit);
+        let full = |(prefix, limit): &(IpPrefix, usize)| counts.by_prefix.of(prefix) >= *limit;
         if counts.all >= MAX_STREAMS || shares.iter().flatten().any(full) {
             return None;
         }
         counts.all += 1;
         let shares = shares.map(|shares| shares.map(|(prefix, _)| prefix));
         for prefix in shares.iter().flatten() {
-            *counts.by_prefix.entry(*prefix).or_default() += 1;
+            counts.by_prefix.add(*prefix);
         }
         Some(Permit { budget: self.clone(), shares })
     }
 
     // Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Counts> {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,12 +61,7 @@ impl Drop for Permit {
         let mut counts = self.budget.lock();
         counts.all -= 1;
         for prefix in self.shares.iter().flatten() {
-            if let Some(count) = counts.by_prefix.get_mut(prefix) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.by_prefix.remove(prefix);
-                }
-            }
+            counts.by_prefix.remove(prefix);
         }
     }
 }

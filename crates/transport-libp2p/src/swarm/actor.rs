@@ -1,19 +1,16 @@
 //! The loop: what handles ask and tasks say goes to the core, and what the core says is
 //! done.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use kaspath_domain::{DialError, Moment, Observer, Observers, Path, PeerIdentity, TransportAddress};
+use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, TransportAddress};
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::JoinSet,
-    time::{sleep_until, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -40,7 +37,7 @@ pub(crate) struct Actor {
     commands: mpsc::Receiver<Command>,
     events: broadcast::Sender<NetworkEvent>,
     observers: Observers<NetworkEvent>,
-    origin: Instant,
+    clock: MonotonicClock,
     pub(super) resolver: Resolver,
     pub(super) core: Core,
     pub(super) ids: Ids,
@@ -84,7 +81,7 @@ impl Actor {
             commands,
             events,
             observers: config.observers,
-            origin: Instant::now(),
+            clock: MonotonicClock::start(),
             resolver: config.resolver,
             core: Core::new(core, random, Moment::default()),
             ids: Ids::default(),
@@ -100,7 +97,7 @@ impl Actor {
     }
 
     fn now(&self) -> Moment {
-        Moment::after_start(self.origin.elapsed())
+        self.clock.now()
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -124,7 +121,7 @@ impl Actor {
                 self.close().await;
                 return Err(failure);
             }
-            let deadline = self.core.deadline().map(|deadline| self.origin + deadline.since_start());
+            let wait = self.core.deadline().map(|deadline| deadline.since(self.now()));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(input) = self.inputs.recv() => {
@@ -142,7 +139,7 @@ impl Actor {
                         self.input(Input::GaveUp { waiter });
                     }
                 }
-                () = until(deadline) => self.input(Input::Elapsed),
+                () = wait_for(wait) => self.input(Input::Elapsed),
                 command = self.commands.recv() => match command {
                     Some(Command::Shutdown { reply }) => {
                         self.close().await;
@@ -218,9 +215,10 @@ impl Actor {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.into()).await,
+/// Returns after that time; never without one.
+async fn wait_for(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => sleep(wait).await,
         None => std::future::pending().await,
     }
 }

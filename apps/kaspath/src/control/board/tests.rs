@@ -1,4 +1,7 @@
+use kaspath_control::MAX_SHOWN;
 use kaspath_domain::{Direction, Path, Transport};
+use kaspath_gateway::GatewayEvent;
+use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{CircuitEnd, RelayServerConfig};
 
 use super::*;
