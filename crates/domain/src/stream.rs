@@ -46,12 +46,25 @@ pub struct DuplexStream {
     info: Arc<ConnectInfo>,
     path: PathWatch,
     counters: Arc<ByteCounters>,
+    carries_session: bool,
 }
 
 impl DuplexStream {
     /// Wraps `inner`. `path` follows the stream's way over its life.
     pub fn new(inner: impl ByteStream, info: ConnectInfo, path: PathWatch) -> Self {
-        Self { inner: Box::new(inner), info: Arc::new(info), path, counters: Arc::default() }
+        Self { inner: Box::new(inner), info: Arc::new(info), path, counters: Arc::default(), carries_session: false }
+    }
+
+    /// The same stream, for the session protocol.
+    #[must_use]
+    pub fn for_session(self) -> Self {
+        Self { carries_session: true, ..self }
+    }
+
+    /// Whether the session protocol was negotiated on it, so that its bytes are frames
+    /// of a session.
+    pub fn carries_session(&self) -> bool {
+        self.carries_session
     }
 
     /// Whom the stream reaches.

@@ -1,0 +1,179 @@
+//! What a session's owner and its driver share.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use kaspath_domain::{Moment, MonotonicClock};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    machine::{Machine, SessionEnd, SessionStats},
+    wire::BootId,
+};
+
+/// A session's state, which its owner reads and writes and its driver moves.
+pub(crate) struct Cell {
+    state: Mutex<State>,
+    clock: MonotonicClock,
+}
+
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    driver: Option<Waker>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Cell {
+    pub(crate) fn new(machine: Machine, clock: MonotonicClock) -> Arc<Self> {
+        let state = State { machine, driver: None, reader: None, writer: None };
+        Arc::new(Self { state: Mutex::new(state), clock })
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// The peer says hello by that boot id: if it is another one than before, the peer
+    /// has restarted, and the session is over.
+    pub(crate) fn restarted(&self, boot: BootId) {
+        let mut state = self.lock();
+        if state.machine.has_restarted(boot) {
+            state.machine.finish(SessionEnd::Restarted);
+            state.wake_driver();
+            state.wake_owner();
+        }
+    }
+
+    /// Ends the session, for a cause beside its paths.
+    pub(crate) fn finish(&self, end: SessionEnd) {
+        let mut state = self.lock();
+        state.machine.finish(end);
+        state.wake_owner();
+    }
+
+    /// How the session, which is over, has ended, and what it did.
+    pub(crate) fn ended(&self) -> (SessionEnd, SessionStats) {
+        let state = self.lock();
+        (state.machine.end().unwrap_or(SessionEnd::Dropped), state.machine.stats())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Has the driver woken at the owner's next doing.
+    pub(crate) fn wait_for_owner(&mut self, cx: &Context<'_>) {
+        if !self.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.driver = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(waker) = &self.driver {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes the owner if it can go on.
+    pub(crate) fn wake_owner(&mut self) {
+        let ended = self.machine.end().is_some();
+        let (available, at_end) = self.machine.readable();
+        if (available > 0 || at_end || ended)
+            && let Some(waker) = self.reader.take()
+        {
+            waker.wake();
+        }
+        if (!self.machine.is_full() || ended)
+            && let Some(waker) = self.writer.take()
+        {
+            waker.wake();
+        }
+    }
+
+    fn failure(&self) -> Option<io::Error> {
+        let kind = match self.machine.end()? {
+            SessionEnd::Closed => return None,
+            SessionEnd::NoPath => io::ErrorKind::TimedOut,
+            SessionEnd::Violation(_) => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::ConnectionReset,
+        };
+        self.machine.end().map(|end| io::Error::new(kind, format!("the session has ended: {end}")))
+    }
+}
+
+/// The owner's side of a session. Dropping it ends the session; bytes that were written
+/// before a shutdown are still delivered.
+pub(crate) struct SessionStream(pub(crate) Arc<Cell>);
+
+impl AsyncRead for SessionStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        let (available, at_end) = state.machine.readable();
+        if available > 0 {
+            let most = buf.remaining();
+            state.machine.read(most, |bytes| buf.put_slice(bytes));
+            if state.machine.is_limit_due() {
+                state.wake_driver();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if at_end || state.machine.end() == Some(SessionEnd::Closed) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(failure) = state.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for SessionStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut state = self.0.lock();
+        if let Some(failure) = state.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        if state.machine.is_write_closed() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let taken = state.machine.write(buf);
+        if taken == 0 && !buf.is_empty() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.wake_driver();
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Whatever was written is sent without being asked for.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        if let Some(failure) = state.failure() {
+            return Poll::Ready(Err(failure));
+        }
+        state.machine.close_write();
+        state.wake_driver();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SessionStream {
+    fn drop(&mut self) {
+        let now = self.0.now();
+        let mut state = self.0.lock();
+        state.machine.abandon(now);
+        state.wake_driver();
+    }
+}

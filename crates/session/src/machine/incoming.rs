@@ -1,0 +1,146 @@
+use std::collections::VecDeque;
+
+use super::Violation;
+use crate::budget::{Budget, Share};
+
+/// What a peer may send before its session's owner reads, in any case and at most. It
+/// grows while the owner keeps up.
+pub(crate) const MIN_WINDOW: usize = 256 * 1024;
+pub(crate) const MAX_WINDOW: usize = 4 * 1024 * 1024;
+
+/// Bytes from the peer until they are read.
+pub(crate) struct Incoming {
+    ring: VecDeque<u8>,
+    received: u64,
+    /// The end has come: no byte follows.
+    ended: bool,
+    /// What the peer was told that it may send.
+    limit: u64,
+    window: usize,
+    /// Bytes read since the window grew.
+    read: usize,
+    share: Share,
+}
+
+impl Incoming {
+    pub(crate) fn new(budget: &Budget) -> Self {
+        let (limit, window) = (MIN_WINDOW as u64, MIN_WINDOW);
+        Self { ring: VecDeque::new(), received: 0, ended: false, limit, window, read: 0, share: budget.share() }
+    }
+
+    /// Bytes have come; those that were here before are dropped. How many are new.
+    pub(crate) fn receive(&mut self, offset: u64, bytes: &[u8]) -> Result<usize, Violation> {
+        let known = self.received.checked_sub(offset).ok_or(Violation("it leaves bytes out"))?;
+        let new = &bytes[(known.min(bytes.len() as u64)) as usize..];
+        if self.received + new.len() as u64 > self.limit {
+            return Err(Violation("it sends more than it may"));
+        }
+        if self.ended && !new.is_empty() {
+            return Err(Violation("it sends bytes after the end"));
+        }
+        self.ring.extend(new);
+        self.received += new.len() as u64;
+        Ok(new.len())
+    }
+
+    /// The end is at this offset. Whether that is new.
+    pub(crate) fn end(&mut self, offset: u64) -> Result<bool, Violation> {
+        if offset != self.received {
+            return Err(Violation("its end is not where its bytes end"));
+        }
+        Ok(!std::mem::replace(&mut self.ended, true))
+    }
+
+    /// Everything up to here has come, the end included.
+    pub(crate) fn received(&self) -> u64 {
+        self.received + u64::from(self.ended)
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Bytes that can be read.
+    pub(crate) fn available(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Moves up to `most` bytes to `take`, in one or two pieces.
+    pub(crate) fn read(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let count = most.min(self.ring.len());
+        let (front, back) = self.ring.as_slices();
+        let first = count.min(front.len());
+        take(&front[..first]);
+        if count > first {
+            take(&back[..count - first]);
+        }
+        self.ring.drain(..count);
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
+        self.read += count;
+        if self.read >= self.window && self.ring.len() < self.window / 2 && self.window < MAX_WINDOW {
+            self.window = MIN_WINDOW + self.share.resize((2 * self.window).min(MAX_WINDOW) - MIN_WINDOW);
+            self.read = 0;
+        }
+        count
+    }
+
+    /// The limit that the peer should be told.
+    pub(crate) fn limit(&mut self) -> u64 {
+        let unread = self.ring.len() as u64;
+        self.limit = self.limit.max(self.received - unread + self.window as u64);
+        self.limit
+    }
+
+    /// Whether the peer may send so little more that it should be told of the room.
+    pub(crate) fn is_limit_due(&self) -> bool {
+        let limit = self.received - self.ring.len() as u64 + self.window as u64;
+        !self.ended && limit.saturating_sub(self.limit) >= self.window as u64 / 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_dropped_and_gaps_refused() {
+        let mut incoming = Incoming::new(&Budget::new(0));
+        assert_eq!(incoming.receive(0, b"hello"), Ok(5));
+        assert_eq!(incoming.receive(3, b"lo, world"), Ok(7));
+        assert_eq!(incoming.receive(0, b"hello"), Ok(0));
+        assert!(incoming.receive(13, b"x").is_err());
+        assert!(incoming.end(11).is_err() && incoming.end(13).is_err());
+        assert_eq!((incoming.end(12), incoming.end(12)), (Ok(true), Ok(false)));
+        assert!(incoming.receive(12, b"x").is_err());
+        assert_eq!((incoming.receive(2, b"llo"), incoming.received()), (Ok(0), 13));
+        let mut read = Vec::new();
+        assert_eq!(incoming.read(100, |bytes| read.extend(bytes)), 12);
+        assert_eq!((&read[..], incoming.ring.capacity()), (&b"hello, world"[..], 0));
+    }
+
+    #[test]
+    fn a_window_grows_while_it_is_read_and_only_from_the_budget() {
+        let budget = Budget::new(MAX_WINDOW);
+        let mut incoming = Incoming::new(&budget);
+        let bytes = vec![1; MIN_WINDOW];
+        assert!(incoming.receive(0, &vec![1; MIN_WINDOW + 1]).is_err());
+        let mut most = 0;
+        for n in 0..64 {
+            incoming.receive(n * MIN_WINDOW as u64, &bytes).unwrap();
+            incoming.read(usize::MAX, |_| {});
+            let before = incoming.received;
+            most = most.max(incoming.limit() - before);
+        }
+        assert_eq!(most, MAX_WINDOW as u64);
+        let mut starved = Incoming::new(&Budget::new(0));
+        for n in 0..4 {
+            starved.receive(n * MIN_WINDOW as u64, &bytes).unwrap();
+            assert!(starved.receive((n + 1) * MIN_WINDOW as u64, b"x").is_err());
+            starved.read(usize::MAX, |_| {});
+            assert!(starved.is_limit_due());
+            assert_eq!(starved.limit(), (n + 2) * MIN_WINDOW as u64);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The layer: connects and accepts sessions over streams that may end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kaspath_domain::{
+    ConnectorError, Counts, DuplexStream, ListenError, MonotonicClock, Observer, Observers, PathWatch, PeerConnector,
+    PeerIdentity, PeerTarget, Rates, StreamListener, make_room,
+};
+use rand::Rng;
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Mutex as AsyncMutex, mpsc},
+    time::timeout,
+};
+
+use crate::{
+    SessionEvent, SessionPaths,
+    budget::Budget,
+    cell::{Cell, SessionStream},
+    driver::{Driver, Outcome, Parts},
+    machine::{Machine, PathId, SessionEnd},
+    plain,
+    refuse::refuse,
+    table::Table,
+    wire::{BootId, Decoder, Frame, HELLO_FRAME, Hello, Piece, Refusal, SessionId},
+};
+
+/// Attaches of one session that may wait for its task.
+const ATTACH_BACKLOG: usize = 4;
+/// Streams that may wait for [`StreamListener::accept`].
+const ACCEPT_BACKLOG: usize = 32;
+/// How long a stream may take for its hello, and for being accepted.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that have not said hello or were not accepted yet, of a peer and in all.
+const PENDING_BY_PEER: usize = 8;
+const MAX_PENDING: usize = 256;
+/// Hellos of one peer at once, and the time for one more. A session whose paths flap
+/// says one each second.
+const HELLO_BURST: u32 = 32;
+const HELLO_REFILL: Duration = Duration::from_millis(500);
+/// Peers remembered for that, and peers remembered as not speaking the protocol.
+const MAX_PEERS: usize = 4096;
+/// How long a peer is taken not to speak the protocol.
+const PLAIN_FOR: Duration = Duration::from_secs(3600);
+
+/// Bounds of a session layer.
+#[derive(Clone, Debug)]
+pub struct SessionLimits {
+    /// Sessions in all, those without a path included.
+    pub sessions: usize,
+    /// Sessions of one peer.
+    pub sessions_by_peer: usize,
+    /// Bytes that sessions may hold together, beside 512 KiB of each: what the peers have
+    /// not acknowledged, and what their owners have not read.
+    pub memory: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self { sessions: 4096, sessions_by_peer: 4, memory: 128 * 1024 * 1024 }
+    }
+}
+
+/// What reaches a session.
+struct Entry {
+    attaches: mpsc::Sender<(Hello, DuplexStream)>,
+    cell: Arc<Cell>,
+}
+
+struct Shared {
+    boot: BootId,
+    budget: Budget,
+    clock: MonotonicClock,
+    paths: Arc<dyn SessionPaths>,
+    events: Observers<SessionEvent>,
+    state: Mutex<State>,
+}
+
+struct State {
+    table: Table<Entry>,
+    pending: Counts<PeerIdentity>,
+    pending_in_all: usize,
+    hellos: Rates<PeerIdentity>,
+    /// Peers that do not speak the protocol, and since when that is known.
+    plain: HashMap<PeerIdentity, kaspath_domain::Moment>,
+}
+
+/// Gives out sessions in place of streams. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<Shared>);
+
+impl Sessions {
+    /// A layer without a session.
+    pub fn new(
+        paths: Arc<dyn SessionPaths>,
+        limits: &SessionLimits,
+        clock: MonotonicClock,
+        events: Observers<SessionEvent>,
+    ) -> Self {
+        let state = State {
+            table: Table::new(limits.sessions, limits.sessions_by_peer),
+            pending: Counts::default(),
+            pending_in_all: 0,
+            hellos: Rates::new(HELLO_BURST, HELLO_REFILL, MAX_PEERS),
+            plain: HashMap::new(),
+        };
+        let boot = BootId(rand::thread_rng().r#gen());
+        let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
+        Self(Arc::new(Shared { boot, budget, clock, paths, events, state }))
+    }
+
+    /// How many sessions there are, those without a path included.
+    pub fn len(&self) -> usize {
+        self.0.lock().table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A listener that gives out the sessions that peers open, and the streams of peers
+    /// that do not speak the protocol. It takes `streams` from now on; when they end, it
+    /// ends. It belongs into a tokio runtime.
+    pub fn listener(&self, streams: Arc<dyn StreamListener>) -> Arc<dyn StreamListener> {
+        let (sender, accepted) = mpsc::channel(ACCEPT_BACKLOG);
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    stream = streams.accept() => match stream {
+                        Ok(stream) => shared.clone().take(stream, &sender),
+                        Err(error) => {
+                            tracing::debug!(%error, "no more streams come");
+                            return;
+                        }
+                    },
+                    // Nobody accepts any more.
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Arc::new(SessionListener(AsyncMutex::new(accepted)))
+    }
+}
+
+#[async_trait]
+impl PeerConnector for Sessions {
+    /// A new session with the peer, or a plain stream if the peer is known not to speak
+    /// the protocol. What is written before the peer has answered waits; a peer that
+    /// turns out not to speak the protocol gets it over a plain stream.
+    async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        let shared = &self.0;
+        let is_plain = target.peer.as_ref().is_none_or(|peer| shared.lock().is_plain(peer, shared.clock.now()));
+        if is_plain {
+            return shared.paths.plain(target).await;
+        }
+        let stream = shared.paths.first(target).await?;
+        let Some(peer) = stream.info().peer.clone() else { return Ok(stream) };
+        let id = SessionId(rand::thread_rng().r#gen());
+        let now = shared.clock.now();
+        let mut machine = Machine::open(id, shared.boot, &shared.budget, now);
+        let path = machine.attach(now).expect("a new session has no path");
+        let target = PeerTarget { peer: Some(peer), addresses: target.addresses.clone() };
+        shared.begin(id, machine, target, path, stream, true).map_err(|_| ConnectorError::RateLimited(HELLO_TIMEOUT))
+    }
+}
+
+struct SessionListener(AsyncMutex<mpsc::Receiver<DuplexStream>>);
+
+#[async_trait]
+impl StreamListener for SessionListener {
+    async fn accept(&self) -> Result<DuplexStream, ListenError> {
+        self.0.lock().await.recv().await.ok_or(ListenError::Closed)
+    }
+}
+
+impl State {
+    fn is_plain(&self, peer: &PeerIdentity, now: kaspath_domain::Moment) -> bool {
+        self.plain.get(peer).is_some_and(|since| now.since(*since) < PLAIN_FOR)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a stream that a peer opened. Returns at once.
+    fn take(self: Arc<Self>, stream: DuplexStream, accepted: &mpsc::Sender<DuplexStream>) {
+        let peer = stream.info().peer.clone();
+        let Some(pending) = Pending::begin(self.clone(), peer) else { return };
+        let accepted = accepted.clone();
+        tokio::spawn(async move {
+            let _pending = pending;
+            let _ = self.serve(stream, &accepted).await;
+        });
+    }
+
+    async fn serve(self: &Arc<Self>, mut stream: DuplexStream, accepted: &mpsc::Sender<DuplexStream>) -> Result<(), ()> {
+        let peer = match stream.info().peer.clone() {
+            Some(peer) if stream.carries_session() => peer,
+            _ => return timeout(ACCEPT_TIMEOUT, accepted.send(stream)).await.map_err(drop)?.map_err(drop),
+        };
+        let mut bytes = [0; HELLO_FRAME];
+        timeout(HELLO_TIMEOUT, stream.read_exact(&mut bytes)).await.map_err(drop)?.map_err(drop)?;
+        let Ok(Some(Piece::Frame(Frame::Hello(hello)))) = Decoder::default().next(&mut &bytes[..]) else { return Err(()) };
+        let now = self.clock.now();
+        let known = {
+            let mut state = self.lock();
+            state.plain.remove(&peer);
+            if state.hellos.take(&peer, now).is_err() {
+                drop(state);
+                refuse(stream, Refusal::Limited);
+                return Err(());
+            }
+            let sessions = state.table.of(&peer);
+            sessions.iter().for_each(|(_, entry)| entry.cell.restarted(hello.boot));
+            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, entry)| entry.attaches.clone())
+        };
+        if let Some(attaches) = known {
+            if let Err(error) = attaches.try_send((hello, stream)) {
+                let (mpsc::error::TrySendError::Full((_, stream)) | mpsc::error::TrySendError::Closed((_, stream))) = error;
+                refuse(stream, Refusal::Limited);
+            }
+            return Ok(());
+        }
+        if !hello.begins {
+            refuse(stream, Refusal::Unknown);
+            return Ok(());
+        }
+        let Ok(Ok(permit)) = timeout(ACCEPT_TIMEOUT, accepted.reserve()).await else {
+            refuse(stream, Refusal::Limited);
+            return Ok(());
+        };
+        let mut machine = Machine::accept(&hello, self.boot, &self.budget, now);
+        match machine.attached(&hello, now) {
+            Ok(path) => {
+                let target = PeerTarget { peer: Some(peer), addresses: vec![stream.info().remote.clone()] };
+                if let Ok(session) = self.begin(hello.session, machine, target, path, stream, false) {
+                    permit.send(session);
+                }
+            }
+            Err(refusal) => refuse(stream, refusal),
+        }
+        Ok(())
+    }
+
+    /// Enters a session that is attached to its first path into the table, and starts its
+    /// task.
+    fn begin(
+        self: &Arc<Self>,
+        id: SessionId,
+        machine: Machine,
+        target: PeerTarget,
+        path: PathId,
+        stream: DuplexStream,
+        is_opener: bool,
+    ) -> Result<DuplexStream, ()> {
+        let cell = Cell::new(machine, self.clock);
+        let (sender, attaches) = mpsc::channel(ATTACH_BACKLOG);
+        let peer = target.peer.clone().expect("the caller proved it");
+        let entry = Entry { attaches: sender, cell: cell.clone() };
+        if let Err(refusal) = self.lock().table.insert(&peer, id, entry) {
+            refuse(stream, refusal);
+            return Err(());
+        }
+        let (info, (shown, watch)) = (stream.info().clone(), PathWatch::channel(stream.path()));
+        let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
+        let (paths, events) = (self.paths.clone(), self.events.clone());
+        let parts = Parts { cell, peer, target, paths, events, attaches, shown, is_opener };
+        let registered = Registered { shared: self.clone(), peer: parts.peer.clone(), id };
+        tokio::spawn(registered.run(Driver::new(parts, path, stream)));
+        Ok(session)
+    }
+}
+
+/// A session's entry in the table, removed on drop.
+struct Registered {
+    shared: Arc<Shared>,
+    peer: PeerIdentity,
+    id: SessionId,
+}
+
+impl Registered {
+    async fn run(self, driver: Driver) {
+        let (cell, target) = driver.session();
+        let mut driver = Box::pin(driver);
+        if driver.as_mut().await == Outcome::Unsupported {
+            {
+                let (now, mut state) = (self.shared.clock.now(), self.shared.lock());
+                make_room(&mut state.plain, &self.peer, MAX_PEERS, |since| *since);
+                state.plain.insert(self.peer.clone(), now);
+            }
+            match self.shared.paths.plain(&target).await {
+                Ok(stream) => plain::carry(&cell, stream).await,
+                Err(error) => {
+                    tracing::debug!(peer = %self.peer.short(), %error, "no plain stream");
+                    cell.finish(SessionEnd::NoPath);
+                }
+            }
+        }
+        let (end, stats) = cell.ended();
+        self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, stats });
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared.lock().table.remove(&self.peer, self.id);
+    }
+}
+
+/// A stream that was not accepted yet, in the counts until it is dropped.
+struct Pending {
+    shared: Arc<Shared>,
+    peer: Option<PeerIdentity>,
+}
+
+impl Pending {
+    fn begin(shared: Arc<Shared>, peer: Option<PeerIdentity>) -> Option<Self> {
+        {
+            let mut state = shared.lock();
+            let of_peer = peer.as_ref().map_or(0, |peer| state.pending.of(peer));
+            if state.pending_in_all >= MAX_PENDING || of_peer >= PENDING_BY_PEER {
+                return None;
+            }
+            state.pending_in_all += 1;
+            peer.iter().for_each(|peer| state.pending.add(peer.clone()));
+        }
+        Some(Self { shared, peer })
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.pending_in_all -= 1;
+        self.peer.iter().for_each(|peer| state.pending.remove(peer));
+    }
+}

@@ -1,0 +1,109 @@
+//! What strangers try.
+
+mod support;
+
+use kaspath_domain::DuplexStream;
+use support::{DIRECT, Node, Wire, alone, pair, peer, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const UNKNOWN: [u8; 5] = [3, 0, 0, 1, 1];
+const LIMITED: [u8; 5] = [3, 0, 0, 1, 3];
+
+/// A hello as docs/session-protocol.md says.
+fn hello(session: &[u8; 16], epoch: u32, flags: u8) -> Vec<u8> {
+    let boot = 77u64.to_be_bytes();
+    [&[1, 0, 0, 45][..], session, &boot, &epoch.to_be_bytes(), &[0; 8], &[0xff; 8], &[flags]].concat()
+}
+
+/// The other end of a stream that `from` opened to the node.
+async fn open(wire: &Wire, node: &Node, from: u8, first: &[u8]) -> DuplexStream {
+    let (mut ours, theirs) = wire.stream(&peer(from), &peer(1), DIRECT, true);
+    node.inbound.send(theirs).await.unwrap();
+    ours.write_all(first).await.unwrap();
+    ours
+}
+
+async fn answer(stream: &mut DuplexStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    soon(stream.read_to_end(&mut bytes)).await.unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn a_stranger_neither_attaches_to_anothers_session_nor_learns_of_it() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, mut streams) = alone(&wire);
+    let mut session = node.connect(2).await;
+    session.write_all(b"secret").await.unwrap();
+    let mut theirs = streams.recv().await.unwrap();
+    let mut first = [0; 49];
+    soon(theirs.read_exact(&mut first)).await.unwrap();
+    let id: [u8; 16] = first[4..20].try_into().unwrap();
+    // With and without a session of that id, and as its opener too.
+    for (session, flags) in [(id, 0), ([9; 16], 0), (id, 1), ([9; 16], 1)] {
+        let mut stranger = open(&wire, &node, 3, &hello(&session, 50, flags)).await;
+        assert_eq!(answer(&mut stranger).await, UNKNOWN);
+    }
+    // The peer itself may.
+    let mut ours = open(&wire, &node, 2, &hello(&id, 3, 0)).await;
+    let mut accepted = [0; 4];
+    soon(ours.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted, [2, 0, 0, 28]);
+}
+
+#[tokio::test]
+async fn garbage_ends_the_stream_and_nothing_else() {
+    let wire = Wire::new(DIRECT, true);
+    let (ours, theirs) = pair(&wire);
+    let mut session = theirs.connect(1).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = ours.accept().await;
+    for garbage in [
+        vec![0; 49],
+        vec![0xff; 49],
+        hello(&[1; 16], 1, 2),
+        b"GET / HTTP/1.1\r\nHost: a-name-that-is-long-enough\r\n\r\n".to_vec(),
+    ] {
+        let mut stranger = open(&wire, &ours, 3, &garbage).await;
+        assert!(answer(&mut stranger).await.is_empty());
+    }
+    assert_eq!(soon(accepted.read_u8()).await.unwrap(), b'a');
+    accepted.write_all(b"b").await.unwrap();
+    assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
+}
+
+#[tokio::test]
+async fn a_peer_that_opens_sessions_without_end_takes_none_from_others() {
+    let wire = Wire::new(DIRECT, true);
+    let (ours, theirs) = pair(&wire);
+    let mut kept = Vec::new();
+    let mut refused = 0;
+    for n in 0..60u8 {
+        let mut stranger = open(&wire, &ours, 3, &hello(&[n; 16], 2, 3)).await;
+        let mut kind = [0; 5];
+        soon(stranger.read_exact(&mut kind)).await.unwrap();
+        if kind == LIMITED { refused += 1 } else { kept.push((stranger, ours.accept().await)) }
+    }
+    assert_eq!((kept.len(), refused), (4, 56));
+    let mut session = theirs.connect(1).await;
+    session.write_all(b"a").await.unwrap();
+    assert_eq!(soon(ours.accept().await.read_u8()).await.unwrap(), b'a');
+}
+
+#[tokio::test]
+async fn streams_that_never_say_hello_are_bounded_by_peer() {
+    let wire = Wire::new(DIRECT, true);
+    let (ours, theirs) = pair(&wire);
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(open(&wire, &ours, 3, &[1]).await);
+    }
+    let mut session = theirs.connect(1).await;
+    session.write_all(b"a").await.unwrap();
+    assert_eq!(soon(ours.accept().await.read_u8()).await.unwrap(), b'a');
+    let mut closed = 0;
+    for stream in &mut silent[8..] {
+        closed += usize::from(answer(stream).await.is_empty());
+    }
+    assert_eq!(closed, 92, "those beyond eight were dropped at once");
+}

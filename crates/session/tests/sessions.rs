@@ -1,0 +1,169 @@
+//! Sessions over streams that end.
+
+mod support;
+
+use std::time::Duration;
+
+use kaspath_domain::PathWatch;
+use kaspath_session::{SessionEnd, SessionEvent};
+use support::{DIRECT, Wire, pair, peer, relayed, restarted, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn bytes_written_before_the_peer_answers_arrive_and_so_does_the_answer() {
+    let (mut ours, mut theirs) = pair(&Wire::new(DIRECT, true));
+    let mut session = ours.connect(2).await;
+    session.write_all(b"hello").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    assert_eq!((accepted.info().peer.clone(), accepted.path()), (Some(peer(1)), DIRECT));
+    let mut bytes = [0; 5];
+    soon(accepted.read_exact(&mut bytes)).await.unwrap();
+    accepted.write_all(b"world").await.unwrap();
+    soon(session.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"world");
+    (session.shutdown().await.unwrap(), accepted.shutdown().await.unwrap());
+    let mut rest = Vec::new();
+    soon(session.read_to_end(&mut rest)).await.unwrap();
+    soon(accepted.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.is_empty());
+    for node in [&mut ours, &mut theirs] {
+        let end = node.event(|event| matches!(event, SessionEvent::Ended { .. })).await;
+        assert!(matches!(end, SessionEvent::Ended { end: SessionEnd::Closed, .. }), "{end:?}");
+    }
+    assert!(ours.sessions.is_empty() && theirs.sessions.is_empty());
+}
+
+/// The bytes that one side sends.
+fn bytes(count: usize, salt: u8) -> Vec<u8> {
+    (0..count).map(|n| (n % 251) as u8 ^ salt).collect()
+}
+
+/// Both sides send without a pause while the path is cut, until it was cut so often; then
+/// each byte has arrived once and in order. `KASPATH_PATH_CHANGES` is how often.
+#[tokio::test(start_paused = true)]
+async fn a_transfer_survives_every_change_of_its_path() {
+    let changes: usize = std::env::var("KASPATH_PATH_CHANGES").map_or(1000, |count| count.parse().expect("a number"));
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(&[0]).await.unwrap();
+    let mut accepted = theirs.accept().await;
+    accepted.read_u8().await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let sides = [(session, 1, 2), (accepted, 2, 1)].map(|(stream, sent, received)| {
+        let stopped = stopped.clone();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let writing = tokio::spawn(async move {
+            let (chunk, mut total) = (bytes(251 * 40, sent), 0);
+            while !*stopped.borrow() {
+                writer.write_all(&chunk).await.unwrap();
+                total += chunk.len();
+            }
+            writer.shutdown().await.unwrap();
+            total
+        });
+        let reading = tokio::spawn(async move {
+            let (chunk, mut at, mut buffer) = (bytes(251 * 400, received), 0, vec![0; 251 * 200]);
+            loop {
+                let read = reader.read(&mut buffer).await.unwrap();
+                if read == 0 {
+                    return at;
+                }
+                assert!(buffer[..read] == chunk[at % 251..][..read], "the bytes differ at {at}");
+                at += read;
+            }
+        });
+        (writing, reading)
+    });
+    for _ in 0..changes {
+        wire.cut();
+        ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
+    }
+    stop.send_replace(true);
+    let [(our_writing, our_reading), (their_writing, their_reading)] = sides;
+    let written = [soon(our_writing).await.unwrap(), soon(their_writing).await.unwrap()];
+    assert_eq!([soon(their_reading).await.unwrap(), soon(our_reading).await.unwrap()], written);
+}
+
+#[tokio::test]
+async fn a_session_on_a_relay_moves_to_a_direct_path_that_comes_up() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    let (mut watch, mut their_watch): (PathWatch, PathWatch) = (session.path_watch(), accepted.path_watch());
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    wire.path.send_replace(Some(DIRECT));
+    assert_eq!(soon(watch.changed()).await, Some(DIRECT));
+    assert_eq!(soon(their_watch.changed()).await, Some(DIRECT));
+    let moved = ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
+    assert_eq!(moved, SessionEvent::Moved { peer: peer(2), to: DIRECT, stall: Duration::ZERO });
+    accepted.write_all(b"b").await.unwrap();
+    assert_eq!((soon(accepted.read_u8()).await.unwrap(), soon(session.read_u8()).await.unwrap()), (b'a', b'b'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_a_minute_is_survived_and_ends_within_a_second() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    wire.path.send_replace(None);
+    wire.cut();
+    session.write_all(b"b").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    wire.path.send_replace(Some(DIRECT));
+    let back = tokio::time::Instant::now();
+    assert_eq!(soon(accepted.read_u8()).await.unwrap(), b'b');
+    assert!(back.elapsed() <= Duration::from_secs(1), "{:?}", back.elapsed());
+    // Two minutes are too long.
+    wire.path.send_replace(None);
+    wire.cut();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let failure = soon(session.read_u8()).await.unwrap_err();
+    assert_eq!(failure.kind(), std::io::ErrorKind::TimedOut, "{failure}");
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_speak_the_protocol_gets_a_plain_stream_and_no_byte_is_lost() {
+    let (ours, theirs) = pair(&Wire::new(DIRECT, false));
+    for round in 0..2 {
+        let mut session = ours.connect(2).await;
+        session.write_all(b"hello").await.unwrap();
+        let mut accepted = theirs.accept().await;
+        let mut bytes = [0; 5];
+        soon(accepted.read_exact(&mut bytes)).await.unwrap();
+        assert_eq!((&bytes, accepted.carries_session()), (b"hello", false));
+        accepted.write_all(b"world").await.unwrap();
+        accepted.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        soon(session.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(answer, b"world");
+        session.shutdown().await.unwrap();
+        soon(accepted.read_to_end(&mut answer)).await.unwrap();
+        assert!(!session.carries_session());
+        if round == 1 {
+            assert!(ours.sessions.is_empty(), "the second is plain at once");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_peer_ends_the_session_at_once() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let _accepted = theirs.accept().await;
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let restarted = restarted(&wire, &ours);
+    let mut again = restarted.connect(1).await;
+    again.write_all(b"b").await.unwrap();
+    let failure = soon(session.read_u8()).await.unwrap_err();
+    assert!(failure.to_string().contains("restarted"), "{failure}");
+    assert_eq!(soon(ours.accept().await.read_u8()).await.unwrap(), b'b');
+}

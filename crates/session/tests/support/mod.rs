@@ -1,0 +1,235 @@
+//! Two nodes in one process whose paths can be cut.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use kaspath_domain::{
+    ConnectInfo, ConnectorError, Direction, DuplexStream, ListenError, Moment, MonotonicClock, Observers, Path, PathWatch,
+    PeerConnector, PeerIdentity, PeerTarget, RelayReason, StreamListener, Transport, synthetic_address,
+};
+use kaspath_session::{SessionEvent, SessionLimits, SessionPaths, Sessions};
+use tokio::{
+    io::{copy_bidirectional_with_sizes, duplex},
+    sync::{Mutex as AsyncMutex, mpsc, watch},
+    task::AbortHandle,
+    time::timeout,
+};
+
+pub const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
+
+pub fn relayed() -> Path {
+    Path::Relayed { relay: peer(9), reason: RelayReason::PunchPending }
+}
+
+pub fn peer(n: u8) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
+}
+
+/// An event with a deadline.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), what).await.expect("in time")
+}
+
+/// What lies between two nodes.
+#[derive(Clone)]
+pub struct Wire {
+    /// The streams that are up.
+    up: Arc<Mutex<Vec<AbortHandle>>>,
+    /// Which path a dial finds; none means that it fails.
+    pub path: watch::Sender<Option<Path>>,
+    /// Whether the peers speak the session protocol.
+    pub speaks: bool,
+}
+
+impl Wire {
+    pub fn new(path: Path, speaks: bool) -> Self {
+        Self { up: Arc::default(), path: watch::channel(Some(path)).0, speaks }
+    }
+
+    /// Ends every stream that is up.
+    pub fn cut(&self) {
+        self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
+    }
+
+    /// Two ends of a new stream.
+    pub fn stream(&self, from: &PeerIdentity, to: &PeerIdentity, path: Path, session: bool) -> (DuplexStream, DuplexStream) {
+        let (ours, mut near) = duplex(256 * 1024);
+        let (mut far, theirs) = duplex(256 * 1024);
+        let task = tokio::spawn(async move {
+            let _ = copy_bidirectional_with_sizes(&mut near, &mut far, 64 * 1024, 64 * 1024).await;
+        });
+        self.up.lock().unwrap().push(task.abort_handle());
+        let end = |inner, peer: &PeerIdentity, direction| {
+            let remote = "192.0.2.1:1".parse().unwrap();
+            let info = ConnectInfo { peer: Some(peer.clone()), direction, remote, synthetic: synthetic_address(peer) };
+            let stream = DuplexStream::new(inner, info, PathWatch::fixed(path.clone()));
+            if session { stream.for_session() } else { stream }
+        };
+        (end(ours, to, Direction::Outbound), end(theirs, from, Direction::Inbound))
+    }
+}
+
+/// A stream whose peer does not speak the protocol that was proposed.
+struct Unsupported;
+
+impl tokio::io::AsyncRead for Unsupported {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(std::io::ErrorKind::Unsupported.into()))
+    }
+}
+
+impl tokio::io::AsyncWrite for Unsupported {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+/// The paths of one node to the other.
+pub struct Paths {
+    pub wire: Wire,
+    from: PeerIdentity,
+    to: PeerIdentity,
+    streams: mpsc::Sender<DuplexStream>,
+}
+
+impl Paths {
+    async fn open(&self, path: Path, session: bool) -> Result<DuplexStream, ConnectorError> {
+        if session && !self.wire.speaks {
+            let (stream, _) = self.wire.stream(&self.from, &self.to, path.clone(), true);
+            return Ok(DuplexStream::new(Unsupported, (**stream.info()).clone(), PathWatch::fixed(path)).for_session());
+        }
+        let (ours, theirs) = self.wire.stream(&self.from, &self.to, path, session);
+        let _ = self.streams.send(theirs).await;
+        Ok(ours)
+    }
+
+    fn path(&self) -> Result<Path, ConnectorError> {
+        self.wire.path.borrow().clone().ok_or(ConnectorError::AllFailed(Vec::new()))
+    }
+}
+
+#[async_trait]
+impl SessionPaths for Paths {
+    async fn first(&self, _: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.open(self.path()?, true).await
+    }
+
+    async fn again(&self, _: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.open(self.path()?, true).await
+    }
+
+    async fn direct(&self, _: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.open(DIRECT, true).await
+    }
+
+    async fn plain(&self, _: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.open(self.path()?, false).await
+    }
+
+    fn best(&self, _: &PeerIdentity) -> watch::Receiver<Option<Path>> {
+        self.wire.path.subscribe()
+    }
+
+    fn may_move(&self, _: &PeerIdentity, _: Moment) -> Result<(), Duration> {
+        Ok(())
+    }
+
+    fn suspect(&self, _: &PeerIdentity, _: &Path) {}
+}
+
+struct Streams(AsyncMutex<mpsc::Receiver<DuplexStream>>);
+
+#[async_trait]
+impl StreamListener for Streams {
+    async fn accept(&self) -> Result<DuplexStream, ListenError> {
+        self.0.lock().await.recv().await.ok_or(ListenError::Closed)
+    }
+}
+
+/// A node: its layer, what comes in, and its events.
+pub struct Node {
+    pub sessions: Sessions,
+    pub listener: Arc<dyn StreamListener>,
+    pub events: mpsc::UnboundedReceiver<SessionEvent>,
+    /// Streams put here are the node's inbound ones.
+    pub inbound: mpsc::Sender<DuplexStream>,
+}
+
+impl Node {
+    pub async fn connect(&self, to: u8) -> DuplexStream {
+        let target = PeerTarget { peer: Some(peer(to)), addresses: Vec::new() };
+        self.sessions.connect(&target).await.unwrap()
+    }
+
+    pub async fn accept(&self) -> DuplexStream {
+        soon(self.listener.accept()).await.unwrap()
+    }
+
+    /// The next event that `wanted` is true of.
+    pub async fn event(&mut self, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
+        soon(async {
+            loop {
+                let event = self.events.recv().await.expect("the layer is there");
+                if wanted(&event) {
+                    return event;
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn node(wire: &Wire, from: u8, to: u8, outbound: mpsc::Sender<DuplexStream>) -> Node {
+    let paths = Paths { wire: wire.clone(), from: peer(from), to: peer(to), streams: outbound };
+    let (sender, events) = mpsc::unbounded_channel();
+    let observer = move |event: &SessionEvent| drop(sender.send(event.clone()));
+    let (clock, observers) = (MonotonicClock::start(), Observers::of(Arc::new(observer)));
+    let sessions = Sessions::new(Arc::new(paths), &SessionLimits::default(), clock, observers);
+    let (inbound, streams) = mpsc::channel(64);
+    let listener = sessions.listener(Arc::new(Streams(AsyncMutex::new(streams))));
+    Node { sessions, listener, events, inbound }
+}
+
+/// Two nodes, `peer(1)` and `peer(2)`.
+pub fn pair(wire: &Wire) -> (Node, Node) {
+    let (sender, mut streams) = mpsc::channel::<DuplexStream>(64);
+    let one = node(wire, 1, 2, sender);
+    let two = node(wire, 2, 1, one.inbound.clone());
+    let inbound = two.inbound.clone();
+    tokio::spawn(async move {
+        while let Some(stream) = streams.recv().await {
+            let _ = inbound.send(stream).await;
+        }
+    });
+    (one, two)
+}
+
+/// Another program with the identity of `peer(2)`, whose peer is `one`.
+pub fn restarted(wire: &Wire, one: &Node) -> Node {
+    node(wire, 2, 1, one.inbound.clone())
+}
+
+/// A node whose streams to its peer come out here as they are.
+pub fn alone(wire: &Wire) -> (Node, mpsc::Receiver<DuplexStream>) {
+    let (sender, streams) = mpsc::channel(64);
+    (node(wire, 1, 2, sender), streams)
+}
