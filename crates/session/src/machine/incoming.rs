@@ -75,15 +75,24 @@ impl Incoming {
             take(&back[..count - first]);
         }
         self.ring.drain(..count);
-        if self.ring.is_empty() {
-            self.ring = VecDeque::new();
-        }
         self.read += count;
         if self.read >= self.window && self.ring.len() < self.window / 2 && self.window < MAX_WINDOW {
             self.window = MIN_WINDOW + self.share.resize((2 * self.window).min(MAX_WINDOW) - MIN_WINDOW);
             self.read = 0;
         }
         count
+    }
+
+    /// Releases memory that nothing is kept in.
+    pub(crate) fn rest(&mut self) {
+        if self.ring.is_empty() {
+            self.ring = VecDeque::new();
+        }
+    }
+
+    /// Whether there is memory to release.
+    pub(crate) fn is_restless(&self) -> bool {
+        self.ring.is_empty() && self.ring.capacity() > 0
     }
 
     /// The limit that the peer should be told.
@@ -117,7 +126,9 @@ mod tests {
         assert_eq!((incoming.receive(2, b"llo"), incoming.received()), (Ok(0), 13));
         let mut read = Vec::new();
         assert_eq!(incoming.read(100, |bytes| read.extend(bytes)), 12);
-        assert_eq!((&read[..], incoming.ring.capacity()), (&b"hello, world"[..], 0));
+        assert_eq!((&read[..], incoming.is_restless()), (&b"hello, world"[..], true));
+        incoming.rest();
+        assert!(!incoming.is_restless());
     }
 
     #[test]

@@ -37,6 +37,8 @@ const PARKED: Duration = Duration::from_secs(90);
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long the peer has for taking the last bytes after the owner has gone.
 const LINGER: Duration = Duration::from_secs(10);
+/// A session without a byte for so long holds no memory for more.
+const REST: Duration = Duration::from_secs(1);
 /// Streams of a session at once: the one in use, one that is left, and one attaching
 /// from each side.
 const MAX_PATHS: usize = 4;
@@ -119,6 +121,8 @@ pub(crate) struct Machine {
     liveness: Liveness,
     /// When the peer was last heard.
     heard: Moment,
+    /// When bytes last went either way.
+    active: Moment,
     /// What the peer was told that we have.
     ack_told: u64,
     /// By when it is to be told more.
@@ -161,6 +165,7 @@ impl Machine {
             proposed: 0,
             liveness: Liveness::default(),
             heard: now,
+            active: now,
             ack_told: 0,
             ack_at: None,
             next_ping: 0,
@@ -409,7 +414,7 @@ impl Machine {
         if self.end.is_some() {
             return None;
         }
-        let mut earliest = self.linger;
+        let mut earliest = [self.linger, self.rest_at()].into_iter().flatten().min();
         let mut consider = |at: Option<Moment>| earliest = [earliest, at].into_iter().flatten().min();
         consider(self.stalled_since.map(|since| since + PARKED));
         for path in &self.paths {
@@ -428,10 +433,20 @@ impl Machine {
         earliest
     }
 
+    /// When memory is released that a busy session keeps for its next bytes.
+    fn rest_at(&self) -> Option<Moment> {
+        (self.out.is_restless() || self.incoming.is_restless()).then(|| self.active + REST)
+    }
+
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Moment) {
         if self.end.is_some() {
             return;
+        }
+        if self.rest_at().is_some_and(|at| at <= now) {
+            self.out.rest();
+            self.incoming.rest();
+            self.paths.iter_mut().for_each(PathState::rest);
         }
         if self.linger.is_some_and(|until| until <= now) {
             return self.finish(SessionEnd::Dropped);
@@ -476,7 +491,6 @@ impl Machine {
         }
         let path = &mut self.paths[index];
         if path.pending().is_empty() {
-            path.rest();
             return if path.closing { Transmit::Close } else { Transmit::Idle };
         }
         Transmit::Bytes(self.paths[index].pending())
@@ -514,6 +528,7 @@ impl Machine {
                 path.cursor += bytes.len() as u64;
             }
             self.liveness.sent(end, now);
+            self.active = now;
         } else if self.out.is_ended() && !path.end_sent && path.cursor == self.out.written() {
             path.push(Frame::End { offset: path.cursor });
             path.end_sent = true;

@@ -111,11 +111,20 @@ impl Outgoing {
         let freed = (received.min(self.written) - self.acked.min(self.written)) as usize;
         self.ring.drain(..freed);
         self.acked = received;
+        Ok(true)
+    }
+
+    /// Releases memory that nothing is kept in.
+    pub(crate) fn rest(&mut self) {
         if self.ring.is_empty() {
             self.ring = VecDeque::new();
             self.share.resize(0);
         }
-        Ok(true)
+    }
+
+    /// Whether there is memory to release.
+    pub(crate) fn is_restless(&self) -> bool {
+        self.ring.is_empty() && self.ring.capacity() > 0
     }
 }
 
@@ -137,7 +146,9 @@ mod tests {
         assert_eq!(out.acknowledge(12, 0), Ok(true));
         assert!(!out.is_finished());
         assert_eq!(out.acknowledge(13, 0), Ok(true));
-        assert!(out.is_finished() && out.ring.capacity() == 0);
+        assert!(out.is_finished() && out.is_restless());
+        out.rest();
+        assert!(!out.is_restless());
     }
 
     #[test]
@@ -148,6 +159,7 @@ mod tests {
         assert_eq!((first.write(&bytes), second.write(&bytes)), (MAX_REPLAY, 2 * MIN_REPLAY));
         assert!(first.is_full() && second.is_full());
         first.acknowledge(MAX_REPLAY as u64, 0).unwrap();
+        first.rest();
         assert_eq!(second.write(&bytes), MAX_REPLAY - 2 * MIN_REPLAY);
     }
 }

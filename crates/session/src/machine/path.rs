@@ -81,9 +81,11 @@ impl PathState {
         }
     }
 
-    /// Nothing is pending for a while: the memory is released.
+    /// Releases memory that nothing is kept in.
     pub(super) fn rest(&mut self) {
-        (self.frames, self.at) = (Vec::new(), 0);
+        if self.frames.is_empty() {
+            self.frames = Vec::new();
+        }
     }
 
     pub(super) fn enter(&mut self, stage: Stage, now: Moment) {

@@ -63,6 +63,7 @@ impl Machine {
     fn data(&mut self, id: PathId, offset: u64, bytes: &[u8], now: Moment) -> Result<(), Violation> {
         self.must_be_attached(id)?;
         self.heard = now;
+        self.active = now;
         self.incoming.receive(offset, bytes)?;
         // Doubles are acknowledged too: the peer may not know that they came.
         self.owe_ack(now);
