@@ -12,8 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError,
-    convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError, convert,
     swarm::{Actor, Announcing, Command, Handle, build},
 };
 

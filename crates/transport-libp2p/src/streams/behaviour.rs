@@ -166,8 +166,7 @@ impl Behaviour {
             direction,
             remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
             path: watch,
-            users: Default::default(),
-            bytes: Default::default(),
+            traffic: Arc::default(),
         });
         self.connections.insert(id, Known { meta: meta.clone(), path: sender });
         Handler::new(

@@ -19,7 +19,7 @@ use libp2p::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
-use super::{ConnectionMeta, ConnectionUse, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+use super::{ConnectionMeta, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
 
 /// Time for the remote to agree on a protocol.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ impl Handler {
     }
 
     fn wrap(&self, stream: Stream) -> OpenStream {
-        OpenStream { stream, connection_use: ConnectionUse::new(&self.meta), meta: self.meta.clone() }
+        OpenStream { stream, user: self.meta.traffic.user(), meta: self.meta.clone() }
     }
 
     fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {

@@ -4,7 +4,8 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use kaspath_domain::{
-    DialError, DialRequest, DuplexStream, Observers, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport, TransportSet,
+    DialError, DialRequest, DuplexStream, Observers, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport,
+    TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayServerConfig, ReservationState};
 use tokio::{sync::mpsc, time::timeout};
