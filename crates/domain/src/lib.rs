@@ -42,7 +42,7 @@ pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
 pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
-pub use bounds::{Counts, Rates, TokenBucket, make_room};
+pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
@@ -59,6 +59,6 @@ pub use ports::{
 };
 pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use route::Route;
-pub use stream::{ByteCounters, DuplexStream};
+pub use stream::{ByteCounters, DuplexStream, Health, PathHealth};
 pub use synthetic::{is_peer_loopback, loopback_candidates, synthetic_address};
 pub use time::{Moment, MonotonicClock, Timestamp, wall_clock};

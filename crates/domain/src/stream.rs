@@ -1,6 +1,7 @@
 //! The duplex byte stream that every transport yields.
 
 use std::{
+    any::Any,
     fmt, io,
     pin::Pin,
     sync::{
@@ -18,6 +19,26 @@ use crate::{ConnectInfo, Path, PathWatch};
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+/// What the user of a stream notices of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// An answer is late. The network may have changed.
+    Suspect,
+    /// The user has left it for another path, and no answer has come.
+    Dead,
+}
+
+/// Told what the user of a stream notices of its path.
+pub trait PathHealth: Send + Sync {
+    /// It has noticed this. Returns at once.
+    fn report(&self, health: Health);
+}
+
+/// Nobody wants to know.
+impl PathHealth for () {
+    fn report(&self, _: Health) {}
+}
 
 /// Bytes moved over one stream, as its user sees them: without the transport's
 /// own framing and encryption.
@@ -46,25 +67,42 @@ pub struct DuplexStream {
     info: Arc<ConnectInfo>,
     path: PathWatch,
     counters: Arc<ByteCounters>,
-    carries_session: bool,
+    health: Option<Arc<dyn PathHealth>>,
+    _guard: Option<Box<dyn Any + Send>>,
 }
 
 impl DuplexStream {
     /// Wraps `inner`. `path` follows the stream's way over its life.
     pub fn new(inner: impl ByteStream, info: ConnectInfo, path: PathWatch) -> Self {
-        Self { inner: Box::new(inner), info: Arc::new(info), path, counters: Arc::default(), carries_session: false }
+        let (inner, info) = (Box::new(inner), Arc::new(info));
+        Self { inner, info, path, counters: Arc::default(), health: None, _guard: None }
     }
 
-    /// The same stream, for the session protocol.
+    /// The same stream with something that is dropped when the stream is, such as its
+    /// slot in a limit.
     #[must_use]
-    pub fn for_session(self) -> Self {
-        Self { carries_session: true, ..self }
+    pub fn holding(self, guard: impl Send + 'static) -> Self {
+        Self { _guard: Some(Box::new(guard)), ..self }
+    }
+
+    /// The same stream, for the session protocol. `health` is told what the session
+    /// notices of the path.
+    #[must_use]
+    pub fn for_session(self, health: Arc<dyn PathHealth>) -> Self {
+        Self { health: Some(health), ..self }
     }
 
     /// Whether the session protocol was negotiated on it, so that its bytes are frames
     /// of a session.
     pub fn carries_session(&self) -> bool {
-        self.carries_session
+        self.health.is_some()
+    }
+
+    /// Tells the transport what was noticed of the path, if it wants to know.
+    pub fn report(&self, health: Health) {
+        if let Some(receiver) = &self.health {
+            receiver.report(health);
+        }
     }
 
     /// Whom the stream reaches.

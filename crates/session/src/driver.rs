@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{ConnectorError, DuplexStream, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
+use kaspath_domain::{ConnectorError, DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
 use tokio::{
     sync::{mpsc, watch},
     time::{Sleep, sleep, timeout},
@@ -78,7 +78,8 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
-    current: Option<PathId>,
+    /// The path that the transport was told to be suspect.
+    suspect: Option<PathId>,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -162,7 +163,10 @@ impl Driver {
         match (self.seen.stalled_at, stalled) {
             (None, true) if self.seen.moves.is_some() => {
                 self.seen.stalled_at = Some(now);
-                self.parts.paths.suspect(&self.parts.peer, &self.parts.shown.borrow().clone());
+                if let Some(stream) = self.streams.iter().find(|stream| Some(stream.id) == current) {
+                    stream.stream.report(Health::Suspect);
+                    self.seen.suspect = current;
+                }
                 self.parts.events.observe(&SessionEvent::Stalled { peer: peer() });
             }
             (Some(_), false) | (None, false) => {
@@ -178,7 +182,6 @@ impl Driver {
             }
             _ => {}
         }
-        self.seen.current = current;
     }
 
     /// Begins a dial if one is due; when to look again.

@@ -43,7 +43,4 @@ pub trait SessionPaths: Send + Sync {
     /// # Errors
     /// That time.
     fn may_move(&self, peer: &PeerIdentity, now: Moment) -> Result<(), Duration>;
-
-    /// A path is silent. It should be probed, and relays be connected to afresh.
-    fn suspect(&self, peer: &PeerIdentity, path: &Path);
 }

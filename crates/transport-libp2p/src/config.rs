@@ -41,8 +41,7 @@ pub struct NetworkConfig {
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
     pub ping_interval: Duration,
-    /// Told of everything that happens, from the start on, as it happens; unlike
-    /// [`crate::Network::events`] they miss nothing.
+    /// Told of everything that happens, from the start on, as it happens.
     pub observers: Observers<NetworkEvent>,
 }
 

@@ -6,19 +6,16 @@ use futures::{FutureExt, StreamExt};
 use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError,
-    convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError, convert,
     swarm::{Actor, Announcing, Command, Handle, build},
 };
 
-/// Events that a slow observer may fall behind before it loses some.
-const EVENT_BACKLOG: usize = 1024;
 /// Time for the system to give us our ports.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,8 +25,6 @@ pub struct Network {
     local: PeerIdentity,
     handle: Handle,
     listener: Arc<Libp2pListener>,
-    /// The actor owns the sender, so that observers see its end.
-    events: broadcast::WeakSender<NetworkEvent>,
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
     protocol: Arc<str>,
@@ -39,7 +34,7 @@ pub struct Network {
 
 impl Network {
     /// Starts a node, and returns once it listens. Reservations follow in the
-    /// background; [`Network::events`] tells of them.
+    /// background; [`NetworkConfig::observers`] are told of them.
     pub async fn start(key: NodeKey, config: NetworkConfig) -> Result<Network, StartError> {
         let (accepted_sender, accepted) = mpsc::channel(config.inbound_queue.max(1));
         let mut swarm = build(&key, &config, accepted_sender)?;
@@ -60,13 +55,11 @@ impl Network {
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
-        let weak = events.downgrade();
-        let actor = Actor::new(swarm, config, announcing, &external, relays, commands, events);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, resolver, ended })
+        Ok(Network { local, handle, listener, listening, announced, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -107,15 +100,6 @@ impl Network {
         self.listener.clone()
     }
 
-    /// What happens from now on. An observer that falls too far behind loses the
-    /// oldest events, and is told how many. The channel closes when the network ends.
-    pub fn events(&self) -> broadcast::Receiver<NetworkEvent> {
-        match self.events.upgrade() {
-            Some(events) => events.subscribe(),
-            None => broadcast::channel(1).1,
-        }
-    }
-
     /// Punches by these settings from now on. If other transports may be punched
     /// than before, circuits with peers are closed, and begin again by the new rule.
     pub async fn set_punch(&self, punch: PunchConfig) {
@@ -123,8 +107,8 @@ impl Network {
     }
 
     /// Holds a reservation at one more relay, or knows one more address of a relay, from
-    /// now on. [`Network::events`] tells of the reservation. Dropping the future may leave
-    /// the relay added.
+    /// now on. [`NetworkConfig::observers`] are told of the reservation. Dropping the future
+    /// may leave the relay added.
     ///
     /// # Errors
     /// [`DialError::LimitReached`] if there are 64 relays already, and

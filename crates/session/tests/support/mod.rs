@@ -66,7 +66,7 @@ impl Wire {
             let remote = "192.0.2.1:1".parse().unwrap();
             let info = ConnectInfo { peer: Some(peer.clone()), direction, remote, synthetic: synthetic_address(peer) };
             let stream = DuplexStream::new(inner, info, PathWatch::fixed(path.clone()));
-            if session { stream.for_session() } else { stream }
+            if session { stream.for_session(Arc::new(())) } else { stream }
         };
         (end(ours, to, Direction::Outbound), end(theirs, from, Direction::Inbound))
     }
@@ -115,7 +115,7 @@ impl Paths {
     async fn open(&self, path: Path, session: bool) -> Result<DuplexStream, ConnectorError> {
         if session && !self.wire.speaks {
             let (stream, _) = self.wire.stream(&self.from, &self.to, path.clone(), true);
-            return Ok(DuplexStream::new(Unsupported, (**stream.info()).clone(), PathWatch::fixed(path)).for_session());
+            return Ok(DuplexStream::new(Unsupported, (**stream.info()).clone(), PathWatch::fixed(path)).for_session(Arc::new(())));
         }
         let (ours, theirs) = self.wire.stream(&self.from, &self.to, path, session);
         let _ = self.streams.send(theirs).await;
@@ -152,8 +152,6 @@ impl SessionPaths for Paths {
     fn may_move(&self, _: &PeerIdentity, _: Moment) -> Result<(), Duration> {
         Ok(())
     }
-
-    fn suspect(&self, _: &PeerIdentity, _: &Path) {}
 }
 
 struct Streams(AsyncMutex<mpsc::Receiver<DuplexStream>>);

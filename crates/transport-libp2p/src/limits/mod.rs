@@ -25,7 +25,7 @@ mod origin;
 mod refusal;
 mod table;
 
-pub(crate) use behaviour::{Behaviour, Event};
+pub(crate) use behaviour::Behaviour;
 pub use config::{ConnectionLimits, LimitFloor};
 pub(crate) use refusal::Class;
 pub use refusal::RefusedConnections;

@@ -18,7 +18,7 @@ use libp2p::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    time::{Instant, Sleep, sleep_until},
+    time::{Sleep, sleep},
 };
 
 use super::{
@@ -29,7 +29,6 @@ use super::{
     messages::{HopAnswer, Limit, Reservation},
     meter::{Meter, Side},
     origin::Origin,
-    quota::Quota,
     table::{Changes, Circuit, CircuitId, Ended, Table},
     tasks::{Asker, Done, Running, Tasks},
 };
@@ -74,17 +73,13 @@ impl Behaviour {
         }
     }
 
-    fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
     fn report(&mut self, event: NetworkEvent) {
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
 
     /// Requests that are refused cost their sender nothing, so only some are told.
     fn report_denial(&mut self, event: NetworkEvent) {
-        let now = self.now();
+        let now = self.clock.now();
         match self.denials.take(now) {
             Ok(()) => self.report(event),
             Err(_) => tracing::debug!(?event, "one of many"),
@@ -217,7 +212,7 @@ impl Behaviour {
     }
 
     fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream) {
-        let now = self.now();
+        let now = self.clock.now();
         let Some(circuit) = self.table.opened(id, now) else {
             self.table.remove(id);
             self.running.remove(&id);
@@ -228,8 +223,8 @@ impl Behaviour {
             destination: convert::identity(&circuit.destination),
         };
         let meter = Arc::new(Meter::new(self.clock));
-        let (quota, counted) = (Quota::new(self.config.max_circuit_bytes), meter.clone());
-        let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, quota, &counted).await } });
+        let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
+        let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted).await } });
         self.running.insert(id, Running::new(task, meter));
         self.report(event);
     }
@@ -244,7 +239,7 @@ impl Behaviour {
                 destination: convert::identity(&destination),
                 from_source: running.meter().bytes(Side::Source),
                 from_destination: running.meter().bytes(Side::Destination),
-                duration: self.now().since(opened),
+                duration: self.clock.now().since(opened),
                 reason,
             });
         }
@@ -267,7 +262,7 @@ impl Behaviour {
         for (id, running) in &self.running {
             self.table.active(*id, running.meter().last_active());
         }
-        let now = self.now();
+        let now = self.clock.now();
         if self.table.next_end().is_some_and(|end| end <= now) {
             let changes = self.table.expire(now);
             self.apply(changes);
@@ -281,11 +276,11 @@ impl Behaviour {
             self.timer = None;
             return Poll::Pending;
         };
-        if self.timer.as_ref().is_none_or(|(at, _)| *at != end) {
-            let wait = end.since(self.now()).min(MAX_SLEEP);
-            self.timer = Some((end, Box::pin(sleep_until(Instant::now() + wait))));
-        }
-        let Some((_, sleep)) = &mut self.timer else { return Poll::Pending };
+        let wait = end.since(self.clock.now()).min(MAX_SLEEP);
+        let (_, sleep) = match &mut self.timer {
+            Some(timer) if timer.0 == end => timer,
+            timer => timer.insert((end, Box::pin(sleep(wait)))),
+        };
         ready!(sleep.as_mut().poll(cx));
         self.timer = None;
         Poll::Ready(())

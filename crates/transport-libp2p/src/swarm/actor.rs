@@ -8,7 +8,7 @@ use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Pat
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -35,7 +35,6 @@ const MAX_INPUTS: usize = 256;
 pub(crate) struct Actor {
     pub(super) swarm: Swarm<Boxed<Behaviour>>,
     commands: mpsc::Receiver<Command>,
-    events: broadcast::Sender<NetworkEvent>,
     observers: Observers<NetworkEvent>,
     clock: MonotonicClock,
     pub(super) resolver: Resolver,
@@ -64,7 +63,6 @@ impl Actor {
         external: &[Multiaddr],
         relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
         commands: mpsc::Receiver<Command>,
-        events: broadcast::Sender<NetworkEvent>,
     ) -> Self {
         let core = CoreConfig {
             local: convert::identity(swarm.local_peer_id()),
@@ -79,7 +77,6 @@ impl Actor {
         Self {
             swarm,
             commands,
-            events,
             observers: config.observers,
             clock: MonotonicClock::start(),
             resolver: config.resolver,
@@ -108,7 +105,6 @@ impl Actor {
     pub(super) fn report(&self, event: NetworkEvent) {
         tracing::debug!(?event);
         self.observers.observe(&event);
-        let _ = self.events.send(event);
     }
 
     /// Runs until it is told to shut down or nobody holds a handle any more; an

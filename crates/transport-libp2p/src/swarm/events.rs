@@ -9,7 +9,7 @@ use super::{actor::Actor, behaviour::BehaviourEvent};
 use crate::{
     NetworkEvent, convert,
     core::{Connection, DialFailure, Input},
-    limits, streams,
+    streams,
 };
 
 impl Actor {
@@ -47,7 +47,7 @@ impl Actor {
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
             }
-            BehaviourEvent::Limits(limits::Event::Refused(refused)) => self.report(NetworkEvent::ConnectionsRefused { refused }),
+            BehaviourEvent::Limits(refused) => self.report(NetworkEvent::ConnectionsRefused { refused }),
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
                 self.on_identified(connection_id, &peer_id, &info);
@@ -83,7 +83,7 @@ impl Actor {
             }
             return;
         };
-        self.swarm.behaviour_mut().limits.watch(meta.clone());
+        self.swarm.behaviour_mut().limits.watch(connection, meta.traffic.clone());
         let id = self.ids.connected(connection);
         let connection = Connection {
             peer: convert::identity(&meta.peer),
@@ -104,17 +104,17 @@ impl Actor {
 
     /// Connections on which a reservation or a circuit depends are in use.
     fn note_service(&mut self, event: &NetworkEvent) {
-        let limits = &mut self.swarm.behaviour_mut().limits;
+        let served = self.swarm.behaviour_mut().limits.served();
         match event {
-            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => limits.service_began(convert::peer_id(peer)),
-            NetworkEvent::RelayReservationEnded { peer } => limits.service_ended(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => served.add(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationEnded { peer } => served.remove(&convert::peer_id(peer)),
             NetworkEvent::RelayCircuitOpened { source, destination } => {
-                limits.service_began(convert::peer_id(source));
-                limits.service_began(convert::peer_id(destination));
+                served.add(convert::peer_id(source));
+                served.add(convert::peer_id(destination));
             }
             NetworkEvent::RelayCircuitClosed { source, destination, .. } => {
-                limits.service_ended(convert::peer_id(source));
-                limits.service_ended(convert::peer_id(destination));
+                served.remove(&convert::peer_id(source));
+                served.remove(&convert::peer_id(destination));
             }
             _ => {}
         }

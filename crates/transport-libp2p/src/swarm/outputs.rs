@@ -121,7 +121,7 @@ impl Actor {
     fn close_if_unused(&mut self, id: ConnId) {
         let Some(connection) = self.ids.libp2p(id) else { return };
         let streams = &self.swarm.behaviour().streams;
-        if streams.connection(connection).is_some_and(|meta| meta.is_idle()) {
+        if streams.connection(connection).is_some_and(|meta| meta.traffic.is_idle()) {
             self.swarm.close_connection(connection);
         }
     }
