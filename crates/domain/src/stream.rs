@@ -25,6 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
 pub enum Health {
     /// An answer is late. The network may have changed.
     Suspect,
+    /// An answer has come after all.
+    Recovered,
     /// The user has left it for another path, and no answer has come.
     Dead,
 }

@@ -141,7 +141,14 @@ impl Driver {
             }
         }
         state.machine.tick(now);
-        self.streams.retain(|stream| state.machine.has_path(stream.id) && !(state.machine.end().is_some() && stream.is_closed()));
+        let (machine, suspect) = (&state.machine, self.seen.suspect);
+        self.streams.retain(|stream| {
+            let is_kept = machine.has_path(stream.id) && !(machine.end().is_some() && stream.is_closed());
+            if !is_kept && suspect == Some(stream.id) && machine.current().is_some_and(|current| current != stream.id) {
+                stream.stream.report(Health::Dead);
+            }
+            is_kept
+        });
         state.wake_owner();
         if more {
             cx.waker().wake_by_ref();
@@ -177,7 +184,12 @@ impl Driver {
                     Some(before) if before < stats.moves => {
                         self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
                     }
-                    Some(_) => {}
+                    Some(_) => {
+                        let suspect = self.seen.suspect.take();
+                        if let Some(stream) = self.streams.iter().find(|stream| Some(stream.id) == suspect) {
+                            stream.stream.report(Health::Recovered);
+                        }
+                    }
                 }
             }
             _ => {}

@@ -27,6 +27,9 @@ pub struct NetworkConfig {
     /// node without any opens and accepts none, as a relay that is nothing else.
     /// Each is a name that begins with a slash and has at most 253 bytes.
     pub protocols: Vec<String>,
+    /// The name of the session protocol, if sessions are opened and accepted; a name like
+    /// the others. See [`crate::SESSION_PROTOCOL`].
+    pub session_protocol: Option<String>,
     /// Connection limits.
     pub limits: ConnectionLimits,
     /// Inbound streams that may wait to be accepted. When they do, connections wait.
@@ -55,6 +58,7 @@ impl Default for NetworkConfig {
             punch: PunchConfig::default(),
             relay_server: None,
             protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
+            session_protocol: None,
             limits: ConnectionLimits::default(),
             inbound_queue: 64,
             accept_timeout: Duration::from_secs(10),

@@ -24,6 +24,8 @@ pub struct Libp2pDialer {
     resolver: Resolver,
     /// The preferred stream protocol, for errors.
     protocol: Arc<str>,
+    /// Streams are for sessions; then, whether a circuit will do where a punch is asked for.
+    for_sessions: Option<bool>,
 }
 
 /// What a dial was waiting for when its deadline passed.
@@ -31,7 +33,11 @@ type Stage = Arc<Mutex<&'static str>>;
 
 impl Libp2pDialer {
     pub(crate) fn new(handle: Handle, protocol: Arc<str>, resolver: Resolver) -> Self {
-        Self { handle, resolver, protocol }
+        Self { handle, resolver, protocol, for_sessions: None }
+    }
+
+    pub(crate) fn for_sessions(self, relayed_will_do: bool) -> Self {
+        Self { for_sessions: Some(relayed_will_do), ..self }
     }
 
     async fn direct(&self, peer: &PeerIdentity, address: &TransportAddress) -> Result<ConnId, DialError> {
@@ -52,7 +58,9 @@ impl Libp2pDialer {
         stage: &Stage,
     ) -> Result<ConnId, DialError> {
         *stage.lock().await = "connecting to the relay";
-        let connect = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports: punch };
+        // A session does not wait for the link that only a punch needs: it is made meanwhile.
+        let transports = if self.for_sessions == Some(true) { TransportSet::NONE } else { punch };
+        let connect = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports };
         self.handle.connection(connect).await?;
         *stage.lock().await = "opening a circuit through the relay";
         let (relay, peer) = (relay.relay.clone(), peer.clone());
@@ -74,6 +82,9 @@ impl Libp2pDialer {
             direct = &mut direct => return direct,
             circuit = self.circuit(peer, relay, transports, stage) => circuit?,
         };
+        if self.for_sessions == Some(true) {
+            return Ok(circuit);
+        }
         let first = match timeout_at(deadline, direct).await {
             Ok(first) => first?,
             Err(_) => {
@@ -82,7 +93,7 @@ impl Libp2pDialer {
                 return Err(DialError::NoDirectPath { peer: peer.clone(), reason });
             }
         };
-        if !(transports.tcp && transports.quic) {
+        if !(transports.tcp && transports.quic) || self.for_sessions.is_some() {
             return Ok(first);
         }
         let tcp = timeout(TCP_GRACE, self.await_direct(peer, TransportSet::TCP)).await;
@@ -90,10 +101,11 @@ impl Libp2pDialer {
     }
 
     async fn open(&self, peer: &PeerIdentity, connection: ConnId) -> Result<DuplexStream, DialError> {
-        let opened = self.handle.ask(|reply| Command::Open { connection, reply }).await;
+        let for_session = self.for_sessions.is_some();
+        let opened = self.handle.ask(|reply| Command::Open { connection, for_session, reply }).await;
         let broken = |cause: String| DialError::Broken { doing: "opening a stream", cause };
         match opened {
-            Ok(Ok(open)) => Ok(open.into_domain(Direction::Outbound)),
+            Ok(Ok(open)) => Ok(open.into_domain(Direction::Outbound, |connection| self.handle.health().of(connection))),
             Ok(Err(OpenError::Unsupported)) => {
                 Err(DialError::ProtocolUnsupported { peer: peer.clone(), protocol: self.protocol.to_string() })
             }

@@ -58,7 +58,7 @@ impl Network {
         let (handle, commands) = Handle::channel();
         let actor = Actor::new(swarm, config, announcing, &external, relays, commands);
         let ended = watched(tokio::spawn(actor.run()));
-        let listener = Arc::new(Libp2pListener::new(accepted));
+        let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
         Ok(Network { local, handle, listener, listening, announced, protocol, resolver, ended })
     }
 
@@ -93,6 +93,17 @@ impl Network {
     /// Opens streams.
     pub fn dialer(&self) -> Libp2pDialer {
         Libp2pDialer::new(self.handle.clone(), self.protocol.clone(), self.resolver.clone())
+    }
+
+    /// Opens streams for sessions. On a punched route the circuit of the relay will do,
+    /// if no direct connection is up: the session moves when one is.
+    pub fn session_dialer(&self) -> Libp2pDialer {
+        self.dialer().for_sessions(true)
+    }
+
+    /// Opens streams for sessions on direct connections only.
+    pub fn move_dialer(&self) -> Libp2pDialer {
+        self.dialer().for_sessions(false)
     }
 
     /// Accepts streams. All clones share one queue.

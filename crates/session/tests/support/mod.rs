@@ -115,7 +115,9 @@ impl Paths {
     async fn open(&self, path: Path, session: bool) -> Result<DuplexStream, ConnectorError> {
         if session && !self.wire.speaks {
             let (stream, _) = self.wire.stream(&self.from, &self.to, path.clone(), true);
-            return Ok(DuplexStream::new(Unsupported, (**stream.info()).clone(), PathWatch::fixed(path)).for_session(Arc::new(())));
+            return Ok(
+                DuplexStream::new(Unsupported, (**stream.info()).clone(), PathWatch::fixed(path)).for_session(Arc::new(()))
+            );
         }
         let (ours, theirs) = self.wire.stream(&self.from, &self.to, path, session);
         let _ = self.streams.send(theirs).await;

@@ -33,7 +33,8 @@ impl Circuits {
         punch: TransportSet,
     ) {
         let through = |connection: &Connection| connection.is_our_circuit() && connection.relay() == Some(&relay);
-        let standing = shared.connections.with_peer(&peer).find(|(_, connection)| through(connection)).map(|(id, _)| id);
+        let usable = |(id, connection): &(ConnId, &Connection)| through(connection) && !shared.connections.is_suspect(*id);
+        let standing = shared.connections.with_peer(&peer).find(usable).map(|(id, _)| id);
         let shared_dial = self.dials.values_mut().find(|dial| (&dial.relay, &dial.peer) == (&relay, &peer));
         if standing.is_none() && shared_dial.is_none() && via.is_none() {
             let cause = "the connection to it was lost".to_owned();

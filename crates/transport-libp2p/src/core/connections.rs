@@ -56,6 +56,8 @@ pub(super) struct Connections {
     standing: BTreeMap<ConnId, Connection>,
     /// Kept for each direct connection, for its remote may become a relay of ours later.
     told: BTreeMap<ConnId, Told>,
+    /// Those on which an answer is late. Nothing new is begun on them.
+    suspects: BTreeSet<ConnId>,
 }
 
 impl Connections {
@@ -78,7 +80,17 @@ impl Connections {
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
         self.told.remove(&id);
+        self.suspects.remove(&id);
         self.standing.remove(&id)
+    }
+
+    /// Whether a connection is there, and its suspicion has changed.
+    pub(super) fn set_suspect(&mut self, id: ConnId, is_suspect: bool) -> bool {
+        self.standing.contains_key(&id) && if is_suspect { self.suspects.insert(id) } else { self.suspects.remove(&id) }
+    }
+
+    pub(super) fn is_suspect(&self, id: ConnId) -> bool {
+        self.suspects.contains(&id)
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -96,7 +108,7 @@ impl Connections {
 
     /// The best direct connection over one of `transports`: TCP before QUIC, then the oldest.
     pub(super) fn best_direct(&self, peer: &PeerIdentity, transports: TransportSet) -> Option<ConnId> {
-        let usable = self.direct(peer).filter(|(_, transport)| transports.contains(*transport));
+        let usable = self.direct(peer).filter(|(id, transport)| transports.contains(*transport) && !self.is_suspect(*id));
         usable.min_by_key(|(id, transport)| (*transport, *id)).map(|(id, _)| id)
     }
 

@@ -41,6 +41,14 @@ pub(crate) enum Input {
     Disconnected { id: ConnId, cause: Option<String> },
     /// A dial led to no connection.
     DialFailed { dial: AttemptId, failure: DialFailure },
+    /// An answer on the connection is late: the network may have changed.
+    Suspect { id: ConnId },
+    /// An answer has come after all.
+    Recovered { id: ConnId },
+    /// What ran on the connection has moved elsewhere, and it gave no answer.
+    Dead { id: ConnId },
+    /// Whether an answer came on the link in time.
+    Probed { probe: AttemptId, is_alive: bool },
     /// The remote told where it listens and at which address it sees us.
     Identified { id: ConnId, listens: Vec<TransportAddress>, observed: Option<TransportAddress> },
     /// What each name resolved to.
@@ -94,6 +102,8 @@ pub(crate) enum Output {
     DialCircuit { dial: AttemptId, relay: RelayAddress, peer: PeerIdentity },
     /// Look these up; the end is [`Input::Resolved`].
     Resolve { lookup: AttemptId, names: Vec<TransportAddress> },
+    /// Ask for an answer on that connection; the end is [`Input::Probed`].
+    Probe { probe: AttemptId, id: ConnId },
     /// Keep direct connections with the peer though nothing uses them.
     Lease(PeerIdentity),
     /// The opposite.

@@ -11,6 +11,7 @@
 //! | `reservations` | which relays we hold reservations at |
 //! | `circuits` | circuits to peers, and who waits for them |
 //! | `direct` | direct dials, and who waits for a direct connection |
+//! | `probes` | whether links to relays work, when a path has gone silent |
 //! | `punches` | when to punch, what is dialled, and why it failed |
 //!
 //! The machines do not know each other. What one tells another is a `Signal`, which the
@@ -21,6 +22,7 @@ mod connections;
 mod direct;
 mod io;
 mod links;
+mod probes;
 mod punches;
 mod reservations;
 mod shared;
@@ -34,6 +36,7 @@ use self::{
     connections::Told,
     direct::Direct,
     links::Links,
+    probes::Probes,
     punches::Punches,
     reservations::Reservations,
     shared::{Shared, Signal},
@@ -66,6 +69,7 @@ pub(crate) struct Core {
     circuits: Circuits,
     direct: Direct,
     punches: Punches,
+    probes: Probes,
 }
 
 impl Core {
@@ -81,6 +85,7 @@ impl Core {
             circuits: Circuits::default(),
             direct: Direct::default(),
             punches: Punches::new(config.external, config.pending_punches),
+            probes: Probes::default(),
         }
     }
 
@@ -147,6 +152,17 @@ impl Core {
                 self.links.failed(shared, dial, &failure);
                 self.punches.failed(dial);
             }
+            Input::Suspect { id } => {
+                let relays = self.links.leased();
+                self.probes.suspect(shared, id, &relays);
+            }
+            Input::Recovered { id } => Probes::recovered(shared, id),
+            Input::Dead { id } => {
+                if shared.connections.get(id).is_some() {
+                    shared.put(Output::Close(id));
+                }
+            }
+            Input::Probed { probe, is_alive } => self.probes.probed(shared, probe, is_alive),
             Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
             Input::ReservationGranted { request } => self.granted(request),
@@ -186,6 +202,10 @@ impl Core {
                     self.reservations.connected(shared, &relay, via);
                 }
                 Signal::RelayLost { relay, cause } => self.reservations.lost(shared, &relay, cause),
+                Signal::RelaySilent { relay, link } => {
+                    self.links.silent(&relay, link);
+                    self.reservations.silent(shared, &relay);
+                }
                 Signal::RelayReleased(relay) => self.punches.unobserved(&relay),
                 Signal::Observed { by, address } => self.punches.observed(shared, by, address),
                 Signal::PunchWanted(circuit) => self.punches.punch_now(shared, circuit),
@@ -210,6 +230,7 @@ impl Core {
     fn disconnected(&mut self, id: ConnId, cause: Option<String>) {
         let shared = &mut self.shared;
         let Some(Connection { peer, path, .. }) = shared.connections.remove(id) else { return };
+        self.probes.disconnected(id);
         let is_direct = !path.is_relayed();
         shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
         if is_direct {
@@ -246,6 +267,11 @@ impl Core {
     /// What is held, for tests: waiters, attempts, leases.
     #[cfg(test)]
     fn held(&self) -> usize {
-        self.links.held() + self.circuits.held() + self.direct.held() + self.punches.held() + self.shared.punchable.len()
+        self.links.held()
+            + self.circuits.held()
+            + self.direct.held()
+            + self.punches.held()
+            + self.probes.held()
+            + self.shared.punchable.len()
     }
 }

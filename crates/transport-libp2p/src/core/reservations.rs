@@ -17,6 +17,9 @@ use crate::{NetworkEvent, ReservationState};
 /// Time for a relay to be connected, identified and to grant a reservation.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long after a link gave no answer losses are put down to that.
+const SILENCE: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     /// Not before then.
@@ -42,6 +45,9 @@ impl State {
 struct Entry {
     state: State,
     failures: u32,
+    /// The network has changed: until then a loss is no failure of the relay's, which is
+    /// asked again at once.
+    silent_until: Option<Moment>,
     /// Its place in the order in which the relays were given.
     rank: usize,
 }
@@ -62,7 +68,7 @@ impl Reservations {
     /// A relay to reserve at, after those that are known.
     pub(super) fn add(&mut self, shared: &Shared, relay: PeerIdentity) {
         let rank = self.relays.values().map(|entry| entry.rank + 1).max().unwrap_or(0);
-        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, rank };
+        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_until: None, rank };
         self.relays.entry(relay).or_insert(new);
     }
 
@@ -152,15 +158,27 @@ impl Reservations {
         }
     }
 
+    /// A link to the relay gave no answer, and is being closed.
+    pub(super) fn silent(&mut self, shared: &Shared, relay: &PeerIdentity) {
+        if let Some(entry) = self.relays.get_mut(relay) {
+            entry.silent_until = Some(shared.now + SILENCE);
+        }
+    }
+
     /// Whatever was under way or held at the relay is gone. Several events can tell of
     /// one loss; only the first counts.
     pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: String) {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
             return;
         };
-        entry.failures = entry.failures.saturating_add(1);
-        // A cadence without end is what a reservation needs; if it has one, wait for an hour.
-        let delay = self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600));
+        let is_silent = entry.silent_until.is_some_and(|until| shared.now < until);
+        let delay = if is_silent {
+            Duration::ZERO
+        } else {
+            entry.failures = entry.failures.saturating_add(1);
+            // A cadence without end is what a reservation needs; if it has one, wait for an hour.
+            self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600))
+        };
         let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
         give_back(shared, relay, before, cause, Some(delay));
     }

@@ -25,6 +25,8 @@ pub(super) enum Signal {
     RelayConnected(PeerIdentity),
     /// There is no connection to the relay.
     RelayLost { relay: PeerIdentity, cause: String },
+    /// A link to the relay gave no answer, and is being closed.
+    RelaySilent { relay: PeerIdentity, link: ConnId },
     /// The relay is leased no longer: what it observed is out of date.
     RelayReleased(PeerIdentity),
     /// The relay sees us there.

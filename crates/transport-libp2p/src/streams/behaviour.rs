@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::PollSender;
 
 use super::{
-    ConnectionMeta, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream,
+    ConnectionMeta, DataProtocols, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream,
     handler::{FromBehaviour, Handler, ToBehaviour},
 };
 use crate::convert;
@@ -39,7 +39,7 @@ struct Known {
 
 /// The table of connections, and the way to open and accept streams on them.
 pub(crate) struct Behaviour {
-    data_protocols: Vec<StreamProtocol>,
+    data_protocols: DataProtocols,
     punch_protocol: Option<StreamProtocol>,
     first_reason: RelayReason,
     connections: HashMap<ConnectionId, Known>,
@@ -55,7 +55,7 @@ impl Behaviour {
     /// wait for a slot there for `accept_timeout`.
     /// `first_reason` is why a relayed connection is relayed until something else is set.
     pub(crate) fn new(
-        data_protocols: Vec<StreamProtocol>,
+        data_protocols: DataProtocols,
         punch_protocol: Option<StreamProtocol>,
         first_reason: RelayReason,
         accepted: mpsc::Sender<OpenStream>,
@@ -74,12 +74,20 @@ impl Behaviour {
         }
     }
 
-    /// Asks for a data stream on that very connection.
-    pub(crate) fn open_data(&mut self, connection: ConnectionId, reply: OpenReply) {
+    /// Asks for a data stream on that very connection. One for a session is ready before
+    /// the peer has answered; that saves a round trip, and the session learns of a
+    /// refusal with its first read.
+    pub(crate) fn open_data(&mut self, connection: ConnectionId, for_session: bool, reply: OpenReply) {
+        if for_session {
+            return match self.data_protocols.session.clone() {
+                Some(session) => self.open(connection, OpenRequest { protocols: vec![session], reply }),
+                None => drop(reply.send(Err(OpenError::Unsupported))),
+            };
+        }
         // Negotiation is lazy: the last proposal counts as agreed before it is
         // answered. With a last one that nobody has, a peer that refused all others
         // is known at once, and not at the first read.
-        let protocols = self.data_protocols.iter().cloned().chain([NONE_OF_THEM]).collect();
+        let protocols = self.data_protocols.plain.iter().cloned().chain([NONE_OF_THEM]).collect();
         self.open(connection, OpenRequest { protocols, reply });
     }
 
@@ -249,8 +257,13 @@ mod tests {
     #[test]
     fn what_is_held_is_released_again() {
         let (accepted, _streams) = mpsc::channel(1);
-        let mut behaviour =
-            Behaviour::new(vec![StreamProtocol::new("/test")], None, RelayReason::Policy, accepted, Duration::from_secs(10));
+        let mut behaviour = Behaviour::new(
+            DataProtocols { plain: vec![StreamProtocol::new("/test")], session: None },
+            None,
+            RelayReason::Policy,
+            accepted,
+            Duration::from_secs(10),
+        );
         let (peer, address) = (PeerId::random(), "/ip4/127.0.0.1/tcp/1".parse().unwrap());
         let _handler = behaviour.add(ConnectionId::new_unchecked(1), peer, Direction::Outbound, &address, &Multiaddr::empty());
         behaviour.release(peer);

@@ -16,7 +16,7 @@ use libp2p::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
-use super::{ConnectionMeta, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+use super::{ConnectionMeta, DataProtocols, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
 
 /// Time for the remote to agree on a protocol.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ pub(crate) enum ToBehaviour {
 
 pub(crate) struct Handler {
     meta: Arc<ConnectionMeta>,
-    data_protocols: Vec<StreamProtocol>,
+    data_protocols: DataProtocols,
     punch_protocol: Option<StreamProtocol>,
     hold: bool,
     /// Asked of the muxer, not yet answered.
@@ -61,7 +61,7 @@ pub(crate) struct Handler {
 impl Handler {
     pub(super) fn new(
         meta: Arc<ConnectionMeta>,
-        data_protocols: Vec<StreamProtocol>,
+        data_protocols: DataProtocols,
         punch_protocol: Option<StreamProtocol>,
         hold: bool,
         accepted: PollSender<OpenStream>,
@@ -83,15 +83,16 @@ impl Handler {
         }
     }
 
-    fn wrap(&self, stream: Stream) -> OpenStream {
-        OpenStream { stream, user: self.meta.traffic.user(), meta: self.meta.clone() }
+    fn wrap(&self, stream: Stream, protocol: &StreamProtocol) -> OpenStream {
+        let for_session = self.data_protocols.session.as_ref() == Some(protocol);
+        OpenStream { stream, user: self.meta.traffic.user(), meta: self.meta.clone(), for_session }
     }
 
     fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {
         if self.punch_protocol.as_ref() == Some(protocol) {
             self.punch = Some(stream);
         } else if self.waiting.len() < MAX_WAITING {
-            let stream = self.wrap(stream);
+            let stream = self.wrap(stream, protocol);
             self.waiting.push_back((Instant::now() + self.accept_timeout, stream));
         } else {
             self.refused += 1;
@@ -126,7 +127,8 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = OpenReply;
 
     fn listen_protocol(&self) -> SubstreamProtocol<AnyOf, ()> {
-        let protocols = self.data_protocols.iter().chain(&self.punch_protocol).cloned().collect();
+        let DataProtocols { plain, session } = &self.data_protocols;
+        let protocols = plain.iter().chain(session).chain(&self.punch_protocol).cloned().collect();
         SubstreamProtocol::new(AnyOf(protocols), ())
     }
 
@@ -173,7 +175,8 @@ impl ConnectionHandler for Handler {
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: (stream, protocol), info: reply }) => {
                 self.opening = self.opening.saturating_sub(1);
-                let opened = if protocol == NONE_OF_THEM { Err(OpenError::Unsupported) } else { Ok(self.wrap(stream)) };
+                let opened =
+                    if protocol == NONE_OF_THEM { Err(OpenError::Unsupported) } else { Ok(self.wrap(stream, &protocol)) };
                 // Whoever asked may have gone; then the stream is reset here.
                 let _ = reply.send(opened);
             }

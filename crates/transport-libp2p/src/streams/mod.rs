@@ -12,8 +12,8 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use kaspath_domain::{ConnectInfo, Direction, DuplexStream, synthetic_address};
-use libp2p::{Stream, StreamProtocol};
+use kaspath_domain::{ConnectInfo, Direction, DuplexStream, PathHealth, synthetic_address};
+use libp2p::{Stream, StreamProtocol, swarm::ConnectionId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio_util::{
@@ -24,6 +24,7 @@ use tokio_util::{
 pub(crate) use behaviour::{Behaviour, Event};
 pub(crate) use connection::{ConnectionMeta, Traffic};
 
+use self::upgrade::Lazy;
 use crate::convert;
 
 /// A negotiated stream and its connection.
@@ -33,19 +34,34 @@ pub(crate) struct OpenStream {
     pub(crate) meta: Arc<ConnectionMeta>,
     /// A user of the connection as long as it lives: see [`Traffic`].
     pub(crate) user: Arc<()>,
+    /// It is for the session protocol.
+    pub(crate) for_session: bool,
+}
+
+/// What data streams speak.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DataProtocols {
+    /// The preferred first.
+    pub(crate) plain: Vec<StreamProtocol>,
+    pub(crate) session: Option<StreamProtocol>,
 }
 
 impl OpenStream {
     /// The domain's stream. `direction` is who opened the stream, which need not
-    /// be who dialled the connection.
-    pub(crate) fn into_domain(self, direction: Direction) -> DuplexStream {
+    /// be who dialled the connection. `health` makes what is told of a session's path.
+    pub(crate) fn into_domain(
+        self,
+        direction: Direction,
+        health: impl FnOnce(ConnectionId) -> Arc<dyn PathHealth>,
+    ) -> DuplexStream {
         let peer = convert::identity(&self.meta.peer);
         let info =
             ConnectInfo { synthetic: synthetic_address(&peer), peer: Some(peer), direction, remote: self.meta.remote.clone() };
         let (read, written) = (self.meta.traffic.clone(), self.meta.traffic.clone());
-        let stream = InspectReader::new(self.stream.compat(), move |bytes: &[u8]| read.moved(bytes));
+        let stream = InspectReader::new(Lazy(self.stream.compat()), move |bytes: &[u8]| read.moved(bytes));
         let stream = InspectWriter::new(stream, move |bytes: &[u8]| written.moved(bytes));
-        DuplexStream::new(stream, info, self.meta.path.clone()).holding(self.user)
+        let stream = DuplexStream::new(stream, info, self.meta.path.clone()).holding(self.user);
+        if self.for_session { stream.for_session(health(self.meta.id)) } else { stream }
     }
 }
 

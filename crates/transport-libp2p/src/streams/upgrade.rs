@@ -1,12 +1,16 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    io,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use libp2p::{
     Stream, StreamProtocol,
-    core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
+    core::upgrade::{InboundUpgrade, NegotiationError, OutboundUpgrade, UpgradeInfo},
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Negotiates one of some protocols and hands the raw stream over.
 #[derive(Clone, Debug)]
@@ -38,5 +42,35 @@ impl OutboundUpgrade<Stream> for AnyOf {
 
     fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
         ready(Ok((stream, protocol)))
+    }
+}
+
+/// A stream whose protocol was proposed alone, and so counts as agreed before the answer:
+/// a refusal comes with the first read, as [`io::ErrorKind::Unsupported`].
+pub(crate) struct Lazy<S>(pub(crate) S);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lazy<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf).map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
+            match inner {
+                Some(NegotiationError::Failed) => io::Error::new(io::ErrorKind::Unsupported, error),
+                _ => error,
+            }
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Lazy<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

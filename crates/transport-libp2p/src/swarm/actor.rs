@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, TransportAddress};
+use kaspath_domain::{DialError, Health, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, TransportAddress};
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
@@ -182,10 +182,19 @@ impl Actor {
                 self.core.remove_relay(&relay, now);
                 let _ = reply.send(());
             }
-            Command::Open { connection, reply } => match self.ids.libp2p(connection) {
-                Some(connection) => self.swarm.behaviour_mut().streams.open_data(connection, reply),
+            Command::Open { connection, for_session, reply } => match self.ids.libp2p(connection) {
+                Some(connection) => self.swarm.behaviour_mut().streams.open_data(connection, for_session, reply),
                 None => drop(reply.send(Err(crate::streams::OpenError::ConnectionGone))),
             },
+            Command::Health { connection, health } => {
+                if let Some(id) = self.ids.connection(connection) {
+                    self.input(match health {
+                        Health::Suspect => Input::Suspect { id },
+                        Health::Recovered => Input::Recovered { id },
+                        Health::Dead => Input::Dead { id },
+                    });
+                }
+            }
             Command::RelayReason { connection, reply } => {
                 let connection = self.ids.libp2p(connection);
                 let meta = connection.and_then(|connection| self.swarm.behaviour().streams.connection(connection));

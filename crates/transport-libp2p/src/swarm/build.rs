@@ -20,7 +20,7 @@ use crate::{
     NetworkConfig, NodeKey, PunchConfig, StartError, convert,
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic,
-    streams::{self, OpenStream},
+    streams::{self, DataProtocols, OpenStream},
     tcp::Tcp,
 };
 
@@ -40,12 +40,13 @@ const RELAY_WINDOWS: usize = 2 << 20;
 const MAX_NEGOTIATING_STREAMS: usize = 32;
 
 /// The configured stream protocols; without any, no stream is accepted.
-pub(super) fn data_protocols(config: &NetworkConfig) -> Result<Vec<StreamProtocol>, StartError> {
+pub(super) fn data_protocols(config: &NetworkConfig) -> Result<DataProtocols, StartError> {
     let parse = |name: &String| {
         let parsed = StreamProtocol::try_from_owned(name.clone()).ok().filter(|_| name.len() <= MAX_NAME);
         parsed.ok_or_else(|| StartError::Protocol(name.clone()))
     };
-    config.protocols.iter().map(parse).collect()
+    let plain = config.protocols.iter().map(parse).collect::<Result<_, _>>()?;
+    Ok(DataProtocols { plain, session: config.session_protocol.as_ref().map(parse).transpose()? })
 }
 
 /// What is spoken on new circuits, and why they are relayed at first. With punching

@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason};
+use kaspath_domain::{DialError, Health, PathHealth, PeerIdentity, RelayAddress, RelayReason};
+use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -37,13 +38,40 @@ pub(crate) enum Command {
     /// Reserve there no longer.
     RemoveRelay { relay: PeerIdentity, reply: oneshot::Sender<()> },
     /// A data stream on that connection.
-    Open { connection: ConnId, reply: OpenReply },
+    Open { connection: ConnId, for_session: bool, reply: OpenReply },
+    /// A session has noticed that of the connection.
+    Health { connection: ConnectionId, health: Health },
     /// Why that connection is relayed.
     RelayReason { connection: ConnId, reply: oneshot::Sender<Option<RelayReason>> },
     /// Punch by these settings from now on.
     SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
     /// Close everything and end.
     Shutdown { reply: oneshot::Sender<()> },
+}
+
+/// Passes what sessions notice to the actor, as long as it is there.
+#[derive(Clone, Debug)]
+pub(crate) struct HealthReports(mpsc::WeakSender<Command>);
+
+impl HealthReports {
+    /// What is told of that connection.
+    pub(crate) fn of(&self, connection: ConnectionId) -> Arc<dyn PathHealth> {
+        Arc::new(HealthReport { commands: self.0.clone(), connection })
+    }
+}
+
+struct HealthReport {
+    commands: mpsc::WeakSender<Command>,
+    connection: ConnectionId,
+}
+
+impl PathHealth for HealthReport {
+    fn report(&self, health: Health) {
+        // A session that is still in need says it again.
+        if let Some(commands) = self.commands.upgrade() {
+            let _ = commands.try_send(Command::Health { connection: self.connection, health });
+        }
+    }
 }
 
 /// The way to the actor. Cheap to clone.
@@ -57,6 +85,11 @@ impl Handle {
     pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         (Handle { commands, waiters: Arc::default() }, receiver)
+    }
+
+    /// A way for what sessions notice, which does not keep the actor alive.
+    pub(crate) fn health(&self) -> HealthReports {
+        HealthReports(self.commands.downgrade())
     }
 
     /// Sends a command and waits for its answer. Dropping the future leaves the

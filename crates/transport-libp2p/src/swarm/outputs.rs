@@ -1,16 +1,21 @@
 //! Does what the core says.
 
-use futures::future::join_all;
+use std::{io, time::Duration};
+
+use futures::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use kaspath_domain::{PeerIdentity, RelayAddress, Transport, TransportAddress};
 use libp2p::{
     Multiaddr,
+    core::upgrade::NegotiationError,
     multiaddr::Protocol,
+    ping,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use tokio::sync::oneshot;
+use rand::random;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{actor::Actor, errors::failure};
 use crate::{
@@ -18,8 +23,14 @@ use crate::{
     core::{AttemptId, ConnId, DialKind, Input, Output},
     limits::Class,
     punch,
-    streams::OpenRequest,
+    streams::{OpenError, OpenRequest, OpenStream},
 };
+
+/// How long a relay may take for the answer to a probe. A session waits for it before it
+/// dials anew, so it is short; a relay that is farther away is connected again in vain.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
+/// What a ping carries.
+const PING_BYTES: usize = 32;
 
 impl Actor {
     /// Does all that is to be done. What fails at once fails like what fails later.
@@ -43,6 +54,7 @@ impl Actor {
                 self.dial(dial, opts.condition(PeerCondition::Always).build(), Class::Circuit);
             }
             Output::Resolve { lookup, names } => self.resolve(lookup, names),
+            Output::Probe { probe, id } => self.probe(probe, id),
             Output::Lease(peer) => self.swarm.behaviour_mut().streams.hold(convert::peer_id(&peer)),
             Output::Release(peer) => self.swarm.behaviour_mut().streams.release(convert::peer_id(&peer)),
             Output::Close(id) => {
@@ -118,6 +130,20 @@ impl Actor {
         });
     }
 
+    /// Asks the remote for an answer by the ping protocol, on a stream of its own.
+    fn probe(&mut self, probe: AttemptId, id: ConnId) {
+        let (reply, opened) = oneshot::channel();
+        if let Some(connection) = self.ids.libp2p(id) {
+            self.swarm.behaviour_mut().streams.open(connection, OpenRequest { protocols: vec![ping::PROTOCOL_NAME], reply });
+        }
+        let inputs = self.inputs_sender.clone();
+        self.tasks.spawn(async move {
+            let answer = async { answers(opened.await.map_err(drop)?).await.map_err(drop) };
+            let is_alive = timeout(PROBE_TIMEOUT, answer).await.is_ok_and(|answer| answer.is_ok());
+            let _ = inputs.send(Input::Probed { probe, is_alive }).await;
+        });
+    }
+
     fn close_if_unused(&mut self, id: ConnId) {
         let Some(connection) = self.ids.libp2p(id) else { return };
         let streams = &self.swarm.behaviour().streams;
@@ -144,6 +170,22 @@ impl Actor {
         let request = OpenRequest { protocols: vec![punch::PROTOCOL], reply };
         self.swarm.behaviour_mut().streams.open(meta.id, request);
         self.exchanges.begin((exchange, meta.peer), opened, offer, &mut self.tasks, self.inputs_sender.clone());
+    }
+}
+
+/// Returns when the remote has answered, whatever it said.
+async fn answers(opened: Result<OpenStream, OpenError>) -> io::Result<()> {
+    let mut stream = match opened {
+        Ok(open) => open.stream,
+        // It speaks no ping, but it speaks.
+        Err(OpenError::Unsupported) => return Ok(()),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    stream.write_all(&random::<[u8; PING_BYTES]>()).await?;
+    stream.flush().await?;
+    match stream.read_exact(&mut [0; PING_BYTES]).await {
+        Err(error) if error.get_ref().is_some_and(|inner| inner.is::<NegotiationError>()) => Ok(()),
+        read => read,
     }
 }
 

@@ -159,7 +159,8 @@ impl Links {
     /// Dials a relay that is not connected; its names are resolved anew before.
     fn link(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let is_linked = shared.connections.direct(relay).next().is_some();
-        let Some(known) = self.relays.get_mut(relay).filter(|known| !is_linked && !known.is_linking()) else { return };
+        let now = shared.now;
+        let Some(known) = self.relays.get_mut(relay).filter(|known| !is_linked && known.may_dial(now)) else { return };
         let names = known.addresses.names();
         if names.is_empty() {
             dial(shared, relay, known, known.addresses.all());
@@ -268,6 +269,18 @@ impl Links {
         }
     }
 
+    /// The relays whose links are in use.
+    pub(super) fn leased(&self) -> Vec<PeerIdentity> {
+        self.relays.iter().filter(|(_, known)| known.leased).map(|(relay, _)| relay.clone()).collect()
+    }
+
+    /// A link to the relay gave no answer, and is being closed: it serves nobody any more.
+    pub(super) fn silent(&mut self, relay: &PeerIdentity, link: ConnId) {
+        if let Some(known) = self.relays.get_mut(relay) {
+            known.identified.remove(&link);
+        }
+    }
+
     /// When to call [`Links::step`] next.
     pub(super) fn deadline(&self) -> Option<Moment> {
         // Without identify nobody can be served, however late it is.
@@ -335,6 +348,7 @@ fn can_expire(relay: &Relay) -> bool {
 
 fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {
     let dial = shared.attempt();
+    known.dialled = Some(shared.now);
     known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }

@@ -1,6 +1,9 @@
 //! What is known of one relay, and who waits for it. Decides; does not act.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kaspath_domain::{Moment, Transport, TransportSet};
 
@@ -12,6 +15,10 @@ use crate::core::{
 
 /// Dials that wait for one relay.
 pub(super) const MAX_WAITERS: usize = 64;
+/// Dials of one relay at once.
+const MAX_DIALS: usize = 4;
+/// A dial without an answer for so long is tried again beside itself, if somebody asks.
+const SLOW_DIAL: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Waiter {
@@ -38,6 +45,8 @@ pub(super) struct Relay {
     pub(super) reserved: bool,
     /// Its links are kept though nothing uses them.
     pub(super) leased: bool,
+    /// When a link was dialled last.
+    pub(super) dialled: Option<Moment>,
     pub(super) used: Moment,
 }
 
@@ -49,6 +58,13 @@ impl Relay {
     /// A link is being made, or somebody waits for one.
     pub(super) fn is_linking(&self) -> bool {
         self.lookup.is_some() || !self.dials.is_empty()
+    }
+
+    /// Whether a link may be dialled: none is being made, or those that are take so long
+    /// that a packet of theirs was lost, or went out when there was no network.
+    pub(super) fn may_dial(&self, now: Moment) -> bool {
+        let is_slow = self.dialled.is_some_and(|at| now.since(at) >= SLOW_DIAL);
+        !self.is_linking() || (self.lookup.is_none() && is_slow && self.dials.len() < MAX_DIALS)
     }
 
     /// Somebody besides circuits needs the link.

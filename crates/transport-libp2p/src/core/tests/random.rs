@@ -62,7 +62,7 @@ fn play(seed: u64) {
 fn act(world: &mut World) {
     let (host, peer) = (world.chance.below(3) as usize, world.chance.below(3) as usize);
     let (relay, set) = (world.chance.below(2) as usize, SETS[world.chance.below(4) as usize]);
-    match world.chance.below(18) {
+    match world.chance.below(20) {
         0..=3 if host != peer => drop(world.punch(host, relay, peer, set)),
         4 | 5 if host != peer => drop(world.circuit(host, relay, peer, set)),
         6 if host != peer => {
@@ -99,6 +99,18 @@ fn act(world: &mut World) {
         13 => world.deliver(host, Input::SetPunch(PunchConfig { transports: set, ..PunchConfig::default() })),
         14 => set_relay(world, host, relay, true),
         15 => set_relay(world, host, relay, false),
+        17 | 18 => {
+            let live: Vec<_> = world.hosts[host].live.keys().copied().collect();
+            if !live.is_empty() {
+                let id = live[world.chance.below(live.len() as u64) as usize];
+                let input = match world.chance.below(4) {
+                    0 => Input::Recovered { id },
+                    1 => Input::Dead { id },
+                    _ => Input::Suspect { id },
+                };
+                world.deliver(host, input);
+            }
+        }
         16 => world.relays[relay].grants = !world.relays[relay].grants,
         _ => world.relays[relay].mute = !world.relays[relay].mute,
     }

@@ -175,3 +175,47 @@ fn relays_that_are_configured_are_bounded() {
     assert_eq!(added, 64);
     assert!(add(&mut world, super::identity(2000)).is_ok(), "one that is known takes no place");
 }
+
+#[test]
+fn links_that_died_in_silence_are_found_by_a_session_that_gets_no_answer_and_made_anew_at_once() {
+    let mut world = world(2, &[0, 1]);
+    world.run(5000);
+    let before = [0, 1].map(|relay| confirmed(&world, 0, relay));
+    let links: Vec<_> = world.hosts[0].live.keys().copied().collect();
+    // The path that the session saw is one of them: it makes no difference.
+    let suspect = links[0];
+    links.into_iter().for_each(|id| world.cut(0, id));
+    world.run(1000);
+    assert_eq!([0, 1].map(|relay| confirmed(&world, 0, relay)), before, "nobody has noticed");
+    world.deliver(0, Input::Suspect { id: suspect });
+    world.run(2000);
+    assert_eq!([0, 1].map(|relay| confirmed(&world, 0, relay)), before.map(|count| count + 1));
+}
+
+#[test]
+fn links_that_answer_stay_when_a_path_is_suspect() {
+    let mut world = world(1, &[0]);
+    world.run(5000);
+    let links: Vec<_> = world.hosts[0].live.keys().copied().collect();
+    world.deliver(0, Input::Suspect { id: links[0] });
+    world.run(5000);
+    assert_eq!(world.hosts[0].live.keys().copied().collect::<Vec<_>>(), links);
+    assert_eq!(confirmed(&world, 0, 0), 1);
+}
+
+#[test]
+fn a_dial_that_was_lost_is_tried_again_beside_itself_for_a_caller_that_asks() {
+    let mut world = world(1, &[]);
+    world.loss = 1000;
+    let relay = relay_address(&world, 0);
+    let ask = |world: &mut World| {
+        let relay = relay.clone();
+        world.ask(0, Then::Nothing, |waiter| Input::ConnectRelay { waiter, relay, transports: TransportSet::NONE })
+    };
+    ask(&mut world);
+    world.run(2500);
+    world.loss = 0;
+    let waiter = ask(&mut world);
+    world.run(1000);
+    assert!(world.hosts[0].answers[&waiter].is_ok());
+}

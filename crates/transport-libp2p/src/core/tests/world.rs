@@ -57,6 +57,8 @@ pub(super) struct Host {
     pub(super) punches: bool,
     last: u64,
     pub(super) live: BTreeMap<ConnId, Live>,
+    /// Those that died in silence, which the core does not know.
+    silent: BTreeMap<ConnId, End>,
     /// Those that the core knows of; it hears of an end later.
     told: BTreeSet<ConnId>,
     pub(super) dials: BTreeMap<AttemptId, Dialling>,
@@ -118,6 +120,7 @@ impl World {
             punches: true,
             last: 0,
             live: BTreeMap::new(),
+            silent: BTreeMap::new(),
             told: BTreeSet::new(),
             dials: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -228,6 +231,11 @@ impl World {
             Output::Dial { dial, peer, addresses, kind } => self.dial(host, dial, &peer, addresses, kind),
             Output::DialCircuit { dial, relay, peer } => self.dial_circuit(host, dial, &relay.relay, &peer),
             Output::Resolve { lookup, names } => self.look_up(host, lookup, names),
+            Output::Probe { probe, id } => {
+                let is_alive = it.live.contains_key(&id);
+                let answered = if is_alive { 2 * self.latency } else { 700 };
+                self.after(answered, move |world| world.last_word(host, Input::Probed { probe, is_alive }));
+            }
             Output::Lease(peer) => assert!(it.held.insert(peer), "held once"),
             Output::Release(peer) => {
                 assert!(it.held.remove(&peer), "released once");
@@ -307,7 +315,11 @@ impl World {
     /// Closes a connection at both ends.
     pub(super) fn close(&mut self, host: usize, id: ConnId) {
         // Later than the report that it is there.
-        self.die(host, id, 5 * self.latency + 1);
+        let noticed = 5 * self.latency + 1;
+        if self.hosts[host].silent.contains_key(&id) {
+            return self.after(noticed, move |world| world.notice(host, id));
+        }
+        self.die(host, id, noticed);
     }
 
     /// A path dies in silence: the cores hear of it when pings have found it.
@@ -317,14 +329,18 @@ impl World {
 
     fn die(&mut self, host: usize, id: ConnId, noticed: u64) {
         let Some(live) = self.hosts[host].live.remove(&id) else { return };
-        self.after(noticed, move |world| {
-            world.hosts[host].told.remove(&id);
-            world.deliver(host, Input::Disconnected { id, cause: None });
-            world.link_closed(host, &live.end);
-        });
+        self.hosts[host].silent.insert(id, live.end);
+        self.after(noticed, move |world| world.notice(host, id));
         if let End::Host(other, id) = live.end {
             self.after(self.latency, move |world| world.die(other, id, noticed));
         }
+    }
+
+    fn notice(&mut self, host: usize, id: ConnId) {
+        let Some(end) = self.hosts[host].silent.remove(&id) else { return };
+        self.hosts[host].told.remove(&id);
+        self.deliver(host, Input::Disconnected { id, cause: None });
+        self.link_closed(host, &end);
     }
 
     pub(super) fn direct(&self, host: usize, peer: usize) -> bool {

@@ -1,0 +1,119 @@
+//! Whether our links to relays still work, when a session has noticed that a path does not.
+//!
+//! A new address of ours, or a NAT that has lost its mappings, ends all connections in
+//! silence. The transports notice that after half a minute; a session that gets no answer
+//! does after a second. Then each relay is asked for an answer on each link, and a link
+//! that gives none is closed, for whoever needs the relay to dial it anew.
+
+use std::collections::BTreeMap;
+
+use kaspath_domain::PeerIdentity;
+
+use super::{
+    connections::ConnId,
+    io::{AttemptId, Output},
+    shared::{Shared, Signal},
+};
+
+#[derive(Default)]
+pub(super) struct Probes {
+    /// Those under way, with their link and its relay.
+    running: BTreeMap<AttemptId, (ConnId, PeerIdentity)>,
+}
+
+impl Probes {
+    /// An answer on that connection is late. `relays` are those whose links are in use.
+    pub(super) fn suspect(&mut self, shared: &mut Shared, id: ConnId, relays: &[PeerIdentity]) {
+        if !shared.connections.set_suspect(id, true) {
+            return;
+        }
+        for relay in relays {
+            let links: Vec<ConnId> = shared.connections.direct(relay).map(|(link, _)| link).collect();
+            for link in links {
+                if self.running.values().all(|(probed, _)| *probed != link) {
+                    let probe = shared.attempt();
+                    self.running.insert(probe, (link, relay.clone()));
+                    shared.put(Output::Probe { probe, id: link });
+                }
+            }
+        }
+    }
+
+    /// An answer has come on that connection after all.
+    pub(super) fn recovered(shared: &mut Shared, id: ConnId) {
+        shared.connections.set_suspect(id, false);
+    }
+
+    /// The probe is over.
+    pub(super) fn probed(&mut self, shared: &mut Shared, probe: AttemptId, is_alive: bool) {
+        let Some((link, relay)) = self.running.remove(&probe) else { return };
+        if !is_alive {
+            shared.put(Output::Close(link));
+            shared.signal(Signal::RelaySilent { relay, link });
+        }
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&mut self, id: ConnId) {
+        self.running.retain(|_, (link, _)| *link != id);
+    }
+
+    /// What is held, for tests: probes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.running.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspath_domain::Direction;
+
+    use super::*;
+    use crate::core::tests::{connection, identity, outputs, shared};
+
+    const RELAY: &str = "/ip4/203.0.113.1/tcp/4001";
+    const PEER: &str = "/ip4/198.51.100.1/tcp/4001";
+
+    fn probes(outputs: Vec<Output>) -> Vec<(AttemptId, ConnId)> {
+        let probe = |output| if let Output::Probe { probe, id } = output { Some((probe, id)) } else { None };
+        outputs.into_iter().filter_map(probe).collect()
+    }
+
+    #[test]
+    fn a_silent_path_has_every_link_probed_once_and_a_silent_link_is_closed() {
+        let (mut machine, mut shared) = (Probes::default(), shared());
+        for (id, peer, at) in [(1, 9, RELAY), (2, 8, RELAY), (3, 1, PEER), (4, 1, PEER)] {
+            shared.connections.insert(ConnId(id), connection(peer, Direction::Outbound, at));
+        }
+        let relays = [identity(9), identity(8)];
+        machine.suspect(&mut shared, ConnId(3), &relays);
+        let begun = probes(outputs(&mut shared));
+        assert_eq!(begun.iter().map(|(_, link)| link.0).collect::<Vec<_>>(), [1, 2]);
+        machine.suspect(&mut shared, ConnId(3), &relays);
+        machine.suspect(&mut shared, ConnId(4), &relays);
+        assert!(probes(outputs(&mut shared)).is_empty(), "they are probed already");
+        machine.probed(&mut shared, begun[0].0, true);
+        assert!(outputs(&mut shared).is_empty());
+        machine.probed(&mut shared, begun[1].0, false);
+        machine.probed(&mut shared, begun[1].0, false);
+        assert!(matches!(outputs(&mut shared)[..], [Output::Close(ConnId(2))]));
+        assert!(matches!(shared.next_signal(), Some(Signal::RelaySilent { relay, link: ConnId(2) }) if relay == identity(8)));
+        assert!(shared.next_signal().is_none() && machine.held() == 0);
+    }
+
+    #[test]
+    fn a_suspect_connection_serves_nobody_until_it_answers() {
+        let (mut machine, mut shared) = (Probes::default(), shared());
+        let best = |shared: &Shared| shared.connections.best_direct(&identity(1), kaspath_domain::TransportSet::ALL);
+        shared.connections.insert(ConnId(3), connection(1, Direction::Outbound, PEER));
+        machine.suspect(&mut shared, ConnId(3), &[]);
+        assert_eq!(best(&shared), None);
+        Probes::recovered(&mut shared, ConnId(3));
+        assert_eq!(best(&shared), Some(ConnId(3)));
+        machine.suspect(&mut shared, ConnId(3), &[]);
+        shared.connections.remove(ConnId(3));
+        machine.suspect(&mut shared, ConnId(3), &[identity(9)]);
+        assert!(outputs(&mut shared).is_empty(), "one that is gone is not suspect");
+    }
+}
