@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
-use kaspath_gateway::{Gateway, GatewayEvent};
+use kaspath_gateway::{Gateway, GatewayEvent, KeptPeer};
 use kaspath_node::{GatewayConfig, Node};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -118,7 +118,8 @@ async fn keep_remotes(
                 printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", of.short()));
                 let _ = opened.try_send(local);
             };
-            node.keep_for_kaspad(&gateway, peer, target, listening).await?;
+            let (connector, best, keeper) = (node.connector(), node.best_path(&peer), node.keeper().clone());
+            gateway.keep(KeptPeer { peer, target, connector, best, keeper }, listening).await?;
             bail!("reaching {name} ended unexpectedly")
         });
     }
