@@ -16,6 +16,7 @@ use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPa
 const MAX_PEERS: usize = 10_000;
 
 /// What a node is made of. The defaults fit a private node.
+#[must_use]
 pub struct NodeBuilder {
     key: NodeKey,
     network: NetworkConfig,
@@ -42,25 +43,21 @@ impl NodeBuilder {
 
     /// Where it listens, its relays and limits. The policy decides what is punched and
     /// when, whatever `network.punch` says.
-    #[must_use]
     pub fn network(self, network: NetworkConfig) -> Self {
         Self { network, ..self }
     }
 
     /// How peers are reached.
-    #[must_use]
     pub fn policy(self, policy: Arc<dyn TransportPolicy>) -> Self {
         Self { policy, ..self }
     }
 
     /// Which peers it accepts and which it does not dial, beside the book's bans.
-    #[must_use]
     pub fn admission(self, admission: Arc<dyn AdmissionPolicy>) -> Self {
         Self { admission, ..self }
     }
 
     /// A dialer that is asked before libp2p's, such as plain TCP's.
-    #[must_use]
     pub fn dialer(mut self, dialer: Arc<dyn StreamDialer>) -> Self {
         self.dialers.push(dialer);
         self
@@ -68,13 +65,11 @@ impl NodeBuilder {
 
     /// What is known of peers: who is banned, and where each is dialled beside the
     /// addresses of a target. Events are recorded there. The default is in memory.
-    #[must_use]
     pub fn book(self, book: Arc<dyn PeerBook>) -> Self {
         Self { book, ..self }
     }
 
     /// Tells `observer` of what happens in the network, from the start on.
-    #[must_use]
     pub fn observe_network(self, observer: Arc<dyn Observer<NetworkEvent>>) -> Self {
         self.observers.add(observer);
         self

@@ -1,8 +1,9 @@
 //! Flags that several commands have.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use kaspath_domain::{AddressError, PeerAddress, PeerLocator, TransportAddress};
 
 /// Whose identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,30 @@ pub(crate) enum Role {
     Relay,
     /// A server's, client's or gateway's.
     Node,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Relay { "relay" } else { "node" })
+    }
+}
+
+/// Of which of a folder's programs.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// Only the relay.
+    #[arg(long, conflicts_with = "node")]
+    relay: bool,
+
+    /// Only the node (server, client or gateway).
+    #[arg(long)]
+    node: bool,
+}
+
+impl RoleArgs {
+    pub(crate) fn role(&self) -> Option<Role> {
+        if self.relay { Some(Role::Relay) } else { self.node.then_some(Role::Node) }
+    }
 }
 
 /// Flags of every program that runs.
@@ -22,11 +47,31 @@ pub(crate) struct CommonArgs {
     pub(crate) control: ControlArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
 
     /// A group, by name or number, whose members may ask at the control socket too; they must be able to
     /// enter its folder.
     #[arg(long, value_name = "GROUP")]
     pub(crate) control_group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Listen there; may be given several times. A circuit address is a relay to reserve at.
+    /// [default: TCP and UDP port 4001 for a relay, any free ports else; only IPv4, so for IPv6 give
+    /// /ip6/::/tcp/4001 and /ip6/::/udp/4001/quic-v1 beside those of /ip4/0.0.0.0]
+    #[arg(short, long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<PeerLocator>,
+
+    /// An address at which this node is known to be reachable, such as a forwarded port. Give one for
+    /// TCP and one for UDP (/udp/PORT/quic-v1), if both are.
+    #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
+    pub(crate) external_address: Vec<TransportAddress>,
+
+    /// Has no effect: AutoNAT is not used any more. Accepted for existing set-ups.
+    #[arg(long, hide = true)]
+    pub(crate) no_autonat: bool,
 }
 
 #[derive(Debug, Args)]
@@ -59,10 +104,6 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
-    /// Hide IP addresses and host names in everything that is printed, kaspad's lines under `run` too.
-    #[arg(long)]
-    pub(crate) redact: bool,
-
     /// Also print debug logs (to standard error); twice for traces.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -73,4 +114,12 @@ pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+fn transport_address(text: &str) -> Result<TransportAddress, String> {
+    let locator: PeerLocator = text.parse().map_err(|error: AddressError| error.to_string())?;
+    match locator.address {
+        PeerAddress::Direct(address) => Ok(address),
+        PeerAddress::Relayed(_) => Err(format!("{text:?} goes through a relay; give a direct address")),
+    }
 }

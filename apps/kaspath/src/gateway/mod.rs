@@ -15,9 +15,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    cli::Command,
-    compose,
+    cli::Cli,
     control::{Control, Running},
+    node,
     output::Printer,
     peers,
     run::{Supervisor, locate},
@@ -26,24 +26,24 @@ use crate::{
     tasks::{Tasks, unexpected_end},
 };
 
-pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
+pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut node_settings = settings.node.clone().context("a node's settings")?;
     let mut gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
     if let Some(plan) = &mut gateway_settings.run {
         plan.program = locate(&plan.program)?;
     }
-    let printer = Printer::new(settings.output.clone());
-    let reload = Reload::new(command, &settings, printer.clone())?;
+    let printer = Printer::new(settings.output);
+    let reload = Reload::new(cli, &settings, printer.clone())?;
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = compose::node(&settings, &node_settings, book.clone(), &control)?.start().await?;
+    let node = node::builder(&settings, &node_settings, book, &control)?.start().await?;
     printer.started("gateway", node.network(), &settings.network_config);
     node.observe_network(printer.of_network());
     settings.warn_if_lonely(&printer);
-    gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
+    gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
 
-    let (observers, report) = (Observers::of(control.board().counting()), printer.clone());
+    let (observers, report) = (Observers::of(control.activity().counting()), printer.clone());
     observers.add(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event))));
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
@@ -55,7 +55,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     });
 
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::gateway(node.clone(), gateway.clone(), book));
+    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone()));
     tasks.endless("reading settings again", reload.at_hangup(Some(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });

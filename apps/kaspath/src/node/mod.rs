@@ -5,16 +5,15 @@ mod traffic;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use kaspath_domain::{PeerTarget, StreamListener};
+use kaspath_domain::{PeerBook, PeerTarget, StreamListener};
 use kaspath_kaspa_adaptor::NodeConfig;
-use kaspath_node::LightPeer;
+use kaspath_node::{LightPeer, NodeBuilder};
 use kaspath_policy::KeeperEvent;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
 
 use crate::{
-    cli::Command,
-    compose,
+    cli::Cli,
     control::{Control, Running},
     output::Printer,
     peers,
@@ -23,27 +22,27 @@ use crate::{
     tasks::{Tasks, unexpected_end},
 };
 
-pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
+pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut node_settings = settings.node.clone().context("a node's settings")?;
-    let printer = Printer::new(settings.output.clone());
-    let reload = Reload::new(command, &settings, printer.clone())?;
+    let printer = Printer::new(settings.output);
+    let reload = Reload::new(cli, &settings, printer.clone())?;
     let book = peers::open(&settings.peer_book(), &printer);
     peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = compose::node(&settings, &node_settings, book.clone(), &control)?
+    let node = builder(&settings, &node_settings, book, &control)?
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
-    kaspa.observers.add(control.board().counting());
+    kaspa.observers.add(control.activity().counting());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
     node.observe_network(printer.of_network());
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::node(node.clone(), light.kaspa().clone(), book));
+    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone()));
     tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
@@ -68,6 +67,21 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     node.shutdown().await;
     tasks.shutdown().await;
     result
+}
+
+/// A node by the settings, with this book, whose events the control socket records.
+pub(crate) fn builder(
+    settings: &Settings,
+    node: &NodeSettings,
+    book: Arc<dyn PeerBook>,
+    control: &Control,
+) -> Result<NodeBuilder> {
+    Ok(NodeBuilder::new(settings.key()?)
+        .network(settings.network_config.clone())
+        .policy(node.policy.clone().build())
+        .admission(Arc::new(node.inbound.clone()))
+        .book(book)
+        .observe_network(control.activity().of_network()))
 }
 
 /// Keeps every remote reached; returns only with `--once`.

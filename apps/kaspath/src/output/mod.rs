@@ -1,11 +1,11 @@
 //! What is printed: events on standard output, logs on standard error.
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
 //! | `console` | the process's two streams and the one limit over all lines |
-//! | `limit` | how many lines of which class: pure |
+//! | `limit` | how many lines of which class are printed: pure |
 //! | `pipe` | a stream that never makes its writer wait |
-//! | `safe` | what makes a text fit to print |
+//! | `safe` | makes a text safe to print |
 //! | `reach` | which of our addresses others can reach |
 //! | `redact` | hiding addresses |
 //! | `text` | events as sentences |
@@ -29,7 +29,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kaspath_domain::{Observer, PeerAddress, PeerLocator, Transport, TransportAddress, wall_clock};
+use kaspath_domain::{Observer, PeerAddress, PeerLocator, TransportAddress, wall_clock};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) use redact::hide_names;
 const REPEATED_AFTER: Duration = Duration::from_secs(10);
 
 /// How to print.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct OutputSettings {
     pub(crate) format: LogFormat,
     pub(crate) redact: bool,
@@ -73,7 +73,7 @@ impl Printer {
             |address: &TransportAddress| PeerLocator { peer: Some(peer.clone()), address: PeerAddress::Direct(address.clone()) };
         let external: Vec<PeerLocator> = config.external.iter().map(with_id).collect();
         let (mut listening, mut announced) = (network.listening().to_vec(), network.announced());
-        // A name is given back as it was given.
+        // A name is printed as it was given.
         announced.extend(external.iter().filter(|address| !announced.contains(address)).cloned().collect::<Vec<_>>());
         listening.sort_by_key(rank);
         announced.sort_by_key(rank);
@@ -83,17 +83,10 @@ impl Printer {
             "listening": listening, "announced": announced, "external": external,
         });
         self.print_lines(&event, &text::started(role, peer, &listening, &announced));
-        // A relay is told by its own check.
-        let missing = reach::missing_transport(&listening, &config.external).filter(|_| config.relay_server.is_none());
-        if let Some(missing) = missing {
-            let path = match missing {
-                Transport::Tcp => "tcp/PORT",
-                Transport::Quic => "udp/PORT/quic-v1",
-            };
-            self.warning(&format!(
-                "this node listens on {missing}, but no --external-address is for {missing}: nobody is told of that address, so give \
-                 one like /ip4/ADDRESS/{path} too"
-            ));
+        if let Some(warning) = reach::unannounced(role, &listening, &announced)
+            && (role == "relay" || !external.is_empty())
+        {
+            self.warning(&warning);
         }
     }
 

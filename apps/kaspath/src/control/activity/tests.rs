@@ -28,24 +28,10 @@ fn of_relay() -> Facts {
 }
 
 fn status(facts: &mut Facts, now: Duration) -> Status {
-    let mut status = Status {
-        role: String::new(),
-        program: String::new(),
-        peer: peer(0),
-        uptime: 0.0,
-        listening: Vec::new(),
-        announced: Vec::new(),
-        peers: Listed::default(),
-        relays: Listed::default(),
-        reservations: Listed::default(),
-        circuits: Listed::default(),
-        counters: BTreeMap::new(),
-    };
-    facts.fill(&mut status, now);
-    status
+    facts.status(&peer(0), now)
 }
 
-/// How it stands with the one relay.
+/// The status of the one relay.
 fn relay(facts: &mut Facts, now: Duration) -> (String, Option<f64>, Option<f64>) {
     let relay = status(facts, now).relays.shown.remove(0);
     (relay.state, relay.age, relay.retry_in)
@@ -56,7 +42,7 @@ fn reservation(facts: &mut Facts, state: ReservationState, now: Duration) {
 }
 
 #[test]
-fn a_configured_relay_is_shown_from_the_start_and_as_it_stands() {
+fn a_configured_relay_is_shown_from_the_start_with_its_state() {
     let mut facts = of_node();
     assert_eq!(relay(&mut facts, at(0)), ("unknown".into(), None, None));
     reservation(&mut facts, ReservationState::Requested, at(1));
