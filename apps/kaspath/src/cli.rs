@@ -12,7 +12,7 @@ mod tools;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use common::{CommonArgs, ControlArgs, FolderArgs, ListenArgs, LogFormat, OutputArgs, Role};
+pub(crate) use common::{CommonArgs, ControlArgs, FolderArgs, ListenArgs, LogFormat, Role};
 pub(crate) use programs::{GatewayArgs, NodeArgs, PeerArgs, RelayArgs, RunArgs};
 pub(crate) use tools::{ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs, StatusArgs};
 
@@ -108,11 +108,6 @@ impl Command {
             Command::Status(args) => Some(&args.folder),
             _ => self.common().map(|common| &common.folder),
         }
-    }
-
-    /// How it prints; `None` for commands without events.
-    pub(crate) fn output(&self) -> Option<&OutputArgs> {
-        self.common().map(|common| &common.output)
     }
 
     /// Where it answers or asks; `None` for commands that do neither.

@@ -27,7 +27,7 @@ pub(crate) fn take(identity: &Path) -> Result<std::result::Result<File, String>>
         Err(TryLockError::WouldBlock) => {
             let holder = holder(&mut file).map(|pid| format!(" (process {pid})")).unwrap_or_default();
             bail!(
-                "another kaspath{holder} runs with the identity {}: stop it, or give this one a folder of its own with --appdir",
+                "another kaspath{holder} runs with the identity {}: stop it, or give this one another folder with --appdir",
                 identity.display()
             );
         }

@@ -16,13 +16,13 @@ use crate::{
 
 pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let printer = Printer::new(settings.output);
-    let reload = Reload::new(cli, &settings, printer.clone())?;
+    let reload = Reload::new(cli, &settings, printer)?;
     let control = Control::bind(&settings, &printer)?;
     settings.network_config.observers.add(control.activity().of_network());
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("relay", &network, &settings.network_config);
     // The network's own list: settings and their clones share it.
-    settings.network_config.observers.add(printer.of_network());
+    settings.network_config.observers.add(printer.of_network(&settings.network_config));
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(None));
     control.start(&mut tasks, Running::Relay(network.clone()));

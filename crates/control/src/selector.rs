@@ -115,7 +115,7 @@ mod tests {
         };
         let known: Vec<PeerIdentity> = (0..12).map(like).collect();
         let ends = known.iter().map(|peer| peer.to_string()[44..].to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(ends.len(), 12, "base58 mixes all digits, so these are told apart");
+        assert_eq!(ends.len(), 12, "base58 mixes all digits, so these differ");
         let twice = [known[0].clone(), known[1].clone()];
         let name = PeerSelector(String::new());
         let error = name.resolve(twice.clone()).unwrap_err();

@@ -163,7 +163,7 @@ mod tests {
         stream
     }
 
-    fn told(path: &Path) -> String {
+    fn refusal(path: &Path) -> String {
         match Client::connect(path).and_then(|mut client| client.ask(&Request::Status {})) {
             Err(AskError::Refused(text)) => text,
             other => panic!("{other:?}"),
@@ -192,11 +192,11 @@ mod tests {
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         assert!(answer.contains("longer than 65536 bytes"), "{answer}");
-        assert_eq!(told(&server.path), "as asked");
+        assert_eq!(refusal(&server.path), "as asked");
     }
 
     #[test]
-    fn a_hundred_silent_connections_keep_nobody_out() {
+    fn a_hundred_silent_connections_keep_no_other_out() {
         let server = server();
         let mut held = Vec::new();
         while held.len() < 100 {
@@ -206,7 +206,7 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        assert_eq!(told(&server.path), "as asked");
+        assert_eq!(refusal(&server.path), "as asked");
         let mut first = &held[0];
         first.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest made room");

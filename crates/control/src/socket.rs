@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Type};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-/// The owner and the group may ask; nobody else.
+/// Only the owner and the group may ask.
 const MODE: u32 = 0o660;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;

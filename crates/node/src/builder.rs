@@ -15,7 +15,7 @@ use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPa
 /// Peers in the default book.
 const MAX_PEERS: usize = 10_000;
 
-/// What a node is made of. The defaults fit a private node.
+/// The parts of a node. The defaults fit a private node.
 #[must_use]
 pub struct NodeBuilder {
     key: NodeKey,

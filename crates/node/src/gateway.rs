@@ -15,7 +15,7 @@ pub struct GatewayConfig {
     pub port: u16,
     /// How many peers that were never seen before one prefix or relay may bring at once.
     pub newcomers: usize,
-    /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` leaves it alone.
+    /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` does not use it.
     pub rpc: Option<String>,
     /// Told of everything that happens at the gateway.
     pub observers: Observers<GatewayEvent>,

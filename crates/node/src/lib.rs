@@ -21,13 +21,13 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
-//! | `builder` | what a node is made of |
+//! | `builder` | the parts of a node, and its start |
 //! | `node` | the node: what opens and takes streams |
 //! | `addressed` | at which addresses peers are dialled |
 //! | `best_paths` | the best path to each peer |
-//! | `admitting` | whom the node lets in, the book's bans included |
+//! | `admitting` | which peers the node admits, the book's bans included |
 //! | `recording` | events, recorded in the book; the addresses that plans read there |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
 //! | `gateway` | a gateway before kaspad |

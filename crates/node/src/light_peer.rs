@@ -56,7 +56,7 @@ impl LightPeer {
         Ok(self.kaspa.connect(self.node.connector().connect(target).await?).await?)
     }
 
-    /// Keeps a session with a peer, and tells `observer` of its troubles: begins it again
+    /// Keeps a session with a peer, and reports its failures to `observer`: begins it again
     /// when it has ended, and moves it when a direct path comes up. Runs until it is
     /// dropped.
     pub async fn keep(&self, target: PeerTarget, observer: &dyn Observer<KeeperEvent>) {

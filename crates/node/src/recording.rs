@@ -52,7 +52,7 @@ impl Recorder {
     }
 
     fn update(&self, peer: &PeerIdentity, change: PeerChange) {
-        // A full book forgets somebody else, or nobody: either is no reason to fail.
+        // A full book evicts another peer, or refuses this one: neither is a reason to fail.
         let _ = self.book.update(peer, change, wall_clock());
     }
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_nobody() {
+    fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_no_known_peer() {
         let (recorder, book) = recorder();
         for n in 0..100 {
             book.update(&peer(n), PeerChange::Admitted, wall_clock()).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_that_are_admitted_and_leave_evict_nobody_in_a_session() {
+    fn strangers_that_are_admitted_and_leave_evict_no_peer_in_a_session() {
         let (recorder, book) = recorder();
         let address = ([127, 64, 0, 1], 1).into();
         let ready = |n| KaspaEvent::PeerReady {

@@ -46,14 +46,20 @@ pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) control: ControlArgs,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
     pub(crate) listen: ListenArgs,
 
     /// A group, by name or number, whose members may ask at the control socket too; they must be able to
     /// enter its folder.
     #[arg(long, value_name = "GROUP")]
     pub(crate) control_group: Option<String>,
+
+    /// Print events as text or as one JSON object a line.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Also print debug logs (to standard error); twice for traces.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
 }
 
 #[derive(Debug, Args)]
@@ -96,17 +102,6 @@ pub(crate) struct FolderArgs {
     /// The identity file itself, made with mode 0600 if it is not there. The other files are beside it.
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) identity: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OutputArgs {
-    /// Print events as text or as one JSON object a line.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-
-    /// Also print debug logs (to standard error); twice for traces.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

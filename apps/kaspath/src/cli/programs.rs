@@ -28,8 +28,8 @@ pub(crate) struct PeerArgs {
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) relay: Vec<PeerLocator>,
 
-    /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node. The
-    /// peer id alone is enough of one that this node has reached before.
+    /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node. Only
+    /// the peer id is needed for one that this node has reached before.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) remote: Vec<Target>,
 
@@ -58,7 +58,7 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) kaspad: Option<SocketAddr>,
 
-    /// kaspad's JSON RPC, by which its bans are followed and peers are added; "off" leaves it alone.
+    /// kaspad's JSON RPC, by which its bans are followed and peers are added; "off" does not use it.
     /// [default: ws://127.0.0.1 and the network's port]
     #[arg(long, value_name = "URL")]
     pub(crate) kaspad_rpc: Option<String>,

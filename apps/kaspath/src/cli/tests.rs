@@ -11,7 +11,7 @@ fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from([&["kaspath"], args].concat())
 }
 
-/// What every command that has files takes, before a subcommand of its own and after.
+/// What every command that has files takes, before its own subcommand and after.
 #[test]
 fn common_flags_may_follow_anywhere_after_the_command() {
     let flags = ["--config", "c", "--appdir", "a", "--identity", "i"];

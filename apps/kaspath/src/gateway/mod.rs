@@ -33,18 +33,18 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         plan.program = locate(&plan.program)?;
     }
     let printer = Printer::new(settings.output);
-    let reload = Reload::new(cli, &settings, printer.clone())?;
+    let reload = Reload::new(cli, &settings, printer)?;
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
-    peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
     let node = node::builder(&settings, &node_settings, book, &control)?.start().await?;
     printer.started("gateway", node.network(), &settings.network_config);
-    node.observe_network(printer.of_network());
+    node.observe_network(printer.of_network(&settings.network_config));
     settings.warn_if_lonely(&printer);
     gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
 
-    let (observers, report) = (Observers::of(control.activity().counting()), printer.clone());
-    observers.add(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event))));
+    let observers = Observers::of(control.activity().counting());
+    observers.add(Arc::new(move |event: &GatewayEvent| printer.event(event, text::describe(event))));
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
@@ -56,15 +56,15 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
 
     let mut tasks = Tasks::default();
     control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone()));
-    tasks.endless("reading settings again", reload.at_hangup(Some(node.clone())));
+    tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let is_ours = gateway_settings.run.is_some();
-    tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, is_ours, printer.clone()));
+    tasks.endless("looking for kaspad", reachable::report(gateway_settings.kaspad, is_ours, printer));
     tasks.endless("following kaspad", async move { following.follow().await });
-    let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, &printer).await?;
+    let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, printer).await?;
 
-    // A kaspad that is run is told to end, and waited for, whatever ends the rest.
+    // A kaspad that this program runs is stopped and waited for, whatever ends the rest.
     let mut failure = Ok(());
     let stop = async {
         tokio::select! {
@@ -79,7 +79,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let result = match gateway_settings.run {
         Some(mut plan) => {
             plan.keep_peers(&remotes);
-            Supervisor::new(plan, printer.clone(), settings.output.format).run(stop).await
+            Supervisor::new(plan, printer, settings.output.format).run(stop).await
         }
         None => {
             stop.await;
@@ -98,18 +98,18 @@ async fn keep_remotes(
     gateway: &Gateway,
     node: &Node,
     remotes: &[PeerLocator],
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<Vec<SocketAddr>> {
     let targets = PeerTarget::group(remotes);
     let (opened, mut listening) = mpsc::channel(targets.len().max(1));
     for target in targets {
         let Some(peer) = target.peer.clone() else {
-            bail!("{:?} names no peer: append /p2p/<peer id>", target.addresses);
+            bail!("{:?} does not say which peer: append /p2p/<peer id>", target.addresses);
         };
         if &peer == node.network().local_peer() {
             bail!("{peer} is this node itself");
         }
-        let (gateway, node, printer, opened) = (gateway.clone(), node.clone(), printer.clone(), opened.clone());
+        let (gateway, node, opened) = (gateway.clone(), node.clone(), opened.clone());
         tasks.fallible("reaching a peer", async move {
             let (name, of) = (peer.short(), peer.clone());
             // It takes the sender with it, whose end is waited for below.

@@ -97,7 +97,7 @@ mod tests {
 
     const FLOOD: usize = 10_000;
 
-    /// Not a test by itself: the next one runs it in a process of its own.
+    /// Not a test by itself: the next one runs it in its own process.
     #[test]
     #[ignore = "run by another test"]
     fn a_program_that_a_peer_makes_log() {

@@ -7,7 +7,7 @@ use kaspath_transport_libp2p::NetworkConfig;
 
 use crate::settings::{first_hop, relay_ids};
 
-/// The addresses that the settings vouch for.
+/// The addresses that the settings name as reachable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     configured: Vec<TransportAddress>,
@@ -20,7 +20,7 @@ impl Reach {
         Self { configured: config.external.clone(), relays: relay_ids(config).collect() }
     }
 
-    /// Whether to tell others of it: it is public, or the settings name it or the
+    /// Whether to give it to others: it is public, or the settings name it or the
     /// relay that it goes through.
     pub(super) fn is_reachable(&self, locator: &PeerLocator) -> bool {
         let address = first_hop(locator);
@@ -50,7 +50,7 @@ pub(super) fn unannounced(role: &str, listening: &[PeerLocator], announced: &[Pe
     };
     let flags: Vec<String> = [Transport::Tcp, Transport::Quic].into_iter().filter_map(flag).collect();
     let lack = match announced.is_empty() {
-        true => "has no public address of its own, so it grants no reservation",
+        true => "has no public address, so it grants no reservation",
         false => "is not announced over all transports that it listens on",
     };
     let cure = "If this machine is reached at a public address (a forwarded port, a cloud's one-to-one NAT), add";

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     sync::{OnceLock, PoisonError, RwLock},
 };
 
@@ -113,13 +113,8 @@ fn is_almost_ipv4(text: &str) -> bool {
 }
 
 fn redact_ip(ip: IpAddr) -> String {
-    let harmless = ip.is_loopback() || ip.is_unspecified();
-    // A bare `::` or `1` of prose is not an address worth hiding either.
-    if harmless || ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        ip.to_string()
-    } else {
-        pseudonym("ip", &ip.to_canonical().to_string())
-    }
+    // A bare `::` of prose is not an address worth hiding either.
+    if ip.is_loopback() || ip.is_unspecified() { ip.to_string() } else { pseudonym("ip", &ip.to_canonical().to_string()) }
 }
 
 fn pseudonym(kind: &str, value: &str) -> String {

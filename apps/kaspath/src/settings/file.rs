@@ -110,7 +110,8 @@ impl ConfigFile {
 
 fn asks_to_redact(text: &str) -> bool {
     let compact = |line: &str| line.chars().filter(|c| !c.is_whitespace()).collect::<String>();
-    text.lines().any(|line| compact(line).starts_with("redact=true"))
+    let is_set = |table: toml::Table| table.get("redact").and_then(toml::Value::as_bool) == Some(true);
+    text.lines().any(|line| compact(line).starts_with("redact=true")) || text.parse().is_ok_and(is_set)
 }
 
 fn read_text(path: &Path) -> Result<String> {

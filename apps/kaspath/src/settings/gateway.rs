@@ -29,7 +29,7 @@ const NEWCOMERS: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct GatewaySettings {
     pub(crate) kaspad: SocketAddr,
-    /// Where its RPC is; `None` leaves it alone.
+    /// Where its RPC is; `None` does not use it.
     pub(crate) rpc: Option<String>,
     /// Where earlier versions kept loopback addresses and kaspad's bans.
     pub(crate) earlier_table: PathBuf,

@@ -112,7 +112,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
     let command = &cli.command;
     let folder = command.folder().context("this command has no settings")?;
     let file = ConfigFile::read_if_any(folder.config.as_deref())?;
-    let (format, verbose) = command.output().map_or((LogFormat::Text, 0), |output| (output.log_format, output.verbose));
+    let (format, verbose) = command.common().map_or((LogFormat::Text, 0), |common| (common.log_format, common.verbose));
     let role = if matches!(command, Command::Relay(_)) { Role::Relay } else { Role::Node };
     let (_, identity) = paths::identities(folder, &file, &lookup, Some(role))?.remove(0);
     let mut settings = Settings {
@@ -163,7 +163,7 @@ pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy)
 fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
     listening(config, &args.common.listen, file, environment, RELAY_PORT)?;
     config.relay_server = Some(args.limits.over(&file.relay_server)?);
-    // A relay is reached by everybody, and punches with nobody.
+    // A relay is reached by everybody, and does not punch.
     config.limits = ConnectionLimits::of_relay();
     // Streams are not used here, so none are accepted.
     config.protocols = Vec::new();

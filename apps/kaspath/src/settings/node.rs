@@ -23,7 +23,7 @@ pub(crate) struct NodeSettings {
     pub(crate) policy: StrategyConfig,
     pub(crate) inbound: InboundLimits,
     pub(crate) remotes: Vec<PeerLocator>,
-    /// Remotes that are named by their ids alone.
+    /// Remotes that are named only by their ids.
     pub(crate) remote_ids: Vec<PeerIdentity>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,

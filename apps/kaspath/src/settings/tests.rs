@@ -197,6 +197,8 @@ fn a_wrong_file_that_asks_for_redaction_shows_no_line_of_itself() {
     let error = error(&["server", "-c", path.to_str().unwrap()], &[]);
     assert!(!error.contains("203.0") && error.contains("line 2") && error.contains("did you mean `listen`?"), "{error}");
     assert!(ConfigFile::redacts(&path));
+    std::fs::write(&path, "\"redact\" = true\n").unwrap();
+    assert!(ConfigFile::redacts(&path), "a quoted key is the same key");
 }
 
 #[test]
