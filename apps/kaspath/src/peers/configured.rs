@@ -25,7 +25,7 @@ pub(crate) fn record_configured(book: &dyn PeerBook, node: &mut NodeSettings, re
         }
         node.remotes.extend(addresses);
     }
-    let relays = relays.iter().chain(&configured).filter_map(relay).collect::<Vec<_>>();
+    let relays = relays.iter().chain(&configured).map(relay).collect::<Vec<_>>();
     for locator in configured.iter().chain(&relays) {
         if let Some(peer) = &locator.peer {
             book.pin(peer);
@@ -38,12 +38,12 @@ pub(crate) fn record_configured(book: &dyn PeerBook, node: &mut NodeSettings, re
 }
 
 /// The relay that an address names, as itself or on the way.
-fn relay(locator: &PeerLocator) -> Option<PeerLocator> {
+fn relay(locator: &PeerLocator) -> PeerLocator {
     match &locator.address {
         PeerAddress::Relayed(relay) => {
-            Some(PeerLocator { peer: Some(relay.relay.clone()), address: PeerAddress::Direct(relay.via.clone()) })
+            PeerLocator { peer: Some(relay.relay.clone()), address: PeerAddress::Direct(relay.via.clone()) }
         }
-        PeerAddress::Direct(_) => Some(locator.clone()),
+        PeerAddress::Direct(_) => locator.clone(),
     }
 }
 

@@ -54,6 +54,8 @@ fn a_configured_relay_is_shown_from_the_start_with_its_state() {
     assert_eq!(relay(&mut facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
     let cause = status(&mut facts, at(63)).relays.shown.remove(0).cause.unwrap();
     assert!(cause.len() <= MAX_CAUSE && !cause.chars().any(char::is_control), "{cause}");
+    reservation(&mut facts, ReservationState::Renewed, at(64));
+    assert_eq!(relay(&mut facts, at(65)), ("confirmed".into(), Some(1.0), None), "it was lost before");
     facts.network(&NetworkEvent::Reservation { relay: peer(9), state: ReservationState::Confirmed }, at(64));
     assert_eq!(status(&mut facts, at(64)).relays.total, 1, "of others there is nothing to show");
 }
