@@ -20,7 +20,7 @@ use serde_json::json;
 
 // The policy begins here.
 
-/// Punches over TCP alone, and opens a relayed stream beside the punch after five
+/// Punches only over TCP, and opens a relayed stream beside the punch after five
 /// seconds: for who would rather be connected soon than directly.
 struct Brisk;
 

@@ -1,6 +1,6 @@
 //! Commands, flags and their help.
 //!
-//! | file | whose flags |
+//! | file | flags |
 //! |---|---|
 //! | `common` | of several commands |
 //! | `programs` | of relay, server, client, gateway and run |
@@ -12,18 +12,22 @@ mod tools;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use common::{CommonArgs, ControlArgs, FolderArgs, LogFormat, OutputArgs, Role};
-pub(crate) use programs::{GatewayArgs, ListenArgs, NodeArgs, PeerArgs, RelayArgs, RunArgs};
-pub(crate) use tools::{ConfigArgs, ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs, StatusArgs};
+pub(crate) use common::{CommonArgs, ControlArgs, FolderArgs, ListenArgs, LogFormat, Role};
+pub(crate) use programs::{GatewayArgs, NodeArgs, PeerArgs, RelayArgs, RunArgs};
+pub(crate) use tools::{ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs, StatusArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
 ///
-/// A relay on a public address lets two private nodes meet; they punch through
+/// Two private nodes connect through a relay on a public address; they punch through
 /// both NATs and run Kaspa's P2P protocol over the direct path, or stay on the
 /// relay where no punch can work.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub(crate) struct Cli {
+    /// Hide IP addresses and host names in everything that is printed, kaspad's lines under `run` too.
+    #[arg(long, global = true)]
+    pub(crate) redact: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -47,7 +51,7 @@ read stops nothing: lines are left out instead.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Let private nodes meet; needs a public address.
+    /// Connect private nodes with each other; needs a public address.
     Relay(RelayArgs),
     /// Be found through relays, and accept peers.
     Server(NodeArgs),
@@ -60,7 +64,7 @@ pub(crate) enum Command {
     /// kaspad gets your flags, a JSON RPC on loopback if you give none, and, without
     /// --unsaferpc, an --addpeer for each --remote; what is added is printed. How it listens, which address it
     /// announces and its UPnP stay as they are. It is started again when it fails, and
-    /// told to end when this program is, or when this program fails.
+    /// stopped when this program is stopped or fails.
     Run(RunArgs),
     /// Print the peer id of this folder's relay or node.
     ///
@@ -77,7 +81,8 @@ pub(crate) enum Command {
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
     Simulate(SimulateArgs),
     /// Check a configuration file, or print one with every key and its default.
-    Config(ConfigArgs),
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Becomes kaspad, which then ends when the program that started this does.
     #[command(hide = true)]
     Exec(ExecArgs),
@@ -105,35 +110,12 @@ impl Command {
         }
     }
 
-    /// How it prints; `None` for commands without events.
-    pub(crate) fn output(&self) -> Option<&OutputArgs> {
-        self.common().map(|common| &common.output)
-    }
-
     /// Where it answers or asks; `None` for commands that do neither.
     pub(crate) fn control(&self) -> Option<&ControlArgs> {
         match self {
             Command::Peers(args) => Some(&args.control),
             Command::Status(args) => Some(&args.control),
             _ => self.common().map(|common| &common.control),
-        }
-    }
-
-    /// Whether the command line asks for addresses to be hidden.
-    pub(crate) fn redact(&self) -> bool {
-        match self {
-            Command::Peers(args) => args.redact,
-            Command::Status(args) => args.redact,
-            Command::Config(args) => args.redact,
-            _ => self.output().is_some_and(|output| output.redact),
-        }
-    }
-
-    /// Which identity it has, unless a file is given.
-    pub(crate) fn role(&self) -> Role {
-        match self {
-            Command::Relay(_) => Role::Relay,
-            _ => Role::Node,
         }
     }
 }

@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::settings::Settings;
 
-/// More than anything here needs. A limit that is higher still helps nobody, and some
+/// More than anything here needs. A still higher limit is of no use, and some
 /// programs that we start visit every number up to it.
 const ENOUGH: u64 = 1 << 20;
 /// Files, listeners, pipes and timers of the program itself, and its RPC connections.
@@ -59,7 +59,7 @@ fn fit(settings: &mut Settings, allowed: u64) -> Result<Option<String>> {
     Ok(Some(lowered))
 }
 
-/// Connections that the libp2p network knows nothing of.
+/// Connections beside those of the libp2p network.
 fn beside_libp2p(settings: &Settings) -> u64 {
     let Some(node) = &settings.node else { return 0 };
     let peers = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_for_anything_is_said() {
+    fn too_few_for_anything_is_reported() {
         let error = fit(&mut settings(&["server"], &[]).unwrap(), 300).unwrap_err().to_string();
         assert!(error.contains("300 open files") && error.contains("LimitNOFILE="), "{error}");
     }

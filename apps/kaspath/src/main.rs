@@ -4,7 +4,6 @@
 #![warn(clippy::unwrap_used)]
 
 mod cli;
-mod compose;
 mod control;
 mod descriptors;
 mod exit;
@@ -24,21 +23,19 @@ mod tasks;
 mod usage;
 
 use std::{
-    io::ErrorKind,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use cli::{Cli, Command, ConfigArgs, ConfigCommand};
-use lock::IdentityLock;
+use cli::{Cli, Command, ConfigCommand};
 use settings::Settings;
 
-/// Time for blocking work, such as resolving a name, that nobody waits for any more.
+/// Time for blocking work, such as resolving a name, whose result is not needed any more.
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -53,111 +50,94 @@ fn exit_status(code: u8) -> u8 {
     if panics::happened() { exit::INTERNAL } else { code }
 }
 
-/// Runs the command; returns its exit code.
+/// Settings that cannot be used.
+#[derive(Debug)]
+struct WrongSettings(anyhow::Error);
+
+impl fmt::Display for WrongSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for WrongSettings {}
+
+/// Runs the command, and prints how it ended; returns its exit code.
 fn program() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::explain(&error, std::env::args_os()),
     };
+    let redacted = settings::redacts(&cli);
+    match command(cli, redacted) {
+        Ok(()) => 0,
+        Err(error) if error.is::<WrongSettings>() => {
+            output::fatal_lines(&format!("error: {error}"), redacted);
+            exit::USAGE
+        }
+        Err(error) => {
+            // A reader that has gone, like `head`, needs no message.
+            if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+                output::fatal(&error, redacted);
+            }
+            exit::FAILURE
+        }
+    }
+}
+
+fn command(cli: Cli, redacted: bool) -> Result<()> {
     let environment = |name: &str| std::env::var(name).ok();
-    // Commands that need no settings, or other ones.
-    let done = match &cli.command {
+    match &cli.command {
         Command::Exec(args) => run::exec(&args.command),
         Command::Simulate(args) => simulate::run(args),
-        Command::Config(args) => return config(args),
-        Command::Status(args) => match settings::control_sockets(args, environment) {
-            Ok(sockets) => {
-                let redacted = settings::redacts(&cli.command);
-                return end(control::status(args, &sockets, redacted), redacted);
-            }
-            Err(error) => return wrong_settings(&error, settings::redacts(&cli.command)),
-        },
-        Command::Id(args) => match settings::identity_files(&args.folder, environment) {
-            Ok(files) => id::run(args, &files),
-            Err(error) => return wrong_settings(&error, settings::redacts(&cli.command)),
-        },
-        _ => match settings::resolve(&cli.command, environment) {
-            Ok(settings) => return with_settings(settings, cli.command),
-            Err(error) => return wrong_settings(&error, settings::redacts(&cli.command)),
-        },
-    };
-    end(done, false)
+        Command::Config(what) => config(what),
+        Command::Status(args) => {
+            control::status(args, &settings::control_sockets(args, environment).map_err(WrongSettings)?, redacted)
+        }
+        Command::Id(args) => id::run(settings::identity_files(args, environment).map_err(WrongSettings)?),
+        _ => with_settings(settings::resolve(&cli, environment).map_err(WrongSettings)?, cli),
+    }
 }
 
-fn with_settings(mut settings: Settings, command: Command) -> u8 {
-    let redacted = settings.output.redact;
-    if redacted {
+fn with_settings(mut settings: Settings, cli: Cli) -> Result<()> {
+    if settings.output.redact {
         output::hide_names(settings.host_names());
     }
-    if let Command::Peers(args) = &command {
-        return end(control::peers(&settings, &args.what, redacted), redacted);
+    if let Command::Peers(args) = &cli.command {
+        return control::peers(&settings, &args.what, settings.output.redact);
     }
-    output::start_logs(&settings.output);
-    match descriptors::provide(&mut settings) {
-        Ok(None) => {}
-        Ok(Some(lowered)) => output::Printer::new(settings.output.clone()).warning(&lowered),
-        Err(error) => return wrong_settings(&error, redacted),
+    output::start_logs(settings.output);
+    if let Some(lowered) = descriptors::provide(&mut settings).map_err(WrongSettings)? {
+        output::Printer::new(settings.output).warning(&lowered);
     }
     // Held to the end.
-    let _lock = match IdentityLock::take(settings.identity()) {
-        Ok(Ok(lock)) => Some(lock),
-        Ok(Err(cause)) => {
-            tracing::warn!("no lock keeps a second program from this identity: {cause}");
-            None
-        }
-        Err(error) => return end(Err(error), redacted),
-    };
-    end(run_program(settings, Arc::new(command)), redacted)
+    let _lock = lock::take(settings.identity())?
+        .inspect_err(|cause| tracing::warn!("no lock keeps a second program from this identity: {cause}"));
+    run_program(settings, cli)
 }
 
-fn run_program(settings: Settings, command: Arc<Command>) -> Result<()> {
+fn run_program(settings: Settings, cli: Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         signals::watch().context("cannot watch for signals")?;
-        match command.as_ref() {
-            Command::Relay(_) => relay::run(settings, command.clone()).await,
-            Command::Server(_) | Command::Client(_) => node::run(settings, command.clone()).await,
-            Command::Gateway(_) | Command::Run(_) => gateway::run(settings, command.clone()).await,
-            // Done already; or it has become another program.
-            _ => Ok(()),
+        match &cli.command {
+            Command::Relay(_) => relay::run(settings, cli).await,
+            Command::Server(_) | Command::Client(_) => node::run(settings, cli).await,
+            _ => gateway::run(settings, cli).await,
         }
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
     result
 }
 
-/// Says how it ended.
-fn end(result: Result<()>, redacted: bool) -> u8 {
-    match result {
-        Ok(()) => 0,
-        // A reader that has gone, like `head`, needs no words.
-        Err(error) if is_broken_pipe(&error) => exit::FAILURE,
-        Err(error) => {
-            output::fatal(&error, redacted);
-            exit::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
-
-fn wrong_settings(error: &anyhow::Error, redacted: bool) -> u8 {
-    output::fatal_lines(&format!("error: {error:#}"), redacted);
-    exit::USAGE
-}
-
 /// `kaspath config`.
-fn config(args: &ConfigArgs) -> u8 {
-    match &args.what {
-        ConfigCommand::Example => end(output::answer(include_str!("../../../docs/kaspath.example.toml"), false), false),
+fn config(what: &ConfigCommand) -> Result<()> {
+    match what {
+        ConfigCommand::Example => output::answer(include_str!("../../../docs/kaspath.example.toml"), false),
         ConfigCommand::Check { file } => {
-            // Not this machine's environment: the file alone.
-            if let Err(error) = settings::check(file, |name| (name == "HOME").then(|| "/".to_owned())) {
-                return wrong_settings(&error, args.redact || settings::file_redacts(file));
-            }
-            end(output::answer(&format!("{} is valid\n", file.display()), false), false)
+            // Only the file, not this machine's environment.
+            settings::check(file, |name| (name == "HOME").then(|| "/".to_owned())).map_err(WrongSettings)?;
+            output::answer(&format!("{} is valid\n", file.display()), false)
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A panic anywhere ends the program: one line says so, and the rest is stopped in
-//! order, for a kaspad may be running.
+//! A panic anywhere ends the program: one line says so, and the rest is shut down
+//! properly, for a kaspad may be running.
 //!
-//! Without this a panic in a task or thread would end that one alone, and leave a
+//! Without this a panic in a task or thread would end only that one, and leave a
 //! program that looks alive and does nothing.
 
 use std::{
@@ -63,11 +63,11 @@ fn report(info: &PanicHookInfo<'_>) {
     }
     let payload = info.payload();
     let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let place = info.location().map(|location| format!("{}:{}", location.file(), location.line())).unwrap_or_default();
+    let location = info.location().map(|location| format!("{}:{}", location.file(), location.line())).unwrap_or_default();
     let message = clean(message.unwrap_or("no message"), MAX_MESSAGE);
     let first = !HAPPENED.swap(true, Ordering::SeqCst);
     if first {
-        output::internal_error(&message, &place);
+        output::internal_error(&message, &location);
         let _ = std::thread::Builder::new().name("last resort".to_owned()).spawn(|| {
             std::thread::sleep(PATIENCE);
             std::process::exit(i32::from(exit::INTERNAL));
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// Not a test by itself: the next one runs it in a process of its own.
+    /// Not a test by itself: the next one runs it in its own process.
     #[test]
     #[ignore = "run by another test"]
     fn a_program_with_a_task_that_panics() {

@@ -10,7 +10,7 @@ use crate::{cli::SimulateArgs, output};
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
     let population = Population::default();
-    let config = SimulationConfig { peers: args.peers, per_node: args.per_node, seed: args.seed, population };
+    let config = SimulationConfig { peers: args.peers.get(), per_node: args.per_node.get(), seed: args.seed, population };
     let mut all = Vec::new();
     for name in &args.policy {
         let begin = Instant::now();

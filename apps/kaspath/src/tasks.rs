@@ -6,14 +6,14 @@ use anyhow::{Error, Result, anyhow};
 use kaspath_transport_libp2p::Network;
 use tokio::{task::JoinSet, time::timeout};
 
-/// Tasks that stand on the network end a moment before its own end is known.
+/// Tasks that use the network end a moment before its own end is known.
 const SAME_CAUSE: Duration = Duration::from_secs(1);
 
-/// Returns when the network or one of the tasks has ended, which nobody wanted, with
+/// Returns when the network or one of the tasks has ended unexpectedly, with
 /// the reason. Dropping the future is safe.
 pub(crate) async fn unexpected_end(network: &Network, tasks: &mut Tasks) -> Error {
     let of_network = |end: Result<(), _>| match end {
-        Ok(()) => anyhow!("the network task ended although nobody told it to"),
+        Ok(()) => anyhow!("the network task ended although it was not stopped"),
         Err(failure) => Error::new(failure),
     };
     tokio::select! {
@@ -30,7 +30,7 @@ pub(crate) async fn unexpected_end(network: &Network, tasks: &mut Tasks) -> Erro
 pub(crate) struct Tasks(JoinSet<Result<&'static str>>);
 
 impl Tasks {
-    /// Work that has no end of its own.
+    /// Work that does not end by itself.
     pub(crate) fn endless(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(async move {
             work.await;
@@ -38,7 +38,7 @@ impl Tasks {
         });
     }
 
-    /// Work that says itself why it ends.
+    /// Work that returns why it ends.
     pub(crate) fn fallible(&mut self, name: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
         self.0.spawn(async move { work.await.map(|()| name) });
     }
@@ -46,7 +46,7 @@ impl Tasks {
     /// Returns when one of them has ended, with the reason. Dropping the future is safe.
     pub(crate) async fn failure(&mut self) -> Error {
         match self.0.join_next().await {
-            Some(Ok(Ok(name))) => anyhow!("{name} ended although nobody stopped it, which is a defect of this program"),
+            Some(Ok(Ok(name))) => anyhow!("{name} ended although it was not stopped, which is a defect of this program"),
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => anyhow!("a task failed, which is a defect of this program: {error}"),
             None => std::future::pending().await,
@@ -68,7 +68,7 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.endless("waiting", std::future::pending());
         tasks.endless("counting", async {});
-        assert!(tasks.failure().await.to_string().starts_with("counting ended although nobody stopped it"));
+        assert!(tasks.failure().await.to_string().starts_with("counting ended although it was not stopped"));
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is said of a wrong command line.
+//! Messages about a wrong command line.
 
 use std::ffi::OsString;
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn told(args: &[&str]) -> String {
+    fn redacted(args: &[&str]) -> String {
         without_values(&Cli::try_parse_from([&["kaspath"], args].concat()).unwrap_err())
     }
 
@@ -50,7 +50,7 @@ mod tests {
             (&["gateway", "--redact", "--kaspad", "203.0.113.7x:1"], "--kaspad"),
             (&["server", "--redact", "203.0.113.7x"], "unexpected argument"),
         ] {
-            let text = told(args);
+            let text = redacted(args);
             assert!(!text.contains("203.0") && text.contains(names) && text.contains("without"), "{text}");
         }
     }

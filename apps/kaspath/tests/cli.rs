@@ -65,8 +65,8 @@ fn wrong_usage_exits_with_2_and_names_cause_and_cure() {
     let dir = tempfile::tempdir().unwrap();
     for (args, expected) in [
         (&["client"][..], "--remote"),
-        (&["client", "--remote", "/ip4/1.2.3.4/tcp/x"], "no port"),
-        (&["server", "--relay", "/ip4/1.2.3/tcp/1"], "no IPv4 address"),
+        (&["client", "--remote", "/ip4/1.2.3.4/tcp/x"], "port"),
+        (&["server", "--relay", "/ip4/1.2.3/tcp/1"], "IPv4 address"),
         (&["server", "--network", "moonnet"], "testnet-10"),
         (&["server", "--policy", "fastest"], "balanced"),
         (&["server", "--config", "/nonexistent/kaspath.toml"], "/nonexistent/kaspath.toml"),
@@ -162,7 +162,7 @@ fn peers_are_remembered_listed_banned_and_carried_over() {
     };
     let (code, list) = peers(&["list"], dir.path());
     assert_eq!(code, Some(0), "{list}");
-    assert!(list.contains(STRANGER) && list.contains(&format!("told {remote}")), "{list}");
+    assert!(list.contains(STRANGER) && list.contains(&format!("configured {remote}")), "{list}");
 
     assert_eq!(peers(&["ban", STRANGER, "--for", "2h"], dir.path()).0, Some(0));
     let (_, banned) = failure(&once, dir.path());

@@ -1,6 +1,7 @@
 //! One program that asks another.
 
 use std::{
+    error::Error as StdError,
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -25,18 +26,18 @@ pub enum AskError {
         /// Its file is there.
         stale: bool,
     },
-    /// It may not be used.
+    /// This user may not connect.
     #[error("the control socket {0} may not be used: it is for its owner and its group (--control-group)")]
     NotAllowed(PathBuf),
-    /// It gives no answer, or none that is understood.
-    #[error("the program at {path} gives no answer: {cause}")]
+    /// There is no answer, or one that is not understood.
+    #[error("the program at {path} does not answer: {cause}")]
     Failed {
         /// The socket.
         path: PathBuf,
         /// Why.
-        cause: String,
+        cause: Box<dyn StdError + Send + Sync>,
     },
-    /// It says no; why.
+    /// The program refuses; why.
     #[error("{0}")]
     Refused(String),
 }
@@ -65,7 +66,7 @@ impl Client {
                 io::ErrorKind::NotFound => AskError::NotRunning { path, stale: false },
                 io::ErrorKind::ConnectionRefused => AskError::NotRunning { path, stale: true },
                 io::ErrorKind::PermissionDenied => AskError::NotAllowed(path),
-                _ => AskError::Failed { path, cause: cause.to_string() },
+                _ => AskError::Failed { path, cause: cause.into() },
             }
         })?;
         Ok(Self { path: path.into(), stream: BufReader::new(stream) })
@@ -76,20 +77,20 @@ impl Client {
     /// # Errors
     /// If none comes, or it is [`Answer::Error`].
     pub fn ask(&mut self, request: &Request) -> Result<Answer, AskError> {
-        let failed = |cause: String| AskError::Failed { path: self.path.clone(), cause };
-        let request = line(request, MAX_REQUEST).map_err(|error| failed(error.to_string()))?;
+        match self.exchange(request) {
+            Ok(Answer::Error { text }) => Err(AskError::Refused(text)),
+            Ok(answer) => Ok(answer),
+            Err(cause) => Err(AskError::Failed { path: self.path.clone(), cause }),
+        }
+    }
+
+    fn exchange(&mut self, request: &Request) -> Result<Answer, Box<dyn StdError + Send + Sync>> {
+        self.stream.get_mut().write_all(&line(request, MAX_REQUEST)?)?;
         let mut answer = Vec::new();
-        let exchanged = self.stream.get_mut().write_all(&request).and_then(|()| {
-            let mut bounded = (&mut self.stream).take(MAX_ANSWER as u64 + 2);
-            bounded.read_until(b'\n', &mut answer)
-        });
-        if exchanged.map_err(|error| failed(error.to_string()))? == 0 {
-            return Err(failed("it closed the connection".to_owned()));
+        if (&mut self.stream).take(MAX_ANSWER as u64 + 2).read_until(b'\n', &mut answer)? == 0 {
+            return Err("it closed the connection".into());
         }
-        match parse(&answer, MAX_ANSWER).map_err(|error| failed(error.to_string()))? {
-            Answer::Error { text } => Err(AskError::Refused(text)),
-            answer => Ok(answer),
-        }
+        Ok(parse(&answer, MAX_ANSWER)?)
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_there_and_nobody_there_any_more_are_told_apart() {
+    fn a_socket_that_is_missing_and_one_of_a_dead_program_have_different_errors() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
         let error = || Client::connect(&path).unwrap_err();
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_end_and_one_that_is_none_are_errors() {
+    fn an_endless_answer_and_an_invalid_one_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
         let listener = UnixListener::bind(&path).unwrap();

@@ -2,11 +2,11 @@
 //! request and gives one JSON answer per line. `docs/control.md` describes the
 //! protocol.
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
 //! | `protocol` | requests and answers, and how a line becomes one: pure |
-//! | `name` | which peer a full or short peer id means: pure |
-//! | `status` | what a node says of itself |
+//! | `selector` | which peer a full or short peer id means: pure |
+//! | `status` | what a node reports of itself |
 //! | `socket` | the file: its permissions, a stale one, its removal |
 //! | `server` | connections: how many, how long, how much |
 //! | `client` | one program that asks |
@@ -14,15 +14,14 @@
 #![warn(clippy::unwrap_used)]
 
 mod client;
-mod name;
 mod protocol;
+mod selector;
 mod server;
 mod socket;
 mod status;
 
 pub use client::{AskError, Client};
-pub use name::{NameError, PeerName};
 pub use protocol::{Answer, MAX_ANSWER, MAX_REQUEST, ProtocolError, Request, VERSION, line, parse};
-pub use server::Answering;
+pub use selector::{PeerSelector, SelectorError};
 pub use socket::{Socket, SocketError};
 pub use status::{CircuitStatus, Listed, MAX_SHOWN, PeerStatus, RelayStatus, ReservationStatus, Status};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{PeerName, Status};
+use crate::{PeerSelector, Status};
 
 /// The version of the protocol, in the field `version` of every line. A change that
 /// an older program would misread gets a new one.
@@ -26,34 +26,33 @@ pub enum Request {
     /// A part of the peer book, in the order of the peers' bytes.
     Peers {
         /// Those after this one; from the first if missing.
-        #[serde(default)]
         after: Option<PeerIdentity>,
     },
     /// What the book knows of one peer.
     Show {
         /// Who.
-        peer: PeerName,
+        peer: PeerSelector,
     },
     /// Keep a peer out, and end its session.
     Ban {
         /// Who.
-        peer: PeerName,
+        peer: PeerSelector,
         /// For how long.
         seconds: u64,
     },
     /// Lift a ban.
     Unban {
         /// Who.
-        peer: PeerName,
+        peer: PeerSelector,
     },
     /// Remove a peer from the book.
     Forget {
         /// Who.
-        peer: PeerName,
+        peer: PeerSelector,
     },
-    /// Join what another book knows of a peer with this one's.
+    /// Merge another book's record of a peer into this one's.
     Import {
-        /// It.
+        /// The record.
         record: Box<PeerRecord>,
     },
 }
@@ -88,19 +87,19 @@ pub enum Answer {
     },
 }
 
-/// Why a line is no request, or no answer.
+/// Why a line is not a request, or not an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ProtocolError {
     /// It is too long.
     #[error("the line is longer than {0} bytes")]
     TooLong(usize),
-    /// It is no JSON object.
-    #[error("the line is no JSON object: {0}")]
+    /// It is not a JSON object.
+    #[error("the line is not a JSON object: {0}")]
     NotJson(String),
     /// It is of another version.
     #[error("the line is of version {0}, this program speaks version {VERSION}: use the same version at both ends")]
     Version(String),
-    /// It is none that is known.
+    /// It is not known.
     #[error("not understood: {0}")]
     Unknown(String),
 }
@@ -182,9 +181,9 @@ mod tests {
     #[test]
     fn each_mistake_in_a_request_has_its_own_message() {
         for (text, expected) in [
-            ("", "no JSON object"),
-            ("status", "no JSON object"),
-            ("[]", "no JSON object"),
+            ("", "not a JSON object"),
+            ("status", "not a JSON object"),
+            ("[]", "not a JSON object"),
             (r#"{"request":"status"}"#, "`version` is missing"),
             (r#"{"version":2,"request":"status"}"#, "of version 2, this program speaks version 1"),
             (r#"{"version":"1","request":"status"}"#, "version \"1\""),
@@ -231,7 +230,7 @@ mod tests {
             cut in any::<prop::sample::Index>(),
         ) {
             let record = PeerRecord::new(A.parse().unwrap(), kaspath_domain::Timestamp::default());
-            let peer: PeerName = A.parse().unwrap();
+            let peer: PeerSelector = A.parse().unwrap();
             let requests = [
                 Request::Import { record: Box::new(record) },
                 Request::Ban { peer: peer.clone(), seconds: 1 },

@@ -1,5 +1,5 @@
 //! Connections to the control socket, within bounds. Only the owner of the socket and
-//! its group can connect at all; even so nobody of them can hold the others up.
+//! its group can connect at all; even so none of them can block the others.
 
 use std::{
     collections::VecDeque,
@@ -32,8 +32,7 @@ const WRITE: Duration = Duration::from_secs(5);
 /// After an accept that failed, as for want of file descriptors.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Answers a request. It may block: it runs on a thread of its own.
-pub type Answering = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
+type Answering = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
 
 struct Connection {
     task: AbortHandle,
@@ -42,9 +41,10 @@ struct Connection {
 }
 
 impl Socket {
-    /// Answers requests. Runs until it is dropped, which closes all connections and
-    /// removes the socket.
-    pub async fn serve(self, answering: Answering) {
+    /// Answers requests by `answering`, which may block: it runs on a thread of its own.
+    /// Runs until it is dropped, which closes all connections and removes the socket.
+    pub async fn serve(self, answering: impl Fn(Request) -> Answer + Send + Sync + 'static) {
+        let answering: Answering = Arc::new(answering);
         let mut tasks = JoinSet::new();
         let mut connections: VecDeque<Connection> = VecDeque::new();
         loop {
@@ -68,7 +68,7 @@ impl Socket {
     }
 }
 
-/// Whether there is room for one more, if need be at the cost of the oldest that waits.
+/// Whether there is room for one more; if need be the oldest that waits is closed.
 fn make_room(connections: &mut VecDeque<Connection>) -> bool {
     connections.retain(|connection| !connection.task.is_finished());
     if connections.len() < MAX_CONNECTIONS {
@@ -87,7 +87,7 @@ async fn converse(stream: UnixStream, answering: Answering, busy: Arc<AtomicBool
     while let Some(received) = next_line(&mut read).await? {
         busy.store(true, Ordering::Relaxed);
         let request = parse::<Request>(&received, MAX_REQUEST);
-        // The rest of the line is still to come, and nobody knows where it ends.
+        // The rest of the line is still to come, and its end is not known.
         let is_last = matches!(request, Err(ProtocolError::TooLong(_)));
         let answer = match request {
             Ok(request) => {
@@ -98,7 +98,7 @@ async fn converse(stream: UnixStream, answering: Answering, busy: Arc<AtomicBool
         };
         let answer = line(&answer, MAX_ANSWER)
             .or_else(|error| line(&Answer::Error { text: format!("the answer does not fit: {error}") }, MAX_ANSWER));
-        // Who reads slowly makes room as well as who says nothing.
+        // A slow reader makes room as well as a silent one.
         busy.store(false, Ordering::Relaxed);
         timeout(WRITE, write.write_all(&answer.map_err(io::Error::other)?)).await??;
         if is_last {
@@ -153,7 +153,7 @@ mod tests {
         let path = dir.path().join("node.sock");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let socket = runtime.block_on(async { Socket::bind(&path, None) }).unwrap();
-        runtime.spawn(socket.serve(Arc::new(answering)));
+        runtime.spawn(socket.serve(answering));
         Server { path, _dir: dir, _runtime: runtime }
     }
 
@@ -163,7 +163,7 @@ mod tests {
         stream
     }
 
-    fn told(path: &Path) -> String {
+    fn refusal(path: &Path) -> String {
         match Client::connect(path).and_then(|mut client| client.ask(&Request::Status {})) {
             Err(AskError::Refused(text)) => text,
             other => panic!("{other:?}"),
@@ -179,7 +179,7 @@ mod tests {
         let mut answers = String::new();
         stream.read_to_string(&mut answers).unwrap();
         let answers: Vec<&str> = answers.lines().collect();
-        assert!(answers.len() == 3 && answers[0].contains("no JSON object"), "{answers:?}");
+        assert!(answers.len() == 3 && answers[0].contains("not a JSON object"), "{answers:?}");
         assert!(answers[1..].iter().all(|answer| answer.contains("as asked")), "a last line needs no line break: {answers:?}");
     }
 
@@ -192,11 +192,11 @@ mod tests {
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         assert!(answer.contains("longer than 65536 bytes"), "{answer}");
-        assert_eq!(told(&server.path), "as asked");
+        assert_eq!(refusal(&server.path), "as asked");
     }
 
     #[test]
-    fn a_hundred_silent_connections_keep_nobody_out() {
+    fn a_hundred_silent_connections_keep_no_other_out() {
         let server = server();
         let mut held = Vec::new();
         while held.len() < 100 {
@@ -206,7 +206,7 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        assert_eq!(told(&server.path), "as asked");
+        assert_eq!(refusal(&server.path), "as asked");
         let mut first = &held[0];
         first.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(first.read(&mut [0]).unwrap(), 0, "the oldest made room");

@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Type};
 use thiserror::Error;
 use tokio::net::UnixListener;
 
-/// The owner and the group may ask; nobody else.
+/// Only the owner and the group may ask.
 const MODE: u32 = 0o660;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -21,23 +21,23 @@ const BACKLOG: i32 = 16;
 /// Why there is no control socket.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// A program that runs has it.
+    /// A running program listens there.
     #[error("a running program has the control socket {0}: stop that one, or give this one another path with --control-socket")]
     InUse(PathBuf),
     /// Something else is there.
-    #[error("{0} is no socket, so no control socket is made there: move it away, or give another path with --control-socket")]
-    NoSocket(PathBuf),
+    #[error("{0} is not a socket, so no control socket is made there: move it away, or give another path with --control-socket")]
+    NotASocket(PathBuf),
     /// The system failed.
     #[error("no control socket at {path}: {cause}; another path can be given with --control-socket, or \"off\"")]
     Io {
         /// Where.
         path: PathBuf,
-        /// Its word.
+        /// Why.
         cause: io::Error,
     },
 }
 
-/// A control socket that listens. Its file goes with it.
+/// A control socket that listens. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) listener: UnixListener,
@@ -94,23 +94,19 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 /// Removes the socket of a program that has died.
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
     let failed = |cause| SocketError::Io { path: path.into(), cause };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(cause) => return Err(failed(cause)),
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(SocketError::NoSocket(path.into())),
-        Ok(_) => {}
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket()) {
+        return Err(SocketError::NotASocket(path.into()));
     }
-    match connect(path) {
-        Ok(_) => Err(SocketError::InUse(path.into())),
-        // It has more connections waiting than it takes.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SocketError::InUse(path.into())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(failed(cause)),
+    match connect(path).map_err(|error| (error.kind(), error)) {
+        // One that would block has a full backlog.
+        Ok(_) | Err((io::ErrorKind::WouldBlock, _)) => Err(SocketError::InUse(path.into())),
+        Err((io::ErrorKind::ConnectionRefused, _)) => fs::remove_file(path).map_err(failed),
+        Err((io::ErrorKind::NotFound, _)) => Ok(()),
+        Err((_, cause)) => Err(failed(cause)),
     }
 }
 
-/// Connects without waiting: a program that runs takes a connection at once.
+/// Connects without waiting: a running program accepts a connection at once.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -130,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_has_its_mode_whatever_the_umask_and_goes_with_its_owner() {
+    async fn it_has_its_mode_whatever_the_umask_and_is_removed_with_its_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
         let group = fs::metadata(dir.path()).unwrap().gid();
@@ -167,11 +163,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_socket_stays_and_what_took_its_place_stays() {
+    async fn a_file_that_is_not_a_socket_stays_and_one_that_replaced_the_socket_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.sock");
         fs::write(&path, "mine").unwrap();
-        assert!(matches!(Socket::bind(&path, None), Err(SocketError::NoSocket(_))));
+        assert!(matches!(Socket::bind(&path, None), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
         let socket = Socket::bind(&path, None).unwrap();

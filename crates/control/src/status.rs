@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Entries of a list that an answer shows.
 pub const MAX_SHOWN: usize = 256;
 
-/// What a running program says of itself. Times are in seconds.
+/// What a running program reports of itself. Times are in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
@@ -20,9 +20,9 @@ pub struct Status {
     pub uptime: f64,
     /// Where it listens directly.
     pub listening: Vec<PeerLocator>,
-    /// The direct addresses that peers are told.
+    /// The direct addresses that are announced to peers.
     pub announced: Vec<PeerLocator>,
-    /// Sessions that stand.
+    /// Open sessions.
     pub peers: Listed<PeerStatus>,
     /// The relays at which it reserves.
     pub relays: Listed<RelayStatus>,
@@ -41,12 +41,6 @@ pub struct Listed<T> {
     pub total: usize,
     /// The first of them.
     pub shown: Vec<T>,
-}
-
-impl<T> Default for Listed<T> {
-    fn default() -> Self {
-        Self { total: 0, shown: Vec::new() }
-    }
 }
 
 impl<T> Listed<T> {
@@ -72,7 +66,7 @@ pub struct PeerStatus {
     pub path: Path,
     /// What it says it is, if this program reads that.
     pub user_agent: Option<String>,
-    /// How long it has stood.
+    /// Since it began.
     pub age: f64,
     /// Bytes received from the peer.
     pub received: u64,

@@ -1,5 +1,5 @@
-//! A Kaspa node of one's own: it reaches a peer by a policy of its own, and takes the
-//! peer's transactions by a message flow of its own, in place of the light peer's.
+//! A custom Kaspa node: it reaches a peer by its own policy, and takes the peer's
+//! transactions by its own message flow instead of the light peer's.
 //!
 //! `own_node ADDRESS` prints the transactions that the peer at a multiaddr announces.
 
@@ -17,7 +17,7 @@ use kaspath_node::{NodeBuilder, transport::NodeKey};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Dials every address at once, and punches over QUIC alone.
+/// Dials every address at once, and punches only over QUIC.
 struct AllAtOnce;
 
 impl TransportPolicy for AllAtOnce {
@@ -45,7 +45,7 @@ impl TransportPolicy for AllAtOnce {
 }
 
 /// Asks for every transaction that the peer announces, until the session ends or
-/// nobody takes them any more.
+/// the receiver is closed.
 async fn take_transactions(router: &Arc<Router>, taker: mpsc::Sender<TransactionMessage>) -> Result<(), CloseReason> {
     let kinds = [MessageKind::InvTransactions, MessageKind::Transaction, MessageKind::TransactionNotFound];
     let mut route = router.subscribe(&kinds);

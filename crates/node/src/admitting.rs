@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerBook, PeerIdentity, RefuseReason, wall_clock};
 
-/// Whom the node lets in: by a policy that can be replaced, and never whom the book or
+/// Which peers the node admits: by a policy that can be replaced, and none that the book or
 /// that policy has banned.
 pub(crate) struct Admitting {
     policy: RwLock<Arc<dyn AdmissionPolicy>>,
@@ -14,7 +14,7 @@ impl Admitting {
         Self { policy: RwLock::new(policy), book }
     }
 
-    /// Goes by this policy from now on.
+    /// Uses this policy from now on.
     pub(crate) fn set(&self, policy: Arc<dyn AdmissionPolicy>) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whom_the_book_bans_is_refused_whatever_the_policy_says() {
+    fn a_peer_that_the_book_bans_is_refused_whatever_the_policy_says() {
         let book = Arc::new(MemoryPeerBook::new(10));
         let admitting = Admitting::new(Arc::new(AdmitAll), book.clone());
         let peer = |n: u8| PeerIdentity::from_bytes(&[0, 1, n]).expect("an identity");

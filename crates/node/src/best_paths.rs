@@ -1,41 +1,39 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use kaspath_domain::{Observer, Path, PeerIdentity};
 use kaspath_transport_libp2p::NetworkEvent;
 use tokio::sync::watch;
 
-/// The best path to each peer, by the connections that stand. Bounded by these and by
-/// who watches. Cheap to clone; all clones know the same.
+use crate::lock;
+
+/// The best path to each peer, by its open connections. Bounded by these and by the
+/// watchers. Cheap to clone; all clones share one table.
 #[derive(Clone, Default)]
 pub(crate) struct BestPaths(Arc<Mutex<HashMap<PeerIdentity, Paths>>>);
 
 #[derive(Default)]
 struct Paths {
-    /// The paths of the connections that stand.
-    standing: Vec<Path>,
+    /// The paths of the open connections.
+    open: Vec<Path>,
     best: watch::Sender<Option<Path>>,
 }
 
 impl BestPaths {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Paths>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The best path to the peer, now and from now on.
     pub(crate) fn watch(&self, peer: &PeerIdentity) -> watch::Receiver<Option<Path>> {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         known.retain(|_, paths| paths.matter());
         known.entry(peer.clone()).or_default().best.subscribe()
     }
 
     fn change(&self, peer: &PeerIdentity, change: impl FnOnce(&mut Vec<Path>)) {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         let paths = known.entry(peer.clone()).or_default();
-        change(&mut paths.standing);
-        let now = paths.standing.iter().find(|path| !path.is_relayed()).or(paths.standing.first());
+        change(&mut paths.open);
+        let now = paths.open.iter().find(|path| !path.is_relayed()).or(paths.open.first());
         paths.best.send_if_modified(|before| {
             let changed = before.as_ref() != now;
             *before = now.cloned();
@@ -49,7 +47,7 @@ impl BestPaths {
 
 impl Paths {
     fn matter(&self) -> bool {
-        !self.standing.is_empty() || self.best.receiver_count() > 0
+        !self.open.is_empty() || self.best.receiver_count() > 0
     }
 }
 
@@ -65,10 +63,10 @@ fn same(one: &Path, other: &Path) -> bool {
 impl Observer<NetworkEvent> for BestPaths {
     fn observe(&self, event: &NetworkEvent) {
         match event {
-            NetworkEvent::Connected { peer, path, .. } => self.change(peer, |standing| standing.push(path.clone())),
-            NetworkEvent::Disconnected { peer, path, .. } => self.change(peer, |standing| {
-                if let Some(index) = standing.iter().position(|other| same(other, path)) {
-                    standing.swap_remove(index);
+            NetworkEvent::Connected { peer, path, .. } => self.change(peer, |open| open.push(path.clone())),
+            NetworkEvent::Disconnected { peer, path, .. } => self.change(peer, |open| {
+                if let Some(index) = open.iter().position(|other| same(other, path)) {
+                    open.swap_remove(index);
                 }
             }),
             _ => {}
@@ -102,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn the_best_path_is_direct_while_one_direct_connection_stands() {
+    fn the_best_path_is_direct_while_one_direct_connection_is_open() {
         let paths = BestPaths::default();
         up(&paths, relayed(RelayReason::PunchPending));
         let watch = paths.watch(&peer(1));
-        assert!(watch.borrow().as_ref().is_some_and(Path::is_relayed), "it stood before");
+        assert!(watch.borrow().as_ref().is_some_and(Path::is_relayed), "it was open before");
         up(&paths, QUIC);
         up(&paths, QUIC);
         down(&paths, QUIC);
@@ -122,10 +120,10 @@ mod tests {
         for n in 0..100 {
             drop(paths.watch(&peer(n)));
         }
-        assert_eq!(paths.lock().len(), 1);
+        assert_eq!(lock(&paths.0).len(), 1);
         up(&paths, QUIC);
         down(&paths, QUIC);
         down(&paths, QUIC);
-        assert!(!paths.lock().contains_key(&peer(1)));
+        assert!(!lock(&paths.0).contains_key(&peer(1)));
     }
 }

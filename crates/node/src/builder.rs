@@ -1,22 +1,22 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kaspath_domain::{
-    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, StreamDialer, TransportPolicy,
-    memory::MemoryPeerBook,
+    AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, StreamDialer,
+    TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
-    DialLimitsConfig, Executor, InboundLimits, Keeper, MovePace, RateLimited, SharedLimits, StrategyConfig, StrategyName,
+    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SharedLimits, StrategyConfig,
+    StrategyName,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 
-use crate::{
-    Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, node::Parts, own_nat::OwnNat, recording::Recorder,
-};
+use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder};
 
-/// Peers in a book that nobody has given.
+/// Peers in the default book.
 const MAX_PEERS: usize = 10_000;
 
-/// What a node is made of. Whatever is not said has a default that fits a private node.
+/// The parts of a node. The defaults fit a private node.
+#[must_use]
 pub struct NodeBuilder {
     key: NodeKey,
     network: NetworkConfig,
@@ -25,9 +25,6 @@ pub struct NodeBuilder {
     dialers: Vec<Arc<dyn StreamDialer>>,
     book: Arc<dyn PeerBook>,
     observers: Observers<NetworkEvent>,
-    attempts: Observers<AttemptOutcome>,
-    limits: DialLimitsConfig,
-    moves: MovePace,
 }
 
 impl NodeBuilder {
@@ -41,69 +38,40 @@ impl NodeBuilder {
             dialers: Vec::new(),
             book: Arc::new(MemoryPeerBook::new(MAX_PEERS)),
             observers: Observers::default(),
-            attempts: Observers::default(),
-            limits: DialLimitsConfig::default(),
-            moves: MovePace::default(),
         }
     }
 
-    /// Where it listens, its relays and limits. What is punched and when the policy
-    /// says, whatever stands in `network.punch`.
-    #[must_use]
+    /// Where it listens, its relays and limits. The policy decides what is punched and
+    /// when, whatever `network.punch` says.
     pub fn network(self, network: NetworkConfig) -> Self {
         Self { network, ..self }
     }
 
     /// How peers are reached.
-    #[must_use]
     pub fn policy(self, policy: Arc<dyn TransportPolicy>) -> Self {
         Self { policy, ..self }
     }
 
-    /// Whom it lets in, and who is not to be dialled, beside the book's bans.
-    #[must_use]
+    /// Which peers it accepts and which it does not dial, beside the book's bans.
     pub fn admission(self, admission: Arc<dyn AdmissionPolicy>) -> Self {
         Self { admission, ..self }
     }
 
     /// A dialer that is asked before libp2p's, such as plain TCP's.
-    #[must_use]
     pub fn dialer(mut self, dialer: Arc<dyn StreamDialer>) -> Self {
         self.dialers.push(dialer);
         self
     }
 
     /// What is known of peers: who is banned, and where each is dialled beside the
-    /// addresses of a target. What happens is entered there. In memory, if nothing else
-    /// is said.
-    #[must_use]
+    /// addresses of a target. Events are recorded there. The default is in memory.
     pub fn book(self, book: Arc<dyn PeerBook>) -> Self {
         Self { book, ..self }
     }
 
-    /// How often peers are dialled at all.
-    #[must_use]
-    pub fn dial_limits(self, limits: DialLimitsConfig) -> Self {
-        Self { limits, ..self }
-    }
-
-    /// How often sessions move from a relay to a direct path.
-    #[must_use]
-    pub fn moves(self, moves: MovePace) -> Self {
-        Self { moves, ..self }
-    }
-
     /// Tells `observer` of what happens in the network, from the start on.
-    #[must_use]
     pub fn observe_network(self, observer: Arc<dyn Observer<NetworkEvent>>) -> Self {
         self.observers.add(observer);
-        self
-    }
-
-    /// Tells `observer` how each attempt to reach a peer ended.
-    #[must_use]
-    pub fn observe_attempts(self, observer: Arc<dyn Observer<AttemptOutcome>>) -> Self {
-        self.attempts.add(observer);
         self
     }
 
@@ -112,15 +80,14 @@ impl NodeBuilder {
     /// # Errors
     /// What keeps it from listening.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { key, mut network, policy, admission, mut dialers, book, observers, attempts, limits, moves } = self;
+        let Self { key, mut network, policy, admission, mut dialers, book, observers } = self;
         let clock = MonotonicClock::start();
         let admission = Arc::new(Admitting::new(admission, book.clone()));
         let recorder = Arc::new(Recorder::new(book.clone()));
-        attempts.add(recorder.clone());
+        let best_paths = BestPaths::default();
         observers.add(recorder.clone());
-        let (best_paths, own_nat) = (BestPaths::default(), OwnNat::default());
         observers.add(Arc::new(best_paths.clone()));
-        observers.add(Arc::new(own_nat.clone()));
+        let mapping = own_mapping(&observers);
         // A list of its own: clones of the settings may be another node's.
         observers.add(Arc::new(std::mem::replace(&mut network.observers, observers.clone())));
         let local_candidates = network.punch.allow_local_candidates;
@@ -128,14 +95,14 @@ impl NodeBuilder {
         let network = Network::start(key, network).await?;
         dialers.push(Arc::new(network.dialer()));
 
-        let limits = Arc::new(SharedLimits::new(limits, clock));
+        let limits = Arc::new(SharedLimits::new(DialLimitsConfig::default(), clock));
+        let attempts = Observers::of(recorder.clone());
         attempts.add(limits.clone());
-        let executor = Executor::new(policy, dialers, clock).with_mapping(move || own_nat.mapping()).with_observers(attempts);
-        let executor = Arc::new(executor);
+        let executor = Arc::new(Executor::new(policy, dialers, clock).with_mapping(mapping).with_observers(attempts));
         let exact_connector: Arc<dyn PeerConnector> = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
         let connector = Arc::new(Addressed::new(exact_connector.clone(), book.clone()));
-        let keeper = Keeper::new(moves, clock, rand::random);
-        Ok(Node::new(Parts {
+        let keeper = Keeper::new(MovePace::default(), clock, rand::random);
+        Ok(Node(Arc::new(Parts {
             network,
             executor,
             connector,
@@ -148,6 +115,20 @@ impl NodeBuilder {
             keeper,
             clock,
             local_candidates,
-        }))
+        })))
     }
+}
+
+/// How our own NAT maps, by the ports at which relays see us.
+fn own_mapping(observers: &Observers<NetworkEvent>) -> impl Fn() -> NatMapping + Send + Sync + 'static {
+    let mapping = Arc::new(Mutex::new(MappingObserver::default()));
+    let observed = mapping.clone();
+    observers.add(Arc::new(move |event: &NetworkEvent| {
+        if let NetworkEvent::CandidateObserved { address, by } = event
+            && let PeerAddress::Direct(address) = &address.address
+        {
+            lock(&observed).observe(by, address.transport, address.port);
+        }
+    }));
+    move || lock(&mapping).mapping()
 }

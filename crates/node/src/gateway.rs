@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
-use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget, wall_clock};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
+use kaspath_domain::{Observers, wall_clock};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, NodeControl};
 
 use crate::{Node, kaspad::RpcControl};
 
@@ -13,9 +13,9 @@ pub struct GatewayConfig {
     pub network: String,
     /// The port at which kaspad finds peers on their addresses.
     pub port: u16,
-    /// How many peers that were never seen before may come at once from one place.
+    /// How many peers that were never seen before one prefix or relay may bring at once.
     pub newcomers: usize,
-    /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` leaves it alone.
+    /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` does not use it.
     pub rpc: Option<String>,
     /// Told of everything that happens at the gateway.
     pub observers: Observers<GatewayEvent>,
@@ -23,37 +23,20 @@ pub struct GatewayConfig {
 
 impl Node {
     /// A gateway between the node's peers and a kaspad, whose bans and addresses are in
-    /// the node's book. It runs where its own
-    /// [`Gateway::serve`] and [`Gateway::follow`] run.
+    /// the node's book. [`Gateway::serve`] and [`Gateway::follow`] run it.
     pub fn gateway(&self, config: GatewayConfig) -> Gateway {
-        let GatewayConfig { kaspad, network, port, newcomers, rpc, observers } = config;
         Gateway::new(GatewayParts {
             local: self.network().local_peer().clone(),
-            kaspad,
-            network,
-            port,
+            kaspad: config.kaspad,
+            network: config.network,
+            port: config.port,
             book: self.book(),
-            newcomers,
+            newcomers: config.newcomers,
             admission: self.admission(),
-            control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
-            clock: self.clock(),
+            control: config.rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
+            clock: self.0.clock,
             wall_clock: Arc::new(wall_clock),
-            observers: observers.after(self.recorder()),
+            observers: config.observers.after(self.0.recorder.clone()),
         })
-    }
-
-    /// Lets kaspad reach one peer, as [`Gateway::keep`] does.
-    ///
-    /// # Errors
-    /// Why its address cannot be listened on.
-    pub async fn keep_for_kaspad(
-        &self,
-        gateway: &Gateway,
-        peer: PeerIdentity,
-        target: PeerTarget,
-        listening: impl FnOnce(SocketAddr) + Send,
-    ) -> Result<(), ListenError> {
-        let (connector, best, keeper) = (self.connector(), self.best_path(&peer), self.keeper().clone());
-        gateway.keep(KeptPeer { peer, target, connector, best, keeper }, listening).await
     }
 }

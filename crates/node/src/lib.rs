@@ -1,10 +1,10 @@
 //! A Kaspath node from one builder.
 //!
-//! A [`Node`] composes the transport, a policy, a peer book, limits and whoever is to be
-//! told of what happens. On it stand a [`LightPeer`], which speaks Kaspa's protocol itself, a
-//! gateway before an unmodified kaspad ([`Node::gateway`]), or whatever else wants a
-//! stream to a peer: [`Node::connector`] opens them, [`Node::listener`] takes those
-//! that peers open.
+//! A [`Node`] composes the transport, a policy, a peer book, limits and observers. It
+//! carries a [`LightPeer`], which speaks Kaspa's protocol itself, a gateway before an
+//! unmodified kaspad ([`Node::gateway`]), or anything else that needs a stream to a
+//! peer: [`Node::connector`] opens streams, [`Node::listener`] accepts those that peers
+//! open.
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,17 +21,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
-//! | `builder` | what a node is made of |
+//! | `builder` | the parts of a node, and its start |
 //! | `node` | the node: what opens and takes streams |
 //! | `addressed` | at which addresses peers are dialled |
 //! | `best_paths` | the best path to each peer |
-//! | `admitting` | whom the node lets in, the book's bans included |
-//! | `recording` | what happens, entered into the book; the addresses that plans read there |
-//! | `own_nat` | how our own NAT maps, as relays see it |
+//! | `admitting` | which peers the node admits, the book's bans included |
+//! | `recording` | events, recorded in the book; the addresses that plans read there |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
-//! | `gateway` | a gateway before kaspad, whose peers are kept |
+//! | `gateway` | a gateway before kaspad |
 //! | `kaspad` | kaspad's RPC as the gateway's port wants it |
 
 #![warn(clippy::unwrap_used)]
@@ -44,8 +43,9 @@ mod gateway;
 mod kaspad;
 mod light_peer;
 mod node;
-mod own_nat;
 mod recording;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use builder::NodeBuilder;
 pub use gateway::GatewayConfig;
@@ -53,3 +53,7 @@ pub use light_peer::{LightPeer, ReachError};
 pub use node::Node;
 
 pub use kaspath_transport_libp2p as transport;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

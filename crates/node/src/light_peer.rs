@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use kaspath_domain::{ConnectorError, Observer, Path, PeerTarget, StreamListener};
@@ -7,7 +7,7 @@ use kaspath_policy::{KeeperEvent, KeptSession};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::Node;
+use crate::{Node, lock};
 
 /// Why a light peer has no session with a peer.
 #[derive(Debug, Error)]
@@ -30,7 +30,7 @@ pub struct LightPeer {
 impl Node {
     /// A light peer on this node, which neither reaches nor serves anybody yet.
     pub fn light_peer(&self, mut config: NodeConfig) -> LightPeer {
-        config.observers = config.observers.after(self.recorder());
+        config.observers = config.observers.after(self.0.recorder.clone());
         LightPeer { node: self.clone(), kaspa: KaspaNode::new(config) }
     }
 }
@@ -56,13 +56,13 @@ impl LightPeer {
         Ok(self.kaspa.connect(self.node.connector().connect(target).await?).await?)
     }
 
-    /// Keeps a session with a peer, and tells `observer` of its troubles: begins it again
+    /// Keeps a session with a peer, and reports its failures to `observer`: begins it again
     /// when it has ended, and moves it when a direct path comes up. Runs until it is
     /// dropped.
     pub async fn keep(&self, target: PeerTarget, observer: &dyn Observer<KeeperEvent>) {
         let best = self.best_path(&target);
         let session = Session { light: self, target: &target, observer, current: Mutex::default() };
-        self.node.keeper().keep(&session, target.peer.as_ref(), best).await;
+        self.node.0.keeper.keep(&session, target.peer.as_ref(), best).await;
     }
 
     /// The same once: returns when the session has ended.
@@ -73,7 +73,7 @@ impl LightPeer {
         let best = self.best_path(&target);
         let current = Mutex::new(Some(self.connect(&target).await?));
         let session = Session { light: self, target: &target, observer, current };
-        self.node.keeper().stay(&session, target.peer.as_ref(), best).await;
+        self.node.0.keeper.stay(&session, target.peer.as_ref(), best).await;
         Ok(())
     }
 
@@ -92,12 +92,8 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Peer>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn current(&self) -> Option<Arc<Peer>> {
-        self.lock().clone()
+        lock(&self.current).clone()
     }
 }
 
@@ -105,7 +101,7 @@ impl Session<'_> {
 impl KeptSession for Session<'_> {
     async fn begin(&self) -> Result<(), String> {
         let peer = self.light.connect(self.target).await.map_err(|error| error.to_string())?;
-        *self.lock() = Some(peer);
+        *lock(&self.current) = Some(peer);
         Ok(())
     }
 
@@ -125,12 +121,12 @@ impl KeptSession for Session<'_> {
     /// the second is ready.
     async fn move_to_direct(&self) -> Result<(), String> {
         let stream =
-            self.light.node.exact_connector().connect(&self.target.through_relays()).await.map_err(|error| error.to_string())?;
+            self.light.node.0.exact_connector.connect(&self.target.through_relays()).await.map_err(|error| error.to_string())?;
         if stream.path().is_relayed() {
             return Err("the direct path is gone again".to_owned());
         }
         let peer = self.light.kaspa.connect(stream).await.map_err(|error| error.to_string())?;
-        *self.lock() = Some(peer);
+        *lock(&self.current) = Some(peer);
         Ok(())
     }
 

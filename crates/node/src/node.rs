@@ -14,10 +14,11 @@ pub(crate) struct Parts {
     pub(crate) network: Network,
     pub(crate) executor: Arc<Executor>,
     pub(crate) connector: Arc<dyn PeerConnector>,
-    /// The same, at a target's own addresses alone.
+    /// The same, only at a target's own addresses.
     pub(crate) exact_connector: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<Admitting>,
     pub(crate) book: Arc<dyn PeerBook>,
+    /// Records events in the book.
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) best_paths: BestPaths,
     pub(crate) observers: Observers<NetworkEvent>,
@@ -29,13 +30,9 @@ pub(crate) struct Parts {
 /// A running node. Cheap to clone; all clones are one node, which ends when the last is
 /// dropped. [`Node::shutdown`] also waits for that.
 #[derive(Clone)]
-pub struct Node(Arc<Parts>);
+pub struct Node(pub(crate) Arc<Parts>);
 
 impl Node {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
-    }
-
     /// The network beneath.
     pub fn network(&self) -> &Network {
         &self.0.network
@@ -45,10 +42,6 @@ impl Node {
     /// often.
     pub fn connector(&self) -> Arc<dyn PeerConnector> {
         self.0.connector.clone()
-    }
-
-    pub(crate) fn exact_connector(&self) -> Arc<dyn PeerConnector> {
-        self.0.exact_connector.clone()
     }
 
     /// The streams that peers open.
@@ -69,16 +62,6 @@ impl Node {
     /// What is known of peers.
     pub fn book(&self) -> Arc<dyn PeerBook> {
         self.0.book.clone()
-    }
-
-    /// What enters events into the book.
-    pub(crate) fn recorder(&self) -> Arc<Recorder> {
-        self.0.recorder.clone()
-    }
-
-    /// The clock by whose moments the node's parts go.
-    pub fn clock(&self) -> MonotonicClock {
-        self.0.clock
     }
 
     /// What keeps sessions.

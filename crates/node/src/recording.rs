@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use kaspath_domain::{
@@ -12,6 +12,8 @@ use kaspath_domain::{
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::NetworkEvent;
+
+use crate::lock;
 
 /// Peers with a connection whose addresses are kept until they are admitted.
 const MAX_CONNECTED: usize = 1024;
@@ -37,8 +39,8 @@ struct Connected {
     addresses: Vec<(PeerLocator, AddressSource)>,
 }
 
-/// Enters what happens into the book. A connection alone, which costs a stranger
-/// nothing, enters nobody: its address is kept here until the peer is admitted.
+/// Records events in the book. A connection, which costs a stranger nothing, does not
+/// yet add a peer to the book: its address is kept here until the peer is admitted.
 pub(crate) struct Recorder {
     book: Arc<dyn PeerBook>,
     connected: Mutex<HashMap<PeerIdentity, Connected>>,
@@ -49,17 +51,13 @@ impl Recorder {
         Self { book, connected: Mutex::default() }
     }
 
-    fn connected(&self) -> MutexGuard<'_, HashMap<PeerIdentity, Connected>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn update(&self, peer: &PeerIdentity, change: PeerChange) {
-        // A full book forgets somebody else, or nobody: either is no reason to fail.
+        // A full book evicts another peer, or refuses this one: neither is a reason to fail.
         let _ = self.book.update(peer, change, wall_clock());
     }
 
     fn connection(&self, peer: &PeerIdentity, remote: PeerLocator, source: AddressSource) {
-        let mut connected = self.connected();
+        let mut connected = lock(&self.connected);
         make_room(&mut connected, peer, MAX_CONNECTED, |peer| peer.since);
         let entry = connected.entry(peer.clone()).or_insert_with(|| Connected { since: wall_clock(), addresses: Vec::new() });
         entry.addresses.push((remote, source));
@@ -70,7 +68,7 @@ impl Recorder {
 
     fn admitted(&self, peer: &PeerIdentity, change: PeerChange) {
         self.update(peer, change);
-        let connected = self.connected().remove(peer);
+        let connected = lock(&self.connected).remove(peer);
         for (locator, source) in connected.into_iter().flat_map(|connected| connected.addresses) {
             self.update(peer, PeerChange::Address { locator, source });
         }
@@ -91,7 +89,7 @@ impl Observer<AttemptOutcome> for Recorder {
 impl Observer<KaspaEvent> for Recorder {
     fn observe(&self, event: &KaspaEvent) {
         match event {
-            // However many strangers come and go meanwhile, who is in a session is not evicted.
+            // A peer in a session is not evicted, however many strangers are added and removed.
             KaspaEvent::PeerReady { peer: Some(peer), kaspa_id, .. } => {
                 self.book.pin(peer);
                 self.admitted(peer, PeerChange::KaspaId(kaspa_id.clone()));
@@ -123,7 +121,7 @@ impl Observer<NetworkEvent> for Recorder {
                 // If it is known already; an admission meanwhile has found the address above.
                 self.update(peer, PeerChange::Address { locator: remote.clone(), source });
             }
-            NetworkEvent::Disconnected { peer, .. } => drop(self.connected().remove(peer)),
+            NetworkEvent::Disconnected { peer, .. } => drop(lock(&self.connected).remove(peer)),
             NetworkEvent::PunchDialing { peer, rtt: Some(rtt), .. } => self.update(peer, PeerChange::RoundTrip(*rtt)),
             _ => {}
         }
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_nobody() {
+    fn ten_thousand_free_identities_that_connect_are_not_recorded_and_evict_no_known_peer() {
         let (recorder, book) = recorder();
         for n in 0..100 {
             book.update(&peer(n), PeerChange::Admitted, wall_clock()).unwrap();
@@ -168,11 +166,11 @@ mod tests {
             recorder.observe(&connected(n));
         }
         assert!((0..100).all(|n| book.get(&peer(n)).is_some()) && book.all().len() == 100);
-        assert!(recorder.connected().len() <= MAX_CONNECTED);
+        assert!(lock(&recorder.connected).len() <= MAX_CONNECTED);
     }
 
     #[test]
-    fn strangers_that_are_admitted_and_leave_evict_nobody_in_a_session() {
+    fn strangers_that_are_admitted_and_leave_evict_no_peer_in_a_session() {
         let (recorder, book) = recorder();
         let address = ([127, 64, 0, 1], 1).into();
         let ready = |n| KaspaEvent::PeerReady {
@@ -202,7 +200,7 @@ mod tests {
         assert_eq!((&record.addresses[0].locator, record.kaspa_ids.len()), (&remote(1), 1));
         let path = Path::Direct { transport: Transport::Tcp };
         recorder.observe(&NetworkEvent::Disconnected { peer: peer(1), path, cause: None });
-        assert!(recorder.connected().is_empty());
+        assert!(lock(&recorder.connected).is_empty());
     }
 
     #[test]

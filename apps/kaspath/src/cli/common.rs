@@ -1,8 +1,9 @@
 //! Flags that several commands have.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, ValueEnum};
+use kaspath_domain::{AddressError, PeerAddress, PeerLocator, TransportAddress};
 
 /// Whose identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,30 @@ pub(crate) enum Role {
     Node,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Relay { "relay" } else { "node" })
+    }
+}
+
+/// Of which of a folder's programs.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// Only the relay.
+    #[arg(long, conflicts_with = "node")]
+    relay: bool,
+
+    /// Only the node (server, client or gateway).
+    #[arg(long)]
+    node: bool,
+}
+
+impl RoleArgs {
+    pub(crate) fn role(&self) -> Option<Role> {
+        if self.relay { Some(Role::Relay) } else { self.node.then_some(Role::Node) }
+    }
+}
+
 /// Flags of every program that runs.
 #[derive(Debug, Args)]
 pub(crate) struct CommonArgs {
@@ -21,12 +46,38 @@ pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) control: ControlArgs,
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) listen: ListenArgs,
 
     /// A group, by name or number, whose members may ask at the control socket too; they must be able to
     /// enter its folder.
     #[arg(long, value_name = "GROUP")]
     pub(crate) control_group: Option<String>,
+
+    /// Print events as text or as one JSON object a line.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// Also print debug logs (to standard error); twice for traces.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Listen there; may be given several times. A circuit address is a relay to reserve at.
+    /// [default: TCP and UDP port 4001 for a relay, any free ports else; only IPv4, so for IPv6 give
+    /// /ip6/::/tcp/4001 and /ip6/::/udp/4001/quic-v1 beside those of /ip4/0.0.0.0]
+    #[arg(short, long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<PeerLocator>,
+
+    /// An address at which this node is known to be reachable, such as a forwarded port. Give one for
+    /// TCP and one for UDP (/udp/PORT/quic-v1), if both are.
+    #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
+    pub(crate) external_address: Vec<TransportAddress>,
+
+    /// Has no effect: AutoNAT is not used any more. Accepted for existing set-ups.
+    #[arg(long, hide = true)]
+    pub(crate) no_autonat: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,24 +104,17 @@ pub(crate) struct FolderArgs {
     pub(crate) identity: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct OutputArgs {
-    /// Print events as text or as one JSON object a line.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-
-    /// Hide IP addresses and host names in everything that is printed, kaspad's lines under `run` too.
-    #[arg(long)]
-    pub(crate) redact: bool,
-
-    /// Also print debug logs (to standard error); twice for traces.
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+fn transport_address(text: &str) -> Result<TransportAddress, String> {
+    let locator: PeerLocator = text.parse().map_err(|error: AddressError| error.to_string())?;
+    match locator.address {
+        PeerAddress::Direct(address) => Ok(address),
+        PeerAddress::Relayed(_) => Err(format!("{text:?} goes through a relay; give a direct address")),
+    }
 }

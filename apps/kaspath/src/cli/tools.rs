@@ -1,37 +1,20 @@
 //! Flags of commands that answer and end.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use kaspath_control::PeerName;
+use kaspath_control::PeerSelector;
 use kaspath_policy::StrategyName;
 
-use super::common::{ControlArgs, FolderArgs, Role};
+use super::common::{ControlArgs, FolderArgs, RoleArgs};
 use crate::settings::Span;
 
 #[derive(Debug, Args)]
 pub(crate) struct IdArgs {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
-
-    /// Print the relay's id; create its identity if there is none.
-    #[arg(long, conflicts_with = "node")]
-    pub(crate) relay: bool,
-
-    /// Print the node's id (server, client, gateway); create its identity if there is none.
-    #[arg(long)]
-    pub(crate) node: bool,
-}
-
-impl IdArgs {
-    /// Whose identity is asked for.
-    pub(crate) fn role(&self) -> Option<Role> {
-        match (self.relay, self.node) {
-            (true, _) => Some(Role::Relay),
-            (_, true) => Some(Role::Node),
-            _ => None,
-        }
-    }
+    #[command(flatten)]
+    pub(crate) of: RoleArgs,
 }
 
 #[derive(Debug, Args)]
@@ -40,14 +23,8 @@ pub(crate) struct StatusArgs {
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) control: ControlArgs,
-
-    /// Only the relay.
-    #[arg(long, conflicts_with = "node")]
-    pub(crate) relay: bool,
-
-    /// Only the node (server, client or gateway).
-    #[arg(long)]
-    pub(crate) node: bool,
+    #[command(flatten)]
+    pub(crate) of: RoleArgs,
 
     /// Print the answer as one JSON object a line: docs/control.md.
     #[arg(long)]
@@ -56,10 +33,6 @@ pub(crate) struct StatusArgs {
     /// Ask and print again at this interval.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) watch: Option<u64>,
-
-    /// Hide IP addresses and host names.
-    #[arg(long)]
-    pub(crate) redact: bool,
 }
 
 #[derive(Debug, Args)]
@@ -68,10 +41,6 @@ pub(crate) struct PeersArgs {
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) control: ControlArgs,
-
-    /// Hide IP addresses and host names.
-    #[arg(long, global = true)]
-    pub(crate) redact: bool,
 
     #[command(subcommand)]
     pub(crate) what: PeersCommand,
@@ -84,12 +53,12 @@ pub(crate) enum PeersCommand {
     /// Print everything that is known of a peer, as JSON.
     Show {
         /// Who: a peer id, or its last 8 characters or more.
-        peer: PeerName,
+        peer: PeerSelector,
     },
     /// Ban a peer: end its session, and neither dial nor accept it.
     Ban {
         /// Who: a peer id, or its last 8 characters or more.
-        peer: PeerName,
+        peer: PeerSelector,
         /// For how long, like 12h.  [default: 24h]
         #[arg(long = "for", value_name = "TIME")]
         time: Option<Span>,
@@ -97,12 +66,12 @@ pub(crate) enum PeersCommand {
     /// Lift a ban.
     Unban {
         /// Who: a peer id, or its last 8 characters or more.
-        peer: PeerName,
+        peer: PeerSelector,
     },
     /// Remove a peer from the book.
     Forget {
         /// Who: a peer id, or its last 8 characters or more.
-        peer: PeerName,
+        peer: PeerSelector,
     },
     /// Print the whole book as JSON.
     Export,
@@ -116,11 +85,11 @@ pub(crate) enum PeersCommand {
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Peers that are dialled, in all.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = at_least_one)]
-    pub(crate) peers: usize,
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    pub(crate) peers: NonZeroUsize,
     /// Peers that one node dials, one after the other.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
-    pub(crate) per_node: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(crate) per_node: NonZeroUsize,
     /// The same seed gives the same run.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -130,16 +99,6 @@ pub(crate) struct SimulateArgs {
     /// Also write the report and its plot there, as report.md and usable.svg.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConfigArgs {
-    /// Hide IP addresses and host names.
-    #[arg(long, global = true)]
-    pub(crate) redact: bool,
-
-    #[command(subcommand)]
-    pub(crate) what: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,11 +116,4 @@ pub(crate) enum ConfigCommand {
 pub(crate) struct ExecArgs {
     #[arg(last = true, required = true)]
     pub(crate) command: Vec<String>,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.replace('_', "").parse() {
-        Ok(0) | Err(_) => Err(format!("{text:?} is no number, 1 or more")),
-        Ok(number) => Ok(number),
-    }
 }

@@ -18,7 +18,7 @@ pub(super) fn answer(store: &dyn PeerBook, live: Vec<PeerIdentity>, request: Req
     // The whole book is read only for a name that is the end of an id.
     let known = || std::iter::once_with(|| store.all()).flatten().map(|record| record.peer).chain(live);
     let peer = match request {
-        Request::Status {} => bail!("there is no status without a program that runs"),
+        Request::Status {} => bail!("there is no status without a running program"),
         Request::Peers { after } => return page(store.all(), after.as_ref()),
         Request::Show { peer } => {
             let record = Box::new(find(store, &peer.resolve(known())?)?);
@@ -26,7 +26,7 @@ pub(super) fn answer(store: &dyn PeerBook, live: Vec<PeerIdentity>, request: Req
         }
         Request::Import { record: mut new } => {
             let peer = new.peer.clone();
-            // A clock that is ahead must not make everything else look ended or stale.
+            // A clock that is ahead must not make everything else look expired or stale.
             new.last_seen = new.last_seen.min(now);
             let last_seen = new.last_seen;
             store.update(&peer, PeerChange::Join(new), last_seen)?;

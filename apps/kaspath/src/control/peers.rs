@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use kaspath_control::{Answer, AskError, Client, PeerName, Request};
+use kaspath_control::{Answer, AskError, Client, PeerSelector, Request};
 use kaspath_domain::{AddressSource, BanSource, PeerIdentity, PeerRecord, Timestamp, wall_clock};
 use kaspath_peer_store::{PeerStore, StoreError};
 
@@ -16,6 +16,7 @@ use crate::{
 };
 
 const DEFAULT_BAN: Duration = Duration::from_secs(24 * 3600);
+pub(super) const UNEXPECTED: &str = "the answer is to another request";
 
 /// Answers, with addresses hidden if asked.
 pub(crate) fn run(settings: &Settings, what: &PeersCommand, redacted: bool) -> Result<()> {
@@ -49,7 +50,7 @@ pub(crate) fn run(settings: &Settings, what: &PeersCommand, redacted: bool) -> R
         PeersCommand::Import { file } => {
             let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             let mut records: Vec<PeerRecord> =
-                serde_json::from_str(&text).with_context(|| format!("{} is no exported peer book", file.display()))?;
+                serde_json::from_str(&text).with_context(|| format!("{} is not an exported peer book", file.display()))?;
             // The stalest first, so that they are what a full book forgets.
             records.reverse();
             let count = records.len();
@@ -59,14 +60,14 @@ pub(crate) fn run(settings: &Settings, what: &PeersCommand, redacted: bool) -> R
             say(format!("{count} peers taken over"))
         }
     };
-    // A running program writes within a second by itself.
+    // A running program writes within a second.
     if let Book::Own(store) = &book {
         store.flush()?;
     }
     done
 }
 
-/// A peer book, of a program that runs or of nobody.
+/// A peer book: a running program's, or the file where none runs.
 enum Book {
     Running(Client),
     Own(PeerStore),
@@ -102,33 +103,25 @@ impl Book {
         }
     }
 
-    fn show(&mut self, peer: &PeerName) -> Result<PeerRecord> {
-        match self.ask(Request::Show { peer: peer.clone() })? {
-            Answer::Peer { record } => Ok(*record),
-            other => bail!("an answer to something else: {other:?}"),
-        }
+    fn show(&mut self, peer: &PeerSelector) -> Result<PeerRecord> {
+        let Answer::Peer { record } = self.ask(Request::Show { peer: peer.clone() })? else { bail!(UNEXPECTED) };
+        Ok(*record)
     }
 
-    /// Asks for a change; which peer was meant.
+    /// Asks for a change; returns the peer that was meant.
     fn change(&mut self, request: Request) -> Result<PeerIdentity> {
-        match self.ask(request)? {
-            Answer::Done { peer } => Ok(peer),
-            other => bail!("an answer to something else: {other:?}"),
-        }
+        let Answer::Done { peer } = self.ask(request)? else { bail!(UNEXPECTED) };
+        Ok(peer)
     }
 
     /// Every record, those seen last first.
     fn all(&mut self) -> Result<Vec<PeerRecord>> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
-            match self.ask(Request::Peers { after })? {
-                Answer::Peers { records, next } => {
-                    all.extend(records);
-                    after = next;
-                }
-                other => bail!("an answer to something else: {other:?}"),
-            }
-            // A book has no more; who sends more does not mean to end.
+            let Answer::Peers { records, next } = self.ask(Request::Peers { after })? else { bail!(UNEXPECTED) };
+            all.extend(records);
+            after = next;
+            // A book has no more; a program that sends more might never end.
             if after.is_none() || all.len() > LIMIT {
                 break;
             }
@@ -148,7 +141,7 @@ fn line(record: &PeerRecord, now: Timestamp) -> String {
     let seen = format!("{} ago", in_largest_unit(now.since(*last_seen)));
     let last = record.addresses.last().map(|address| {
         let source = match &address.source {
-            AddressSource::Manual => "told",
+            AddressSource::Manual => "configured",
             AddressSource::Identify { .. } => "reached",
             AddressSource::Inbound => "came from",
             AddressSource::Gossip => "gossip",

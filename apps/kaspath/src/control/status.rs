@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use kaspath_control::{Answer, AskError, Client, MAX_ANSWER, Request, Status, line};
+use kaspath_control::{Answer, AskError, Client, Listed, MAX_ANSWER, Request, Status, line};
 use kaspath_domain::{PeerIdentity, clean};
 
-use super::peers::in_largest_unit;
+use super::peers::{UNEXPECTED, in_largest_unit};
 use crate::{cli::StatusArgs, output};
 
 /// Bytes of a printed line.
@@ -45,7 +45,7 @@ fn ask_all(sockets: &[PathBuf], json: bool) -> Result<String> {
         parts.push(match &answer {
             _ if json => String::from_utf8(line(&answer, MAX_ANSWER)?)?,
             Answer::Status(status) => table(status),
-            other => bail!("an answer to something else: {other:?}"),
+            _ => bail!(UNEXPECTED),
         });
     }
     if parts.is_empty() {
@@ -63,53 +63,49 @@ fn table(status: &Status) -> String {
     let mut text = vec![format!("{role} {peer}, kaspath {program}, up {}", time(*uptime))];
     text.extend(status.listening.iter().map(|address| format!("listens on {address}")));
     text.extend(status.announced.iter().map(|address| format!("announced  {address}")));
-    let peers = status.peers.shown.iter().map(|peer| {
+    if status.peers.total == 0 && role != "relay" {
+        text.push("no peers".to_owned());
+    }
+    let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
+    section(&mut text, "peers", heads, &status.peers, |peer| {
         let address = || peer.address.map(|address| address.to_string()).unwrap_or_default();
         let name = peer.peer.as_ref().map_or_else(address, PeerIdentity::short);
         let agent = peer.user_agent.clone().unwrap_or_default();
         let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
         [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
     });
-    if status.peers.total == 0 && role != "relay" {
-        text.push("no peers".to_owned());
-    }
-    let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
-    section(&mut text, "peers", status.peers.total, heads, peers);
-    let relays = status.relays.shown.iter().map(|relay| {
+    section(&mut text, "reservations at relays", ["relay", "state", "for", "", ""], &status.relays, |relay| {
         let cause = relay.cause.clone().unwrap_or_default();
         let again = relay.retry_in.map(|retry| format!("again in {}", time(retry))).unwrap_or_default();
         [relay.relay.short(), relay.state.clone(), relay.age.map(time).unwrap_or_default(), again, cause]
     });
-    section(&mut text, "reservations at relays", status.relays.total, ["relay", "state", "for", "", ""], relays);
-    let held = status.reservations.shown.iter().map(|held| [held.peer.short(), time(held.age)]);
-    section(&mut text, "reservations of peers here", status.reservations.total, ["peer", "for"], held);
-    let circuits = status
-        .circuits
-        .shown
-        .iter()
-        .map(|circuit| [circuit.source.short(), circuit.destination.short(), circuit.count.to_string(), time(circuit.age)]);
-    section(&mut text, "circuits here", status.circuits.total, ["from", "to", "count", "for"], circuits);
-    let counters = status.counters.iter().map(|(name, count)| [name.clone(), count.to_string()]);
-    section(&mut text, "events since the start", status.counters.len(), ["", ""], counters);
-    // User agents and causes are remotes' words.
+    section(&mut text, "reservations of peers here", ["peer", "for"], &status.reservations, |held| {
+        [held.peer.short(), time(held.age)]
+    });
+    section(&mut text, "circuits here", ["from", "to", "count", "for"], &status.circuits, |circuit| {
+        [circuit.source.short(), circuit.destination.short(), circuit.count.to_string(), time(circuit.age)]
+    });
+    let counters = Listed::of(&status.counters);
+    section(&mut text, "events since the start", ["", ""], &counters, |(name, count)| [(*name).clone(), count.to_string()]);
+    // User agents and causes are chosen by remotes.
     text.iter().map(|line| clean(line, MAX_LINE).trim_end().to_owned() + "\n").collect()
 }
 
 /// A table whose columns are as wide as they need to be.
-fn section<const N: usize>(
+fn section<T, const N: usize>(
     text: &mut Vec<String>,
     what: &str,
-    total: usize,
     heads: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
+    list: &Listed<T>,
+    row: impl Fn(&T) -> [String; N],
 ) {
-    if total == 0 {
+    let Listed { total, shown } = list;
+    if *total == 0 {
         return;
     }
     text.extend([String::new(), format!("{what}: {total}")]);
-    let mut rows: Vec<[String; N]> = rows.collect();
-    let shown = rows.len();
-    if shown > 0 && heads.iter().any(|head| !head.is_empty()) {
+    let mut rows: Vec<[String; N]> = shown.iter().map(row).collect();
+    if !shown.is_empty() && heads.iter().any(|head| !head.is_empty()) {
         rows.insert(0, heads.map(str::to_owned));
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -118,8 +114,8 @@ fn section<const N: usize>(
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push(format!("  {}", cells.join("  ")));
     }
-    if shown < total {
-        text.push(format!("  and {} more", total - shown));
+    if shown.len() < *total {
+        text.push(format!("  and {} more", total - shown.len()));
     }
 }
 
@@ -140,7 +136,7 @@ fn bytes(count: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kaspath_control::{Listed, PeerStatus, RelayStatus};
+    use kaspath_control::{PeerStatus, RelayStatus};
     use kaspath_domain::{Direction, Path, RelayReason};
 
     use super::*;
@@ -176,8 +172,8 @@ mod tests {
             announced: Vec::new(),
             peers: Listed { total: 9, shown: vec![peer] },
             relays: Listed::of([relay]),
-            reservations: Listed::default(),
-            circuits: Listed::default(),
+            reservations: Listed::of([]),
+            circuits: Listed::of([]),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),
         };
         let text = table(&status);

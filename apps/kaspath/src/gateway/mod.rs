@@ -8,16 +8,16 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
-use kaspath_gateway::{Gateway, GatewayEvent};
+use kaspath_gateway::{Gateway, GatewayEvent, KeptPeer};
 use kaspath_node::{GatewayConfig, Node};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
-    cli::Command,
-    compose,
+    cli::Cli,
     control::{Control, Running},
+    node,
     output::Printer,
     peers,
     run::{Supervisor, locate},
@@ -26,25 +26,25 @@ use crate::{
     tasks::{Tasks, unexpected_end},
 };
 
-pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
+pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut node_settings = settings.node.clone().context("a node's settings")?;
     let mut gateway_settings = settings.gateway.clone().context("a gateway's settings")?;
     if let Some(plan) = &mut gateway_settings.run {
         plan.program = locate(&plan.program)?;
     }
-    let printer = Printer::new(settings.output.clone());
-    let reload = Reload::new(command, &settings, printer.clone())?;
+    let printer = Printer::new(settings.output);
+    let reload = Reload::new(cli, &settings, printer)?;
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
-    peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = compose::node(&settings, &node_settings, book.clone(), &control)?.start().await?;
+    let node = node::builder(&settings, &node_settings, book, &control)?.start().await?;
     printer.started("gateway", node.network(), &settings.network_config);
-    node.observe_network(printer.of_network());
+    node.observe_network(printer.of_network(&settings.network_config));
     settings.warn_if_lonely(&printer);
-    gateway_settings.doubts.iter().for_each(|doubt| printer.warning(doubt));
+    gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
 
-    let (observers, report) = (Observers::of(control.board().counting()), printer.clone());
-    observers.add(Arc::new(move |event: &GatewayEvent| report.event(event, text::describe(event))));
+    let observers = Observers::of(control.activity().counting());
+    observers.add(Arc::new(move |event: &GatewayEvent| printer.event(event, text::describe(event))));
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
@@ -55,16 +55,16 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     });
 
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::gateway(node.clone(), gateway.clone(), book));
-    tasks.endless("reading settings again", reload.at_hangup(Some(node.clone())));
+    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone()));
+    tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let is_ours = gateway_settings.run.is_some();
-    tasks.endless("looking for kaspad", reachable::tell(gateway_settings.kaspad, is_ours, printer.clone()));
+    tasks.endless("looking for kaspad", reachable::report(gateway_settings.kaspad, is_ours, printer));
     tasks.endless("following kaspad", async move { following.follow().await });
-    let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, &printer).await?;
+    let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, printer).await?;
 
-    // A kaspad that is run is told to end, and waited for, whatever ends the rest.
+    // A kaspad that this program runs is stopped and waited for, whatever ends the rest.
     let mut failure = Ok(());
     let stop = async {
         tokio::select! {
@@ -79,7 +79,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     let result = match gateway_settings.run {
         Some(mut plan) => {
             plan.keep_peers(&remotes);
-            Supervisor::new(plan, printer.clone(), settings.output.format).run(stop).await
+            Supervisor::new(plan, printer, settings.output.format).run(stop).await
         }
         None => {
             stop.await;
@@ -98,18 +98,18 @@ async fn keep_remotes(
     gateway: &Gateway,
     node: &Node,
     remotes: &[PeerLocator],
-    printer: &Printer,
+    printer: Printer,
 ) -> Result<Vec<SocketAddr>> {
     let targets = PeerTarget::group(remotes);
     let (opened, mut listening) = mpsc::channel(targets.len().max(1));
     for target in targets {
         let Some(peer) = target.peer.clone() else {
-            bail!("{:?} names no peer: append /p2p/<peer id>", target.addresses);
+            bail!("{:?} does not say which peer: append /p2p/<peer id>", target.addresses);
         };
         if &peer == node.network().local_peer() {
             bail!("{peer} is this node itself");
         }
-        let (gateway, node, printer, opened) = (gateway.clone(), node.clone(), printer.clone(), opened.clone());
+        let (gateway, node, opened) = (gateway.clone(), node.clone(), opened.clone());
         tasks.fallible("reaching a peer", async move {
             let (name, of) = (peer.short(), peer.clone());
             // It takes the sender with it, whose end is waited for below.
@@ -118,7 +118,8 @@ async fn keep_remotes(
                 printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", of.short()));
                 let _ = opened.try_send(local);
             };
-            node.keep_for_kaspad(&gateway, peer, target, listening).await?;
+            let (connector, best, keeper) = (node.connector(), node.best_path(&peer), node.keeper().clone());
+            gateway.keep(KeptPeer { peer, target, connector, best, keeper }, listening).await?;
             bail!("reaching {name} ended unexpectedly")
         });
     }

@@ -1,4 +1,4 @@
-//! Whether there is a kaspad to join peers to, told at the start.
+//! Reports at the start whether kaspad can be reached.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Says whether kaspad can be reached: that it cannot, at once or, where this program
 /// starts it, after a while; and that it can, if it was missed. Does not return: later
 /// each peer's session shows it.
-pub(super) async fn tell(kaspad: SocketAddr, is_ours: bool, printer: Printer) {
+pub(super) async fn report(kaspad: SocketAddr, is_ours: bool, printer: Printer) {
     let patience = if is_ours { KASPAD_STARTS } else { Duration::ZERO };
     let begin = Instant::now();
     let mut missed = false;

@@ -45,23 +45,26 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
         GatewayEvent::PeerUnbanned { peer, address } => format!("kaspad has lifted its ban of {address}, peer {}", peer.short()),
         GatewayEvent::SeenTwice { id, addresses } => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            format!("warning: kaspad has one node twice, by {}: it takes two places (node id {id})", addresses.join(" and "))
+            format!(
+                "warning: kaspad has one node twice, by {}: it takes two of its slots (node id {id})",
+                addresses.join(" and ")
+            )
         }
     }
 }
 
 fn closed(reason: CloseReason, to_kaspad: u64, to_peer: u64) -> &'static str {
     match (reason, to_kaspad, to_peer) {
-        (CloseReason::Closed, 0, 1..) => "the peer said nothing: its kaspad may be down, or it may be full, or ban this node",
-        (CloseReason::Closed, 1.., 0) => "kaspad said nothing: is --kaspad its P2P port, and not its RPC?",
+        (CloseReason::Closed, 0, 1..) => "the peer sent nothing: its kaspad may be down, or it may be full, or ban this node",
+        (CloseReason::Closed, 1.., 0) => "kaspad sent nothing: is --kaspad its P2P port, and not its RPC?",
         (CloseReason::Closed, ..) => "one end closed it",
-        (CloseReason::Replaced, ..) => "another session with the peer took its place",
+        (CloseReason::Replaced, ..) => "another session with the peer replaced it",
         (CloseReason::Banned, ..) => "the peer is banned",
         (CloseReason::Moving, ..) => "it begins again on a direct path",
-        (CloseReason::Evicted, ..) => "all places were taken, and it was the least useful session",
-        (CloseReason::NoHandshake, 0, _) => "the peer said nothing, its place is free",
-        (CloseReason::NoHandshake, ..) => "there was no handshake, its place is free",
-        (CloseReason::Idle, ..) => "the peer said nothing for minutes",
+        (CloseReason::Evicted, ..) => "all slots were taken, and it was the least useful session",
+        (CloseReason::NoHandshake, 0, _) => "the peer sent nothing, its slot is free",
+        (CloseReason::NoHandshake, ..) => "there was no handshake, its slot is free",
+        (CloseReason::Idle, ..) => "the peer sent nothing for minutes",
         (CloseReason::NotKaspadsPeer, ..) => "the peer never finished its handshake with kaspad",
         (CloseReason::ShuttingDown, ..) => "this program ends",
     }

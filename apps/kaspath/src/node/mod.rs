@@ -5,16 +5,15 @@ mod traffic;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use kaspath_domain::{PeerTarget, StreamListener};
+use kaspath_domain::{PeerBook, PeerTarget, StreamListener};
 use kaspath_kaspa_adaptor::NodeConfig;
-use kaspath_node::LightPeer;
+use kaspath_node::{LightPeer, NodeBuilder};
 use kaspath_policy::KeeperEvent;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
 
 use crate::{
-    cli::Command,
-    compose,
+    cli::Cli,
     control::{Control, Running},
     output::Printer,
     peers,
@@ -23,27 +22,27 @@ use crate::{
     tasks::{Tasks, unexpected_end},
 };
 
-pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()> {
+pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut node_settings = settings.node.clone().context("a node's settings")?;
-    let printer = Printer::new(settings.output.clone());
-    let reload = Reload::new(command, &settings, printer.clone())?;
+    let printer = Printer::new(settings.output);
+    let reload = Reload::new(cli, &settings, printer)?;
     let book = peers::open(&settings.peer_book(), &printer);
-    peers::enter_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
+    peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = compose::node(&settings, &node_settings, book.clone(), &control)?
+    let node = builder(&settings, &node_settings, book, &control)?
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
         .start()
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
-    kaspa.observers.add(control.board().counting());
+    kaspa.observers.add(control.activity().counting());
     let light = node.light_peer(kaspa);
     printer.started("node", node.network(), &settings.network_config);
-    node.observe_network(printer.of_network());
+    node.observe_network(printer.of_network(&settings.network_config));
 
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::node(node.clone(), light.kaspa().clone(), book));
+    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone()));
     tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
@@ -61,7 +60,7 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
 
     let result = tokio::select! {
         stopped = signals::stop_requested() => stopped.map(drop).context("cannot watch for signals"),
-        reached = reach_all(&node_settings, &light, &printer) => reached,
+        reached = reach_all(&node_settings, &light, printer) => reached,
         failure = unexpected_end(node.network(), &mut tasks) => Err(failure),
     };
     light.kaspa().shutdown().await;
@@ -70,24 +69,39 @@ pub(crate) async fn run(settings: Settings, command: Arc<Command>) -> Result<()>
     result
 }
 
+/// A node by the settings, with this book, whose events the control socket records.
+pub(crate) fn builder(
+    settings: &Settings,
+    node: &NodeSettings,
+    book: Arc<dyn PeerBook>,
+    control: &Control,
+) -> Result<NodeBuilder> {
+    Ok(NodeBuilder::new(settings.key()?)
+        .network(settings.network_config.clone())
+        .policy(node.policy.clone().build())
+        .admission(Arc::new(node.inbound.clone()))
+        .book(book)
+        .observe_network(control.activity().of_network()))
+}
+
 /// Keeps every remote reached; returns only with `--once`.
-async fn reach_all(settings: &NodeSettings, light: &LightPeer, printer: &Printer) -> Result<()> {
+async fn reach_all(settings: &NodeSettings, light: &LightPeer, printer: Printer) -> Result<()> {
     if settings.remotes.is_empty() {
         std::future::pending::<()>().await;
     }
     let mut sessions = JoinSet::new();
     for target in PeerTarget::group(&settings.remotes) {
-        let (light, once, printer, name) = (light.clone(), settings.once, printer.clone(), target.to_string());
+        let (light, once, name) = (light.clone(), settings.once, target.to_string());
         sessions.spawn(async move {
-            let tell = |event: &KeeperEvent| match event {
+            let report = |event: &KeeperEvent| match event {
                 KeeperEvent::Failed { cause } => printer.warning(&format!("{name} cannot be reached: {cause}")),
                 KeeperEvent::Retrying { after } => printer.line(&format!("trying {name} again in {:.1} s", after.as_secs_f32())),
                 KeeperEvent::StaysRelayed { cause } => printer.warning(&format!("the session stays on the relay: {cause}")),
             };
             if once {
-                light.once(target, &tell).await.map_err(|error| anyhow!("{name} cannot be reached: {error}"))
+                light.once(target, &report).await.map_err(|error| anyhow!("{name} cannot be reached: {error}"))
             } else {
-                light.keep(target, &tell).await;
+                light.keep(target, &report).await;
                 bail!("keeping {name} reached ended unexpectedly")
             }
         });

@@ -6,7 +6,7 @@ use kaspath_kaspa_adaptor::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Announces made-up transactions, which only gossiping peers are told of: no
+/// Announces made-up transactions, which are sent only to gossiping peers: no
 /// kaspad ever sees them. They are well-formed and distinct, but spend nothing.
 pub(super) async fn announce(node: KaspaNode, every: Duration) {
     let mut ticks = interval(every);

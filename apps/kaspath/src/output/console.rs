@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, MonotonicClock};
+use kaspath_domain::MonotonicClock;
 use serde_json::json;
 
 use super::{
@@ -21,9 +21,9 @@ use crate::cli::LogFormat;
 const EVENTS: Rate = Rate { burst: 100, per_second: 140 };
 /// Warnings of ours.
 const WARNINGS: Rate = Rate { burst: 20, per_second: 10 };
-/// Logs, most of which dependencies write at a remote's pleasure.
+/// Logs, most of which dependencies write as often as a remote wants.
 const LOGS: Rate = Rate { burst: 20, per_second: 10 };
-/// Logs for somebody who asks for them.
+/// Logs where they are asked for.
 const DEBUG_LOGS: Rate = Rate { burst: 2000, per_second: 1000 };
 /// At the end, for a reader that is slow.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -73,13 +73,9 @@ impl Console {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
     /// Seconds since the program began.
     pub(super) fn elapsed(&self) -> f64 {
-        self.now().since_start().as_secs_f64()
+        self.clock.now().since_start().as_secs_f64()
     }
 
     /// The format of the lines that the console writes by itself.
@@ -93,13 +89,13 @@ impl Console {
 
     /// Whether this very warning was given less than `within` ago.
     pub(super) fn is_repeated(&self, class: Class, text: &str, within: Duration) -> bool {
-        self.limits().is_repeated(class, text, within, self.now())
+        self.limits().is_repeated(class, text, within, self.clock.now())
     }
 
     /// Prints what `line` makes, if the limit of its class allows it. It is made
     /// only then: work comes after the limit.
     pub(super) fn limited(&self, class: Class, stream: Stream, line: impl FnOnce() -> String) {
-        let now = self.now();
+        let now = self.clock.now();
         let mut limits = self.limits();
         if !limits.allow(class, now) {
             return;
@@ -108,12 +104,12 @@ impl Console {
         let left_out = limits.due(class, now);
         drop(limits);
         if let Some(count) = left_out {
-            self.tell_left_out(stream, count);
+            self.report_left_out(stream, count);
         }
         self.always(stream, &line());
     }
 
-    fn tell_left_out(&self, stream: Stream, count: u64) {
+    fn report_left_out(&self, stream: Stream, count: u64) {
         self.always(
             stream,
             &match self.format.get() {
@@ -123,18 +119,18 @@ impl Console {
         );
     }
 
-    /// Prints a line that no limit holds back, for there can be few of its kind.
+    /// Prints a line without a limit, for there can be few of its kind.
     pub(super) fn always(&self, stream: Stream, line: &str) {
         self.pipe(stream).push(format!("{line}\n"));
     }
 
-    /// Says what was left out since it was said last, and writes what is queued,
-    /// with little patience.
+    /// Reports what was left out since the last report, and writes what is queued, but
+    /// does not wait long.
     pub(super) fn flush(&self) {
         for (class, stream) in [(Class::Event, Stream::Out), (Class::Warning, Stream::Out), (Class::Log, Stream::Err)] {
             let count = self.limits().take_left_out(class);
             if count > 0 {
-                self.tell_left_out(stream, count);
+                self.report_left_out(stream, count);
             }
         }
         self.out.flush(FLUSH);

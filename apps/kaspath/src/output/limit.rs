@@ -1,13 +1,9 @@
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::BuildHasher, time::Duration};
 
 use kaspath_domain::{Moment, TokenBucket, make_room};
 
 /// Between two lines that say how many were left out.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Warnings remembered, to find those that repeat.
 const REMEMBERED: usize = 64;
 
@@ -22,7 +18,7 @@ pub(super) enum Class {
     Log,
 }
 
-/// How many lines of a class: so many at once, then so many a second.
+/// How many lines of a class there may be: so many at once, then so many a second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) burst: u32,
@@ -31,34 +27,32 @@ pub(super) struct Rate {
 
 /// The limits of all classes. Pure: the caller reads the clock.
 pub(super) struct LineLimits {
-    event: LineLimit,
-    warning: LineLimit,
-    log: LineLimit,
+    /// By class.
+    limits: [LineLimit; 3],
     warned: HashMap<u64, Moment>,
 }
 
 struct LineLimit {
     bucket: TokenBucket,
     left_out: u64,
-    told: Option<Moment>,
+    reported: Option<Moment>,
 }
 
 impl LineLimit {
     fn new(rate: Rate) -> Self {
         let every = Duration::from_secs(1) / rate.per_second.max(1);
-        Self { bucket: TokenBucket::new(rate.burst, every), left_out: 0, told: None }
+        Self { bucket: TokenBucket::new(rate.burst, every), left_out: 0, reported: None }
     }
 }
 
 impl LineLimits {
     pub(super) fn new(event: Rate, warning: Rate, log: Rate) -> Self {
-        let [event, warning, log] = [event, warning, log].map(LineLimit::new);
-        Self { event, warning, log, warned: HashMap::new() }
+        Self { limits: [event, warning, log].map(LineLimit::new), warned: HashMap::new() }
     }
 
-    /// Sets another rate for logs, for who asks for more of them.
+    /// Sets another rate for logs, where more of them are asked for.
     pub(super) fn set_log(&mut self, rate: Rate) {
-        self.log = LineLimit::new(rate);
+        *self.of(Class::Log) = LineLimit::new(rate);
     }
 
     /// Whether a line may be printed; one that may not is counted.
@@ -72,9 +66,7 @@ impl LineLimits {
     /// Whether this warning was given less than `within` ago; one that was is
     /// counted as left out.
     pub(super) fn is_repeated(&mut self, class: Class, text: &str, within: Duration, now: Moment) -> bool {
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
-        let key = hasher.finish();
+        let key = self.warned.hasher().hash_one(text);
         if self.warned.get(&key).is_some_and(|at| now.since(*at) < within) {
             self.of(class).left_out += 1;
             return true;
@@ -93,10 +85,10 @@ impl LineLimits {
     /// How many lines were left out, if some were and it is time to say so.
     pub(super) fn due(&mut self, class: Class, now: Moment) -> Option<u64> {
         let limit = self.of(class);
-        if limit.left_out == 0 || limit.told.is_some_and(|told| now.since(told) < TOLD_EVERY) {
+        if limit.left_out == 0 || limit.reported.is_some_and(|at| now.since(at) < REPORT_EVERY) {
             return None;
         }
-        limit.told = Some(now);
+        limit.reported = Some(now);
         Some(std::mem::take(&mut limit.left_out))
     }
 
@@ -106,11 +98,7 @@ impl LineLimits {
     }
 
     fn of(&mut self, class: Class) -> &mut LineLimit {
-        match class {
-            Class::Event => &mut self.event,
-            Class::Warning => &mut self.warning,
-            Class::Log => &mut self.log,
-        }
+        &mut self.limits[class as usize]
     }
 }
 
@@ -128,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_then_the_rate_and_the_rest_is_told_once_a_minute() {
+    fn a_burst_passes_then_the_rate_and_the_rest_is_reported_once_a_minute() {
         let mut limits = limits();
         assert_eq!((0..150).filter(|_| limits.allow(Class::Event, at(0))).count(), 100);
         assert_eq!((limits.due(Class::Event, at(0)), limits.due(Class::Event, at(0))), (Some(50), None));

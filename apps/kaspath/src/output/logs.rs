@@ -17,9 +17,9 @@ use crate::cli::LogFormat;
 /// A warning that repeats, such as of a full disk, is given once in this time.
 const REPEATED_AFTER: Duration = Duration::from_secs(60);
 
-/// Logs go to standard error; RUST_LOG rules if it is set. Who asks for more logs
-/// than there are by default also gets a higher limit for them.
-pub(crate) fn start_logs(settings: &OutputSettings) {
+/// Logs go to standard error; RUST_LOG decides if it is set. More logs than the default
+/// also have a higher limit.
+pub(crate) fn start_logs(settings: OutputSettings) {
     let ours = match settings.verbose {
         // yamux warns of every connection that is closed by the other side first.
         0 => "warn,yamux=error",
@@ -32,32 +32,29 @@ pub(crate) fn start_logs(settings: &OutputSettings) {
         console().more_logs();
     }
     let filter = from_environment.unwrap_or_else(|_| EnvFilter::new(ours));
-    let stderr = Stderr { settings: settings.clone() };
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(false);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr(settings)).with_ansi(false);
     match settings.format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
 }
 
-struct Stderr {
-    settings: OutputSettings,
-}
+struct Stderr(OutputSettings);
 
-struct LogLine<'a> {
-    settings: &'a OutputSettings,
+struct LogLine {
+    settings: OutputSettings,
     class: Class,
 }
 
-impl<'a> MakeWriter<'a> for Stderr {
-    type Writer = LogLine<'a>;
+impl MakeWriter<'_> for Stderr {
+    type Writer = LogLine;
 
-    fn make_writer(&'a self) -> LogLine<'a> {
-        LogLine { settings: &self.settings, class: Class::Log }
+    fn make_writer(&self) -> LogLine {
+        LogLine { settings: self.0, class: Class::Log }
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LogLine<'a> {
-        LogLine { settings: &self.settings, class: class(meta.target(), *meta.level()) }
+    fn make_writer_for(&self, meta: &Metadata<'_>) -> LogLine {
+        LogLine { settings: self.0, class: class(meta.target(), *meta.level()) }
     }
 }
 
@@ -66,10 +63,10 @@ fn class(target: &str, level: Level) -> Class {
     if target.starts_with("kaspath") && level <= Level::WARN { Class::Warning } else { Class::Log }
 }
 
-impl Write for LogLine<'_> {
+impl Write for LogLine {
     // The subscriber writes each event by one call.
     fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let OutputSettings { format, redact, .. } = *self.settings;
+        let OutputSettings { format, redact, .. } = self.settings;
         let text = String::from_utf8_lossy(event);
         if self.class == Class::Warning && console().is_repeated(self.class, without_time(&text, format), REPEATED_AFTER) {
             return Ok(event.len());
@@ -100,11 +97,11 @@ mod tests {
 
     const FLOOD: usize = 10_000;
 
-    /// Not a test by itself: the next one runs it in a process of its own.
+    /// Not a test by itself: the next one runs it in its own process.
     #[test]
     #[ignore = "run by another test"]
     fn a_program_that_a_peer_makes_log() {
-        start_logs(&OutputSettings { format: LogFormat::Text, redact: false, verbose: 0 });
+        start_logs(OutputSettings { format: LogFormat::Text, redact: false, verbose: 0 });
         for n in 0..FLOOD {
             tracing::warn!(target: "libp2p_identify::behaviour", "peer sent \x1b[2J {n}");
         }
@@ -113,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_warns_at_a_peers_pleasure_neither_fills_the_log_nor_hides_our_warnings() {
+    fn a_dependency_that_warns_whenever_a_peer_wants_neither_fills_the_log_nor_hides_our_warnings() {
         let args = ["--exact", "--ignored", "--nocapture", "output::logs::tests::a_program_that_a_peer_makes_log"];
         let mut command = Command::new(std::env::current_exe().unwrap());
         let output = command.args(args).env_remove("RUST_LOG").output().unwrap();
@@ -126,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_warnings_have_the_room_of_warnings() {
+    fn only_our_own_warnings_have_the_limit_of_warnings() {
         assert_eq!(class("kaspath_peer_store::store", Level::WARN), Class::Warning);
         assert_eq!(class("kaspath", Level::DEBUG), Class::Log);
         assert_eq!(class("libp2p_identify::behaviour", Level::WARN), Class::Log);

@@ -1,11 +1,11 @@
 //! What is printed: events on standard output, logs on standard error.
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
 //! | `console` | the process's two streams and the one limit over all lines |
-//! | `limit` | how many lines of which class: pure |
+//! | `limit` | how many lines of which class are printed: pure |
 //! | `pipe` | a stream that never makes its writer wait |
-//! | `safe` | what makes a text fit to print |
+//! | `safe` | makes a text safe to print |
 //! | `reach` | which of our addresses others can reach |
 //! | `redact` | hiding addresses |
 //! | `text` | events as sentences |
@@ -22,14 +22,10 @@ mod redact;
 mod safe;
 mod text;
 
-use std::{
-    io::Write,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use kaspath_domain::{Observer, PeerAddress, PeerLocator, Transport, TransportAddress, wall_clock};
+use kaspath_domain::{Observer, PeerAddress, PeerLocator, TransportAddress, wall_clock};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
@@ -46,7 +42,7 @@ pub(crate) use redact::hide_names;
 const REPEATED_AFTER: Duration = Duration::from_secs(10);
 
 /// How to print.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct OutputSettings {
     pub(crate) format: LogFormat,
     pub(crate) redact: bool,
@@ -54,16 +50,14 @@ pub(crate) struct OutputSettings {
 }
 
 /// Prints events: bounded, cleaned and redacted. It never waits for the reader.
-/// Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Printer {
     settings: OutputSettings,
-    reach: Arc<OnceLock<Reach>>,
 }
 
 impl Printer {
     pub(crate) fn new(settings: OutputSettings) -> Self {
-        Self { settings, reach: Arc::default() }
+        Self { settings }
     }
 
     /// The first lines: who and where.
@@ -73,27 +67,19 @@ impl Printer {
             |address: &TransportAddress| PeerLocator { peer: Some(peer.clone()), address: PeerAddress::Direct(address.clone()) };
         let external: Vec<PeerLocator> = config.external.iter().map(with_id).collect();
         let (mut listening, mut announced) = (network.listening().to_vec(), network.announced());
-        // A name is given back as it was given.
+        // A name is printed as it was given.
         announced.extend(external.iter().filter(|address| !announced.contains(address)).cloned().collect::<Vec<_>>());
         listening.sort_by_key(rank);
         announced.sort_by_key(rank);
-        let _ = self.reach.set(Reach::new(config));
         let event = json!({
             "event": "started", "role": role, "peer": peer,
             "listening": listening, "announced": announced, "external": external,
         });
         self.print_lines(&event, &text::started(role, peer, &listening, &announced));
-        // A relay is told by its own check.
-        let missing = reach::missing_transport(&listening, &config.external).filter(|_| config.relay_server.is_none());
-        if let Some(missing) = missing {
-            let path = match missing {
-                Transport::Tcp => "tcp/PORT",
-                Transport::Quic => "udp/PORT/quic-v1",
-            };
-            self.warning(&format!(
-                "this node listens on {missing}, but no --external-address is for {missing}: nobody is told of that address, so give \
-                 one like /ip4/ADDRESS/{path} too"
-            ));
+        if let Some(warning) = reach::unannounced(role, &listening, &announced)
+            && (role == "relay" || !external.is_empty())
+        {
+            self.warning(&warning);
         }
     }
 
@@ -115,23 +101,21 @@ impl Printer {
         }
     }
 
-    /// The same for a text of several lines, which no remote had a part in.
+    /// The same for a text of several lines, of which nothing comes from a remote.
     pub(crate) fn own_warning(&self, text: &str) {
         let event = json!({ "event": "warning", "text": text.lines().collect::<Vec<_>>().join(" ") });
         self.print_lines(&event, &format!("warning: {text}"));
     }
 
-    /// Prints what happens in the network: to be told after the first lines are printed.
-    pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
-        let printer = self.clone();
-        let reach = self.reach.get().cloned().unwrap_or_default();
-        Arc::new(move |event: &NetworkEvent| printer.print(Class::Event, event, text::network(event, &reach)))
+    /// Prints events of the network: to be added after the first lines are printed.
+    pub(crate) fn of_network(self, config: &NetworkConfig) -> Arc<dyn Observer<NetworkEvent>> {
+        let reach = Reach::new(config);
+        Arc::new(move |event: &NetworkEvent| self.print(Class::Event, event, text::network(event, &reach)))
     }
 
     /// Prints what happens in sessions.
-    pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
-        let printer = self.clone();
-        Arc::new(move |event: &KaspaEvent| printer.print(Class::Event, event, text::kaspa(event)))
+    pub(crate) fn of_kaspa(self) -> Arc<dyn Observer<KaspaEvent>> {
+        Arc::new(move |event: &KaspaEvent| self.print(Class::Event, event, text::kaspa(event)))
     }
 
     fn print(&self, class: Class, event: &impl Serialize, text: Option<String>) {
@@ -177,9 +161,9 @@ pub(crate) fn remark(text: &str) {
 
 /// Says that this program itself is at fault. Redacted or not: a file and a line name
 /// no address.
-pub(crate) fn internal_error(message: &str, place: &str) {
+pub(crate) fn internal_error(message: &str, location: &str) {
     let message = redact::redact(message);
-    console().always(Stream::Err, &format!("internal error: {message}, at {place}; this is a bug, the program ends"));
+    console().always(Stream::Err, &format!("internal error: {message}, at {location}; this is a bug, the program ends"));
 }
 
 /// Writes what is queued, but does not wait long for a reader that does not read.

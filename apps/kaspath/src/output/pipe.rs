@@ -10,7 +10,7 @@ const MAX_QUEUED: usize = 1 << 20;
 /// Between two attempts to write to a stream that would wait.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// An output stream with a thread of its own. Whoever prints never waits: while the
+/// An output stream with its own thread. Printing never waits: while the
 /// reader does not read, lines queue up to a bound, and are dropped and counted
 /// beyond it. When the reader has gone, lines go nowhere.
 pub(super) struct Pipe {

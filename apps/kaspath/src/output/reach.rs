@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, Transport, TransportAddress, is_public};
 use kaspath_transport_libp2p::NetworkConfig;
 
-/// The addresses that the settings vouch for.
+use crate::settings::{first_hop, relay_ids};
+
+/// The addresses that the settings name as reachable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     configured: Vec<TransportAddress>,
@@ -15,27 +17,15 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn new(config: &NetworkConfig) -> Self {
-        let relays = config.relays.iter().chain(&config.listen).filter_map(|locator| match &locator.address {
-            PeerAddress::Relayed(relay) => Some(relay.relay.clone()),
-            PeerAddress::Direct(_) => config.relays.contains(locator).then(|| locator.peer.clone()).flatten(),
-        });
-        Self { configured: config.external.clone(), relays: relays.collect() }
+        Self { configured: config.external.clone(), relays: relay_ids(config).collect() }
     }
 
-    /// Whether to tell others of it: it is public, or the settings name it or the
+    /// Whether to give it to others: it is public, or the settings name it or the
     /// relay that it goes through.
     pub(super) fn is_reachable(&self, locator: &PeerLocator) -> bool {
-        let address = entry(locator);
+        let address = first_hop(locator);
         let by_relay = matches!(&locator.address, PeerAddress::Relayed(relay) if self.relays.contains(&relay.relay));
         by_relay || self.configured.contains(address) || !is_local(address)
-    }
-}
-
-/// Where the way to a peer begins.
-fn entry(locator: &PeerLocator) -> &TransportAddress {
-    match &locator.address {
-        PeerAddress::Direct(address) => address,
-        PeerAddress::Relayed(relay) => &relay.via,
     }
 }
 
@@ -46,18 +36,31 @@ fn is_local(address: &TransportAddress) -> bool {
     }
 }
 
-/// A transport that is listened on and that none of the configured addresses is for,
-/// where there are some.
-pub(super) fn missing_transport(listening: &[PeerLocator], external: &[TransportAddress]) -> Option<Transport> {
-    let covered = |transport: Transport| external.iter().any(|address| address.transport == transport);
-    let missing = listening.iter().map(|locator| entry(locator).transport).find(|transport| !covered(*transport));
-    missing.filter(|_| !external.is_empty())
+/// What to add if a transport that is listened on is not announced.
+pub(super) fn unannounced(role: &str, listening: &[PeerLocator], announced: &[PeerLocator]) -> Option<String> {
+    let over = |locators: &[PeerLocator], transport| {
+        locators.iter().map(first_hop).find(|address| address.transport == transport).map(|address| address.port)
+    };
+    let flag = |transport: Transport| {
+        let port = over(listening, transport).filter(|_| over(announced, transport).is_none())?;
+        Some(match transport {
+            Transport::Tcp => format!("--external-address /ip4/PUBLIC_IP/tcp/{port}"),
+            Transport::Quic => format!("--external-address /ip4/PUBLIC_IP/udp/{port}/quic-v1"),
+        })
+    };
+    let flags: Vec<String> = [Transport::Tcp, Transport::Quic].into_iter().filter_map(flag).collect();
+    let lack = match announced.is_empty() {
+        true => "has no public address, so it grants no reservation",
+        false => "is not announced over all transports that it listens on",
+    };
+    let cure = "If this machine is reached at a public address (a forwarded port, a cloud's one-to-one NAT), add";
+    (!flags.is_empty()).then(|| format!("this {role} {lack}. {cure} {}", flags.join(" and ")))
 }
 
 /// The order to print addresses in: public ones first, IPv4 before IPv6, TCP before
 /// QUIC.
 pub(super) fn rank(locator: &PeerLocator) -> (bool, bool, PeerLocator) {
-    let address = entry(locator);
+    let address = first_hop(locator);
     (is_local(address), matches!(address.host, Host::Ip(IpAddr::V6(_))), locator.clone())
 }
 
@@ -82,16 +85,17 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_address_for_one_transport_leaves_the_other_out() {
-        let listening: Vec<PeerLocator> =
-            ["/ip4/10.0.0.2/tcp/1", "/ip4/10.0.0.2/udp/1/quic-v1"].iter().map(|text| text.parse().unwrap()).collect();
-        let [tcp, quic] = ["tcp", "quic"].map(|transport| {
-            let address = "203.0.113.7:1".parse().unwrap();
-            if transport == "tcp" { TransportAddress::tcp(address) } else { TransportAddress::quic(address) }
-        });
-        assert_eq!(missing_transport(&listening, std::slice::from_ref(&tcp)), Some(Transport::Quic));
-        assert_eq!(missing_transport(&listening, &[tcp, quic]), None);
-        assert_eq!(missing_transport(&listening, &[]), None);
+    fn a_relay_without_a_public_address_says_what_to_add() {
+        let locators = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<PeerLocator>>();
+        let listening = locators(&["/ip4/10.1.0.2/tcp/4001", "/ip4/10.1.0.2/udp/4001/quic-v1"]);
+        let none = unannounced("relay", &listening, &[]).expect("a warning");
+        assert!(
+            none.contains("--external-address /ip4/PUBLIC_IP/tcp/4001 and --external-address /ip4/PUBLIC_IP/udp/4001/quic-v1")
+        );
+        let half = unannounced("relay", &listening, &locators(&["/ip4/203.0.113.1/tcp/4001"])).expect("QUIC is missing");
+        assert!(half.contains("/udp/4001/quic-v1") && !half.contains("/tcp/4001"), "{half}");
+        let both = locators(&["/ip4/203.0.113.1/tcp/4001", "/ip4/203.0.113.1/udp/4001/quic-v1"]);
+        assert_eq!(unannounced("relay", &listening, &both), None);
     }
 
     #[test]

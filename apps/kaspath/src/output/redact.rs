@@ -3,21 +3,14 @@
 use std::{
     collections::{BTreeSet, hash_map::RandomState},
     hash::BuildHasher,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     sync::{OnceLock, PoisonError, RwLock},
 };
 
-/// What our messages say after a text that was meant to be an address, in quotes.
-const AFTER_A_QUOTED_ADDRESS: [&str; 6] = [
-    "\" is no host name",
-    "\" is no IPv4 address",
-    "\" is no IPv6 address",
-    "\" is neither a multiaddr",
-    "\" has \"",
-    "\" is no WebSocket URL",
-];
+/// What our messages say after a text in quotes that was meant to be an address.
+const AFTER_A_QUOTED_ADDRESS: [&str; 4] = ["\" is not a", "\" is no ", "\" is neither a multiaddr", "\" has \""];
 /// The same without quotes.
-const AFTER_A_HOST: [&str; 2] = [" did not resolve", " is no IP address"];
+const AFTER_A_HOST: [&str; 2] = [" did not resolve", " is not an IP address"];
 
 /// Host names to hide wherever they appear: those of the settings.
 static NAMES: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
@@ -56,7 +49,7 @@ pub(crate) fn redact(text: &str) -> String {
     out
 }
 
-/// Hides what stands in quotes before a phrase that calls it no address: it may be
+/// Hides a text in quotes before a phrase that says it is not an address: it may be
 /// one with a typing mistake.
 fn hide_quoted(text: &str) -> String {
     let mut text = text.to_owned();
@@ -80,7 +73,7 @@ fn redact_token(token: &str, is_name: bool) -> String {
     if is_name {
         return pseudonym("host", token);
     }
-    // An address may stand at a sentence's end; an IPv6 one may end with colons itself.
+    // An address may be at a sentence's end; an IPv6 one may end with colons itself.
     let core = token.trim_end_matches(['.', ':', '-']);
     for candidate in [token, core] {
         let rest = &token[candidate.len()..];
@@ -106,7 +99,7 @@ fn redact_token(token: &str, is_name: bool) -> String {
     token.to_owned()
 }
 
-/// Labels, of which the last is no number, as in `node.example.org`.
+/// Labels, of which the last is not a number, as in `node.example.org`.
 fn looks_like_a_host(text: &str) -> bool {
     let labels: Vec<&str> = text.split('.').collect();
     let is_label = |label: &&str| !label.is_empty() && !label.contains(':');
@@ -120,13 +113,8 @@ fn is_almost_ipv4(text: &str) -> bool {
 }
 
 fn redact_ip(ip: IpAddr) -> String {
-    let harmless = ip.is_loopback() || ip.is_unspecified();
-    // A bare `::` or `1` of prose is no address worth hiding either.
-    if harmless || ip == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        ip.to_string()
-    } else {
-        pseudonym("ip", &ip.to_canonical().to_string())
-    }
+    // A bare `::` of prose is not an address worth hiding either.
+    if ip.is_loopback() || ip.is_unspecified() { ip.to_string() } else { pseudonym("ip", &ip.to_canonical().to_string()) }
 }
 
 fn pseudonym(kind: &str, value: &str) -> String {
@@ -152,9 +140,11 @@ mod tests {
             ("/dns4/home.example.org/tcp/1", "home.example.org"),
             ("home.example.org did not resolve: no such host", "home.example.org"),
             ("cannot reach home.example.org:16111: refused", "home.example.org"),
-            ("\"203.0.113\" is no IPv4 address", "203.0.113"),
-            ("\"203.0.113.7x\" is no IPv4 address", "203.0.113.7"),
-            ("\"home example\" is no host name", "home example"),
+            ("\"203.0.113\" is not an IPv4 address", "203.0.113"),
+            ("\"203.0.113.7x\" is not an IPv4 address", "203.0.113.7"),
+            ("\"home example\" is not a host name", "home example"),
+            ("\"http://home\" is not a WebSocket URL", "home"),
+            ("home is not an IP address with or without a port", "home"),
             ("203.0.113.7.: refused, 203.0.113.300:1 too", "203.0.113"),
         ] {
             let redacted = redact(text);
@@ -168,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_settings_go_wherever_they_stand() {
+    fn names_of_the_settings_are_hidden_everywhere() {
         hide_names(["Relay-of-Mine.example.".to_owned(), "localhost".to_owned()]);
         let redacted = redact("kaspad: peer relay-of-mine.example, RELAY-OF-MINE.EXAMPLE:4001 and localhost:16111.");
         assert!(!redacted.to_lowercase().contains("relay-of-mine"), "{redacted}");

@@ -1,4 +1,4 @@
-//! The book of the peers that a node meets.
+//! The peer book of a node.
 
 mod configured;
 
@@ -11,25 +11,25 @@ use kaspath_peer_store::{PeerStore, SetAside, StoreError};
 
 use crate::{output::Printer, panics};
 
-pub(crate) use configured::enter_configured;
+pub(crate) use configured::record_configured;
 
 /// Peers remembered: as many as the two files of earlier versions held together.
 pub(crate) const LIMIT: usize = 80_000;
 
-/// Opens the book for a node. If it cannot be used the user is told so, and the node
-/// remembers for this run alone.
+/// Opens the book for a node. If it cannot be used there is a warning, and the node
+/// remembers peers only for this run.
 pub(crate) fn open(path: &Path, printer: &Printer) -> Arc<dyn PeerBook> {
     match open_store(path, printer) {
         Ok(store) => Arc::new(store),
         Err(error) => {
-            printer.warning(&format!("{error}; peers are remembered for this run alone"));
+            printer.warning(&format!("{error}; peers are remembered only for this run"));
             Arc::new(MemoryPeerBook::new(LIMIT))
         }
     }
 }
 
 /// Opens the book for a gateway, which does not run without it: bans and addresses
-/// would be others than kaspad's. What an earlier version kept in `table` is moved into
+/// would differ from kaspad's. What an earlier version kept in `table` is moved into
 /// the book.
 pub(crate) fn open_for_gateway(path: &Path, table: &Path, printer: &Printer) -> Result<Arc<dyn PeerBook>> {
     let store = open_store(path, printer)?;

@@ -1,4 +1,4 @@
-//! The moment before kaspad is kaspad.
+//! Becomes kaspad.
 
 use std::{os::unix::process::CommandExt, process::Command};
 

@@ -7,24 +7,16 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use toml::{Table, Value};
 
 /// Flags without a value.
-const SWITCHES: [(&str, &str); 6] = [
-    ("testnet", "KASPAD_TESTNET"),
-    ("simnet", "KASPAD_SIMNET"),
-    ("devnet", "KASPAD_DEVNET"),
-    ("unsaferpc", "KASPAD_UNSAFERPC"),
-    ("disable-upnp", "KASPAD_DISABLE_UPNP"),
-    ("nogrpc", "KASPAD_NOGRPC"),
-];
+const SWITCHES: [&str; 6] = ["testnet", "simnet", "devnet", "unsaferpc", "disable-upnp", "nogrpc"];
 /// Flags with one.
-const VALUES: [(&str, &str); 7] = [
-    ("listen", "KASPAD_LISTEN"),
-    ("rpclisten-json", "KASPAD_RPCLISTEN_JSON"),
-    ("netsuffix", "KASPAD_NETSUFFIX"),
-    ("externalip", "KASPAD_EXTERNALIP"),
-    ("maxinpeers", "KASPAD_MAXINPEERS"),
-    ("connect", "KASPAD_CONNECTPEERS"),
-    ("addpeer", "KASPAD_ADDPEERS"),
-];
+const VALUES: [&str; 7] = ["listen", "rpclisten-json", "netsuffix", "externalip", "maxinpeers", "connect", "addpeer"];
+
+/// The environment variable that kaspad reads for a flag.
+fn variable(flag: &str) -> String {
+    let plural =
+        if matches!(flag, "connect" | "addpeer") { flag.replace("connect", "connectpeer") + "s" } else { flag.to_owned() };
+    format!("KASPAD_{}", plural.to_ascii_uppercase().replace('-', "_"))
+}
 
 /// A kaspad command, and what it asks for: flags first, then kaspad's own
 /// environment variables, then its configuration file, as kaspad ranks them.
@@ -45,15 +37,15 @@ impl KaspadFlags {
             Some(path) => read_file(&path)?,
             None => Table::new(),
         };
-        for (name, variable) in SWITCHES {
+        for name in SWITCHES {
             let given = args.contains(&format!("--{name}"));
             let in_environment =
-                lookup(variable).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
+                lookup(&variable(name)).is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no" | "off"));
             if given || in_environment || file.get(name).and_then(Value::as_bool) == Some(true) {
                 flags.switches.push(name);
             }
         }
-        for (name, variable) in VALUES {
+        for name in VALUES {
             let prefix = format!("--{name}=");
             let bare = format!("--{name}");
             let mut values: Vec<String> = args
@@ -62,7 +54,7 @@ impl KaspadFlags {
                 .map(str::to_owned)
                 .collect();
             if values.is_empty() {
-                values.extend(lookup(variable));
+                values.extend(lookup(&variable(name)));
             }
             if values.is_empty() {
                 values = file.get(name).map(in_file).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! `kaspath run`: a kaspad behind a gateway, under one roof.
+//! `kaspath run`: a gateway and its kaspad in one program.
 //!
-//! | file | what it knows |
+//! | file | what it does |
 //! |---|---|
 //! | `flags` | what kaspad's own flags, environment and file say |
 //! | `plan` | which flags it gets beside them |
 //! | `program` | which file kaspad is |
 //! | `supervise` | its start, its end, its restarts |
-//! | `exec` | that it must not outlive this program |
+//! | `exec` | makes sure that it does not outlive this program |
 
 mod exec;
 mod flags;

@@ -67,7 +67,7 @@ impl KaspadPlan {
     fn listen(&mut self, flags: &KaspadFlags) -> Result<()> {
         let Some(listen) = flags.value("listen") else { return Ok(()) };
         let Some((ip, port)) = address(listen, self.p2p.port()) else {
-            bail!("kaspad's --listen={listen} is no IP address with or without a port");
+            bail!("kaspad's --listen={listen} is not an IP address with or without a port");
         };
         let ip = match ip {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -89,7 +89,7 @@ impl KaspadPlan {
             Some(text) => match address(text, default.port()) {
                 Some((ip, port)) if ip.is_unspecified() => SocketAddr::new(default.ip(), port),
                 Some((ip, port)) => SocketAddr::new(ip, port),
-                None => bail!("kaspad's --rpclisten-json={text} is no IP address with or without a port"),
+                None => bail!("kaspad's --rpclisten-json={text} is not an IP address with or without a port"),
             },
         };
         self.rpc_url = format!("ws://{rpc}");

@@ -22,7 +22,7 @@ fn find(program: &str, path: Vec<PathBuf>, beside: Option<PathBuf>) -> Result<St
     if program.contains('/') {
         return match Path::new(program).metadata() {
             Ok(metadata) if is_program(&metadata) => Ok(program.to_owned()),
-            Ok(_) => bail!("cannot run {program}: it is no executable file"),
+            Ok(_) => bail!("cannot run {program}: it is not an executable file"),
             Err(error) => bail!("cannot run {program}: {error}; {CURE}"),
         };
     }
@@ -55,7 +55,7 @@ mod tests {
         let missing = find("kaspad", vec![first.clone(), second.clone()], None).unwrap_err().to_string();
         assert!(missing.contains("neither on the PATH") && missing.contains("cargo install kaspad"), "{missing}");
         let text = find(program.to_str().unwrap(), vec![], None).unwrap_err().to_string();
-        assert!(text.contains("no executable"), "{text}");
+        assert!(text.contains("not an executable"), "{text}");
 
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let expected = program.display().to_string();

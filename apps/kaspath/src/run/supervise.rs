@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two lines that say so.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// A running kaspad. Whatever drops it, a panic too, tells it to end in order.
+/// A running kaspad. Dropping it, also by a panic, sends SIGTERM.
 struct Kaspad(Child);
 
 impl Kaspad {
@@ -73,11 +73,11 @@ impl Supervisor {
         }
     }
 
-    /// Runs kaspad until it ends in order by itself, or until `stop` gives a
-    /// signal to pass on. Dropping the future tells kaspad to end and does not wait for
-    /// it: let it return.
+    /// Runs kaspad until it exits successfully, or until `stop` gives a signal to pass
+    /// on. Dropping the future sends kaspad SIGTERM and does not wait for it: let it
+    /// return.
     pub(crate) async fn run(&self, stop: impl Future<Output = Signal>) -> Result<()> {
-        self.nobody_is_there().await?;
+        self.check_port_is_free().await?;
         self.explain();
         let cadence = RetryCadence::persistent();
         let mut failures = 0;
@@ -92,10 +92,10 @@ impl Supervisor {
             };
             let ran = begin.elapsed();
             if status.success() {
-                self.printer.line("kaspad has ended by itself, in order");
+                self.printer.line("kaspad has ended by itself, successfully");
                 return Ok(());
             }
-            // One that was killed is no such thing.
+            // One that was killed has neither.
             if first && ran < AT_ONCE && status.code().is_some() {
                 bail!("kaspad ended at once ({}): what it printed says why", status);
             }
@@ -115,8 +115,8 @@ impl Supervisor {
         }
     }
 
-    /// Two kaspads on one port would make peers meet the wrong one.
-    async fn nobody_is_there(&self) -> Result<()> {
+    /// With two kaspads on one port peers would reach the wrong one.
+    async fn check_port_is_free(&self) -> Result<()> {
         let p2p = self.plan.p2p;
         if let Ok(Ok(_)) = timeout(Duration::from_secs(1), TcpStream::connect(p2p)).await {
             bail!("something listens at {p2p} already: stop that kaspad first, or put `kaspath gateway` beside it");
@@ -127,7 +127,7 @@ impl Supervisor {
     fn spawn(&self) -> Result<Kaspad> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program itself")?);
         command.args(["exec", "--"]).arg(&self.plan.program).args(&self.plan.args);
-        // Its own group: Ctrl-C in a terminal reaches this program alone, which passes it on.
+        // Its own group: Ctrl-C in a terminal reaches only this program, which passes it on.
         command.process_group(0).stdin(Stdio::null());
         if self.format == LogFormat::Json {
             // Standard output is for events.
@@ -142,7 +142,7 @@ impl Supervisor {
     }
 
     async fn end(&self, mut child: Kaspad, signal: Signal) -> Result<()> {
-        self.printer.line("kaspad is told to end, and waited for");
+        self.printer.line("kaspad is being stopped");
         let begin = Instant::now();
         child.signal(signal);
         let mut progress = interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);

@@ -1,11 +1,10 @@
 //! Values that can be read and could not work.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize};
 
 use anyhow::{Result, bail};
 use kaspath_domain::{PeerAddress, PeerLocator};
 use kaspath_policy::InboundLimits;
-use kaspath_transport_libp2p::RelayServerConfig;
 
 use super::file::{ConfigFile, Inbound, Times};
 
@@ -23,18 +22,16 @@ pub(super) fn relays(relays: &[PeerLocator]) -> Result<()> {
 }
 
 /// Joins the limits of the file with the total of a flag.
-pub(super) fn inbound(defaults: &InboundLimits, file: &Inbound, max_inbound: Option<usize>) -> Result<InboundLimits> {
-    let total = max_inbound.or(file.total).unwrap_or(defaults.total);
-    if total == 0 {
-        bail!("{} is 0, which lets nobody in: give 1 or more", origin(max_inbound.is_some(), total_name(max_inbound)));
-    }
-    let share = |name: &str, given: Option<usize>, default: usize| match given {
-        Some(0) => bail!("inbound.{name} in the configuration file is 0, which lets nobody in: give 1 or more"),
-        Some(given) if given > file.total.unwrap_or(total.max(defaults.total)) => {
-            bail!("inbound.{name} in the configuration file is {given}, more than the total of {}", file.total.unwrap_or(total))
+pub(super) fn inbound(defaults: &InboundLimits, file: &Inbound, max_inbound: Option<NonZeroUsize>) -> Result<InboundLimits> {
+    let in_file = file.total.map_or(defaults.total, NonZeroUsize::get);
+    let total = max_inbound.map_or(in_file, NonZeroUsize::get);
+    let most = if file.total.is_some() { in_file } else { total.max(in_file) };
+    let share = |name: &str, given: Option<NonZeroUsize>, default: usize| match given.map_or(default, NonZeroUsize::get) {
+        share if given.is_some() && share > most => {
+            bail!("inbound.{name} in the configuration file is {share}, more than the total of {most}")
         }
         // A total given by flag shrinks its shares with it.
-        given => Ok(given.unwrap_or(default).min(total)),
+        share => Ok(share.min(total)),
     };
     Ok(InboundLimits {
         total,
@@ -44,46 +41,12 @@ pub(super) fn inbound(defaults: &InboundLimits, file: &Inbound, max_inbound: Opt
     })
 }
 
-fn total_name(max_inbound: Option<usize>) -> &'static str {
-    if max_inbound.is_some() { "max-inbound" } else { "inbound.total" }
-}
-
-/// No way to a peer works in no time. To begin at once is another matter.
+/// No way to a peer works in no time. Only delays may be 0.
 pub(super) fn times(file: &Times) -> Result<()> {
     for (name, span) in [("direct", file.direct), ("punch", file.punch), ("relayed", file.relayed)] {
         if span.is_some_and(|span| span.0.is_zero()) {
             bail!("timing.{name} in the configuration file is 0, in which no peer is reached: give a time like 15s");
         }
-    }
-    Ok(())
-}
-
-/// The relay's limits.
-pub(super) fn relay_server(server: &RelayServerConfig) -> Result<()> {
-    for (name, value) in [
-        ("max-reservations", server.max_reservations),
-        ("max-circuits", server.max_circuits),
-        ("max-reservations-per-ip", server.max_reservations_per_ip),
-        ("max-reservations-per-prefix", server.max_reservations_per_prefix),
-        ("max-circuits-per-peer", server.max_circuits_per_peer),
-        ("max-circuits-per-ip", server.max_circuits_per_ip),
-        ("max-circuits-per-prefix", server.max_circuits_per_prefix),
-        ("max-circuits-per-destination", server.max_circuits_per_destination),
-        ("max-circuits-per-ip-to-destination", server.max_circuits_per_ip_to_destination),
-    ] {
-        if value == 0 {
-            bail!("{name} 0 makes a relay that serves nobody: give 1 or more");
-        }
-    }
-    if server.max_circuits_per_peer > server.max_circuits {
-        bail!("max-circuits-per-peer {} is more than max-circuits {}", server.max_circuits_per_peer, server.max_circuits);
-    }
-    if server.max_circuit_duration.is_zero() {
-        bail!("max-circuit-duration 0 would end every circuit at once; give a number of seconds");
-    }
-    // The protocol tells it to peers as 32 bits of seconds.
-    if server.max_circuit_duration > Duration::from_secs(u32::MAX.into()) {
-        bail!("max-circuit-duration is longer than 136 years, which the relay protocol cannot say; 365days is long enough");
     }
     Ok(())
 }

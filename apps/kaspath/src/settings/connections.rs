@@ -1,6 +1,7 @@
 //! Limits of connections, and which of them were asked for.
 
-use anyhow::{Result, bail};
+use std::num::NonZeroU32;
+
 use kaspath_transport_libp2p::{ConnectionLimits, LimitFloor};
 
 use super::{file::ConfigFile, node::NodeSettings};
@@ -9,7 +10,7 @@ use super::{file::ConfigFile, node::NodeSettings};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AskedLimits {
     pub(crate) floor: LimitFloor,
-    /// Where they were asked for, as the reader knows it.
+    /// The keys and flags that asked for them.
     pub(crate) keys: Vec<&'static str>,
     /// The file's section, to see whether it changes.
     pub(super) section: String,
@@ -23,39 +24,35 @@ impl AskedLimits {
 }
 
 /// What the file says of connections, over the defaults of whatever this is.
-pub(super) fn apply(limits: &mut ConnectionLimits, asked: &mut AskedLimits, file: &ConfigFile) -> Result<()> {
+pub(super) fn apply(limits: &mut ConnectionLimits, asked: &mut AskedLimits, file: &ConfigFile) {
     let given = &file.connections;
-    for (key, limit, given) in [
-        ("inbound", &mut limits.inbound, given.inbound),
-        ("inbound-per-address", &mut limits.inbound_per_address, given.inbound_per_address),
-        ("inbound-per-prefix", &mut limits.inbound_per_prefix, given.inbound_per_prefix),
-        ("pending-inbound", &mut limits.pending_inbound, given.pending_inbound),
-        ("pending-inbound-per-address", &mut limits.pending_inbound_per_address, given.pending_inbound_per_address),
-        ("pending-inbound-per-prefix", &mut limits.pending_inbound_per_prefix, given.pending_inbound_per_prefix),
-        ("burst-per-address", &mut limits.burst_per_address, given.burst_per_address),
-        ("burst-per-prefix", &mut limits.burst_per_prefix, given.burst_per_prefix),
-        ("outbound", &mut limits.outbound, given.outbound),
+    for (limit, given) in [
+        (&mut limits.inbound, given.inbound),
+        (&mut limits.inbound_per_address, given.inbound_per_address),
+        (&mut limits.inbound_per_prefix, given.inbound_per_prefix),
+        (&mut limits.pending_inbound, given.pending_inbound),
+        (&mut limits.pending_inbound_per_address, given.pending_inbound_per_address),
+        (&mut limits.pending_inbound_per_prefix, given.pending_inbound_per_prefix),
+        (&mut limits.burst_per_address, given.burst_per_address),
+        (&mut limits.burst_per_prefix, given.burst_per_prefix),
+        (&mut limits.outbound, given.outbound),
     ] {
-        if given == Some(0) {
-            bail!("[connections] {key} = 0 would let nobody through; give at least 1");
-        }
-        *limit = given.unwrap_or(*limit);
+        *limit = given.map_or(*limit, NonZeroU32::get);
     }
     asked.section = format!("{given:?}");
     if let Some(limit) = given.inbound {
         asked.floor = LimitFloor::default();
         asked.keys.clear();
-        asked.inbound("[connections] inbound", limit);
+        asked.inbound("[connections] inbound", limit.get());
     }
     if let Some(limit) = given.pending_inbound {
-        asked.floor.pending_inbound = limit;
+        asked.floor.pending_inbound = limit.get();
         asked.keys.push("[connections] pending-inbound");
     }
     if let Some(limit) = given.outbound {
-        asked.floor.outbound = limit;
+        asked.floor.outbound = limit.get();
         asked.keys.push("[connections] outbound");
     }
-    Ok(())
 }
 
 /// Room for the inbound peers that a gateway is to take; `named` if their number was

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::{
     file::ConfigFile,
-    paths::{IdentityFiles, expand, home},
+    paths::{expand, identities},
 };
 use crate::cli::{Command, ControlArgs, StatusArgs};
 
@@ -28,40 +28,36 @@ pub(super) fn resolve(
     lookup: &impl Fn(&str) -> Option<String>,
 ) -> Result<ControlSettings> {
     let Some(args) = command.control() else { return Ok(ControlSettings::default()) };
-    // Who only asks makes no socket.
-    let flag = command.common().map(|common| common.control_group.clone());
-    let group = flag.as_ref().and_then(|flag| flag.clone().or_else(|| file.control_group.clone()));
-    let given = given(args, file);
-    let path = match given {
-        Some(path) if path == Path::new("off") => None,
-        Some(path) => Some(expand(path, home(lookup))?),
-        None => Some(beside(identity)),
-    };
+    // Commands that only ask make no socket.
+    let flag = command.common().map(|common| common.control_group.as_ref());
+    let group = flag.and_then(|flag| flag.or(file.control_group.as_ref())).cloned();
+    let given = given(args, file, lookup)?;
+    let named = given.is_some() || group.is_some();
+    let path = given.unwrap_or_else(|| Some(beside(identity)));
     if path.is_none() && flag.flatten().is_some() {
         bail!("--control-group is for a control socket, which is off: leave one of both out");
     }
-    Ok(ControlSettings { path, named: given.is_some() || group.is_some(), group })
+    Ok(ControlSettings { path, named, group })
 }
 
 /// The sockets at which `kaspath status` asks.
 pub(crate) fn sockets(args: &StatusArgs, lookup: impl Fn(&str) -> Option<String>) -> Result<Vec<PathBuf>> {
     let file = ConfigFile::read_if_any(args.folder.config.as_deref())?;
-    match given(&args.control, &file) {
-        Some(path) if path == Path::new("off") => bail!("the control socket is \"off\": there is nobody to ask"),
-        Some(path) => return Ok(vec![expand(path, home(&lookup))?]),
-        None => {}
+    match given(&args.control, &file, &lookup)? {
+        Some(None) => bail!("the control socket is \"off\": no program can be asked"),
+        Some(Some(path)) => Ok(vec![path]),
+        None => {
+            Ok(identities(&args.folder, &file, &lookup, args.of.role())?.iter().map(|(_, identity)| beside(identity)).collect())
+        }
     }
-    let identities = match IdentityFiles::find(&args.folder, &file, &lookup)? {
-        IdentityFiles::Given(path) => vec![path],
-        IdentityFiles::Folder { relay, .. } if args.relay => vec![relay],
-        IdentityFiles::Folder { node, .. } if args.node => vec![node],
-        IdentityFiles::Folder { relay, node } => vec![relay, node],
-    };
-    Ok(identities.iter().map(|identity| beside(identity)).collect())
 }
 
-fn given<'a>(args: &'a ControlArgs, file: &'a ConfigFile) -> Option<&'a Path> {
-    args.control_socket.as_deref().or(file.control_socket.as_deref())
+/// The socket that flag or file names; `Some(None)` if it is off.
+fn given(args: &ControlArgs, file: &ConfigFile, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Option<PathBuf>>> {
+    match args.control_socket.as_deref().or(file.control_socket.as_deref()) {
+        Some(path) if path == Path::new("off") => Ok(Some(None)),
+        path => path.map(|path| expand(path, lookup).map(Some)).transpose(),
+    }
 }
 
 fn beside(identity: &Path) -> PathBuf {

@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use anyhow::{Context, Result};
 use kaspath_domain::{AddressError, PeerIdentity, PeerLocator};
 
@@ -20,29 +22,28 @@ impl Environment {
             .map(|text| text.parse().context("environment variable LIBP2P_REMOTE_PEER_ID"))
             .transpose()?;
         Ok(Self {
-            relays: list(lookup, ["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"], PeerLocator::parse_list)?,
-            remotes: list(lookup, ["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"], Target::parse_list)?,
+            relays: list(lookup, ["LIBP2P_RELAY_MULTIADDRS", "LIBP2P_RELAY_MULTIADDR"])?,
+            remotes: list(lookup, ["LIBP2P_REMOTE_MULTIADDRS", "LIBP2P_REMOTE_MULTIADDR"])?,
             remote_peer_id,
             ..Self::listening(lookup)?
         })
     }
 
-    /// Where to listen alone, which is all that a relay needs.
+    /// Only where to listen, which is all that a relay needs.
     pub(super) fn listening(lookup: &impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let listen = list(lookup, ["LIBP2P_LISTEN_MULTIADDRS", "LIBP2P_LISTEN_MULTIADDR"], PeerLocator::parse_list)?;
+        let listen = list(lookup, ["LIBP2P_LISTEN_MULTIADDRS", "LIBP2P_LISTEN_MULTIADDR"])?;
         Ok(Self { listen, ..Self::default() })
     }
 }
 
-fn list<T>(
-    lookup: &impl Fn(&str) -> Option<String>,
-    names: [&str; 2],
-    parse: fn(&str) -> Result<Vec<T>, AddressError>,
-) -> Result<Vec<T>> {
+/// Splits both variables at commas, semicolons and white space, and parses each part.
+fn list<T: FromStr<Err = AddressError>>(lookup: &impl Fn(&str) -> Option<String>, names: [&str; 2]) -> Result<Vec<T>> {
     let mut all = Vec::new();
     for name in names {
         let text = lookup(name).unwrap_or_default();
-        all.extend(parse(&text).with_context(|| format!("environment variable {name}"))?);
+        for part in text.split(|c: char| matches!(c, ',' | ';') || c.is_whitespace()).filter(|part| !part.is_empty()) {
+            all.push(part.parse().with_context(|| format!("environment variable {name}"))?);
+        }
     }
     Ok(all)
 }

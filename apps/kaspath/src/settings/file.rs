@@ -1,6 +1,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
 };
 
@@ -46,10 +47,10 @@ pub(super) struct ConfigFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Inbound {
-    pub(super) total: Option<usize>,
-    pub(super) per_address: Option<usize>,
-    pub(super) per_prefix: Option<usize>,
-    pub(super) per_relay: Option<usize>,
+    pub(super) total: Option<NonZeroUsize>,
+    pub(super) per_address: Option<NonZeroUsize>,
+    pub(super) per_prefix: Option<NonZeroUsize>,
+    pub(super) per_relay: Option<NonZeroUsize>,
     pub(super) newcomers: Option<usize>,
 }
 
@@ -57,15 +58,15 @@ pub(super) struct Inbound {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Connections {
-    pub(super) inbound: Option<u32>,
-    pub(super) inbound_per_address: Option<u32>,
-    pub(super) inbound_per_prefix: Option<u32>,
-    pub(super) pending_inbound: Option<u32>,
-    pub(super) pending_inbound_per_address: Option<u32>,
-    pub(super) pending_inbound_per_prefix: Option<u32>,
-    pub(super) burst_per_address: Option<u32>,
-    pub(super) burst_per_prefix: Option<u32>,
-    pub(super) outbound: Option<u32>,
+    pub(super) inbound: Option<NonZeroU32>,
+    pub(super) inbound_per_address: Option<NonZeroU32>,
+    pub(super) inbound_per_prefix: Option<NonZeroU32>,
+    pub(super) pending_inbound: Option<NonZeroU32>,
+    pub(super) pending_inbound_per_address: Option<NonZeroU32>,
+    pub(super) pending_inbound_per_prefix: Option<NonZeroU32>,
+    pub(super) burst_per_address: Option<NonZeroU32>,
+    pub(super) burst_per_prefix: Option<NonZeroU32>,
+    pub(super) outbound: Option<NonZeroU32>,
 }
 
 /// Time given to the ways of reaching a peer.
@@ -109,7 +110,8 @@ impl ConfigFile {
 
 fn asks_to_redact(text: &str) -> bool {
     let compact = |line: &str| line.chars().filter(|c| !c.is_whitespace()).collect::<String>();
-    text.lines().any(|line| compact(line).starts_with("redact=true"))
+    let is_set = |table: toml::Table| table.get("redact").and_then(toml::Value::as_bool) == Some(true);
+    text.lines().any(|line| compact(line).starts_with("redact=true")) || text.parse().is_ok_and(is_set)
 }
 
 fn read_text(path: &Path) -> Result<String> {
@@ -117,7 +119,7 @@ fn read_text(path: &Path) -> Result<String> {
     let metadata = fs::metadata(path).with_context(reading)?;
     if !metadata.is_file() {
         // A pipe would be waited for, at SIGHUP for ever.
-        bail!("the configuration file {} is no regular file: copy its text into one", path.display());
+        bail!("the configuration file {} is not a regular file: copy its text into one", path.display());
     }
     if metadata.len() > MAX_FILE {
         bail!("the configuration file {} is larger than 1 MiB", path.display());

@@ -29,14 +29,14 @@ const NEWCOMERS: usize = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct GatewaySettings {
     pub(crate) kaspad: SocketAddr,
-    /// Where its RPC is; `None` leaves it alone.
+    /// Where its RPC is; `None` does not use it.
     pub(crate) rpc: Option<String>,
     /// Where earlier versions kept loopback addresses and kaspad's bans.
     pub(crate) earlier_table: PathBuf,
-    /// Peers never seen before that one place may bring at once.
+    /// Peers never seen before that one prefix or relay may bring at once.
     pub(crate) newcomers: usize,
-    /// What looks like a mistake and may be none.
-    pub(crate) doubts: Vec<String>,
+    /// What looks like a mistake and may be intended.
+    pub(crate) warning: Option<String>,
     /// The kaspad to be run.
     pub(crate) run: Option<KaspadPlan>,
 }
@@ -57,7 +57,7 @@ pub(super) fn resolve(
     file: &ConfigFile,
     environment: &Environment,
 ) -> Result<(NodeSettings, GatewaySettings)> {
-    listening(config, &args.listen, file, environment, ANY_PORT)?;
+    listening(config, &args.common.listen, file, environment, ANY_PORT)?;
     let node = peers(config, &args.peers, args.max_inbound, file, environment)?;
     let named = args.max_inbound.or(file.inbound.total).is_some();
     connections::for_inbound_peers(&mut config.limits, asked_limits, &node, named);
@@ -73,7 +73,7 @@ pub(super) fn resolve(
         Some(url) if url.starts_with("ws://") => Some(url.to_owned()),
         Some(other) => {
             let named = origin(args.kaspad_rpc.is_some(), "kaspad-rpc");
-            bail!("{named}: {other:?} is no WebSocket URL: give one like ws://127.0.0.1:18110, or \"off\"");
+            bail!("{named}: {other:?} is not a WebSocket URL: give one like ws://127.0.0.1:18110, or \"off\"");
         }
         None => Some(format!("ws://127.0.0.1:{}", network.json_rpc_port())),
     };
@@ -85,7 +85,7 @@ pub(super) fn resolve(
         rpc,
         earlier_table,
         newcomers,
-        doubts: doubts(kaspad, args.kaspad.is_some(), network),
+        warning: usual_purpose(kaspad, args.kaspad.is_some(), network),
         run: None,
     };
     Ok((node, gateway))
@@ -115,7 +115,7 @@ pub(super) fn for_kaspad(
     config.protocols = protocols(network);
     gateway.kaspad = plan.p2p;
     gateway.rpc = Some(plan.rpc_url.clone());
-    gateway.doubts = Vec::new();
+    gateway.warning = None;
     gateway.run = Some(plan);
     Ok(())
 }
@@ -125,23 +125,14 @@ fn protocols(network: KaspaNetwork) -> Vec<String> {
     vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())]
 }
 
-/// A port that by habit is something else's.
-fn doubts(kaspad: SocketAddr, by_flag: bool, network: KaspaNetwork) -> Vec<String> {
-    let habit = |other: KaspaNetwork| match kaspad.port() {
+/// Warns of a port that is usually used for something else.
+fn usual_purpose(kaspad: SocketAddr, by_flag: bool, network: KaspaNetwork) -> Option<String> {
+    let usual = KaspaNetwork::ALL.into_iter().find_map(|other| match kaspad.port() {
         port if port == other.grpc_port() => Some(format!("{other}'s gRPC")),
         port if port == other.json_rpc_port() => Some(format!("{other}'s JSON RPC")),
         port if port == other.p2p_port() && other != network => Some(format!("{other}'s P2P")),
         _ => None,
-    };
-    let found = KaspaNetwork::ALL.into_iter().find_map(habit);
-    found
-        .map(|habit| {
-            format!(
-                "{}: {kaspad} is by habit {habit} port; {network}'s P2P port is {}",
-                origin(by_flag, "kaspad"),
-                network.p2p_port()
-            )
-        })
-        .into_iter()
-        .collect()
+    })?;
+    let (named, port) = (origin(by_flag, "kaspad"), network.p2p_port());
+    Some(format!("{named}: {kaspad} is usually {usual} port; {network}'s P2P port is {port}"))
 }

@@ -1,18 +1,18 @@
 //! Where a program listens, and which addresses it has besides.
 
 use anyhow::{Result, bail};
-use kaspath_domain::PeerAddress;
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, TransportAddress};
 use kaspath_transport_libp2p::NetworkConfig;
 
 use super::{environment::Environment, file::ConfigFile};
 use crate::cli::ListenArgs;
 
-/// Where nodes listen if nothing else is said: a port of our own, never Kaspa's.
+/// Where nodes listen by default: a port of our own, never Kaspa's.
 pub(super) const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
-/// Where relays listen if nothing else is said.
+/// Where relays listen by default.
 pub(super) const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
 
-/// The first source that says anything.
+/// The first source that has any.
 pub(super) fn first<T: Clone>(sources: [&[T]; 3]) -> Vec<T> {
     sources.into_iter().find(|source| !source.is_empty()).unwrap_or_default().to_vec()
 }
@@ -31,14 +31,28 @@ pub(super) fn listening(
         }
     }
     config.external = args.external_address.clone();
-    for locator in &file.external_address {
-        match (&locator.address, args.external_address.is_empty()) {
-            (PeerAddress::Direct(address), true) => config.external.push(address.clone()),
-            (PeerAddress::Direct(_), false) => {}
-            (PeerAddress::Relayed(_), _) => {
-                bail!("external-address {locator} in the configuration file goes through a relay: give a direct address")
-            }
-        }
+    for locator in file.external_address.iter().filter(|_| args.external_address.is_empty()) {
+        let PeerAddress::Direct(address) = &locator.address else {
+            bail!("external-address {locator} in the configuration file goes through a relay: give a direct address");
+        };
+        config.external.push(address.clone());
     }
     Ok(())
+}
+
+/// The relays that the settings name.
+pub(crate) fn relay_ids(config: &NetworkConfig) -> impl Iterator<Item = PeerIdentity> {
+    let circuits = config.listen.iter().filter(|locator| matches!(locator.address, PeerAddress::Relayed(_)));
+    config.relays.iter().chain(circuits).filter_map(|locator| match &locator.address {
+        PeerAddress::Relayed(relay) => Some(relay.relay.clone()),
+        PeerAddress::Direct(_) => locator.peer.clone(),
+    })
+}
+
+/// The address that is dialled on the way to a peer: its own, or the relay's.
+pub(crate) fn first_hop(locator: &PeerLocator) -> &TransportAddress {
+    match &locator.address {
+        PeerAddress::Direct(address) => address,
+        PeerAddress::Relayed(relay) => &relay.via,
+    }
 }

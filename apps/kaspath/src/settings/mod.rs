@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kaspath_domain::{Host, PeerAddress, PeerLocator};
+use kaspath_domain::Host;
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey};
 
 use crate::{
-    cli::{Cli, Command, FolderArgs, LogFormat, RelayArgs, RunArgs},
+    cli::{Cli, Command, ConfigCommand, IdArgs, LogFormat, RelayArgs, Role, RunArgs},
     output::{OutputSettings, Printer},
 };
 pub(crate) use connections::AskedLimits;
@@ -31,8 +31,8 @@ use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::GatewaySettings;
 use listening::{RELAY_PORT, listening};
+pub(crate) use listening::{first_hop, relay_ids};
 pub(crate) use node::NodeSettings;
-pub(crate) use paths::IdentityFiles;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::Reload;
 pub(crate) use target::Target;
@@ -64,14 +64,11 @@ impl Settings {
     pub(crate) fn peer_book(&self) -> PathBuf {
         self.identity.with_file_name("peers.redb")
     }
-}
 
-impl Settings {
     /// A node that neither reaches anybody nor is found through a relay is most
     /// likely a flag forgotten.
     pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
-        let circuits = |locator: &PeerLocator| matches!(locator.address, PeerAddress::Relayed(_));
-        let found = !self.network_config.relays.is_empty() || self.network_config.listen.iter().any(circuits);
+        let found = relay_ids(&self.network_config).next().is_some();
         let reaches = self
             .node
             .as_ref()
@@ -85,11 +82,8 @@ impl Settings {
     pub(crate) fn host_names(&self) -> Vec<String> {
         let config = &self.network_config;
         let remotes = self.node.iter().flat_map(|node| &node.remotes);
-        let locators = config.listen.iter().chain(&config.relays).chain(remotes).map(|locator| match &locator.address {
-            PeerAddress::Direct(address) => address,
-            PeerAddress::Relayed(relay) => &relay.via,
-        });
-        let names = locators.chain(&config.external).filter_map(|address| match &address.host {
+        let addresses = config.listen.iter().chain(&config.relays).chain(remotes).map(first_hop);
+        let names = addresses.chain(&config.external).filter_map(|address| match &address.host {
             Host::Dns(name) => Some(name.clone()),
             Host::Ip(_) => None,
         });
@@ -100,28 +94,29 @@ impl Settings {
 
 /// Whether addresses are to be hidden, by flag or by file, also where the settings
 /// cannot be used.
-pub(crate) fn redacts(command: &Command) -> bool {
-    command.redact() || command.folder().and_then(|folder| folder.config.as_deref()).is_some_and(file_redacts)
+pub(crate) fn redacts(cli: &Cli) -> bool {
+    let file = match &cli.command {
+        Command::Config(ConfigCommand::Check { file }) => Some(file.as_path()),
+        command => command.folder().and_then(|folder| folder.config.as_deref()),
+    };
+    cli.redact || file.is_some_and(ConfigFile::redacts)
 }
 
-/// Whether a file asks for addresses to be hidden, even one that is wrong.
-pub(crate) fn file_redacts(file: &Path) -> bool {
-    ConfigFile::redacts(file)
-}
-
-/// The identities of a folder, for `kaspath id`: no other settings matter to it.
-pub(crate) fn identity_files(args: &FolderArgs, lookup: impl Fn(&str) -> Option<String>) -> Result<IdentityFiles> {
-    IdentityFiles::find(args, &ConfigFile::read_if_any(args.config.as_deref())?, &lookup)
+/// The identities of a folder, for `kaspath id`, which needs no other settings.
+pub(crate) fn identity_files(args: &IdArgs, lookup: impl Fn(&str) -> Option<String>) -> Result<Vec<(Option<Role>, PathBuf)>> {
+    paths::identities(&args.folder, &ConfigFile::read_if_any(args.folder.config.as_deref())?, &lookup, args.of.role())
 }
 
 /// Joins all sources. `lookup` reads an environment variable.
-pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+    let command = &cli.command;
     let folder = command.folder().context("this command has no settings")?;
     let file = ConfigFile::read_if_any(folder.config.as_deref())?;
-    let (format, verbose) = command.output().map_or((LogFormat::Text, 0), |output| (output.log_format, output.verbose));
-    let identity = IdentityFiles::find(folder, &file, &lookup)?.of(command.role());
+    let (format, verbose) = command.common().map_or((LogFormat::Text, 0), |common| (common.log_format, common.verbose));
+    let role = if matches!(command, Command::Relay(_)) { Role::Relay } else { Role::Node };
+    let (_, identity) = paths::identities(folder, &file, &lookup, Some(role))?.remove(0);
     let mut settings = Settings {
-        output: OutputSettings { format, redact: command.redact() || file.redact, verbose },
+        output: OutputSettings { format, redact: cli.redact || file.redact, verbose },
         control: control::resolve(command, &file, &identity, &lookup)?,
         identity,
         network_config: NetworkConfig::default(),
@@ -129,15 +124,9 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
         node: None,
         gateway: None,
     };
-    // What a command does not use is not read: it may be meant for another.
+    // A command reads only the variables that it uses: others may be meant for another.
     let environment = || Environment::read(&lookup);
     match command {
-        Command::Id(_)
-        | Command::Exec(_)
-        | Command::Config(_)
-        | Command::Simulate(_)
-        | Command::Peers(_)
-        | Command::Status(_) => {}
         Command::Relay(args) => relay(&mut settings.network_config, args, &file, &Environment::listening(&lookup)?)?,
         Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => {
             let Settings { network_config: config, asked_limits: asked, identity, .. } = &mut settings;
@@ -155,8 +144,9 @@ pub(crate) fn resolve(command: &Command, lookup: impl Fn(&str) -> Option<String>
             }
             settings.node = Some(node);
         }
+        _ => {}
     }
-    connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file)?;
+    connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file);
     Ok(settings)
 }
 
@@ -165,19 +155,17 @@ pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy)
     let file = file.to_str().context("the file's name is not UTF-8")?;
     for role in ["relay", "server", "gateway"] {
         let cli = Cli::try_parse_from(["kaspath", role, "--config", file]).context("cannot make up a command line")?;
-        resolve(&cli.command, lookup)?;
+        resolve(&cli, lookup)?;
     }
     checks::ports(&ConfigFile::read_if_any(Some(Path::new(file)))?)
 }
 
 fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
-    listening(config, &args.listen, file, environment, RELAY_PORT)?;
-    let server = args.limits.over(&file.relay_server)?;
-    checks::relay_server(&server)?;
-    config.relay_server = Some(server);
-    // A relay is reached by everybody, and punches with nobody.
+    listening(config, &args.common.listen, file, environment, RELAY_PORT)?;
+    config.relay_server = Some(args.limits.over(&file.relay_server)?);
+    // A relay is reached by everybody, and does not punch.
     config.limits = ConnectionLimits::of_relay();
-    // Nobody takes streams here, so none are accepted.
+    // Streams are not used here, so none are accepted.
     config.protocols = Vec::new();
     Ok(())
 }

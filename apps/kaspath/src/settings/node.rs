@@ -1,6 +1,6 @@
 //! Settings of `kaspath server` and `kaspath client`, and what a gateway has of them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use anyhow::{Result, bail};
 use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
@@ -23,7 +23,7 @@ pub(crate) struct NodeSettings {
     pub(crate) policy: StrategyConfig,
     pub(crate) inbound: InboundLimits,
     pub(crate) remotes: Vec<PeerLocator>,
-    /// Remotes that are named by their ids alone.
+    /// Remotes that are named only by their ids.
     pub(crate) remote_ids: Vec<PeerIdentity>,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
@@ -36,12 +36,12 @@ pub(super) fn resolve(
     file: &ConfigFile,
     environment: &Environment,
 ) -> Result<NodeSettings> {
-    listening(config, &args.listen, file, environment, ANY_PORT)?;
+    listening(config, &args.common.listen, file, environment, ANY_PORT)?;
     let node = peers(config, &args.peers, None, file, environment)?;
     Ok(NodeSettings {
         kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
         once: args.once,
-        test_traffic: args.test_traffic,
+        test_traffic: args.test_traffic.map(|millis| Duration::from_millis(millis.get())),
         ..node
     })
 }
@@ -50,7 +50,7 @@ pub(super) fn resolve(
 pub(super) fn peers(
     config: &mut NetworkConfig,
     args: &PeerArgs,
-    max_inbound: Option<usize>,
+    max_inbound: Option<NonZeroUsize>,
     file: &ConfigFile,
     environment: &Environment,
 ) -> Result<NodeSettings> {

@@ -1,6 +1,6 @@
 //! The relay's limits, as flags and as the table `[relay-server]` of the file.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -14,39 +14,39 @@ use super::units::{Size, Span};
 pub(crate) struct RelayLimits {
     /// Peers with a reservation in all.
     #[arg(long, value_name = "N")]
-    max_reservations: Option<usize>,
+    max_reservations: Option<NonZeroUsize>,
 
     /// Peers with a reservation from one IP address (a /64 of IPv6).
     #[arg(long, value_name = "N")]
-    max_reservations_per_ip: Option<usize>,
+    max_reservations_per_ip: Option<NonZeroUsize>,
 
     /// Peers with a reservation from one /24 of IPv4 or /48 of IPv6.
     #[arg(long, value_name = "N")]
-    max_reservations_per_prefix: Option<usize>,
+    max_reservations_per_prefix: Option<NonZeroUsize>,
 
     /// Circuits in all.
     #[arg(long, value_name = "N")]
-    max_circuits: Option<usize>,
+    max_circuits: Option<NonZeroUsize>,
 
     /// Circuits that one peer has opened.
     #[arg(long, value_name = "N")]
-    max_circuits_per_peer: Option<usize>,
+    max_circuits_per_peer: Option<NonZeroUsize>,
 
     /// Circuits opened from one IP address (a /64 of IPv6).
     #[arg(long, value_name = "N")]
-    max_circuits_per_ip: Option<usize>,
+    max_circuits_per_ip: Option<NonZeroUsize>,
 
     /// Circuits opened from one /24 of IPv4 or /48 of IPv6.
     #[arg(long, value_name = "N")]
-    max_circuits_per_prefix: Option<usize>,
+    max_circuits_per_prefix: Option<NonZeroUsize>,
 
     /// Circuits to one peer.
     #[arg(long, value_name = "N")]
-    max_circuits_per_destination: Option<usize>,
+    max_circuits_per_destination: Option<NonZeroUsize>,
 
     /// Circuits from one IP address to one peer.
     #[arg(long, value_name = "N")]
-    max_circuits_per_ip_to_destination: Option<usize>,
+    max_circuits_per_ip_to_destination: Option<NonZeroUsize>,
 
     /// Lifetime of a circuit, like 24h; a bare number is seconds.
     #[arg(long, value_name = "TIME")]
@@ -80,20 +80,26 @@ impl RelayLimits {
             ),
         ];
         for (limit, given) in numbers {
-            *limit = given.unwrap_or(*limit);
+            *limit = given.map_or(*limit, NonZeroUsize::get);
         }
         if self.max_circuits_per_peer.or(file.max_circuits_per_peer).is_none() {
             config.max_circuits_per_peer = config.max_circuits_per_peer.min(config.max_circuits);
         }
-        let times = [
+        if config.max_circuits_per_peer > config.max_circuits {
+            bail!("max-circuits-per-peer {} is more than max-circuits {}", config.max_circuits_per_peer, config.max_circuits);
+        }
+        for (name, limit, given) in [
             ("max-circuit-duration", &mut config.max_circuit_duration, self.max_circuit_duration.or(file.max_circuit_duration)),
             ("circuit-idle-timeout", &mut config.circuit_idle_timeout, self.circuit_idle_timeout.or(file.circuit_idle_timeout)),
-        ];
-        for (name, limit, given) in times {
+        ] {
             *limit = given.map_or(*limit, |span| span.0);
-            if *limit == Duration::ZERO {
+            if limit.is_zero() {
                 bail!("{name} 0 would end every circuit at once; give a number of seconds");
             }
+        }
+        // The protocol has 32 bits of seconds for it.
+        if config.max_circuit_duration > Duration::from_secs(u32::MAX.into()) {
+            bail!("max-circuit-duration is longer than 136 years, which the relay protocol cannot say; 365days is long enough");
         }
         if let Some(Size(bytes)) = self.max_circuit_bytes.or(file.max_circuit_bytes) {
             config.max_circuit_bytes = bytes;

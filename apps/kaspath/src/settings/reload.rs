@@ -7,11 +7,11 @@ use kaspath_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Settings, resolve};
-use crate::{cli::Command, output::Printer};
+use crate::{cli::Cli, output::Printer};
 
 /// Reads the settings again at SIGHUP and applies what can change live.
 pub(crate) struct Reload {
-    command: Arc<Command>,
+    cli: Cli,
     /// What the program was started with and cannot change.
     fixed: Vec<(&'static str, String)>,
     policy: Option<String>,
@@ -20,17 +20,17 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// `running` is what the program runs by. From here on SIGHUP does not end the
+    /// `running` are the settings in effect. From here on SIGHUP does not end the
     /// program, so this comes before anybody can know that it runs.
-    pub(crate) fn new(command: Arc<Command>, running: &Settings, printer: Printer) -> Result<Self> {
+    pub(crate) fn new(cli: Cli, running: &Settings, printer: Printer) -> Result<Self> {
         let hangups = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-        Ok(Self { command, fixed: running.fixed(), policy: running.policy(), printer, hangups })
+        Ok(Self { cli, fixed: running.fixed(), policy: running.policy(), printer, hangups })
     }
 
     /// Runs until it is dropped.
     pub(crate) async fn at_hangup(mut self, live: Option<Node>) {
         while self.hangups.recv().await.is_some() {
-            match resolve(&self.command, |name| std::env::var(name).ok()) {
+            match resolve(&self.cli, |name| std::env::var(name).ok()) {
                 Ok(new) => self.apply(&new, live.as_ref()).await,
                 Err(error) => self.printer.own_warning(&format!("the settings are not changed: {error:#}")),
             }

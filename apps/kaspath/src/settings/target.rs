@@ -8,15 +8,8 @@ use serde::{Deserialize, Deserializer};
 pub(crate) enum Target {
     /// By an address.
     At(PeerLocator),
-    /// By its id alone: the peer book has the addresses.
+    /// Only by its id: the peer book has the addresses.
     Known(PeerIdentity),
-}
-
-impl Target {
-    /// Splits a list at commas, semicolons and white space, and parses each part.
-    pub(super) fn parse_list(text: &str) -> Result<Vec<Self>, AddressError> {
-        text.split(|c: char| c == ',' || c == ';' || c.is_whitespace()).filter(|part| !part.is_empty()).map(str::parse).collect()
-    }
 }
 
 impl FromStr for Target {
@@ -43,12 +36,11 @@ mod tests {
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
     #[test]
-    fn an_id_with_or_without_its_prefix_is_told_from_addresses() {
+    fn an_id_with_or_without_its_prefix_is_distinguished_from_addresses() {
         let known = Target::Known(PEER.parse().unwrap());
         assert_eq!(PEER.parse(), Ok(known.clone()));
         assert_eq!(format!("/p2p/{PEER}").parse(), Ok(known.clone()));
-        let list = Target::parse_list(&format!("{PEER}, 127.0.0.1:16111")).unwrap();
-        assert!(list[0] == known && matches!(list[1], Target::At(_)), "{list:?}");
+        assert!(matches!("127.0.0.1:16111".parse(), Ok(Target::At(_))));
         assert!("12D3KooW".parse::<Target>().is_err(), "neither");
     }
 }

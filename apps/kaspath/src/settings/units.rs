@@ -1,8 +1,8 @@
 //! Values with units.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Visitor};
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// A time: `30s`, `5min`, `1h 30min`; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl FromStr for Span {
         if let Ok(seconds) = text.parse() {
             return Ok(Self(Duration::from_secs(seconds)));
         }
-        humantime::parse_duration(text).map(Self).map_err(|_| format!("{text:?} is no time; write it like 30s, 5min or 24h"))
+        humantime::parse_duration(text).map(Self).map_err(|_| format!("{text:?} is not a time; write it like 30s, 5min or 24h"))
     }
 }
 
@@ -40,7 +40,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no amount of bytes; write it like 512KiB, 10GiB or 0");
+        let wrong = || format!("{text:?} is not an amount of bytes; write it like 512KiB, 10GiB or 0");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit = unit.trim().to_ascii_lowercase();
@@ -49,40 +49,22 @@ impl FromStr for Size {
     }
 }
 
-/// A number or a text.
-fn deserialize<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
-where
-    T: FromStr<Err = String>,
-    D: Deserializer<'de>,
-{
-    struct Either<T>(&'static str, std::marker::PhantomData<T>);
-    impl<T: FromStr<Err = String>> Visitor<'_> for Either<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
-            number.to_string().parse().map_err(E::custom)
-        }
-
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(Either(expected, std::marker::PhantomData))
+/// Reads a number or a text.
+fn deserialize<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().map_err(D::Error::custom)
 }
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer, "a time like \"30s\"")
+        deserialize(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize(deserializer, "an amount of bytes like \"10GiB\"")
+        deserialize(deserializer)
     }
 }
 

@@ -14,23 +14,23 @@ const FULL_BYTES: usize = 34;
 /// Candidates that an error lists.
 const MAX_LISTED: usize = 8;
 
-/// A peer id as a user writes it: in full, or its last characters, 8 or more.
+/// A peer as a user selects it: by its peer id in full, or by its last 8 characters or more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PeerName(String);
+#[serde(try_from = "String")]
+pub struct PeerSelector(String);
 
-/// Why a text names no peer, or not one alone, and what helps.
+/// Why a text selects no peer, or several, and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct NameError(String);
+pub struct SelectorError(String);
 
-impl PeerName {
-    /// The peer that is meant, among those that are `known`. A full peer id needs not
+impl PeerSelector {
+    /// The peer that is meant, among those that are `known`. A full peer id need not
     /// be known.
     ///
     /// # Errors
     /// If no known peer id ends so, or several do.
-    pub fn resolve(&self, known: impl IntoIterator<Item = PeerIdentity>) -> Result<PeerIdentity, NameError> {
+    pub fn resolve(&self, known: impl IntoIterator<Item = PeerIdentity>) -> Result<PeerIdentity, SelectorError> {
         if let Ok(full) = self.0.parse::<PeerIdentity>()
             && full.as_bytes().len() >= FULL_BYTES
         {
@@ -39,7 +39,7 @@ impl PeerName {
         let candidates: BTreeSet<PeerIdentity> = known.into_iter().filter(|peer| peer.to_string().ends_with(&self.0)).collect();
         let name = &self.0;
         match candidates.first() {
-            None => Err(NameError(format!(
+            None => Err(SelectorError(format!(
                 "no known peer id ends with {name}: `kaspath peers list` and `kaspath status` show those that are known, or give it in full"
             ))),
             Some(only) if candidates.len() == 1 => Ok(only.clone()),
@@ -47,7 +47,7 @@ impl PeerName {
                 let count = candidates.len();
                 let listed: Vec<String> = candidates.iter().take(MAX_LISTED).map(ToString::to_string).collect();
                 let more = if count > MAX_LISTED { format!(" and {} more", count - MAX_LISTED) } else { String::new() };
-                Err(NameError(format!(
+                Err(SelectorError(format!(
                     "{name} is the end of {count} peer ids: give more characters of one of {}{more}",
                     listed.join(", ")
                 )))
@@ -56,33 +56,27 @@ impl PeerName {
     }
 }
 
-impl FromStr for PeerName {
-    type Err = NameError;
+impl FromStr for PeerSelector {
+    type Err = SelectorError;
 
-    fn from_str(text: &str) -> Result<Self, NameError> {
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
         let is_base58 = |c: char| c.is_ascii_alphanumeric() && !matches!(c, '0' | 'O' | 'I' | 'l');
         if (SHORT..=128).contains(&text.len()) && text.chars().all(is_base58) {
             Ok(Self(text.to_owned()))
         } else {
             let text: String = text.chars().take(64).collect();
-            Err(NameError(format!(
-                "{text:?} is no peer id: give it in full, or at least its last {SHORT} characters, as logs print them"
+            Err(SelectorError(format!(
+                "{text:?} is not a peer id: give it in full, or at least its last {SHORT} characters, as logs print them"
             )))
         }
     }
 }
 
-impl TryFrom<String> for PeerName {
-    type Error = NameError;
+impl TryFrom<String> for PeerSelector {
+    type Error = SelectorError;
 
-    fn try_from(text: String) -> Result<Self, NameError> {
+    fn try_from(text: String) -> Result<Self, SelectorError> {
         text.parse()
-    }
-}
-
-impl From<PeerName> for String {
-    fn from(name: PeerName) -> Self {
-        name.0
     }
 }
 
@@ -97,8 +91,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn resolve(name: &str, known: &[PeerIdentity]) -> Result<PeerIdentity, NameError> {
-        name.parse::<PeerName>()?.resolve(known.iter().cloned())
+    fn resolve(name: &str, known: &[PeerIdentity]) -> Result<PeerIdentity, SelectorError> {
+        name.parse::<PeerSelector>()?.resolve(known.iter().cloned())
     }
 
     #[test]
@@ -106,14 +100,14 @@ mod tests {
         let known = [peer(A), peer(B), peer(A)];
         assert_eq!(resolve(&peer(A).short(), &known), Ok(peer(A)));
         assert_eq!(resolve(&B[B.len() - 20..], &known), Ok(peer(B)));
-        assert_eq!(resolve(B, &[]), Ok(peer(B)), "a full one needs not be known");
+        assert_eq!(resolve(B, &[]), Ok(peer(B)), "a full one need not be known");
         let unknown = resolve("4kx6nXTM", &known).unwrap_err().to_string();
         assert!(unknown.contains("4kx6nXTM") && unknown.contains("kaspath peers list"), "{unknown}");
     }
 
     #[test]
     fn an_ambiguous_one_lists_the_candidates() {
-        // Ids that differ in their first bytes alone: what comes last is what the text ends with.
+        // Ids that differ only in their first bytes.
         let like = |n: u8| {
             let mut bytes = peer(A).as_bytes().to_vec();
             bytes[6] = n;
@@ -121,9 +115,9 @@ mod tests {
         };
         let known: Vec<PeerIdentity> = (0..12).map(like).collect();
         let ends = known.iter().map(|peer| peer.to_string()[44..].to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(ends.len(), 12, "base58 mixes all digits, so these are told apart");
+        assert_eq!(ends.len(), 12, "base58 mixes all digits, so these differ");
         let twice = [known[0].clone(), known[1].clone()];
-        let name = PeerName(String::new());
+        let name = PeerSelector(String::new());
         let error = name.resolve(twice.clone()).unwrap_err();
         assert!(twice.iter().all(|peer| error.to_string().contains(&peer.to_string())), "{error}");
         assert!(error.to_string().contains("of 2 peer ids") && !error.to_string().contains(" and "), "{error}");
@@ -133,7 +127,7 @@ mod tests {
     #[test]
     fn what_can_be_no_id_is_refused_before_it_is_looked_for() {
         for text in ["", "6nXTN", "4kx6nXT0", "4kx6nXT\n", "żółćżółć", &"1".repeat(129)] {
-            let error = text.parse::<PeerName>().unwrap_err().to_string();
+            let error = text.parse::<PeerSelector>().unwrap_err().to_string();
             assert!(error.contains("last 8 characters") && error.len() < 300, "{error}");
         }
     }

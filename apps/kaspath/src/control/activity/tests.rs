@@ -28,24 +28,10 @@ fn of_relay() -> Facts {
 }
 
 fn status(facts: &mut Facts, now: Duration) -> Status {
-    let mut status = Status {
-        role: String::new(),
-        program: String::new(),
-        peer: peer(0),
-        uptime: 0.0,
-        listening: Vec::new(),
-        announced: Vec::new(),
-        peers: Listed::default(),
-        relays: Listed::default(),
-        reservations: Listed::default(),
-        circuits: Listed::default(),
-        counters: BTreeMap::new(),
-    };
-    facts.fill(&mut status, now);
-    status
+    facts.status(&peer(0), now)
 }
 
-/// How it stands with the one relay.
+/// The status of the one relay.
 fn relay(facts: &mut Facts, now: Duration) -> (String, Option<f64>, Option<f64>) {
     let relay = status(facts, now).relays.shown.remove(0);
     (relay.state, relay.age, relay.retry_in)
@@ -56,7 +42,7 @@ fn reservation(facts: &mut Facts, state: ReservationState, now: Duration) {
 }
 
 #[test]
-fn a_configured_relay_is_shown_from_the_start_and_as_it_stands() {
+fn a_configured_relay_is_shown_from_the_start_with_its_state() {
     let mut facts = of_node();
     assert_eq!(relay(&mut facts, at(0)), ("unknown".into(), None, None));
     reservation(&mut facts, ReservationState::Requested, at(1));
@@ -68,6 +54,8 @@ fn a_configured_relay_is_shown_from_the_start_and_as_it_stands() {
     assert_eq!(relay(&mut facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
     let cause = status(&mut facts, at(63)).relays.shown.remove(0).cause.unwrap();
     assert!(cause.len() <= MAX_CAUSE && !cause.chars().any(char::is_control), "{cause}");
+    reservation(&mut facts, ReservationState::Renewed, at(64));
+    assert_eq!(relay(&mut facts, at(65)), ("confirmed".into(), Some(1.0), None), "it was lost before");
     facts.network(&NetworkEvent::Reservation { relay: peer(9), state: ReservationState::Confirmed }, at(64));
     assert_eq!(status(&mut facts, at(64)).relays.total, 1, "of others there is nothing to show");
 }

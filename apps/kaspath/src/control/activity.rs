@@ -1,4 +1,5 @@
-//! What events have told of a program that runs, and its parts cannot be asked.
+//! What a running program keeps of its events for `kaspath status`, because its parts cannot
+//! be asked for it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,24 +8,27 @@ use std::{
 };
 
 use kaspath_control::{CircuitStatus, Listed, RelayStatus, ReservationStatus, Status};
-use kaspath_domain::{Observer, PeerAddress, PeerIdentity, clean, make_room};
+use kaspath_domain::{Observer, PeerIdentity, clean, make_room};
 use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
 use serde::Serialize;
 use serde_json::json;
+
+use crate::settings::relay_ids;
 
 /// Reservations, and pairs of peers with circuits, that are remembered.
 const MAX_SERVED: usize = 16_384;
 /// Bytes of a cause.
 const MAX_CAUSE: usize = 200;
 
-/// Cheap to clone; all clones are one.
+/// Counters, reservations and circuits by the events so far. Cheap to clone; all clones
+/// share them.
 #[derive(Clone)]
-pub(crate) struct Board {
+pub(crate) struct Activity {
     begin: Instant,
     facts: Arc<Mutex<Facts>>,
 }
 
-impl Board {
+impl Activity {
     pub(super) fn new(config: &NetworkConfig) -> Self {
         Self { begin: Instant::now(), facts: Arc::new(Mutex::new(Facts::new(config))) }
     }
@@ -38,38 +42,30 @@ impl Board {
         self.facts().relays.keys().cloned().collect()
     }
 
-    /// Enters what is known here.
-    pub(super) fn fill(&self, status: &mut Status) {
-        status.uptime = self.begin.elapsed().as_secs_f64();
-        self.facts().fill(status, self.begin.elapsed());
+    /// The status, but for what only the parts of the program know.
+    pub(super) fn status(&self, peer: &PeerIdentity) -> Status {
+        self.facts().status(peer, self.begin.elapsed())
     }
 
-    /// Enters what happens in the network.
+    /// Records events of the network.
     pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
-        let board = self.clone();
-        Arc::new(move |event: &NetworkEvent| board.facts().network(event, board.begin.elapsed()))
+        let activity = self.clone();
+        Arc::new(move |event: &NetworkEvent| activity.facts().network(event, activity.begin.elapsed()))
     }
 
     /// Counts events of one kind.
     pub(crate) fn counting<E: Serialize + 'static>(&self) -> Arc<dyn Observer<E>> {
-        let board = self.clone();
-        Arc::new(move |event: &E| board.facts().count(event))
+        let activity = self.clone();
+        Arc::new(move |event: &E| activity.facts().count(event))
     }
-}
-
-/// How it stands with a relay.
-struct Relay {
-    state: &'static str,
-    since: Duration,
-    cause: Option<String>,
-    retry_at: Option<Duration>,
 }
 
 /// Times are since the program's start.
 #[derive(Default)]
 struct Facts {
-    /// `None` if nothing was heard of a relay.
-    relays: BTreeMap<PeerIdentity, Option<Relay>>,
+    /// The reservation at each relay of the settings and since when it is so; `None` if
+    /// there was no event.
+    relays: BTreeMap<PeerIdentity, Option<(ReservationState, Duration)>>,
     /// How long a reservation here holds without being renewed, and a circuit at most:
     /// what is older has ended.
     longest: [Duration; 2],
@@ -82,12 +78,12 @@ struct Facts {
 
 impl Facts {
     fn new(config: &NetworkConfig) -> Self {
-        let relays = config.relays.iter().chain(&config.listen).filter_map(|locator| match &locator.address {
-            PeerAddress::Relayed(relay) => Some(relay.relay.clone()),
-            PeerAddress::Direct(_) => config.relays.contains(locator).then(|| locator.peer.clone()).flatten(),
-        });
         let longest = config.relay_server.as_ref().map(|server| [server.reservation_duration, server.max_circuit_duration]);
-        Self { relays: relays.map(|relay| (relay, None)).collect(), longest: longest.unwrap_or_default(), ..Self::default() }
+        Self {
+            relays: relay_ids(config).map(|relay| (relay, None)).collect(),
+            longest: longest.unwrap_or_default(),
+            ..Self::default()
+        }
     }
 
     /// Counts an event under its name, as JSON logs have it.
@@ -130,50 +126,58 @@ impl Facts {
     }
 
     fn reservation(&mut self, relay: &PeerIdentity, state: &ReservationState, now: Duration) {
-        // Of a relay that the settings do not name there is none.
-        let Some(entry) = self.relays.get_mut(relay) else { return };
-        let new = |state| Relay { state, since: now, cause: None, retry_at: None };
-        match state {
-            ReservationState::Requested => *entry = Some(new("requested")),
-            ReservationState::Confirmed => *entry = Some(new("confirmed")),
-            // It has been so for longer.
-            ReservationState::Renewed => {
-                entry.get_or_insert_with(|| new("confirmed"));
-            }
-            ReservationState::Lost { cause, retry_in } => {
-                let cause = Some(clean(cause, MAX_CAUSE));
-                *entry = Some(Relay { cause, retry_at: retry_in.map(|delay| now + delay), ..new("lost") });
-            }
+        use ReservationState::{Confirmed, Renewed};
+        match (self.relays.get_mut(relay), state) {
+            // A relay that the settings do not name has no entry, and a renewed
+            // reservation has been confirmed for longer.
+            (None, _) | (Some(Some((Confirmed | Renewed, _))), Renewed) => {}
+            (Some(entry), state) => *entry = Some((state.clone(), now)),
         }
     }
 
-    fn fill(&mut self, status: &mut Status, now: Duration) {
+    /// The status, but for what only the parts of the program know.
+    fn status(&mut self, peer: &PeerIdentity, now: Duration) -> Status {
         let age = |since: Duration| now.saturating_sub(since).as_secs_f64();
-        let relays = self.relays.iter().map(|(relay, known)| RelayStatus {
-            relay: relay.clone(),
-            state: known.as_ref().map_or("unknown", |known| known.state).to_owned(),
-            age: known.as_ref().map(|known| age(known.since)),
-            cause: known.as_ref().and_then(|known| known.cause.clone()),
-            retry_in: known.as_ref().and_then(|known| known.retry_at).map(|at| at.saturating_sub(now).as_secs_f64()),
-        });
-        status.relays = Listed::of(relays);
         let [reservation, circuit] = self.longest;
         self.reservations.retain(|_, since| now.saturating_sub(*since) <= reservation);
         self.circuits.retain(|_, (_, since)| now.saturating_sub(*since) <= circuit);
-        let mut reservations: Vec<_> = self.reservations.iter().map(|(peer, since)| (*since, peer)).collect();
-        let mut circuits: Vec<_> = self.circuits.iter().map(|(pair, (count, since))| (*since, pair, *count)).collect();
-        reservations.sort();
-        circuits.sort();
-        let reservations =
-            reservations.into_iter().map(|(since, peer)| ReservationStatus { peer: peer.clone(), age: age(since) });
-        let circuits = circuits.into_iter().map(|(since, (source, destination), count)| {
-            let (source, destination) = (source.clone(), destination.clone());
-            CircuitStatus { source, destination, count, age: age(since) }
-        });
-        status.reservations = Listed::of(reservations);
-        status.circuits = Listed::of(circuits);
-        status.counters = self.counters.clone();
+        let mut reservations: Vec<_> = self.reservations.iter().collect();
+        reservations.sort_by_key(|(peer, since)| (**since, *peer));
+        let mut circuits: Vec<_> = self.circuits.iter().collect();
+        circuits.sort_by_key(|(pair, (_, since))| (*since, *pair));
+        Status {
+            role: String::new(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            peer: peer.clone(),
+            uptime: now.as_secs_f64(),
+            listening: Vec::new(),
+            announced: Vec::new(),
+            peers: Listed::of([]),
+            relays: Listed::of(self.relays.iter().map(|(relay, known)| relay_status(relay, known.as_ref(), now))),
+            reservations: Listed::of(
+                reservations.into_iter().map(|(peer, since)| ReservationStatus { peer: peer.clone(), age: age(*since) }),
+            ),
+            circuits: Listed::of(circuits.into_iter().map(|((source, destination), (count, since))| {
+                let (source, destination) = (source.clone(), destination.clone());
+                CircuitStatus { source, destination, count: *count, age: age(*since) }
+            })),
+            counters: self.counters.clone(),
+        }
     }
+}
+
+fn relay_status(relay: &PeerIdentity, known: Option<&(ReservationState, Duration)>, now: Duration) -> RelayStatus {
+    let (state, cause, retry_in) = match known {
+        None => ("unknown", None, None),
+        Some((ReservationState::Requested, _)) => ("requested", None, None),
+        Some((ReservationState::Confirmed | ReservationState::Renewed, _)) => ("confirmed", None, None),
+        Some((ReservationState::Lost { cause, retry_in }, since)) => {
+            let left = |delay: Duration| (*since + delay).saturating_sub(now).as_secs_f64();
+            ("lost", Some(clean(cause, MAX_CAUSE)), retry_in.map(left))
+        }
+    };
+    let age = known.map(|(_, since)| now.saturating_sub(*since).as_secs_f64());
+    RelayStatus { relay: relay.clone(), state: state.to_owned(), age, cause, retry_in }
 }
 
 #[cfg(test)]
