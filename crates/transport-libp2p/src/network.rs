@@ -128,7 +128,7 @@ impl Network {
     /// A QUIC port is free again a moment later, when its connections have drained
     /// (RFC 9000, section 10.2).
     pub async fn shutdown(&self) {
-        let _ = self.handle.ask(|reply| Command::Shutdown { reply }).await;
+        self.handle.shutdown().await;
         let _ = self.ended().await;
     }
 }

@@ -6,7 +6,7 @@ use kaspath_domain::{DialError, PeerIdentity, RelayAddress, TransportAddress, Tr
 
 use super::{
     connections::{ConnId, Connection},
-    io::{AttemptId, DialFailure, Output, WaiterId},
+    io::{OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
 
@@ -19,7 +19,7 @@ struct Dial {
 
 #[derive(Default)]
 pub(super) struct Circuits {
-    dials: BTreeMap<AttemptId, Dial>,
+    dials: BTreeMap<OperationId, Dial>,
 }
 
 impl Circuits {
@@ -51,7 +51,7 @@ impl Circuits {
         } else if let Some(dial) = shared_dial {
             dial.waiters.push(waiter);
         } else if let Some(via) = via {
-            let dial = shared.attempt();
+            let dial = shared.operation();
             shared.put(Output::DialCircuit { dial, relay: RelayAddress { relay: relay.clone(), via }, peer: peer.clone() });
             self.dials.insert(dial, Dial { relay, peer, waiters: vec![waiter] });
         }
@@ -63,18 +63,18 @@ impl Circuits {
         }
     }
 
-    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         if let Some(dial) = dial.and_then(|dial| self.dials.remove(&dial)) {
             shared.answer(dial.waiters, &Ok(id));
         }
     }
 
-    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let Some(Dial { relay, peer, waiters }) = self.dials.remove(&dial) else { return };
         self.forget(shared, &peer);
-        let error = match failure.clone() {
-            DialFailure::WrongPeer { expected, found } => DialError::WrongPeer { expected, found },
-            DialFailure::Failed { cause, .. } => DialError::RelayRefused { relay, cause },
+        let error = match error.clone() {
+            DialError::Unreachable { cause, .. } => DialError::RelayRefused { relay, cause },
+            other => other,
         };
         shared.answer(waiters, &Err(error));
     }

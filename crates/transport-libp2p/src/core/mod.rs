@@ -2,8 +2,8 @@
 //!
 //! [`Core::handle`] takes what callers ask for and what happened, [`Core::poll`] gives
 //! what is to be done, and [`Core::deadline`] when to come back. It knows no libp2p type,
-//! no clock and no task; `swarm` translates. Whatever is begun has an id of its own, so
-//! that a late answer cannot pass for that of another attempt.
+//! no clock and no task; `swarm` translates. Every operation has an id that is
+//! used once, so that a late answer cannot pass for that of another one.
 //!
 //! | module | what it decides |
 //! |---|---|
@@ -40,7 +40,7 @@ use self::{
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
-    io::{AttemptId, DialFailure, DialKind, Input, Output, WaiterId},
+    io::{DialKind, Input, OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 
@@ -85,8 +85,8 @@ impl Core {
     }
 
     /// An id for what begins outside: an exchange that a peer began.
-    pub(crate) fn attempt(&mut self) -> AttemptId {
-        self.shared.attempt()
+    pub(crate) fn operation(&mut self) -> OperationId {
+        self.shared.operation()
     }
 
     /// What is to be done next, until there is nothing.
@@ -141,10 +141,10 @@ impl Core {
             Input::Interfaces(addresses) => shared.interfaces = addresses,
             Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
             Input::Disconnected { id, cause } => self.disconnected(id, cause),
-            Input::DialFailed { dial, failure } => {
-                self.direct.failed(shared, dial, &failure);
-                self.circuits.failed(shared, dial, &failure);
-                self.links.failed(shared, dial, &failure);
+            Input::DialFailed { dial, error } => {
+                self.direct.failed(shared, dial, &error);
+                self.circuits.failed(shared, dial, &error);
+                self.links.failed(shared, dial, &error);
                 self.punches.failed(dial);
             }
             Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
@@ -194,7 +194,7 @@ impl Core {
         }
     }
 
-    fn connected(&mut self, id: ConnId, dial: Option<AttemptId>, connection: Connection) {
+    fn connected(&mut self, id: ConnId, dial: Option<OperationId>, connection: Connection) {
         let shared = &mut self.shared;
         let Connection { peer, direction, path, remote } = connection.clone();
         shared.report(NetworkEvent::Connected { peer, direction, path, remote });
@@ -224,7 +224,7 @@ impl Core {
     /// We can be reached through the relay at the address at which we reached it
     /// ourselves, by the name that the settings give it. What the relay says of its own
     /// addresses may be of no use: behind a one-to-one NAT it only sees private ones.
-    fn granted(&mut self, request: AttemptId) {
+    fn granted(&mut self, request: OperationId) {
         let shared = &mut self.shared;
         let Some(relay) = self.reservations.granted(shared, request) else { return };
         if let Some(via) = self.links.via_by_name(shared, &relay) {

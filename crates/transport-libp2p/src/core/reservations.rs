@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use kaspath_domain::{Moment, PeerIdentity, RelayAddress, RetryCadence, TransportAddress};
 
 use super::{
-    io::{AttemptId, Output},
+    io::{OperationId, Output},
     shared::{Shared, Signal},
 };
 use crate::{NetworkEvent, ReservationState};
@@ -24,13 +24,13 @@ enum State {
     /// The relay is being connected and identified.
     Connecting { until: Moment },
     /// Asked for.
-    Requested { request: AttemptId, until: Moment },
+    Requested { request: OperationId, until: Moment },
     /// Held.
-    Active { request: AttemptId },
+    Active { request: OperationId },
 }
 
 impl State {
-    fn request(self) -> Option<AttemptId> {
+    fn request(self) -> Option<OperationId> {
         match self {
             State::Requested { request, .. } | State::Active { request } => Some(request),
             State::BackOff { .. } | State::Connecting { .. } => None,
@@ -123,14 +123,14 @@ impl Reservations {
             return;
         };
         let Some(via) = via else { return self.lost(shared, relay, "the connection to it was lost".to_owned()) };
-        let request = shared.attempt();
+        let request = shared.operation();
         entry.state = State::Requested { request, until: shared.now + REQUEST_TIMEOUT };
         shared.put(Output::Reserve { request, relay: RelayAddress { relay: relay.clone(), via } });
         report(shared, relay, ReservationState::Requested);
     }
 
     /// The relay granted that request; gives the relay unless it was granted before.
-    pub(super) fn granted(&mut self, shared: &mut Shared, request: AttemptId) -> Option<PeerIdentity> {
+    pub(super) fn granted(&mut self, shared: &mut Shared, request: OperationId) -> Option<PeerIdentity> {
         let requested = |state| matches!(state, State::Requested { request: asked, .. } if asked == request);
         let (relay, entry) = self.relays.iter_mut().find(|(_, entry)| requested(entry.state))?;
         (entry.state, entry.failures) = (State::Active { request }, 0);
@@ -145,7 +145,7 @@ impl Reservations {
     }
 
     /// That request failed, or what came of it is over.
-    pub(super) fn ended(&mut self, shared: &mut Shared, request: AttemptId, cause: String) {
+    pub(super) fn ended(&mut self, shared: &mut Shared, request: OperationId, cause: String) {
         let of = self.relays.iter().find(|(_, entry)| entry.state.request() == Some(request)).map(|(relay, _)| relay.clone());
         if let Some(relay) = of {
             self.lost(shared, &relay, cause);

@@ -10,7 +10,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, TransportAddress, Transpor
 
 use super::{
     connections::{ConnId, Connections},
-    io::{AttemptId, Output, WaiterId},
+    io::{OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
     chance: Box<dyn FnMut() -> f64 + Send>,
-    attempts: u64,
+    operations: u64,
     outputs: VecDeque<Output>,
     signals: VecDeque<Signal>,
 }
@@ -65,7 +65,7 @@ impl Shared {
             interfaces: Vec::new(),
             punchable: BTreeMap::new(),
             chance: Box::new(chance),
-            attempts: 0,
+            operations: 0,
             outputs: VecDeque::new(),
             signals: VecDeque::new(),
         }
@@ -75,9 +75,9 @@ impl Shared {
         (self.chance)()
     }
 
-    pub(super) fn attempt(&mut self) -> AttemptId {
-        self.attempts += 1;
-        AttemptId(self.attempts)
+    pub(super) fn operation(&mut self) -> OperationId {
+        self.operations += 1;
+        OperationId(self.operations)
     }
 
     pub(super) fn put(&mut self, output: Output) {

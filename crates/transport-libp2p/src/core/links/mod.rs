@@ -21,7 +21,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, T
 use self::relay::{MAX_WAITERS, Relay, Waiter};
 use super::{
     connections::{ConnId, Told},
-    io::{AttemptId, DialFailure, DialKind, Output, WaiterId},
+    io::{DialKind, OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
 
@@ -164,7 +164,7 @@ impl Links {
         if names.is_empty() {
             dial(shared, relay, known, known.addresses.all());
         } else {
-            let lookup = shared.attempt();
+            let lookup = shared.operation();
             known.lookup = Some(lookup);
             shared.put(Output::Resolve { lookup, names });
         }
@@ -173,7 +173,7 @@ impl Links {
     pub(super) fn resolved(
         &mut self,
         shared: &mut Shared,
-        lookup: AttemptId,
+        lookup: OperationId,
         results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)>,
     ) {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.lookup == Some(lookup)) else { return };
@@ -233,13 +233,13 @@ impl Links {
     }
 
     /// A dial came to a connection, perhaps one of these.
-    pub(super) fn connected(&mut self, dial: AttemptId) {
+    pub(super) fn connected(&mut self, dial: OperationId) {
         for relay in self.relays.values_mut() {
             relay.dials.remove(&dial);
         }
     }
 
-    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.dials.contains_key(&dial)) else { return };
         let transports = known.dials.remove(&dial).unwrap_or(TransportSet::NONE);
         known.failed.extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
@@ -248,7 +248,11 @@ impl Links {
             let relay = relay.clone();
             self.serve(shared, &relay);
         } else {
-            unreachable(shared, relay, known, &failure.cause());
+            let cause = match error {
+                DialError::Unreachable { cause, .. } => cause.clone(),
+                other => other.to_string(),
+            };
+            unreachable(shared, relay, known, &cause);
         }
     }
 
@@ -334,7 +338,7 @@ fn can_expire(relay: &Relay) -> bool {
 }
 
 fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {
-    let dial = shared.attempt();
+    let dial = shared.operation();
     known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }

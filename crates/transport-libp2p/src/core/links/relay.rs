@@ -7,7 +7,7 @@ use kaspath_domain::{Moment, Transport, TransportSet};
 use super::addresses::Addresses;
 use crate::core::{
     connections::ConnId,
-    io::{AttemptId, WaiterId},
+    io::{OperationId, WaiterId},
 };
 
 /// Dials that wait for one relay.
@@ -26,9 +26,9 @@ pub(super) struct Relay {
     /// Links on which the relay has told us where it sees us.
     pub(super) identified: BTreeSet<ConnId>,
     /// Dials of links under way.
-    pub(super) dials: BTreeMap<AttemptId, TransportSet>,
+    pub(super) dials: BTreeMap<OperationId, TransportSet>,
     /// Its names are being looked up.
-    pub(super) lookup: Option<AttemptId>,
+    pub(super) lookup: Option<OperationId>,
     /// Transports whose dial failed since somebody last asked for the relay.
     pub(super) failed: Vec<Transport>,
     /// When waiting for the second link ends.

@@ -18,10 +18,10 @@ fn configured(number: u64) -> Links {
 fn use_once(links: &mut Links, shared: &mut Shared, number: u64) {
     links.connect(shared, WaiterId(number), relay(number, TCP), TransportSet::NONE);
     links.give_up(WaiterId(number));
-    let dials: Vec<AttemptId> =
+    let dials: Vec<OperationId> =
         links.relays.get(&identity(number)).map_or_else(Vec::new, |known| known.dials.keys().copied().collect());
     for dial in dials {
-        links.failed(shared, dial, &DialFailure::Failed { at: TCP.to_owned(), cause: "refused".to_owned() });
+        links.failed(shared, dial, &DialError::Unreachable { address: TCP.to_owned(), cause: "refused".to_owned() });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     NetworkEvent,
     core::{
         connections::ConnId,
-        io::{AttemptId, Output},
+        io::{OperationId, Output},
         shared::Shared,
     },
 };
@@ -44,7 +44,7 @@ impl Punches {
         let Some(lease) = self.budget.exchange(&punch.party, shared.now) else {
             return self.fail(shared, id, Some(RelayReason::PunchLimited));
         };
-        let exchange = shared.attempt();
+        let exchange = shared.operation();
         punch.ours = Some(exchange);
         shared.report(NetworkEvent::PunchStarted { peer: punch.party.peer.clone(), attempt });
         shared.put(Output::Reason { id, reason: RelayReason::PunchPending });
@@ -54,7 +54,7 @@ impl Punches {
     }
 
     /// The peer begins an exchange.
-    pub(in crate::core) fn requested(&mut self, shared: &mut Shared, exchange: AttemptId, id: ConnId) {
+    pub(in crate::core) fn requested(&mut self, shared: &mut Shared, exchange: OperationId, id: ConnId) {
         // Each answer may end in dials, so nobody gets them at will.
         let punch = self.punches.get(&id);
         let lease = punch.and_then(|punch| Some((punch, self.budget.exchange(&punch.party, shared.now)?)));
@@ -69,7 +69,7 @@ impl Punches {
     pub(in crate::core) fn offered(
         &mut self,
         shared: &mut Shared,
-        exchange: AttemptId,
+        exchange: OperationId,
         theirs: &[TransportAddress],
         rtt: Duration,
     ) {
@@ -85,7 +85,7 @@ impl Punches {
 
     /// SYNC has left. What follows is timed by the round trip, which the peer has a hand
     /// in, so it is bounded.
-    pub(in crate::core) fn sync_sent(&mut self, shared: &mut Shared, exchange: AttemptId) {
+    pub(in crate::core) fn sync_sent(&mut self, shared: &mut Shared, exchange: OperationId) {
         let Some(Exchange { circuit, rtt, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit).filter(|punch| punch.ours == Some(exchange)) else { return };
         punch.ours = None;
@@ -107,7 +107,7 @@ impl Punches {
     }
 
     /// The peer told us to dial.
-    pub(in crate::core) fn sync_received(&mut self, shared: &mut Shared, exchange: AttemptId, theirs: &[TransportAddress]) {
+    pub(in crate::core) fn sync_received(&mut self, shared: &mut Shared, exchange: OperationId, theirs: &[TransportAddress]) {
         let Some(Exchange { circuit, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit) else { return };
         punch.schedule.peer_punches(shared.now);
@@ -117,7 +117,13 @@ impl Punches {
         }
     }
 
-    pub(in crate::core) fn exchange_failed(&mut self, shared: &mut Shared, exchange: AttemptId, unsupported: bool, cause: &str) {
+    pub(in crate::core) fn exchange_failed(
+        &mut self,
+        shared: &mut Shared,
+        exchange: OperationId,
+        unsupported: bool,
+        cause: &str,
+    ) {
         let Some(Exchange { circuit, side, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit) else { return };
         let reason = match (side, punch.schedule.is_running()) {

@@ -51,7 +51,7 @@ impl Punches {
         let allowed = afforded.as_ref().map_or(0, |(_, allowed)| allowed.len());
         punch.attempt.dial(allowed > 0, allowed == asked);
         if let Some((lease, addresses)) = afforded {
-            let dial = shared.attempt();
+            let dial = shared.operation();
             self.dials.insert(dial, lease);
             shared.put(Output::Dial { dial, peer: punch.party.peer.clone(), addresses, kind: how });
         }

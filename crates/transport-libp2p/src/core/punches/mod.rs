@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     connections::ConnId,
-    io::{AttemptId, Output},
+    io::{OperationId, Output},
     shared::{Shared, Signal},
 };
 use crate::NetworkEvent;
@@ -39,7 +39,7 @@ struct Punch {
     /// What is known of the attempt under way, or the last one.
     attempt: Attempt,
     /// Our exchange under way.
-    ours: Option<AttemptId>,
+    ours: Option<OperationId>,
     /// Dials of the attempt that are still to come.
     later: VecDeque<(Moment, Later)>,
     /// A peer without DCUtR is not asked again.
@@ -83,9 +83,9 @@ pub(super) struct Punches {
     budget: Budget,
     /// By circuit.
     punches: BTreeMap<ConnId, Punch>,
-    exchanges: BTreeMap<AttemptId, Exchange>,
+    exchanges: BTreeMap<OperationId, Exchange>,
     /// Dials of punches under way.
-    dials: BTreeMap<AttemptId, Lease>,
+    dials: BTreeMap<OperationId, Lease>,
 }
 
 impl Punches {
@@ -101,7 +101,7 @@ impl Punches {
     }
 
     /// A connection came up, perhaps by one of these dials.
-    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         if let Some(dial) = dial {
             self.dials.remove(&dial);
         }
@@ -161,7 +161,7 @@ impl Punches {
     }
 
     /// Ends an exchange of ours.
-    fn break_off(&mut self, shared: &mut Shared, ours: Option<AttemptId>) {
+    fn break_off(&mut self, shared: &mut Shared, ours: Option<OperationId>) {
         if let Some(exchange) = ours {
             self.exchanges.remove(&exchange);
             shared.put(Output::EndExchange { exchange });
@@ -169,7 +169,7 @@ impl Punches {
     }
 
     /// One of these dials, perhaps, led to nothing.
-    pub(super) fn failed(&mut self, dial: AttemptId) {
+    pub(super) fn failed(&mut self, dial: OperationId) {
         self.dials.remove(&dial);
     }
 
