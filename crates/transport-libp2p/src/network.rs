@@ -139,7 +139,7 @@ fn watched(task: JoinHandle<Result<(), NetworkFailure>>) -> watch::Receiver<Opti
     tokio::spawn(async move {
         let end = match task.await {
             Ok(end) => end,
-            Err(error) if error.is_panic() => Err(NetworkFailure::panicked(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(NetworkFailure::Panicked(error.to_string())),
             // The runtime is going away.
             Err(_) => Ok(()),
         };
@@ -219,22 +219,13 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
 
 /// The relays to reserve at, in the order given. Names are resolved when a relay is
 /// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
-fn relay_addresses<'a>(
-    relays: impl Iterator<Item = &'a PeerLocator>,
-) -> Result<Vec<(PeerIdentity, Vec<TransportAddress>)>, StartError> {
-    let mut by_peer: Vec<(PeerIdentity, Vec<TransportAddress>)> = Vec::new();
-    for locator in relays {
-        let (relay, via) = match (&locator.address, &locator.peer) {
-            (PeerAddress::Direct(via), Some(peer)) => (peer, via),
-            (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
-            (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
-        };
-        match by_peer.iter_mut().find(|(known, _)| known == relay) {
-            Some((_, addresses)) => addresses.push(via.clone()),
-            None => by_peer.push((relay.clone(), vec![via.clone()])),
-        }
-    }
-    Ok(by_peer)
+fn relay_addresses<'a>(relays: impl Iterator<Item = &'a PeerLocator>) -> Result<Vec<RelayAddress>, StartError> {
+    let relay = |locator: &PeerLocator| match (&locator.address, &locator.peer) {
+        (PeerAddress::Direct(via), Some(peer)) => Ok(RelayAddress { relay: peer.clone(), via: via.clone() }),
+        (PeerAddress::Relayed(relay), _) => Ok(relay.clone()),
+        (PeerAddress::Direct(_), None) => Err(StartError::RelayWithoutPeerId(locator.clone())),
+    };
+    relays.map(relay).collect()
 }
 
 #[cfg(test)]
@@ -275,6 +266,7 @@ mod tests {
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {
         let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
         let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
-        assert_eq!(end, Some(Err(NetworkFailure::Panicked("a defect".to_owned()))));
+        let Some(Err(NetworkFailure::Panicked(cause))) = end else { panic!("{end:?}") };
+        assert!(cause.contains("a defect"), "{cause}");
     }
 }

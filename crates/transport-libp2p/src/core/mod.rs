@@ -48,8 +48,8 @@ use crate::{NetworkEvent, PunchConfig};
 #[derive(Clone, Debug)]
 pub(crate) struct CoreConfig {
     pub(crate) local: PeerIdentity,
-    /// Those to reserve at, with their addresses as given, the preferred first.
-    pub(crate) relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
+    /// Those to reserve at, the preferred first; one relay may have several addresses.
+    pub(crate) relays: Vec<RelayAddress>,
     pub(crate) wanted_reservations: usize,
     pub(crate) reservation_cadence: RetryCadence,
     pub(crate) punch: PunchConfig,
@@ -73,7 +73,7 @@ impl Core {
     pub(crate) fn new(config: CoreConfig, chance: impl FnMut() -> f64 + Send + 'static, now: Moment) -> Self {
         let shared = Shared::new(config.local, config.punch, chance, now);
         let mut reservations = Reservations::new(config.wanted_reservations, config.reservation_cadence);
-        config.relays.iter().for_each(|(relay, _)| reservations.add(&shared, relay.clone()));
+        config.relays.iter().for_each(|at| reservations.add(&shared, at.relay.clone()));
         Self {
             shared,
             links: Links::new(config.relays),

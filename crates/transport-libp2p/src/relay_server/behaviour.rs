@@ -193,7 +193,7 @@ impl Behaviour {
                 Err(denial) => Done::NotJoined { id, source: stream, place, denial },
             }
         });
-        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.clock))));
+        self.running.insert(id, Running { task, meter: Arc::new(Meter::new(self.clock)) });
     }
 
     fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, place: OwnedSemaphorePermit) {
@@ -225,7 +225,7 @@ impl Behaviour {
         let meter = Arc::new(Meter::new(self.clock));
         let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
         let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted).await } });
-        self.running.insert(id, Running::new(task, meter));
+        self.running.insert(id, Running { task, meter });
         self.report(event);
     }
 
@@ -237,8 +237,8 @@ impl Behaviour {
             self.report(NetworkEvent::RelayCircuitClosed {
                 source: convert::identity(&source),
                 destination: convert::identity(&destination),
-                from_source: running.meter().bytes(Side::Source),
-                from_destination: running.meter().bytes(Side::Destination),
+                from_source: running.meter.bytes(Side::Source),
+                from_destination: running.meter.bytes(Side::Destination),
                 duration: self.clock.now().since(opened),
                 reason,
             });
@@ -260,7 +260,7 @@ impl Behaviour {
     /// Tells the table what was active, and ends what is over.
     fn refresh(&mut self) -> Moment {
         for (id, running) in &self.running {
-            self.table.active(*id, running.meter().last_active());
+            self.table.active(*id, running.meter.last_active());
         }
         let now = self.clock.now();
         if self.table.next_end().is_some_and(|end| end <= now) {

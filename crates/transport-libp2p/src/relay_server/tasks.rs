@@ -41,18 +41,8 @@ pub(super) struct Asker {
 /// The task and the counters of a circuit; dropped, it ends the task, and with it the
 /// circuit's streams.
 pub(super) struct Running {
-    task: AbortHandle,
-    meter: Arc<Meter>,
-}
-
-impl Running {
-    pub(super) fn new(task: AbortHandle, meter: Arc<Meter>) -> Self {
-        Self { task, meter }
-    }
-
-    pub(super) fn meter(&self) -> &Meter {
-        &self.meter
-    }
+    pub(super) task: AbortHandle,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Drop for Running {

@@ -8,7 +8,7 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
-use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, TransportAddress};
+use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, RelayAddress};
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
@@ -58,14 +58,14 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// `relays` are those to reserve at, with their addresses as given, the
-    /// preferred first.
+    /// `relays` are those to reserve at, the preferred first; one relay may have several
+    /// addresses.
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
         announcing: Announcing,
         external: &[Multiaddr],
-        relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
+        relays: Vec<RelayAddress>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {
@@ -130,7 +130,7 @@ impl Actor {
                 }
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
-                        self.end = Some(Err(NetworkFailure::panicked(error.into_panic().as_ref())));
+                        self.end = Some(Err(NetworkFailure::Panicked(error.to_string())));
                     }
                 }
                 Some(waiter) = self.gone.next() => {

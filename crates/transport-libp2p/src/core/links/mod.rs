@@ -40,11 +40,10 @@ pub(super) struct Links {
 
 impl Links {
     /// Knows the configured relays, which are not forgotten.
-    pub(super) fn new(relays: Vec<(PeerIdentity, Vec<TransportAddress>)>) -> Self {
+    pub(super) fn new(relays: Vec<RelayAddress>) -> Self {
         let mut links = Self::default();
-        for (peer, addresses) in relays {
-            let relay = links.relays.entry(peer).or_default();
-            addresses.into_iter().for_each(|address| relay.addresses.add(address, true));
+        for RelayAddress { relay, via } in relays {
+            links.relays.entry(relay).or_default().addresses.add(via, true);
         }
         links
     }

@@ -11,7 +11,7 @@ fn relay(number: u64, via: &str) -> RelayAddress {
 }
 
 fn configured(number: u64) -> Links {
-    Links::new(vec![(identity(number), vec![address(TCP)])])
+    Links::new(vec![RelayAddress { relay: identity(number), via: address(TCP) }])
 }
 
 /// Somebody asks for the relay and goes again.

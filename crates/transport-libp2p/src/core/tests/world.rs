@@ -107,7 +107,8 @@ impl World {
     /// A host behind such a NAT that reserves at these relays.
     pub(super) fn add(&mut self, nat: Nat, reserves: &[usize], change: impl FnOnce(&mut CoreConfig)) -> usize {
         let host = self.hosts.len();
-        let relays = reserves.iter().map(|relay| (self.relays[*relay].id.clone(), vec![self.relays[*relay].tcp()])).collect();
+        let via = |relay: &usize| RelayAddress { relay: self.relays[*relay].id.clone(), via: self.relays[*relay].tcp() };
+        let relays = reserves.iter().map(via).collect();
         let mut config = CoreConfig { relays, ..config(host as u64 + 1) };
         change(&mut config);
         let (id, mut chance) = (config.local.clone(), Chance(host as u64 + 7));
