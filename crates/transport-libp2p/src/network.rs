@@ -34,7 +34,7 @@ pub struct Network {
 
 impl Network {
     /// Starts a node, and returns once it listens. Reservations follow in the
-    /// background; [`NetworkConfig::observers`] are told of them.
+    /// background; [`NetworkConfig::observers`] are notified of them.
     pub async fn start(key: NodeKey, config: NetworkConfig) -> Result<Network, StartError> {
         let (accepted_sender, accepted) = mpsc::channel(config.inbound_queue.max(1));
         let mut swarm = build(&key, &config, accepted_sender)?;
@@ -73,7 +73,7 @@ impl Network {
         &self.listening
     }
 
-    /// The direct addresses that peers are told now: configured or public ones. They
+    /// The direct addresses that are announced to peers now: configured or public ones. They
     /// change with the addresses of this host's interfaces.
     pub fn announced(&self) -> Vec<PeerLocator> {
         self.announced.borrow().clone()
@@ -107,7 +107,7 @@ impl Network {
     }
 
     /// Holds a reservation at one more relay, or knows one more address of a relay, from
-    /// now on. [`NetworkConfig::observers`] are told of the reservation. Dropping the future
+    /// now on. [`NetworkConfig::observers`] are notified of the reservation. Dropping the future
     /// may leave the relay added.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Network {
         self.handle.ask(|reply| Command::AddRelay { relay, reply }).await?
     }
 
-    /// Gives the reservation at a relay back and asks there no more. Connections to the
+    /// Releases the reservation at a relay and does not ask there again. Connections to the
     /// relay are closed, unless a circuit or a dial needs them; then they go when nothing
     /// has used them for five minutes. Dropping the future may leave the relay removed.
     pub async fn remove_relay(&self, relay: &PeerIdentity) {
@@ -175,7 +175,7 @@ where
         let event = match pending.values().next().cloned() {
             Some(waiting) => timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
                 address: waiting,
-                cause: format!("no port was given within {LISTEN_TIMEOUT:?}"),
+                cause: format!("the system gave no port within {LISTEN_TIMEOUT:?}"),
             })?,
             None => match swarm.select_next_some().now_or_never() {
                 Some(event) => event,

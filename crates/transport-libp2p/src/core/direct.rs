@@ -35,8 +35,8 @@ impl Direct {
         addresses: Vec<TransportAddress>,
     ) {
         let wanted: TransportSet = addresses.iter().map(|address| address.transport).collect();
-        if let Some(standing) = shared.connections.best_direct(&peer, wanted) {
-            return shared.answer([waiter], &Ok(standing));
+        if let Some(existing) = shared.connections.best_direct(&peer, wanted) {
+            return shared.answer([waiter], &Ok(existing));
         }
         if let Some(dial) = self.dials.values_mut().find(|dial| (&dial.peer, &dial.addresses) == (&peer, &addresses)) {
             return dial.waiters.push(waiter);
@@ -47,8 +47,8 @@ impl Direct {
     }
 
     pub(super) fn wait(&mut self, shared: &mut Shared, waiter: WaiterId, peer: PeerIdentity, transports: TransportSet) {
-        if let Some(standing) = shared.connections.best_direct(&peer, transports) {
-            shared.answer([waiter], &Ok(standing));
+        if let Some(existing) = shared.connections.best_direct(&peer, transports) {
+            shared.answer([waiter], &Ok(existing));
         } else if self.waiters.len() >= MAX_WAITERS {
             let full = DialError::LimitReached { what: "dials that wait for a direct path", limit: MAX_WAITERS };
             shared.answer([waiter], &Err(full));

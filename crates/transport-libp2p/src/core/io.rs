@@ -29,7 +29,7 @@ pub(crate) enum Input {
     OpenCircuit { waiter: WaiterId, relay: PeerIdentity, peer: PeerIdentity, punch: TransportSet },
     /// The best direct connection with the peer is wanted, now or when it comes up.
     AwaitDirect { waiter: WaiterId, peer: PeerIdentity, transports: TransportSet },
-    /// Nobody waits there any more.
+    /// That waiter is gone.
     GaveUp { waiter: WaiterId },
     /// Punch by these settings from now on.
     SetPunch(PunchConfig),
@@ -41,7 +41,7 @@ pub(crate) enum Input {
     Disconnected { id: ConnId, cause: Option<String> },
     /// A dial led to no connection: another peer answered, or it is unreachable.
     DialFailed { dial: OperationId, error: DialError },
-    /// The remote told where it listens and at which address it sees us.
+    /// The remote reported where it listens and at which address it sees us.
     Identified { id: ConnId, listens: Vec<TransportAddress>, observed: Option<TransportAddress> },
     /// What each name resolved to.
     Resolved { lookup: OperationId, results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)> },

@@ -13,7 +13,7 @@
 //! | `direct` | direct dials, and who waits for a direct connection |
 //! | `punches` | when to punch, what is dialled, and why it failed |
 //!
-//! The machines do not know each other. What one tells another is a `Signal`, which the
+//! The machines do not know each other. They notify each other by `Signal`s, which the
 //! core passes on.
 
 mod circuits;
@@ -31,7 +31,7 @@ use kaspath_domain::{DialError, Moment, PeerAddress, PeerIdentity, PeerLocator, 
 
 use self::{
     circuits::Circuits,
-    connections::Told,
+    connections::RemoteInfo,
     direct::Direct,
     links::Links,
     punches::Punches,
@@ -110,7 +110,7 @@ impl Core {
         Ok(())
     }
 
-    /// Gives the reservation at a relay back, and closes its links unless a circuit or
+    /// Releases the reservation at a relay, and closes its links unless a circuit or
     /// somebody who waits needs them.
     pub(crate) fn remove_relay(&mut self, relay: &PeerIdentity, now: Moment) {
         self.shared.now = now;
@@ -147,7 +147,7 @@ impl Core {
                 self.links.failed(shared, dial, &error);
                 self.punches.failed(dial);
             }
-            Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
+            Input::Identified { id, listens, observed } => self.links.identified(shared, id, RemoteInfo { listens, observed }),
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
             Input::ReservationGranted { request } => self.granted(request),
             Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),
@@ -164,7 +164,7 @@ impl Core {
         self.settle();
     }
 
-    /// Passes on what the machines tell each other, and does what is due.
+    /// Passes on the machines' signals, and does what is due.
     fn settle(&mut self) {
         self.pass_on();
         if self.deadline().is_some_and(|deadline| deadline <= self.shared.now) {
@@ -222,7 +222,7 @@ impl Core {
     }
 
     /// We can be reached through the relay at the address at which we reached it
-    /// ourselves, by the name that the settings give it. What the relay says of its own
+    /// ourselves, by the name that the settings give it. What the relay reports as its own
     /// addresses may be of no use: behind a one-to-one NAT it only sees private ones.
     fn granted(&mut self, request: OperationId) {
         let shared = &mut self.shared;

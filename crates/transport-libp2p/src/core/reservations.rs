@@ -2,7 +2,7 @@
 //!
 //! One owner for every reservation: requested, confirmed, renewed, lost, asked
 //! for again with back-off. Pending and active ones count against `wanted`, and
-//! every failure gives its place back, so that another relay may have it.
+//! every failure frees its slot, so that another relay may have it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -42,7 +42,7 @@ impl State {
 struct Entry {
     state: State,
     failures: u32,
-    /// Its place in the order in which the relays were given.
+    /// Its position among the relays as they were given.
     rank: usize,
 }
 
@@ -66,11 +66,11 @@ impl Reservations {
         self.relays.entry(relay).or_insert(new);
     }
 
-    /// Gives a reservation at the relay back, and never asks there again.
+    /// Releases a reservation at the relay, and never asks there again.
     pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(entry) = self.relays.remove(relay) else { return };
         if !matches!(entry.state, State::BackOff { .. }) {
-            give_back(shared, relay, entry.state, "the relay was removed".to_owned(), None);
+            release(shared, relay, entry.state, "the relay was removed".to_owned(), None);
         }
     }
 
@@ -152,7 +152,7 @@ impl Reservations {
         }
     }
 
-    /// Whatever was under way or held at the relay is gone. Several events can tell of
+    /// Whatever was under way or held at the relay is gone. Several events can report
     /// one loss; only the first counts.
     pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: String) {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
@@ -162,11 +162,11 @@ impl Reservations {
         // A cadence without end is what a reservation needs; if it has one, wait for an hour.
         let delay = self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600));
         let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
-        give_back(shared, relay, before, cause, Some(delay));
+        release(shared, relay, before, cause, Some(delay));
     }
 }
 
-fn give_back(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
+fn release(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
     if let Some(request) = state.request() {
         shared.put(Output::Unreserve { request });
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{NetworkEvent, PunchConfig};
 
-/// What one machine tells the others. The core passes it on.
+/// A notification of one machine to the others. The core passes it on.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// The reservation needs a connection to the relay.
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub(super) punch: PunchConfig,
     pub(super) connections: Connections,
     pub(super) interfaces: Vec<IpAddr>,
-    /// What peers may punch on circuits that we dialled, while one stands or is being
+    /// What peers may punch on circuits that we dialled, while one is open or being
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
     chance: Box<dyn FnMut() -> f64 + Send>,

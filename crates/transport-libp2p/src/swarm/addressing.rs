@@ -1,4 +1,4 @@
-//! Addresses that listeners open and close: told to the core, the swarm and observers.
+//! Addresses that listeners open and close: passed to the core, the swarm and observers.
 
 use libp2p::{Multiaddr, core::transport::ListenerId};
 

@@ -1,4 +1,4 @@
-//! The telling part of dial errors.
+//! Dial errors in the domain's terms: libp2p hides the useful part deep.
 
 use kaspath_domain::DialError;
 use libp2p::{multiaddr::Protocol, swarm};

@@ -82,7 +82,7 @@ impl Exchanges {
         }
     }
 
-    /// Breaks one off.
+    /// Aborts one.
     pub(super) fn end(&mut self, exchange: OperationId) {
         self.requested.remove(&exchange);
         if let Some(running) = self.running.remove(&exchange) {
@@ -90,7 +90,7 @@ impl Exchanges {
         }
     }
 
-    /// A task says how its exchange goes; its last word ends the exchange, though the
+    /// A task reports on its exchange; its last report ends the exchange, though the
     /// stream may still be closing.
     pub(super) fn heard(&mut self, input: &Input) {
         if let Input::SyncSent { exchange } | Input::SyncReceived { exchange, .. } | Input::ExchangeFailed { exchange, .. } =

@@ -1,4 +1,4 @@
-//! Which id of the core's stands for which of libp2p's.
+//! Which id of the core is which of libp2p's.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Does what the core says.
+//! Does what the core puts out.
 
 use futures::future::join_all;
 use kaspath_domain::{PeerIdentity, RelayAddress, Transport, TransportAddress};

@@ -20,7 +20,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, T
 
 use self::relay::{MAX_WAITERS, Relay, Waiter};
 use super::{
-    connections::{ConnId, Told},
+    connections::{ConnId, RemoteInfo},
     io::{DialKind, OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
@@ -39,7 +39,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Knows the configured relays, which are not forgotten.
+    /// With the configured relays, which are not forgotten.
     pub(super) fn new(relays: Vec<RelayAddress>) -> Self {
         let mut links = Self::default();
         for RelayAddress { relay, via } in relays {
@@ -48,7 +48,7 @@ impl Links {
         links
     }
 
-    /// Has one more configured relay, or one more address of it.
+    /// Adds a configured relay, or an address of one.
     pub(super) fn add(&mut self, relay: RelayAddress) -> Result<(), DialError> {
         let is_new = !self.relays.get(&relay.relay).is_some_and(Relay::is_configured);
         if is_new && self.relays.values().filter(|relay| relay.is_configured()).count() >= MAX_RELAYS {
@@ -58,7 +58,7 @@ impl Links {
         Ok(())
     }
 
-    /// The relay is a configured one no longer. Its links are closed at once, unless
+    /// The relay is not a configured one any more. Its links are closed at once, unless
     /// something else needs them.
     pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let carries = shared.connections.circuits().any(|(_, through)| through == relay);
@@ -145,9 +145,9 @@ impl Links {
         known.failed.clear();
         if !std::mem::replace(&mut known.leased, true) {
             shared.put(Output::Lease(relay.clone()));
-            // Links may stand that identified before anybody needed them.
-            for (id, told) in shared.connections.told(relay) {
-                learn(shared, relay, known, id, told);
+            // There may be links that identified before anybody needed them.
+            for (id, info) in shared.connections.info_of(relay) {
+                learn(shared, relay, known, id, info);
             }
         }
         self.link(shared, relay);
@@ -204,7 +204,7 @@ impl Links {
     }
 
     /// Connects over transports that can be punched and are not linked yet, once
-    /// the relay has told its addresses.
+    /// the relay has reported its addresses.
     fn link_missing(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(known) = self.relays.get_mut(relay).filter(|known| !known.identified.is_empty()) else { return };
         let addresses = known.addresses.all();
@@ -222,11 +222,11 @@ impl Links {
         }
     }
 
-    /// The remote of a direct connection told where it listens and where it sees us.
-    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, told: Told) {
-        let Some(relay) = shared.connections.identified(id, told.clone()).cloned() else { return };
+    /// The remote of a direct connection reported where it listens and where it sees us.
+    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, info: RemoteInfo) {
+        let Some(relay) = shared.connections.identified(id, info.clone()).cloned() else { return };
         let Some(known) = self.relays.get_mut(&relay).filter(|known| known.leased) else { return };
-        learn(shared, &relay, known, id, told);
+        learn(shared, &relay, known, id, info);
         self.link_missing(shared, &relay);
         self.serve(shared, &relay);
     }
@@ -342,19 +342,19 @@ fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses:
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }
 
-/// What a relay that is held told on a link.
-fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, told: Told) {
+/// Takes what a leased relay reported on a link.
+fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, info: RemoteInfo) {
     if known.identified.is_empty() {
         known.grace = Some(shared.now + SECOND_LINK_GRACE);
     }
     known.identified.insert(id);
-    known.addresses.learn(told.listens);
-    if let Some(address) = told.observed {
+    known.addresses.learn(info.listens);
+    if let Some(address) = info.observed {
         shared.signal(Signal::Observed { by: relay.clone(), address });
     }
 }
 
-/// There is no connection with the relay and none under way: all who wait are told.
+/// There is no connection with the relay and none under way: all waiters get that answer.
 fn unreachable(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, cause: &str) {
     let error = Err(DialError::RelayUnreachable { relay: relay.clone(), cause: cause.to_owned() });
     for (_, waiter) in std::mem::take(&mut known.waiters) {

@@ -29,8 +29,8 @@ fn connected(shared: &mut Shared, id: u64, peer: u64, path: &str) {
     shared.connections.insert(ConnId(id), connection(peer, Direction::Outbound, path));
 }
 
-fn told(listens: &[&str]) -> Told {
-    Told { listens: listens.iter().map(|text| address(text)).collect(), observed: Some(address("/ip4/192.0.2.1/tcp/1")) }
+fn told(listens: &[&str]) -> RemoteInfo {
+    RemoteInfo { listens: listens.iter().map(|text| address(text)).collect(), observed: Some(address("/ip4/192.0.2.1/tcp/1")) }
 }
 
 fn answers(shared: &mut Shared) -> Vec<(WaiterId, bool)> {

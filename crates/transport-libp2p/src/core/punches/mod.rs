@@ -16,10 +16,10 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Transport, TransportAddress};
+use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Slot, Transport, TransportAddress};
 
 use self::{
-    budget::{Budget, Lease, Party},
+    budget::{Budget, Key, Party},
     candidates::Candidates,
     evidence::Attempt,
     schedule::{Schedule, Step},
@@ -69,13 +69,13 @@ enum Side {
     },
 }
 
-/// An exchange under way, and its place in the budget.
+/// An exchange under way, and its slot in the budget.
 struct Exchange {
     circuit: ConnId,
     side: Side,
     /// Measured by us, once the peer has answered.
     rtt: Duration,
-    _lease: Lease,
+    _slot: Slot<Key>,
 }
 
 pub(super) struct Punches {
@@ -85,11 +85,11 @@ pub(super) struct Punches {
     punches: BTreeMap<ConnId, Punch>,
     exchanges: BTreeMap<OperationId, Exchange>,
     /// Dials of punches under way.
-    dials: BTreeMap<OperationId, Lease>,
+    dials: BTreeMap<OperationId, Slot<Key>>,
 }
 
 impl Punches {
-    /// `external` are our configured candidates, `pending` the places for dials of punches.
+    /// `external` are our configured candidates, `pending` the room for dials of punches.
     pub(super) fn new(external: Vec<TransportAddress>, pending: usize) -> Self {
         Self {
             candidates: Candidates::new(external),
@@ -160,7 +160,7 @@ impl Punches {
         self.punches.iter().filter(|(_, punch)| punch.party.peer == *peer).map(|(id, _)| *id).collect()
     }
 
-    /// Ends an exchange of ours.
+    /// Aborts an exchange of ours.
     fn break_off(&mut self, shared: &mut Shared, ours: Option<OperationId>) {
         if let Some(exchange) = ours {
             self.exchanges.remove(&exchange);
@@ -243,7 +243,7 @@ impl Punches {
     }
 
     /// The attempt under way has failed. Without a `reason` what both sides offered
-    /// tells it.
+    /// decides it.
     fn fail(&mut self, shared: &mut Shared, id: ConnId, reason: Option<RelayReason>) {
         let Some(punch) = self.punches.get_mut(&id) else { return };
         punch.later.clear();
