@@ -34,7 +34,7 @@ pub struct Network {
 
 impl Network {
     /// Starts a node, and returns once it listens. Reservations follow in the
-    /// background; [`NetworkConfig::observers`] are told of them.
+    /// background; [`NetworkConfig::observers`] are notified of them.
     pub async fn start(key: NodeKey, config: NetworkConfig) -> Result<Network, StartError> {
         let (accepted_sender, accepted) = mpsc::channel(config.inbound_queue.max(1));
         let mut swarm = build(&key, &config, accepted_sender)?;
@@ -73,7 +73,7 @@ impl Network {
         &self.listening
     }
 
-    /// The direct addresses that peers are told now: configured or public ones. They
+    /// The direct addresses that are announced to peers now: configured or public ones. They
     /// change with the addresses of this host's interfaces.
     pub fn announced(&self) -> Vec<PeerLocator> {
         self.announced.borrow().clone()
@@ -118,7 +118,7 @@ impl Network {
     }
 
     /// Holds a reservation at one more relay, or knows one more address of a relay, from
-    /// now on. [`NetworkConfig::observers`] are told of the reservation. Dropping the future
+    /// now on. [`NetworkConfig::observers`] are notified of the reservation. Dropping the future
     /// may leave the relay added.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Network {
         self.handle.ask(|reply| Command::AddRelay { relay, reply }).await?
     }
 
-    /// Gives the reservation at a relay back and asks there no more. Connections to the
+    /// Releases the reservation at a relay and does not ask there again. Connections to the
     /// relay are closed, unless a circuit or a dial needs them; then they go when nothing
     /// has used them for five minutes. Dropping the future may leave the relay removed.
     pub async fn remove_relay(&self, relay: &PeerIdentity) {
@@ -139,7 +139,7 @@ impl Network {
     /// A QUIC port is free again a moment later, when its connections have drained
     /// (RFC 9000, section 10.2).
     pub async fn shutdown(&self) {
-        let _ = self.handle.ask(|reply| Command::Shutdown { reply }).await;
+        self.handle.shutdown().await;
         let _ = self.ended().await;
     }
 }
@@ -150,7 +150,7 @@ fn watched(task: JoinHandle<Result<(), NetworkFailure>>) -> watch::Receiver<Opti
     tokio::spawn(async move {
         let end = match task.await {
             Ok(end) => end,
-            Err(error) if error.is_panic() => Err(NetworkFailure::panicked(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(NetworkFailure::Panicked(error.to_string())),
             // The runtime is going away.
             Err(_) => Ok(()),
         };
@@ -186,7 +186,7 @@ where
         let event = match pending.values().next().cloned() {
             Some(waiting) => timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
                 address: waiting,
-                cause: format!("no port was given within {LISTEN_TIMEOUT:?}"),
+                cause: format!("the system gave no port within {LISTEN_TIMEOUT:?}"),
             })?,
             None => match swarm.select_next_some().now_or_never() {
                 Some(event) => event,
@@ -230,22 +230,13 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
 
 /// The relays to reserve at, in the order given. Names are resolved when a relay is
 /// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
-fn relay_addresses<'a>(
-    relays: impl Iterator<Item = &'a PeerLocator>,
-) -> Result<Vec<(PeerIdentity, Vec<TransportAddress>)>, StartError> {
-    let mut by_peer: Vec<(PeerIdentity, Vec<TransportAddress>)> = Vec::new();
-    for locator in relays {
-        let (relay, via) = match (&locator.address, &locator.peer) {
-            (PeerAddress::Direct(via), Some(peer)) => (peer, via),
-            (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
-            (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
-        };
-        match by_peer.iter_mut().find(|(known, _)| known == relay) {
-            Some((_, addresses)) => addresses.push(via.clone()),
-            None => by_peer.push((relay.clone(), vec![via.clone()])),
-        }
-    }
-    Ok(by_peer)
+fn relay_addresses<'a>(relays: impl Iterator<Item = &'a PeerLocator>) -> Result<Vec<RelayAddress>, StartError> {
+    let relay = |locator: &PeerLocator| match (&locator.address, &locator.peer) {
+        (PeerAddress::Direct(via), Some(peer)) => Ok(RelayAddress { relay: peer.clone(), via: via.clone() }),
+        (PeerAddress::Relayed(relay), _) => Ok(relay.clone()),
+        (PeerAddress::Direct(_), None) => Err(StartError::RelayWithoutPeerId(locator.clone())),
+    };
+    relays.map(relay).collect()
 }
 
 #[cfg(test)]
@@ -286,6 +277,7 @@ mod tests {
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {
         let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
         let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
-        assert_eq!(end, Some(Err(NetworkFailure::Panicked("a defect".to_owned()))));
+        let Some(Err(NetworkFailure::Panicked(cause))) = end else { panic!("{end:?}") };
+        assert!(cause.contains("a defect"), "{cause}");
     }
 }

@@ -11,14 +11,14 @@ use kaspath_domain::PeerIdentity;
 
 use super::{
     connections::ConnId,
-    io::{AttemptId, Output},
+    io::{OperationId, Output},
     shared::{Shared, Signal},
 };
 
 #[derive(Default)]
 pub(super) struct Probes {
     /// Those under way, with their link and its relay.
-    running: BTreeMap<AttemptId, (ConnId, PeerIdentity)>,
+    running: BTreeMap<OperationId, (ConnId, PeerIdentity)>,
 }
 
 impl Probes {
@@ -31,7 +31,7 @@ impl Probes {
             let links: Vec<ConnId> = shared.connections.direct(relay).map(|(link, _)| link).collect();
             for link in links {
                 if self.running.values().all(|(probed, _)| *probed != link) {
-                    let probe = shared.attempt();
+                    let probe = shared.operation();
                     self.running.insert(probe, (link, relay.clone()));
                     shared.put(Output::Probe { probe, id: link });
                 }
@@ -45,7 +45,7 @@ impl Probes {
     }
 
     /// The probe is over.
-    pub(super) fn probed(&mut self, shared: &mut Shared, probe: AttemptId, is_alive: bool) {
+    pub(super) fn probed(&mut self, shared: &mut Shared, probe: OperationId, is_alive: bool) {
         let Some((link, relay)) = self.running.remove(&probe) else { return };
         if !is_alive {
             shared.put(Output::Close(link));
@@ -75,7 +75,7 @@ mod tests {
     const RELAY: &str = "/ip4/203.0.113.1/tcp/4001";
     const PEER: &str = "/ip4/198.51.100.1/tcp/4001";
 
-    fn probes(outputs: Vec<Output>) -> Vec<(AttemptId, ConnId)> {
+    fn probes(outputs: Vec<Output>) -> Vec<(OperationId, ConnId)> {
         let probe = |output| if let Output::Probe { probe, id } = output { Some((probe, id)) } else { None };
         outputs.into_iter().filter_map(probe).collect()
     }

@@ -116,7 +116,7 @@ impl Config {
         no_tokens.sent(0).log(Arc::new(quinn::NoneTokenLog));
         server
             .transport_config(transport)
-            // libp2p cannot be told that a connection's address has changed.
+            // libp2p does not support a change of a connection's address.
             .migration(false)
             .validation_token_config(no_tokens)
             .max_incoming(MAX_UNJUDGED)

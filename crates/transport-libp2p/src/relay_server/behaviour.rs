@@ -40,7 +40,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(3600);
 const DENIALS_BURST: u32 = 64;
 const DENIALS_EVERY: Duration = Duration::from_millis(100);
 
-/// The relay: what the table decides is carried out here.
+/// The relay: carries out what the table decides.
 pub(crate) struct Behaviour {
     key: Keypair,
     config: RelayServerConfig,
@@ -49,7 +49,7 @@ pub(crate) struct Behaviour {
     tasks: Tasks,
     addresses: ExternalAddresses,
     denials: TokenBucket,
-    /// The owner has been told that there is no address.
+    /// The owner has been warned that there is no address.
     warned: bool,
     clock: MonotonicClock,
     timer: Option<(Moment, Pin<Box<Sleep>>)>,
@@ -77,7 +77,7 @@ impl Behaviour {
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
 
-    /// Requests that are refused cost their sender nothing, so only some are told.
+    /// Requests that are refused cost their sender nothing, so only some are reported.
     fn report_denial(&mut self, event: NetworkEvent) {
         let now = self.clock.now();
         match self.denials.take(now) {
@@ -99,11 +99,11 @@ impl Behaviour {
             Done::Asked { by, stream, ask: Ask::Reserve } => self.reserve(by, stream),
             Done::Asked { by, stream, ask: Ask::Connect(destination) } => self.connect(by, stream, destination),
             Done::Joined { id, source, destination } => self.joined(id, source, destination),
-            Done::NotJoined { id, source, place, denial } => {
+            Done::NotJoined { id, source, slot, denial } => {
                 // If it is gone already, so is one of its connections.
                 if let Some(circuit) = self.table.remove(id) {
                     self.running.remove(&id);
-                    self.deny_circuit(circuit.source, circuit.destination, denial, source, place);
+                    self.deny_circuit(circuit.source, circuit.destination, denial, source, slot);
                 }
             }
             Done::Ended { id, why } => {
@@ -116,7 +116,7 @@ impl Behaviour {
     }
 
     fn reserve(&mut self, by: Asker, stream: Stream) {
-        let Asker { peer, connection, origin, place } = by;
+        let Asker { peer, connection, origin, slot } = by;
         let now = self.refresh();
         let granted = match origin {
             None => Err(Denial::Relayed),
@@ -144,7 +144,7 @@ impl Behaviour {
         };
         self.tasks.spawn(async move {
             exchange::answer(stream, answer).await;
-            drop(place);
+            drop(slot);
             Done::Answered
         });
     }
@@ -152,14 +152,14 @@ impl Behaviour {
     fn has_address(&mut self) -> bool {
         let any = self.public_addresses().next().is_some();
         if !any && !self.warned {
-            tracing::warn!("this relay refuses reservations, for it has no address to give to peers: set external-address");
+            tracing::warn!("this relay refuses reservations, because it has no address to give to peers: set external-address");
         }
-        // Told again when the last address of some is lost.
+        // Reported again when the last address is lost.
         self.warned = !any;
         any
     }
 
-    /// A circuit through another relay is no address of a relay.
+    /// A circuit through another relay does not count as an address of a relay.
     fn public_addresses(&self) -> impl Iterator<Item = &Multiaddr> {
         self.addresses.iter().filter(|address| !convert::is_relayed(address))
     }
@@ -171,7 +171,7 @@ impl Behaviour {
     }
 
     fn connect(&mut self, by: Asker, mut stream: Stream, destination: PeerId) {
-        let Asker { peer, connection, origin, place } = by;
+        let Asker { peer, connection, origin, slot } = by;
         let now = self.refresh();
         let accepted = match origin {
             None => Err(Denial::Relayed),
@@ -179,7 +179,7 @@ impl Behaviour {
         };
         let accepted = match accepted {
             Ok(accepted) => accepted,
-            Err(denial) => return self.deny_circuit(peer, destination, denial, stream, place),
+            Err(denial) => return self.deny_circuit(peer, destination, denial, stream, slot),
         };
         if let Some(evicted) = accepted.evicted {
             self.ended(evicted);
@@ -190,13 +190,13 @@ impl Behaviour {
         let task = self.tasks.spawn(async move {
             match exchange::join(&mut stream, &peer, opened, limit).await {
                 Ok(destination) => Done::Joined { id, source: stream, destination },
-                Err(denial) => Done::NotJoined { id, source: stream, place, denial },
+                Err(denial) => Done::NotJoined { id, source: stream, slot, denial },
             }
         });
-        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.clock))));
+        self.running.insert(id, Running { task, meter: Arc::new(Meter::new(self.clock)) });
     }
 
-    fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, place: OwnedSemaphorePermit) {
+    fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, slot: OwnedSemaphorePermit) {
         let status = denial.status();
         // An id that the domain does not accept was refused as a malformed message.
         if let Some(destination) = convert::named(&destination) {
@@ -206,7 +206,7 @@ impl Behaviour {
         }
         self.tasks.spawn(async move {
             exchange::refuse(stream, status).await;
-            drop(place);
+            drop(slot);
             Done::Answered
         });
     }
@@ -225,7 +225,7 @@ impl Behaviour {
         let meter = Arc::new(Meter::new(self.clock));
         let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
         let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted).await } });
-        self.running.insert(id, Running::new(task, meter));
+        self.running.insert(id, Running { task, meter });
         self.report(event);
     }
 
@@ -237,8 +237,8 @@ impl Behaviour {
             self.report(NetworkEvent::RelayCircuitClosed {
                 source: convert::identity(&source),
                 destination: convert::identity(&destination),
-                from_source: running.meter().bytes(Side::Source),
-                from_destination: running.meter().bytes(Side::Destination),
+                from_source: running.meter.bytes(Side::Source),
+                from_destination: running.meter.bytes(Side::Destination),
                 duration: self.clock.now().since(opened),
                 reason,
             });
@@ -257,10 +257,10 @@ impl Behaviour {
         }
     }
 
-    /// Tells the table what was active, and ends what is over.
+    /// Reports activity to the table, and ends what is over.
     fn refresh(&mut self) -> Moment {
         for (id, running) in &self.running {
-            self.table.active(*id, running.meter().last_active());
+            self.table.active(*id, running.meter.last_active());
         }
         let now = self.clock.now();
         if self.table.next_end().is_some_and(|end| end <= now) {
@@ -325,10 +325,10 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, hop: THandlerOutEvent<Self>) {
-        let Hop { stream, origin, place } = hop;
+        let Hop { stream, origin, slot } = hop;
         self.tasks.spawn(async move {
             match exchange::request(stream).await {
-                Some((stream, ask)) => Done::Asked { by: Asker { peer, connection, origin, place }, stream, ask },
+                Some((stream, ask)) => Done::Asked { by: Asker { peer, connection, origin, slot }, stream, ask },
                 None => Done::Answered,
             }
         });

@@ -28,7 +28,7 @@ use crate::convert;
 pub(crate) enum Event {
     /// The remote of this relayed connection wants to punch.
     Punch { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
-    /// Inbound streams were refused for want of room, that many in all.
+    /// Inbound streams were refused because there was no room, that many in all.
     Refused { total: u64 },
 }
 

@@ -99,7 +99,7 @@ impl Handler {
         }
     }
 
-    /// Drops what has waited too long. The streams are in order of their times.
+    /// Drops what has waited too long. The streams are ordered by their times.
     fn give_up(&mut self, cx: &mut Context<'_>) {
         while let Some((until, _)) = self.waiting.front() {
             let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(*until)));

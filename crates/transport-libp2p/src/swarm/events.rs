@@ -1,5 +1,6 @@
 //! Tells the core what the swarm reports.
 
+use kaspath_domain::DialError;
 use libp2p::{
     PeerId, identify, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
@@ -8,7 +9,7 @@ use libp2p::{
 use super::{actor::Actor, behaviour::BehaviourEvent};
 use crate::{
     NetworkEvent, convert,
-    core::{Connection, DialFailure, Input},
+    core::{Connection, Input},
     streams,
 };
 
@@ -42,7 +43,7 @@ impl Actor {
         match event {
             BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
                 if let Some(id) = self.ids.connection(connection) {
-                    let exchange = self.core.attempt();
+                    let exchange = self.core.operation();
                     self.exchanges.requested(exchange, peer, *stream);
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
@@ -78,8 +79,8 @@ impl Actor {
         let dial = self.ids.dialled(connection);
         let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else {
             if let Some(dial) = dial {
-                let failure = DialFailure::Failed { at: "the peer".to_owned(), cause: "the connection closed".to_owned() };
-                self.input(Input::DialFailed { dial, failure });
+                let cause = "the connection closed".to_owned();
+                self.input(Input::DialFailed { dial, error: DialError::Unreachable { address: "the peer".to_owned(), cause } });
             }
             return;
         };

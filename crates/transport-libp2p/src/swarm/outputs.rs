@@ -1,4 +1,4 @@
-//! Does what the core says.
+//! Does what the core puts out.
 
 use std::{io, time::Duration};
 
@@ -17,10 +17,10 @@ use libp2p::{
 use rand::random;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{actor::Actor, errors::failure};
+use super::{actor::Actor, errors::dial_error};
 use crate::{
     convert,
-    core::{AttemptId, ConnId, DialKind, Input, Output},
+    core::{ConnId, DialKind, Input, OperationId, Output},
     limits::Class,
     punch,
     streams::{OpenError, OpenRequest, OpenStream},
@@ -85,7 +85,7 @@ impl Actor {
         }
     }
 
-    fn dial_direct(&mut self, dial: AttemptId, peer: &PeerIdentity, addresses: &[TransportAddress], kind: DialKind) {
+    fn dial_direct(&mut self, dial: OperationId, peer: &PeerIdentity, addresses: &[TransportAddress], kind: DialKind) {
         let addresses: Vec<Multiaddr> = addresses.iter().map(convert::to_multiaddr).collect();
         let opts = DialOpts::peer_id(convert::peer_id(peer)).condition(PeerCondition::Always).addresses(addresses);
         let (opts, class) = match kind {
@@ -101,7 +101,7 @@ impl Actor {
         self.dial(dial, opts.build(), class);
     }
 
-    fn dial(&mut self, dial: AttemptId, opts: DialOpts, class: Class) {
+    fn dial(&mut self, dial: OperationId, opts: DialOpts, class: Class) {
         let connection = opts.connection_id();
         self.swarm.behaviour_mut().limits.expect(connection, class);
         self.ids.dialling(connection, dial);
@@ -112,13 +112,13 @@ impl Actor {
 
     pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         if let Some(dial) = self.ids.dialled(connection) {
-            let failure = failure(error);
-            tracing::debug!(?failure, "a dial failed");
-            self.input(Input::DialFailed { dial, failure });
+            let error = dial_error(error);
+            tracing::debug!(%error, "a dial failed");
+            self.input(Input::DialFailed { dial, error });
         }
     }
 
-    fn resolve(&mut self, lookup: AttemptId, names: Vec<TransportAddress>) {
+    fn resolve(&mut self, lookup: OperationId, names: Vec<TransportAddress>) {
         let (resolver, inputs) = (self.resolver.clone(), self.inputs_sender.clone());
         self.tasks.spawn(async move {
             let lookups = names.into_iter().map(|name| async {
@@ -131,7 +131,7 @@ impl Actor {
     }
 
     /// Asks the remote for an answer by the ping protocol, on a stream of its own.
-    fn probe(&mut self, probe: AttemptId, id: ConnId) {
+    fn probe(&mut self, probe: OperationId, id: ConnId) {
         let (reply, opened) = oneshot::channel();
         if let Some(connection) = self.ids.libp2p(id) {
             self.swarm.behaviour_mut().streams.open(connection, OpenRequest { protocols: vec![ping::PROTOCOL_NAME], reply });
@@ -152,14 +152,14 @@ impl Actor {
         }
     }
 
-    fn reserve(&mut self, request: AttemptId, relay: &RelayAddress) {
+    fn reserve(&mut self, request: OperationId, relay: &RelayAddress) {
         match self.swarm.listen_on(circuit(relay)) {
             Ok(listener) => self.ids.listening(listener, request),
             Err(error) => self.input(Input::ReservationEnded { request, cause: convert::error_chain(&error) }),
         }
     }
 
-    fn begin_exchange(&mut self, exchange: AttemptId, id: ConnId, offer: Vec<TransportAddress>) {
+    fn begin_exchange(&mut self, exchange: OperationId, id: ConnId, offer: Vec<TransportAddress>) {
         let (reply, opened) = oneshot::channel();
         let connection = self.ids.libp2p(id);
         let meta = connection.and_then(|connection| self.swarm.behaviour().streams.connection(connection).cloned());

@@ -1,14 +1,14 @@
 //! Decides which strangers get a handshake.
 //!
-//! A handshake holds memory, a place among the swarm's pending connections and five
+//! A handshake holds memory, a slot among the swarm's pending connections and five
 //! seconds, and the source address of an Initial may be forged. So:
 //!
 //! - Few handshakes run with addresses that are not validated. When there are that
 //!   many, the answer is a Retry: one small packet, and nothing is held. An idle
 //!   node thus never costs an honest peer the additional round trip.
-//! - A forged address cannot take the places of the address's owner: validated
-//!   addresses have places of their own, counted per address and per prefix.
-//! - Handshakes cost signatures, and one that fails at once gives its place back at
+//! - A forged address cannot take the slots of the address's owner: validated
+//!   addresses have separate slots, counted per address and per prefix.
+//! - Handshakes cost signatures, and one that fails at once frees its slot at
 //!   once. So their rate is bounded too, per prefix and overall.
 //! - A remote that we dial or punch at this moment is expected and passes at once.
 //!
