@@ -2,15 +2,17 @@ use std::sync::{Arc, Mutex};
 
 use kaspath_domain::{
     AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, StreamDialer,
+    StreamListener,
     TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
     DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SharedLimits, StrategyConfig,
     StrategyName,
 };
+use kaspath_session::{SessionLimits, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 
-use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder};
+use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder, session_paths::NodePaths};
 
 /// Peers in the default book.
 const MAX_PEERS: usize = 10_000;
@@ -80,7 +82,8 @@ impl NodeBuilder {
     /// # Errors
     /// What keeps it from listening.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { key, mut network, policy, admission, mut dialers, book, observers } = self;
+        let Self { key, mut network, policy, admission, dialers, book, observers } = self;
+        let session_observers = Observers::default();
         let clock = MonotonicClock::start();
         let admission = Arc::new(Admitting::new(admission, book.clone()));
         let recorder = Arc::new(Recorder::new(book.clone()));
@@ -92,26 +95,48 @@ impl NodeBuilder {
         observers.add(Arc::new(std::mem::replace(&mut network.observers, observers.clone())));
         let local_candidates = network.punch.allow_local_candidates;
         network.punch = crate::node::punch(policy.as_ref(), local_candidates);
+        let has_sessions = network.session_protocol.is_some();
         let network = Network::start(key, network).await?;
-        dialers.push(Arc::new(network.dialer()));
-
         let limits = Arc::new(SharedLimits::new(DialLimitsConfig::default(), clock));
         let attempts = Observers::of(recorder.clone());
         attempts.add(limits.clone());
-        let executor = Arc::new(Executor::new(policy, dialers, clock).with_mapping(mapping).with_observers(attempts));
-        let exact_connector: Arc<dyn PeerConnector> = Arc::new(RateLimited::new(executor.clone(), limits, admission.clone()));
-        let connector = Arc::new(Addressed::new(exact_connector.clone(), book.clone()));
+        let with = |dialer| dialers.iter().cloned().chain([Arc::new(dialer) as Arc<dyn StreamDialer>]).collect();
+        let executor = Executor::new(policy, with(network.dialer()), clock).with_mapping(mapping).with_observers(attempts);
+        let executor = Arc::new(executor);
+        let limited = |executor: Arc<Executor>| Arc::new(RateLimited::new(executor, limits.clone(), admission.clone()));
+        let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
+        let exact_connector: Arc<dyn PeerConnector> = limited(executor.clone());
+        let plain = addressed(exact_connector.clone());
+        let (connector, listener) = if has_sessions {
+            let for_sessions = Arc::new(executor.with_dialers(with(network.session_dialer())));
+            let paths = NodePaths {
+                dialer: network.session_dialer(),
+                first: addressed(limited(for_sessions.clone())),
+                again: addressed(for_sessions),
+                plain,
+                admission: admission.clone(),
+                best: best_paths.clone(),
+                moves: Mutex::new(MovePace::default()),
+            };
+            let sessions = Sessions::new(Arc::new(paths), &SessionLimits::default(), clock, session_observers.clone());
+            let listener = sessions.listener(network.listener());
+            (Arc::new(sessions) as Arc<dyn PeerConnector>, listener)
+        } else {
+            (plain, network.listener() as Arc<dyn StreamListener>)
+        };
         let keeper = Keeper::new(MovePace::default(), clock, rand::random);
         Ok(Node(Arc::new(Parts {
             network,
             executor,
             connector,
+            listener,
             exact_connector,
             admission,
             book,
             recorder,
             best_paths,
             observers,
+            session_observers,
             keeper,
             clock,
             local_candidates,

@@ -29,6 +29,7 @@
 //! | `best_paths` | the best path to each peer |
 //! | `admitting` | which peers the node admits, the book's bans included |
 //! | `recording` | events, recorded in the book; the addresses that plans read there |
+//! | `session_paths` | where sessions get their paths from |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
 //! | `gateway` | a gateway before kaspad |
 //! | `kaspad` | kaspad's RPC as the gateway's port wants it |
@@ -44,6 +45,7 @@ mod kaspad;
 mod light_peer;
 mod node;
 mod recording;
+mod session_paths;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -5,6 +5,7 @@ use kaspath_domain::{
     TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
+use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
 use tokio::sync::watch;
 
@@ -14,6 +15,7 @@ pub(crate) struct Parts {
     pub(crate) network: Network,
     pub(crate) executor: Arc<Executor>,
     pub(crate) connector: Arc<dyn PeerConnector>,
+    pub(crate) listener: Arc<dyn StreamListener>,
     /// The same, only at a target's own addresses.
     pub(crate) exact_connector: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<Admitting>,
@@ -22,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) best_paths: BestPaths,
     pub(crate) observers: Observers<NetworkEvent>,
+    pub(crate) session_observers: Observers<SessionEvent>,
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
@@ -39,14 +42,15 @@ impl Node {
     }
 
     /// Opens streams to peers: by the policy's plan, never to a banned peer, and not too
-    /// often.
+    /// often. A stream is a session, if the settings name a session protocol and the peer
+    /// speaks it.
     pub fn connector(&self) -> Arc<dyn PeerConnector> {
         self.0.connector.clone()
     }
 
-    /// The streams that peers open.
+    /// The streams that peers open: sessions, which outlive their paths, or plain streams.
     pub fn listener(&self) -> Arc<dyn StreamListener> {
-        self.0.network.listener()
+        self.0.listener.clone()
     }
 
     /// Whom the node lets in: by the policy that was given, and by the book's bans.
@@ -72,6 +76,11 @@ impl Node {
     /// Tells `observer` of what happens in the network from now on.
     pub fn observe_network(&self, observer: Arc<dyn Observer<NetworkEvent>>) {
         self.0.observers.add(observer);
+    }
+
+    /// Tells `observer` of what happens to sessions from now on.
+    pub fn observe_sessions(&self, observer: Arc<dyn Observer<SessionEvent>>) {
+        self.0.session_observers.add(observer);
     }
 
     /// The best path that there is to a peer, now and from now on.

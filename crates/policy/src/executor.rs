@@ -15,30 +15,37 @@ use crate::race::{AttemptId, Race, Step};
 /// Asks a policy for plans and runs them. Each dial goes to the first dialer
 /// that serves it.
 pub struct Executor {
-    policy: RwLock<Arc<dyn TransportPolicy>>,
+    policy: Arc<RwLock<Arc<dyn TransportPolicy>>>,
     dialers: Vec<Arc<dyn StreamDialer>>,
     clock: MonotonicClock,
-    mapping: Box<dyn Fn() -> NatMapping + Send + Sync>,
+    mapping: Arc<dyn Fn() -> NatMapping + Send + Sync>,
     observers: Observers<AttemptOutcome>,
 }
 
 impl Executor {
     /// `clock` gives the moments that the policy sees: the same one for all that ask it.
     pub fn new(policy: Arc<dyn TransportPolicy>, dialers: Vec<Arc<dyn StreamDialer>>, clock: MonotonicClock) -> Self {
-        let mapping = Box::new(NatMapping::default);
-        Self { policy: RwLock::new(policy), dialers, clock, mapping, observers: Observers::default() }
+        let mapping = Arc::new(NatMapping::default);
+        Self { policy: Arc::new(RwLock::new(policy)), dialers, clock, mapping, observers: Observers::default() }
     }
 
     /// Plans with what `mapping` knows of our own NAT.
     #[must_use]
     pub fn with_mapping(self, mapping: impl Fn() -> NatMapping + Send + Sync + 'static) -> Self {
-        Self { mapping: Box::new(mapping), ..self }
+        Self { mapping: Arc::new(mapping), ..self }
     }
 
     /// Tells these how each attempt ended, after the policy.
     #[must_use]
     pub fn with_observers(self, observers: Observers<AttemptOutcome>) -> Self {
         Self { observers, ..self }
+    }
+
+    /// The same with other dialers. Both have one policy and tell the same observers.
+    #[must_use]
+    pub fn with_dialers(&self, dialers: Vec<Arc<dyn StreamDialer>>) -> Self {
+        let (policy, mapping, observers) = (self.policy.clone(), self.mapping.clone(), self.observers.clone());
+        Self { policy, dialers, clock: self.clock, mapping, observers }
     }
 
     /// Plans by that policy from now on. What the old one has learnt goes with it.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{ConnectorError, DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
+use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
 use tokio::{
     sync::{mpsc, watch},
     time::{Sleep, sleep, timeout},
@@ -210,7 +210,11 @@ impl Driver {
         if self.dial_after <= now {
             self.dial_after = now + DIAL_EVERY;
             let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
-            self.dial(async move { paths.again(&target).await });
+            let peer = self.parts.peer.short();
+            self.dial(async move {
+                let dialled = paths.again(&target).await;
+                dialled.inspect_err(|error| tracing::debug!(%peer, %error, "no path for a session")).ok()
+            });
         }
         Some(self.dial_after)
     }
@@ -241,18 +245,8 @@ impl Driver {
         Some(self.dial_after)
     }
 
-    fn dial(&mut self, dial: impl Future<Output = Result<DuplexStream, ConnectorError>> + Send + 'static) {
-        let peer = self.parts.peer.clone();
-        self.dials.push(Box::pin(async move {
-            match timeout(DIAL_TIMEOUT, dial).await {
-                Ok(Ok(stream)) => Some(stream),
-                Ok(Err(error)) => {
-                    tracing::debug!(peer = %peer.short(), %error, "no path for a session");
-                    None
-                }
-                Err(_) => None,
-            }
-        }));
+    fn dial(&mut self, dial: impl Future<Output = Option<DuplexStream>> + Send + 'static) {
+        self.dials.push(Box::pin(async move { timeout(DIAL_TIMEOUT, dial).await.ok().flatten() }));
     }
 
     /// Has the task woken at that moment.

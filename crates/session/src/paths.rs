@@ -22,11 +22,9 @@ pub trait SessionPaths: Send + Sync {
     /// Why there is none.
     async fn again(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError>;
 
-    /// A stream for a session that moves, on a direct path.
-    ///
-    /// # Errors
-    /// Why there is none.
-    async fn direct(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError>;
+    /// A stream for a session that moves, on a direct path; `None` if there is none any
+    /// more.
+    async fn direct(&self, target: &PeerTarget) -> Option<DuplexStream>;
 
     /// A stream to a peer that does not speak the session protocol.
     ///

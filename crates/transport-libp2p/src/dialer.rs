@@ -24,8 +24,8 @@ pub struct Libp2pDialer {
     resolver: Resolver,
     /// The preferred stream protocol, for errors.
     protocol: Arc<str>,
-    /// Streams are for sessions; then, whether a circuit will do where a punch is asked for.
-    for_sessions: Option<bool>,
+    /// Streams are for sessions.
+    for_sessions: bool,
 }
 
 /// What a dial was waiting for when its deadline passed.
@@ -33,11 +33,24 @@ type Stage = Arc<Mutex<&'static str>>;
 
 impl Libp2pDialer {
     pub(crate) fn new(handle: Handle, protocol: Arc<str>, resolver: Resolver) -> Self {
-        Self { handle, resolver, protocol, for_sessions: None }
+        Self { handle, resolver, protocol, for_sessions: false }
     }
 
-    pub(crate) fn for_sessions(self, relayed_will_do: bool) -> Self {
-        Self { for_sessions: Some(relayed_will_do), ..self }
+    pub(crate) fn for_sessions(self) -> Self {
+        Self { for_sessions: true, ..self }
+    }
+
+    /// A stream to the peer on a direct connection that is there, or comes up in time.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn over_direct(&self, peer: &PeerIdentity, allowed: Duration) -> Result<DuplexStream, DialError> {
+        let opened = async {
+            let connection = self.await_direct(peer, TransportSet::ALL).await?;
+            self.open(peer, connection).await
+        };
+        let late = DialError::Timeout { after: allowed, doing: "waiting for a direct connection" };
+        timeout(allowed, opened).await.unwrap_or(Err(late))
     }
 
     async fn direct(&self, peer: &PeerIdentity, address: &TransportAddress) -> Result<ConnId, DialError> {
@@ -59,7 +72,7 @@ impl Libp2pDialer {
     ) -> Result<ConnId, DialError> {
         *stage.lock().await = "connecting to the relay";
         // A session does not wait for the link that only a punch needs: it is made meanwhile.
-        let transports = if self.for_sessions == Some(true) { TransportSet::NONE } else { punch };
+        let transports = if self.for_sessions { TransportSet::NONE } else { punch };
         let connect = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports };
         self.handle.connection(connect).await?;
         *stage.lock().await = "opening a circuit through the relay";
@@ -82,7 +95,7 @@ impl Libp2pDialer {
             direct = &mut direct => return direct,
             circuit = self.circuit(peer, relay, transports, stage) => circuit?,
         };
-        if self.for_sessions == Some(true) {
+        if self.for_sessions {
             return Ok(circuit);
         }
         let first = match timeout_at(deadline, direct).await {
@@ -93,7 +106,7 @@ impl Libp2pDialer {
                 return Err(DialError::NoDirectPath { peer: peer.clone(), reason });
             }
         };
-        if !(transports.tcp && transports.quic) || self.for_sessions.is_some() {
+        if !(transports.tcp && transports.quic) {
             return Ok(first);
         }
         let tcp = timeout(TCP_GRACE, self.await_direct(peer, TransportSet::TCP)).await;
@@ -101,8 +114,7 @@ impl Libp2pDialer {
     }
 
     async fn open(&self, peer: &PeerIdentity, connection: ConnId) -> Result<DuplexStream, DialError> {
-        let for_session = self.for_sessions.is_some();
-        let opened = self.handle.ask(|reply| Command::Open { connection, for_session, reply }).await;
+        let opened = self.handle.ask(|reply| Command::Open { connection, for_session: self.for_sessions, reply }).await;
         let broken = |cause: String| DialError::Broken { doing: "opening a stream", cause };
         match opened {
             Ok(Ok(open)) => Ok(open.into_domain(Direction::Outbound, |connection| self.handle.health().of(connection))),

@@ -68,6 +68,8 @@ pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
 pub const STREAM_PROTOCOL: &str = "/kaspath/stream/1.0.0";
+/// The protocol of sessions: see docs/session-protocol.md.
+pub const SESSION_PROTOCOL: &str = "/kaspath/session/1.0.0";
 /// The stream protocol of the earlier Kaspa libp2p proof of concept, spoken too.
 pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 

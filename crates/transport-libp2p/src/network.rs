@@ -98,12 +98,7 @@ impl Network {
     /// Opens streams for sessions. On a punched route the circuit of the relay will do,
     /// if no direct connection is up: the session moves when one is.
     pub fn session_dialer(&self) -> Libp2pDialer {
-        self.dialer().for_sessions(true)
-    }
-
-    /// Opens streams for sessions on direct connections only.
-    pub fn move_dialer(&self) -> Libp2pDialer {
-        self.dialer().for_sessions(false)
+        self.dialer().for_sessions()
     }
 
     /// Accepts streams. All clones share one queue.

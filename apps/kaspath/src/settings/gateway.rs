@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_transport_libp2p::NetworkConfig;
+use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
 
 use super::{
     checks::origin,
@@ -79,7 +79,7 @@ pub(super) fn resolve(
     };
     let earlier_table = identity.with_file_name("gateway-addresses.json");
     let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
-    config.protocols = protocols(network);
+    speak(config, network);
     let gateway = GatewaySettings {
         kaspad,
         rpc,
@@ -112,7 +112,7 @@ pub(super) fn for_kaspad(
     }
     let plan = KaspadPlan::new(&flags, network)?;
     node.network = network;
-    config.protocols = protocols(network);
+    speak(config, network);
     gateway.kaspad = plan.p2p;
     gateway.rpc = Some(plan.rpc_url.clone());
     gateway.warning = None;
@@ -121,8 +121,10 @@ pub(super) fn for_kaspad(
 }
 
 /// Peers of another network share no protocol with us: kaspad never sees them.
-fn protocols(network: KaspaNetwork) -> Vec<String> {
-    vec![format!("/kaspath/kaspad/{}/1.0.0", network.wire_name())]
+fn speak(config: &mut NetworkConfig, network: KaspaNetwork) {
+    let network = network.wire_name();
+    config.protocols = vec![format!("/kaspath/kaspad/{network}/1.0.0")];
+    config.session_protocol = Some(format!("{SESSION_PROTOCOL}/{network}"));
 }
 
 /// Warns of a port that is usually used for something else.

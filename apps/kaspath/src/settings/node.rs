@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
-use kaspath_transport_libp2p::NetworkConfig;
+use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
 
 use super::{
     Target, checks,
@@ -37,6 +37,7 @@ pub(super) fn resolve(
     environment: &Environment,
 ) -> Result<NodeSettings> {
     listening(config, &args.common.listen, file, environment, ANY_PORT)?;
+    config.session_protocol = Some(SESSION_PROTOCOL.to_owned());
     let node = peers(config, &args.peers, None, file, environment)?;
     Ok(NodeSettings {
         kaspa_listen: args.kaspa_listen.or(file.kaspa_listen),
