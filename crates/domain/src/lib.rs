@@ -42,7 +42,7 @@ pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
 pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
-pub use bounds::{Counts, Rates, TokenBucket, make_room};
+pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};

@@ -1,6 +1,7 @@
 //! The duplex byte stream that every transport yields.
 
 use std::{
+    any::Any,
     fmt, io,
     pin::Pin,
     sync::{
@@ -46,12 +47,20 @@ pub struct DuplexStream {
     info: Arc<ConnectInfo>,
     path: PathWatch,
     counters: Arc<ByteCounters>,
+    _guard: Option<Box<dyn Any + Send>>,
 }
 
 impl DuplexStream {
     /// Wraps `inner`. `path` follows the stream's way over its life.
     pub fn new(inner: impl ByteStream, info: ConnectInfo, path: PathWatch) -> Self {
-        Self { inner: Box::new(inner), info: Arc::new(info), path, counters: Arc::default() }
+        Self { inner: Box::new(inner), info: Arc::new(info), path, counters: Arc::default(), _guard: None }
+    }
+
+    /// The same stream with something that is dropped when the stream is, such as its
+    /// slot in a limit.
+    #[must_use]
+    pub fn holding(self, guard: impl Send + 'static) -> Self {
+        Self { _guard: Some(Box::new(guard)), ..self }
     }
 
     /// Whom the stream reaches.

@@ -11,7 +11,7 @@ use crate::{ConnectionLimits, NetworkEvent, Resolver};
 #[derive(Clone, Debug)]
 pub struct NetworkConfig {
     /// Addresses to listen on: direct ones, or a relay's circuit (which is a
-    /// reservation there, as if it stood in `relays`).
+    /// reservation there, as if it were in `relays`).
     pub listen: Vec<PeerLocator>,
     /// Relays to hold reservations at; several addresses of one relay are one relay.
     pub relays: Vec<PeerLocator>,
@@ -41,8 +41,7 @@ pub struct NetworkConfig {
     pub idle_timeout: Duration,
     /// Time between pings, which find dead connections and keep NAT mappings.
     pub ping_interval: Duration,
-    /// Told of everything that happens, from the start on, as it happens; unlike
-    /// [`crate::Network::events`] they miss nothing.
+    /// Notified of everything that happens, from the start on, as it happens.
     pub observers: Observers<NetworkEvent>,
 }
 
@@ -68,7 +67,7 @@ impl Default for NetworkConfig {
     }
 }
 
-/// How peers that meet us on a relay are punched.
+/// How peers that are connected with us through a relay are punched.
 #[derive(Clone, Debug)]
 pub struct PunchConfig {
     /// What is punched; the empty set turns punching off.
@@ -76,7 +75,7 @@ pub struct PunchConfig {
     /// When a failed punch is tried again.
     pub cadence: RetryCadence,
     /// Also dial loopback and private candidates that a peer offers. Off, because
-    /// a hostile peer could make us knock at doors of our own network.
+    /// a hostile peer could make us dial hosts in our own network.
     pub allow_local_candidates: bool,
 }
 
@@ -171,11 +170,11 @@ pub enum StartError {
     Listen {
         /// The address.
         address: PeerLocator,
-        /// The transport's word.
+        /// The transport's error.
         cause: String,
     },
     /// A stream protocol's name does not begin with a slash, or is too long.
-    #[error("{0:?} is no stream protocol: it must begin with a slash and have at most {max} bytes", max = crate::muxing::MAX_NAME)]
+    #[error("{0:?} is not a stream protocol: it must begin with a slash and have at most {max} bytes", max = crate::muxing::MAX_NAME)]
     Protocol(String),
     /// A transport could not be set up.
     #[error("cannot set up the transports: {0}")]

@@ -48,23 +48,15 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
-/// The multiaddr of a literal address.
-pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiaddr {
-    with_port(ip.into(), port, transport)
-}
-
-fn with_port(host: Multiaddr, port: u16, transport: Transport) -> Multiaddr {
-    match transport {
-        Transport::Tcp => host.with(Protocol::Tcp(port)),
-        Transport::Quic => host.with(Protocol::Udp(port)).with(Protocol::QuicV1),
-    }
-}
-
 /// The multiaddr of an address in the domain's terms. Nothing here dials a name.
 pub(crate) fn to_multiaddr(address: &TransportAddress) -> Multiaddr {
-    match &address.host {
-        Host::Ip(ip) => multiaddr(*ip, address.port, address.transport),
-        Host::Dns(name) => with_port(Protocol::Dns(name.into()).into(), address.port, address.transport),
+    let host = match &address.host {
+        Host::Ip(ip) => Multiaddr::from(*ip),
+        Host::Dns(name) => Protocol::Dns(name.into()).into(),
+    };
+    match address.transport {
+        Transport::Tcp => host.with(Protocol::Tcp(address.port)),
+        Transport::Quic => host.with(Protocol::Udp(address.port)).with(Protocol::QuicV1),
     }
 }
 

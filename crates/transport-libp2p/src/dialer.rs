@@ -70,7 +70,7 @@ impl Libp2pDialer {
         let mut direct = pin!(self.await_direct(peer, transports));
         let circuit = tokio::select! {
             biased;
-            // One may stand already.
+            // There may be one already.
             direct = &mut direct => return direct,
             circuit = self.circuit(peer, relay, transports, stage) => circuit?,
         };
@@ -132,7 +132,7 @@ impl StreamDialer for Libp2pDialer {
             Ok(connected) => connected?,
             Err(_) => return Err(DialError::Timeout { after: allowed, doing: *stage.lock().await }),
         };
-        // A connection that stands is worth a moment even at the deadline's end.
+        // An open connection is worth a moment even at the deadline's end.
         let opening = deadline.max(Instant::now() + Duration::from_secs(1));
         match timeout_at(opening, self.open(&peer, connection)).await {
             Ok(stream) => stream,

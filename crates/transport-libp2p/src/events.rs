@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::RefusedConnections;
 
-/// Where a reservation stands.
+/// The state of a reservation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum ReservationState {
@@ -31,7 +31,7 @@ pub enum ReservationState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CircuitEnd {
-    /// Both peers were done.
+    /// Both peers had finished.
     Closed,
     /// A stream of it failed, or a peer reset it.
     Failed,
@@ -72,26 +72,26 @@ pub enum NetworkEvent {
         /// The address.
         address: PeerLocator,
     },
-    /// From now on peers are told this direct address of ours: it is public, or was
+    /// From now on this direct address of ours is announced to peers: it is public, or was
     /// configured.
     Announced {
         /// The address, ready to be given to others.
         address: PeerLocator,
     },
-    /// The address is gone from our interfaces; peers are not told it any more.
+    /// The address is gone from our interfaces; it is not announced to peers any more.
     AnnouncementEnded {
         /// The address.
         address: PeerLocator,
     },
-    /// A reservation moved.
+    /// A reservation changed.
     Reservation {
         /// The relay.
         relay: PeerIdentity,
-        /// Where it stands.
+        /// Its new state.
         #[serde(flatten)]
         state: ReservationState,
     },
-    /// A relay or peer told us the address it sees us at.
+    /// A relay or peer reported the address at which it sees us.
     CandidateObserved {
         /// The address: a candidate for punches.
         address: PeerLocator,
@@ -100,7 +100,7 @@ pub enum NetworkEvent {
     },
     /// A connection came up.
     Connected {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// Who dialled.
         direction: Direction,
@@ -111,23 +111,23 @@ pub enum NetworkEvent {
     },
     /// A connection went down.
     Disconnected {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// How it travelled.
         path: Path,
-        /// Why, if it was not closed in order.
+        /// Why, unless it was closed normally.
         cause: Option<String>,
     },
     /// A punch begins: candidates are being exchanged.
     PunchStarted {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// 1 for the first.
         attempt: u32,
     },
     /// Candidates are exchanged and both sides dial now.
     PunchDialing {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// Round trip over the relay, if this side measured it.
         #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
@@ -137,9 +137,9 @@ pub enum NetworkEvent {
         /// What the peer offered and we may dial.
         theirs: Vec<PeerLocator>,
     },
-    /// A direct connection stands.
+    /// A direct connection came up.
     PunchSucceeded {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// Over what.
         transport: Transport,
@@ -151,7 +151,7 @@ pub enum NetworkEvent {
     },
     /// A punch gave no direct connection.
     PunchFailed {
-        /// With whom.
+        /// The peer.
         peer: PeerIdentity,
         /// Attempts so far.
         attempts: u32,
@@ -181,7 +181,7 @@ pub enum NetworkEvent {
         renewed: bool,
     },
     /// Relay server: a reservation was refused. Of very many in a short time only some
-    /// are told, as of refused circuits.
+    /// are reported, as of refused circuits.
     RelayReservationDenied {
         /// The peer.
         peer: PeerIdentity,

@@ -1,6 +1,4 @@
-//! Why a network ended that nobody told to.
-
-use std::any::Any;
+//! Why a network ended that nobody shut down.
 
 use thiserror::Error;
 
@@ -19,12 +17,4 @@ pub enum NetworkFailure {
     /// A defect of this program.
     #[error("the network task failed, which is a defect of this program: {0}")]
     Panicked(String),
-}
-
-impl NetworkFailure {
-    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
-    }
 }

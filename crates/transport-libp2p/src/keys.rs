@@ -27,7 +27,7 @@ pub enum KeyError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
     /// It could not be written.
@@ -35,21 +35,15 @@ pub enum KeyError {
     Create {
         /// The file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
     /// It is a link to a file that is not there.
-    #[error("the identity file {path} is a link to a file that is not there: restore that file, or remove the link")]
-    Dangling {
-        /// The link.
-        path: PathBuf,
-    },
+    #[error("the identity file {0} is a link to a file that is not there: restore that file, or remove the link")]
+    Dangling(PathBuf),
     /// It is a folder, a pipe or a device.
-    #[error("the identity file {path} is no regular file: name another, or move it away")]
-    NotAFile {
-        /// What is no file.
-        path: PathBuf,
-    },
+    #[error("the identity file {0} is not a regular file: name another, or move it away")]
+    NotAFile(PathBuf),
     /// Others may read it.
     #[error("the identity file {path} can be read by others (mode {mode:04o}): run `chmod 600` on it")]
     Exposed {
@@ -59,11 +53,8 @@ pub enum KeyError {
         mode: u32,
     },
     /// It holds no key.
-    #[error("the identity file {path} holds no key: move it away and a new identity is made, or restore it from a copy")]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("the identity file {0} holds no key: move it away and a new identity is made, or restore it from a copy")]
+    Corrupt(PathBuf),
 }
 
 impl NodeKey {
@@ -84,12 +75,12 @@ impl NodeKey {
     fn load(path: &Path) -> Result<Self, KeyError> {
         let read_error = |cause| KeyError::Read { path: path.into(), cause };
         let metadata = fs::metadata(path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => KeyError::Dangling { path: path.into() },
+            io::ErrorKind::NotFound => KeyError::Dangling(path.into()),
             _ => read_error(cause),
         })?;
         // A pipe would be waited for.
         if !metadata.is_file() {
-            return Err(KeyError::NotAFile { path: path.into() });
+            return Err(KeyError::NotAFile(path.into()));
         }
         #[cfg(unix)]
         {
@@ -99,7 +90,7 @@ impl NodeKey {
                 return Err(KeyError::Exposed { path: path.into(), mode });
             }
         }
-        let corrupt = || KeyError::Corrupt { path: path.into() };
+        let corrupt = || KeyError::Corrupt(path.into());
         if metadata.len() > MAX_KEY_FILE {
             return Err(corrupt());
         }
@@ -115,7 +106,7 @@ impl NodeKey {
     fn create(path: &Path) -> Result<Self, KeyError> {
         let create_error = |cause| KeyError::Create { path: path.into(), cause };
         let key = Self::generate();
-        let bytes = key.0.to_protobuf_encoding().map_err(|_| KeyError::Corrupt { path: path.into() })?;
+        let bytes = key.0.to_protobuf_encoding().map_err(|_| KeyError::Corrupt(path.into()))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         create_private_dir(parent).map_err(create_error)?;
         // Written beside and then named, so that a crash leaves a whole file or none.
@@ -191,7 +182,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [key, link] = ["identity.key", "link.key"].map(|name| dir.path().join(name));
         symlink(&key, &link).unwrap();
-        assert!(matches!(NodeKey::load_or_create(&link), Err(KeyError::Dangling { .. })));
+        assert!(matches!(NodeKey::load_or_create(&link), Err(KeyError::Dangling(_))));
         assert!(!key.exists());
         let made = NodeKey::load_or_create(&key).unwrap();
         assert_eq!(NodeKey::load_or_create(&link).unwrap().identity(), made.identity());
@@ -203,7 +194,7 @@ mod tests {
         let fifo = dir.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         for path in [dir.path(), &fifo] {
-            assert!(matches!(NodeKey::load_or_create(path), Err(KeyError::NotAFile { .. })), "{}", path.display());
+            assert!(matches!(NodeKey::load_or_create(path), Err(KeyError::NotAFile(_))), "{}", path.display());
         }
     }
 
@@ -243,7 +234,7 @@ mod tests {
         let path = dir.path().join("identity.key");
         fs::write(&path, b"garbage").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(NodeKey::load_or_create(&path), Err(KeyError::Corrupt { .. })));
+        assert!(matches!(NodeKey::load_or_create(&path), Err(KeyError::Corrupt(_))));
         assert_eq!(fs::read(&path).unwrap(), b"garbage");
     }
 }

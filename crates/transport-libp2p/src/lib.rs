@@ -5,14 +5,14 @@
 //! [`Network::start`] runs one swarm in one task, the actor. Everything else is
 //! a handle to it. No libp2p type appears in this crate's public API.
 //!
-//! | folder | what it knows |
+//! | folder | its job |
 //! |---|---|
 //! | `streams` | which connection a stream is on, and how that connection travels |
 //! | `core` | everything that is decided about peers, as a machine without I/O |
 //! | `punch` | the DCUtR exchange on the wire |
-//! | `limits` | which connections there is room for, and which give way |
+//! | `limits` | which connections there is room for, and which are closed for others |
 //! | `muxing` | a budget for streams that are not negotiated, and bounded windows |
-//! | `tcp` | libp2p's TCP transport, where it gives up too early or never |
+//! | `tcp` | libp2p's TCP transport, where that gives up too early or never |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `swarm` | the actor that translates between the core and libp2p |

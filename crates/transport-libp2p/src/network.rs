@@ -6,19 +6,16 @@ use futures::{FutureExt, StreamExt};
 use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkEvent, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError,
-    convert,
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError, convert,
     swarm::{Actor, Announcing, Command, Handle, build},
 };
 
-/// Events that a slow observer may fall behind before it loses some.
-const EVENT_BACKLOG: usize = 1024;
 /// Time for the system to give us our ports.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -28,8 +25,6 @@ pub struct Network {
     local: PeerIdentity,
     handle: Handle,
     listener: Arc<Libp2pListener>,
-    /// The actor owns the sender, so that observers see its end.
-    events: broadcast::WeakSender<NetworkEvent>,
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
     protocol: Arc<str>,
@@ -39,7 +34,7 @@ pub struct Network {
 
 impl Network {
     /// Starts a node, and returns once it listens. Reservations follow in the
-    /// background; [`Network::events`] tells of them.
+    /// background; [`NetworkConfig::observers`] are notified of them.
     pub async fn start(key: NodeKey, config: NetworkConfig) -> Result<Network, StartError> {
         let (accepted_sender, accepted) = mpsc::channel(config.inbound_queue.max(1));
         let mut swarm = build(&key, &config, accepted_sender)?;
@@ -60,13 +55,11 @@ impl Network {
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
-        let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (handle, commands) = Handle::channel();
-        let weak = events.downgrade();
-        let actor = Actor::new(swarm, config, announcing, &external, relays, commands, events);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted));
-        Ok(Network { local, handle, listener, events: weak, listening, announced, protocol, resolver, ended })
+        Ok(Network { local, handle, listener, listening, announced, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -80,7 +73,7 @@ impl Network {
         &self.listening
     }
 
-    /// The direct addresses that peers are told now: configured or public ones. They
+    /// The direct addresses that are announced to peers now: configured or public ones. They
     /// change with the addresses of this host's interfaces.
     pub fn announced(&self) -> Vec<PeerLocator> {
         self.announced.borrow().clone()
@@ -107,15 +100,6 @@ impl Network {
         self.listener.clone()
     }
 
-    /// What happens from now on. An observer that falls too far behind loses the
-    /// oldest events, and is told how many. The channel closes when the network ends.
-    pub fn events(&self) -> broadcast::Receiver<NetworkEvent> {
-        match self.events.upgrade() {
-            Some(events) => events.subscribe(),
-            None => broadcast::channel(1).1,
-        }
-    }
-
     /// Punches by these settings from now on. If other transports may be punched
     /// than before, circuits with peers are closed, and begin again by the new rule.
     pub async fn set_punch(&self, punch: PunchConfig) {
@@ -123,8 +107,8 @@ impl Network {
     }
 
     /// Holds a reservation at one more relay, or knows one more address of a relay, from
-    /// now on. [`Network::events`] tells of the reservation. Dropping the future may leave
-    /// the relay added.
+    /// now on. [`NetworkConfig::observers`] are notified of the reservation. Dropping the future
+    /// may leave the relay added.
     ///
     /// # Errors
     /// [`DialError::LimitReached`] if there are 64 relays already, and
@@ -133,7 +117,7 @@ impl Network {
         self.handle.ask(|reply| Command::AddRelay { relay, reply }).await?
     }
 
-    /// Gives the reservation at a relay back and asks there no more. Connections to the
+    /// Releases the reservation at a relay and does not ask there again. Connections to the
     /// relay are closed, unless a circuit or a dial needs them; then they go when nothing
     /// has used them for five minutes. Dropping the future may leave the relay removed.
     pub async fn remove_relay(&self, relay: &PeerIdentity) {
@@ -144,7 +128,7 @@ impl Network {
     /// A QUIC port is free again a moment later, when its connections have drained
     /// (RFC 9000, section 10.2).
     pub async fn shutdown(&self) {
-        let _ = self.handle.ask(|reply| Command::Shutdown { reply }).await;
+        self.handle.shutdown().await;
         let _ = self.ended().await;
     }
 }
@@ -155,7 +139,7 @@ fn watched(task: JoinHandle<Result<(), NetworkFailure>>) -> watch::Receiver<Opti
     tokio::spawn(async move {
         let end = match task.await {
             Ok(end) => end,
-            Err(error) if error.is_panic() => Err(NetworkFailure::panicked(error.into_panic().as_ref())),
+            Err(error) if error.is_panic() => Err(NetworkFailure::Panicked(error.to_string())),
             // The runtime is going away.
             Err(_) => Ok(()),
         };
@@ -191,7 +175,7 @@ where
         let event = match pending.values().next().cloned() {
             Some(waiting) => timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
                 address: waiting,
-                cause: format!("no port was given within {LISTEN_TIMEOUT:?}"),
+                cause: format!("the system gave no port within {LISTEN_TIMEOUT:?}"),
             })?,
             None => match swarm.select_next_some().now_or_never() {
                 Some(event) => event,
@@ -235,22 +219,13 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
 
 /// The relays to reserve at, in the order given. Names are resolved when a relay is
 /// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
-fn relay_addresses<'a>(
-    relays: impl Iterator<Item = &'a PeerLocator>,
-) -> Result<Vec<(PeerIdentity, Vec<TransportAddress>)>, StartError> {
-    let mut by_peer: Vec<(PeerIdentity, Vec<TransportAddress>)> = Vec::new();
-    for locator in relays {
-        let (relay, via) = match (&locator.address, &locator.peer) {
-            (PeerAddress::Direct(via), Some(peer)) => (peer, via),
-            (PeerAddress::Relayed(relay), _) => (&relay.relay, &relay.via),
-            (PeerAddress::Direct(_), None) => return Err(StartError::RelayWithoutPeerId(locator.clone())),
-        };
-        match by_peer.iter_mut().find(|(known, _)| known == relay) {
-            Some((_, addresses)) => addresses.push(via.clone()),
-            None => by_peer.push((relay.clone(), vec![via.clone()])),
-        }
-    }
-    Ok(by_peer)
+fn relay_addresses<'a>(relays: impl Iterator<Item = &'a PeerLocator>) -> Result<Vec<RelayAddress>, StartError> {
+    let relay = |locator: &PeerLocator| match (&locator.address, &locator.peer) {
+        (PeerAddress::Direct(via), Some(peer)) => Ok(RelayAddress { relay: peer.clone(), via: via.clone() }),
+        (PeerAddress::Relayed(relay), _) => Ok(relay.clone()),
+        (PeerAddress::Direct(_), None) => Err(StartError::RelayWithoutPeerId(locator.clone())),
+    };
+    relays.map(relay).collect()
 }
 
 #[cfg(test)]
@@ -291,6 +266,7 @@ mod tests {
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {
         let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
         let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
-        assert_eq!(end, Some(Err(NetworkFailure::Panicked("a defect".to_owned()))));
+        let Some(Err(NetworkFailure::Panicked(cause))) = end else { panic!("{end:?}") };
+        assert!(cause.contains("a defect"), "{cause}");
     }
 }

@@ -42,7 +42,7 @@ impl Resolver {
     }
 
     /// The literal addresses of an address. Dropping the future is safe; a lookup that has
-    /// begun keeps its place until it ends.
+    /// begun keeps its slot until it ends.
     pub(crate) async fn resolve(&self, address: &TransportAddress) -> Result<Vec<TransportAddress>, DialError> {
         let literal = |ip: IpAddr| TransportAddress { host: Host::Ip(ip), ..address.clone() };
         let name = match &address.host {
@@ -53,7 +53,7 @@ impl Resolver {
         let lookup = async {
             let slot = self.slots.clone().acquire_owned().await.map_err(io::Error::other)?;
             let lookup = (self.lookup)(name.clone());
-            // A task of its own: the system's lookup cannot be cancelled, so its place must not be free before.
+            // A task of its own: the system's lookup cannot be cancelled, so its slot must not be free before.
             let task = tokio::spawn(async move {
                 let found = lookup.await;
                 drop(slot);
@@ -72,12 +72,6 @@ impl Resolver {
             }
         }
         if resolved.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(resolved) }
-    }
-}
-
-impl Default for Resolver {
-    fn default() -> Self {
-        Self::system()
     }
 }
 

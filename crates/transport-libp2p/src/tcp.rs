@@ -16,7 +16,7 @@ use libp2p::{
 /// A transport that
 /// - dials from a new port if the listening port cannot be bound for a dial, as libp2p
 ///   itself does if that port has a connection to the same remote already;
-/// - ends a listener whose socket listens no more (EINVAL, accept(2)): libp2p would try
+/// - ends a listener whose socket does not listen any more (EINVAL, accept(2)): libp2p would try
 ///   again for ever. Other errors of accept pass, such as too many open files.
 pub(crate) struct Tcp<T = tcp::tokio::Transport> {
     inner: T,
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// Dials from a new port alone.
+    /// Dials only from a new port.
     struct Bound;
 
     impl Transport for Bound {

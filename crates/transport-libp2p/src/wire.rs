@@ -16,7 +16,7 @@ pub(crate) async fn send<S: AsyncWrite + Unpin>(stream: &mut S, message: &impl M
 
 /// Receives one message and not a byte more: what follows belongs to the next reader.
 /// A message over [`MAX_MESSAGE`] is [`io::ErrorKind::InvalidData`], before room is
-/// made for it; so is one that is no valid protobuf.
+/// made for it; so is one that is not valid protobuf.
 pub(crate) async fn receive<M: Message + Default, S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<M> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut length = 0_usize;

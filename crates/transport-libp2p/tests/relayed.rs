@@ -8,8 +8,8 @@ use kaspath_domain::{
     DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport,
     TransportSet,
 };
-use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver};
-use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
+use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver};
+use support::{DEADLINE, Node, await_event, config, dial, relay, relay_address, relay_only, reserved, start, start_as};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
@@ -33,7 +33,7 @@ async fn a_relayed_stream_works_and_says_through_whom_and_why() {
     assert_eq!(out.info().synthetic, kaspath_domain::synthetic_address(server.local_peer()));
 }
 
-async fn punch(transports: TransportSet) -> (Network, Network, Network, kaspath_domain::DuplexStream) {
+async fn punch(transports: TransportSet) -> (Node, Node, Node, kaspath_domain::DuplexStream) {
     let relay = relay(RelayServerConfig::default()).await;
     let server = reserved(config(), &relay).await;
     let client = start(config()).await;
@@ -159,7 +159,7 @@ async fn a_reservation_is_remade_when_the_relay_comes_back() {
     let key = NodeKey::generate();
     let serving = |listen| NetworkConfig { relay_server: Some(RelayServerConfig::default()), listen, ..config() };
     // TCP alone, whose port is free at once; a QUIC port is busy until its connections have drained.
-    let relay = Network::start(key.clone(), serving(vec![support::locator("/ip4/127.0.0.1/tcp/0")])).await.unwrap();
+    let relay = start_as(key.clone(), serving(vec![support::locator("/ip4/127.0.0.1/tcp/0")])).await;
     let mut at_once = config();
     at_once.reservation_cadence.delays = vec![Duration::from_millis(50)];
     at_once.reservation_cadence.then = Some(Duration::from_millis(50));
@@ -170,7 +170,7 @@ async fn a_reservation_is_remade_when_the_relay_comes_back() {
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
         .await;
 
-    let relay = Network::start(key, serving(same_ports)).await.unwrap();
+    let relay = start_as(key, serving(same_ports)).await;
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;
     let client = start(relay_only()).await;
     dial(&client, &server, Route::Relayed(relay_address(&relay))).await.unwrap();

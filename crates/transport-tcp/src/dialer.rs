@@ -1,48 +1,47 @@
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
-use kaspath_domain::{DialError, DialRequest, Direction, DuplexStream, Host, Route, StreamDialer, Transport, TransportAddress};
+use kaspath_domain::{
+    DialError, DialRequest, Direction, DuplexStream, Host, IpPrefix, Route, Slots, StreamDialer, Transport, TransportAddress,
+};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
 
-use crate::{TcpConfig, limits::Limits, socket};
+use crate::{TcpConfig, socket};
 
 /// Addresses of one name that are tried.
 const MAX_RESOLVED: usize = 8;
+/// Time for one address, within a dial's deadline. kaspad uses 1 s; far peers need more.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens plain TCP streams.
 #[derive(Clone, Debug)]
 pub struct TcpDialer {
     config: TcpConfig,
-    limits: Limits,
+    slots: Slots<IpPrefix>,
 }
 
 impl TcpDialer {
     /// A dialer with its own count of open connections.
     pub fn new(config: TcpConfig) -> Self {
-        let limits = Limits::in_all(config.max_outbound);
-        Self { config, limits }
+        Self { slots: Slots::new(config.max_outbound), config }
     }
 
     async fn connect(&self, address: &TransportAddress) -> Result<DuplexStream, DialError> {
         let candidates = resolve(address).await?;
         let mut last = None;
         for candidate in candidates {
-            let Some(permit) = self.limits.take(candidate.ip()) else {
-                return Err(DialError::LimitReached { what: "outbound TCP connections", limit: self.limits.max });
+            let Some(slot) = self.slots.take([]) else {
+                return Err(DialError::LimitReached { what: "outbound TCP connections", limit: self.config.max_outbound });
             };
-            let connected = tokio::time::timeout(self.config.connect_timeout, TcpStream::connect(candidate)).await;
-            let cause = match connected {
-                Ok(Ok(connection)) => match socket::set_options(&connection, self.config.keepalive) {
-                    Ok(()) => return Ok(socket::into_stream(connection, candidate, Direction::Outbound, permit)),
-                    Err(error) => error.to_string(),
-                },
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {:?}", self.config.connect_timeout),
-            };
-            last = Some(DialError::Unreachable { address: candidate.to_string(), cause });
+            let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(candidate)).await;
+            let connected = connected.unwrap_or_else(|_| Err(io::Error::other(format!("no answer within {CONNECT_TIMEOUT:?}"))));
+            match connected.and_then(|socket| socket::into_stream(socket, candidate, Direction::Outbound, slot)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(DialError::Unreachable { address: candidate.to_string(), cause: error.to_string() }),
+            }
         }
         Err(last.unwrap_or_else(|| DialError::Resolve { host: address.to_string(), cause: "no address".into() }))
     }
@@ -60,7 +59,7 @@ impl StreamDialer for TcpDialer {
             Route::Direct(address) if self.supports(&request) => address,
             _ => return Err(DialError::Unsupported(Box::new(request.route))),
         };
-        let timed = timeout_at(Instant::now() + request.deadline, self.connect(address)).await;
+        let timed = timeout(request.deadline, self.connect(address)).await;
         timed.unwrap_or(Err(DialError::Timeout { after: request.deadline, doing: "connecting over TCP" }))
     }
 }

@@ -19,11 +19,9 @@
 
 mod config;
 mod dialer;
-mod limits;
 mod listener;
 mod socket;
 
 pub use config::TcpConfig;
 pub use dialer::TcpDialer;
-pub use limits::Refusals;
 pub use listener::TcpTransportListener;

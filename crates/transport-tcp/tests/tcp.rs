@@ -1,14 +1,18 @@
 //! The TCP adapter over loopback, by behaviour.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, ListenError, Path, PeerLocator, Route, StreamDialer, StreamListener,
-    Transport, TransportAddress,
+    DialError, DialRequest, Direction, DuplexStream, Path, PeerLocator, Route, StreamDialer, StreamListener, Transport,
+    TransportAddress,
 };
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -55,7 +59,7 @@ async fn closing_one_end_is_seen_at_the_other() {
 async fn nobody_there_is_unreachable_and_names_the_address() {
     let listener = listen(TcpConfig::default()).await;
     let gone = listener.local_addr();
-    listener.shutdown().await;
+    drop(listener);
     let error = dial(gone).await.unwrap_err();
     assert!(matches!(&error, DialError::Unreachable { address, .. } if *address == gone.to_string()), "{error}");
 }
@@ -69,18 +73,50 @@ async fn routes_of_other_transports_are_refused() {
     assert!(matches!(dialer.dial(request).await, Err(DialError::Unsupported(_))));
 }
 
-#[tokio::test]
-async fn connections_over_the_per_ip_limit_are_closed_and_counted_and_places_come_back() {
-    let listener = listen(TcpConfig { max_inbound_per_ip: 1, ..TcpConfig::default() }).await;
-    let _first = dial(listener.local_addr()).await.unwrap();
-    let held = listener.accept().await.unwrap();
-    let mut second = dial(listener.local_addr()).await.unwrap();
-    assert_eq!(timeout(DEADLINE, second.read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0, "the second is closed");
-    assert_eq!(listener.refusals().over_per_ip(), 1);
+/// The connections from these addresses that are within the limits, held; the last one is.
+async fn within_limits(listener: &TcpTransportListener, from: &[[u8; 4]]) -> (Vec<DuplexStream>, Vec<TcpStream>) {
+    let mut dialled = Vec::new();
+    for ip in from {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((*ip, 0).into()).unwrap();
+        dialled.push(socket.connect(listener.local_addr()).await.unwrap());
+    }
+    let last = dialled.last().unwrap().local_addr().unwrap();
+    let mut accepted: Vec<DuplexStream> = Vec::new();
+    while accepted.last().is_none_or(|stream| stream.info().synthetic != last) {
+        accepted.push(timeout(DEADLINE, listener.accept()).await.expect("the last one is accepted").unwrap());
+    }
+    (accepted, dialled)
+}
 
+#[tokio::test]
+async fn connections_over_the_share_of_their_address_or_network_are_closed_and_slots_come_back() {
+    let limits = TcpConfig { max_inbound_per_ip: 2, max_inbound_per_prefix: 3, ..TcpConfig::default() };
+    let listener = listen(limits).await;
+    let (a, b, elsewhere) = ([127, 0, 1, 1], [127, 0, 1, 2], [127, 0, 2, 1]);
+    let (accepted, mut dialled) = within_limits(&listener, &[a, a, a, b, b, elsewhere]).await;
+    let from: Vec<IpAddr> = accepted.iter().map(|stream| stream.info().synthetic.ip()).collect();
+    assert_eq!(from, [a, a, b, elsewhere].map(IpAddr::from));
+    for over in [2, 4] {
+        assert_eq!(timeout(DEADLINE, dialled[over].read(&mut [0; 1])).await.unwrap().unwrap_or(0), 0, "it is closed");
+    }
+    drop(accepted);
+    let (again, _dialled) = within_limits(&listener, &[a, a, b]).await;
+    assert_eq!(again.len(), 3);
+}
+
+#[tokio::test]
+async fn a_full_listener_closes_what_comes_from_anywhere() {
+    let listener = listen(TcpConfig { max_inbound: 1, ..TcpConfig::default() }).await;
+    let (held, _dialled) = within_limits(&listener, &[[127, 0, 1, 1]]).await;
+    let mut over = TcpStream::connect(listener.local_addr()).await.unwrap();
+    let closed = async { over.read(&mut [0; 1]).await.unwrap_or(0) };
+    tokio::select! {
+        accepted = listener.accept() => panic!("{accepted:?}"),
+        read = timeout(DEADLINE, closed) => assert_eq!(read.unwrap(), 0),
+    }
     drop(held);
-    let _third = dial(listener.local_addr()).await.unwrap();
-    timeout(DEADLINE, listener.accept()).await.expect("the place came back").unwrap();
+    within_limits(&listener, &[[127, 0, 1, 1]]).await;
 }
 
 #[tokio::test]
@@ -94,12 +130,15 @@ async fn a_full_dialer_says_so() {
 }
 
 #[tokio::test]
-async fn shutdown_frees_the_port_and_ends_accept() {
+async fn a_dropped_listener_frees_its_port_and_its_streams_live_on() {
     let listener = listen(TcpConfig::default()).await;
     let address = listener.local_addr();
-    listener.shutdown().await;
-    assert!(matches!(listener.accept().await, Err(ListenError::Closed)));
+    let mut ours = dial(address).await.unwrap();
+    let mut theirs = listener.accept().await.unwrap();
+    drop(listener);
     TcpTransportListener::bind(address, TcpConfig::default()).await.expect("the port is free again");
+    ours.write_all(b"x").await.unwrap();
+    assert_eq!(theirs.read_u8().await.unwrap(), b'x');
 }
 
 #[tokio::test]

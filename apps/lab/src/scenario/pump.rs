@@ -1,6 +1,6 @@
 //! One stream's throughput, through this workspace's own adapter.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{DialRequest, PeerAddress, PeerLocator, Route, StreamDialer, StreamListener, TransportSet};
@@ -8,6 +8,7 @@ use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, Re
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
     time::Instant,
 };
 
@@ -58,8 +59,14 @@ pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
     } else if let Some(relay) = &args.relay {
         config.relays.push(relay.parse()?);
     }
+    let reserved = Arc::new(Notify::new());
+    let confirmed = reserved.clone();
+    config.observers.add(Arc::new(move |event: &NetworkEvent| {
+        if matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. }) {
+            confirmed.notify_one();
+        }
+    }));
     let network = Network::start(NodeKey::generate(), config).await?;
-    let mut events = network.events();
     println!("{}", json!({ "event": "started", "peer": network.local_peer() }));
     if is_relay {
         return std::future::pending().await;
@@ -67,7 +74,7 @@ pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
     match &args.remote {
         Some(remote) => send(&network, remote.parse()?, args).await,
         None => {
-            while !matches!(events.recv().await?, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. }) {}
+            reserved.notified().await;
             println!("{}", json!({ "event": "reserved" }));
             receive(&network).await
         }

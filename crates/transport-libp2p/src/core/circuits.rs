@@ -6,7 +6,7 @@ use kaspath_domain::{DialError, PeerIdentity, RelayAddress, TransportAddress, Tr
 
 use super::{
     connections::{ConnId, Connection},
-    io::{AttemptId, DialFailure, Output, WaiterId},
+    io::{OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
 
@@ -19,7 +19,7 @@ struct Dial {
 
 #[derive(Default)]
 pub(super) struct Circuits {
-    dials: BTreeMap<AttemptId, Dial>,
+    dials: BTreeMap<OperationId, Dial>,
 }
 
 impl Circuits {
@@ -33,16 +33,16 @@ impl Circuits {
         punch: TransportSet,
     ) {
         let through = |connection: &Connection| connection.is_our_circuit() && connection.relay() == Some(&relay);
-        let standing = shared.connections.with_peer(&peer).find(|(_, connection)| through(connection)).map(|(id, _)| id);
+        let existing = shared.connections.with_peer(&peer).find(|(_, connection)| through(connection)).map(|(id, _)| id);
         let shared_dial = self.dials.values_mut().find(|dial| (&dial.relay, &dial.peer) == (&relay, &peer));
-        if standing.is_none() && shared_dial.is_none() && via.is_none() {
+        if existing.is_none() && shared_dial.is_none() && via.is_none() {
             let cause = "the connection to it was lost".to_owned();
             return shared.answer([waiter], &Err(DialError::RelayUnreachable { relay, cause }));
         }
         if !punch.is_empty() {
             shared.punchable.insert(peer.clone(), punch);
         }
-        if let Some(id) = standing {
+        if let Some(id) = existing {
             if !punch.is_empty() {
                 // The peer punched when the circuit came up; now it is our turn.
                 shared.signal(Signal::PunchWanted(id));
@@ -51,7 +51,7 @@ impl Circuits {
         } else if let Some(dial) = shared_dial {
             dial.waiters.push(waiter);
         } else if let Some(via) = via {
-            let dial = shared.attempt();
+            let dial = shared.operation();
             shared.put(Output::DialCircuit { dial, relay: RelayAddress { relay: relay.clone(), via }, peer: peer.clone() });
             self.dials.insert(dial, Dial { relay, peer, waiters: vec![waiter] });
         }
@@ -63,18 +63,18 @@ impl Circuits {
         }
     }
 
-    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         if let Some(dial) = dial.and_then(|dial| self.dials.remove(&dial)) {
             shared.answer(dial.waiters, &Ok(id));
         }
     }
 
-    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let Some(Dial { relay, peer, waiters }) = self.dials.remove(&dial) else { return };
         self.forget(shared, &peer);
-        let error = match failure.clone() {
-            DialFailure::WrongPeer { expected, found } => DialError::WrongPeer { expected, found },
-            DialFailure::Failed { cause, .. } => DialError::RelayRefused { relay, cause },
+        let error = match error.clone() {
+            DialError::Unreachable { cause, .. } => DialError::RelayRefused { relay, cause },
+            other => other,
         };
         shared.answer(waiters, &Err(error));
     }
@@ -92,18 +92,18 @@ impl Circuits {
         }
     }
 
-    /// Other transports may be punched now. Circuits that stand were told of the former
+    /// Other transports may be punched now. Open circuits began with the former
     /// ones, so they end; their dialers open new ones.
     pub(super) fn close_all(&mut self, shared: &mut Shared) {
         let circuits: Vec<ConnId> = shared.connections.circuits().map(|(id, _)| id).collect();
         circuits.into_iter().for_each(|id| shared.put(Output::Close(id)));
     }
 
-    /// Forgets what the peer may punch, once no circuit of ours to it stands or is being
+    /// Forgets what the peer may punch, once no circuit of ours to it is open or being
     /// dialled. One that the peer dialled does not count.
     fn forget(&mut self, shared: &mut Shared, peer: &PeerIdentity) {
-        let stands = shared.connections.with_peer(peer).any(|(_, connection)| connection.is_our_circuit());
-        if !stands && !self.dials.values().any(|dial| dial.peer == *peer) {
+        let is_open = shared.connections.with_peer(peer).any(|(_, connection)| connection.is_our_circuit());
+        if !is_open && !self.dials.values().any(|dial| dial.peer == *peer) {
             shared.punchable.remove(peer);
         }
     }

@@ -1,4 +1,4 @@
-//! The connections that stand.
+//! The open connections.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, Tran
 /// Addresses kept of those that a remote says it listens on.
 const MAX_LISTENS: usize = 8;
 
-/// A connection that stands. Never used twice.
+/// The id of an open connection. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnId(pub(crate) u64);
 
@@ -42,9 +42,9 @@ impl Connection {
     }
 }
 
-/// What the remote of a direct connection told by identify.
+/// What the remote of a direct connection reported by identify.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct RemoteInfo {
     /// Where it listens.
     pub(super) listens: Vec<TransportAddress>,
     /// Where it sees us.
@@ -53,40 +53,40 @@ pub(super) struct Told {
 
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    standing: BTreeMap<ConnId, Connection>,
+    open: BTreeMap<ConnId, Connection>,
     /// Kept for each direct connection, for its remote may become a relay of ours later.
-    told: BTreeMap<ConnId, Told>,
+    info: BTreeMap<ConnId, RemoteInfo>,
 }
 
 impl Connections {
-    /// Keeps what the remote told; gives it if the connection is a direct one.
-    pub(super) fn identified(&mut self, id: ConnId, mut told: Told) -> Option<&PeerIdentity> {
-        let connection = self.standing.get(&id).filter(|connection| connection.relay().is_none())?;
-        told.listens.truncate(MAX_LISTENS);
-        self.told.insert(id, told);
+    /// Keeps what the remote reported if the connection is a direct one; returns its peer.
+    pub(super) fn identified(&mut self, id: ConnId, mut info: RemoteInfo) -> Option<&PeerIdentity> {
+        let connection = self.open.get(&id).filter(|connection| connection.relay().is_none())?;
+        info.listens.truncate(MAX_LISTENS);
+        self.info.insert(id, info);
         Some(&connection.peer)
     }
 
-    /// What the peer told, by direct connection.
-    pub(super) fn told(&self, peer: &PeerIdentity) -> Vec<(ConnId, Told)> {
-        self.direct(peer).filter_map(|(id, _)| Some((id, self.told.get(&id)?.clone()))).collect()
+    /// What the peer reported, by direct connection.
+    pub(super) fn info_of(&self, peer: &PeerIdentity) -> Vec<(ConnId, RemoteInfo)> {
+        self.direct(peer).filter_map(|(id, _)| Some((id, self.info.get(&id)?.clone()))).collect()
     }
 
     pub(super) fn insert(&mut self, id: ConnId, connection: Connection) {
-        self.standing.insert(id, connection);
+        self.open.insert(id, connection);
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        self.told.remove(&id);
-        self.standing.remove(&id)
+        self.info.remove(&id);
+        self.open.remove(&id)
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
-        self.standing.get(&id)
+        self.open.get(&id)
     }
 
     pub(super) fn with_peer<'a>(&'a self, peer: &'a PeerIdentity) -> impl Iterator<Item = (ConnId, &'a Connection)> {
-        self.standing.iter().filter(move |(_, connection)| connection.peer == *peer).map(|(id, connection)| (*id, connection))
+        self.open.iter().filter(move |(_, connection)| connection.peer == *peer).map(|(id, connection)| (*id, connection))
     }
 
     /// The direct connections with a peer.
@@ -102,7 +102,7 @@ impl Connections {
 
     /// The circuits, and the relay of each.
     pub(super) fn circuits(&self) -> impl Iterator<Item = (ConnId, &PeerIdentity)> {
-        self.standing.iter().filter_map(|(id, connection)| Some((*id, connection.relay()?)))
+        self.open.iter().filter_map(|(id, connection)| Some((*id, connection.relay()?)))
     }
 
     /// The relays that circuits go through.

@@ -6,7 +6,7 @@ use kaspath_domain::{DialError, PeerIdentity, TransportAddress, TransportSet};
 
 use super::{
     connections::ConnId,
-    io::{AttemptId, DialFailure, DialKind, Output, WaiterId},
+    io::{DialKind, OperationId, Output, WaiterId},
     shared::Shared,
 };
 
@@ -22,7 +22,7 @@ struct Dial {
 
 #[derive(Default)]
 pub(super) struct Direct {
-    dials: BTreeMap<AttemptId, Dial>,
+    dials: BTreeMap<OperationId, Dial>,
     waiters: BTreeMap<WaiterId, (PeerIdentity, TransportSet)>,
 }
 
@@ -35,20 +35,20 @@ impl Direct {
         addresses: Vec<TransportAddress>,
     ) {
         let wanted: TransportSet = addresses.iter().map(|address| address.transport).collect();
-        if let Some(standing) = shared.connections.best_direct(&peer, wanted) {
-            return shared.answer([waiter], &Ok(standing));
+        if let Some(existing) = shared.connections.best_direct(&peer, wanted) {
+            return shared.answer([waiter], &Ok(existing));
         }
         if let Some(dial) = self.dials.values_mut().find(|dial| (&dial.peer, &dial.addresses) == (&peer, &addresses)) {
             return dial.waiters.push(waiter);
         }
-        let dial = shared.attempt();
+        let dial = shared.operation();
         shared.put(Output::Dial { dial, peer: peer.clone(), addresses: addresses.clone(), kind: DialKind::Peer });
         self.dials.insert(dial, Dial { peer, addresses, waiters: vec![waiter] });
     }
 
     pub(super) fn wait(&mut self, shared: &mut Shared, waiter: WaiterId, peer: PeerIdentity, transports: TransportSet) {
-        if let Some(standing) = shared.connections.best_direct(&peer, transports) {
-            shared.answer([waiter], &Ok(standing));
+        if let Some(existing) = shared.connections.best_direct(&peer, transports) {
+            shared.answer([waiter], &Ok(existing));
         } else if self.waiters.len() >= MAX_WAITERS {
             let full = DialError::LimitReached { what: "dials that wait for a direct path", limit: MAX_WAITERS };
             shared.answer([waiter], &Err(full));
@@ -66,7 +66,7 @@ impl Direct {
     }
 
     /// A connection came up, perhaps by one of these dials.
-    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         if let Some(dial) = dial.and_then(|dial| self.dials.remove(&dial)) {
             shared.answer(dial.waiters, &Ok(id));
         }
@@ -79,13 +79,10 @@ impl Direct {
         shared.answer(served, &Ok(id));
     }
 
-    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
-        let Some(dial) = self.dials.remove(&dial) else { return };
-        let error = match failure.clone() {
-            DialFailure::WrongPeer { expected, found } => DialError::WrongPeer { expected, found },
-            DialFailure::Failed { at, cause } => DialError::Unreachable { address: at, cause },
-        };
-        shared.answer(dial.waiters, &Err(error));
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
+        if let Some(dial) = self.dials.remove(&dial) {
+            shared.answer(dial.waiters, &Err(error.clone()));
+        }
     }
 
     /// What is held, for tests: dials and waiters.

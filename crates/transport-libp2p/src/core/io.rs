@@ -8,9 +8,9 @@ use super::connections::{ConnId, Connection};
 use crate::{NetworkEvent, PunchConfig};
 
 /// One dial, exchange of candidates, lookup of names or request for a reservation.
-/// Never used twice, so that a late answer cannot pass for that of another attempt.
+/// Never used twice, so that a late answer cannot pass for that of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct AttemptId(pub(super) u64);
+pub(crate) struct OperationId(pub(super) u64);
 
 /// Somebody who waits for a connection. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,58 +29,40 @@ pub(crate) enum Input {
     OpenCircuit { waiter: WaiterId, relay: PeerIdentity, peer: PeerIdentity, punch: TransportSet },
     /// The best direct connection with the peer is wanted, now or when it comes up.
     AwaitDirect { waiter: WaiterId, peer: PeerIdentity, transports: TransportSet },
-    /// Nobody waits there any more.
+    /// That waiter is gone.
     GaveUp { waiter: WaiterId },
     /// Punch by these settings from now on.
     SetPunch(PunchConfig),
     /// The addresses of our interfaces, as far as we listen on them.
     Interfaces(Vec<IpAddr>),
     /// A connection came up; `dial` is ours that led to it.
-    Connected { id: ConnId, dial: Option<AttemptId>, connection: Connection },
+    Connected { id: ConnId, dial: Option<OperationId>, connection: Connection },
     /// A connection is gone.
     Disconnected { id: ConnId, cause: Option<String> },
-    /// A dial led to no connection.
-    DialFailed { dial: AttemptId, failure: DialFailure },
-    /// The remote told where it listens and at which address it sees us.
+    /// A dial led to no connection: another peer answered, or it is unreachable.
+    DialFailed { dial: OperationId, error: DialError },
+    /// The remote reported where it listens and at which address it sees us.
     Identified { id: ConnId, listens: Vec<TransportAddress>, observed: Option<TransportAddress> },
     /// What each name resolved to.
-    Resolved { lookup: AttemptId, results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)> },
+    Resolved { lookup: OperationId, results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)> },
     /// The relay granted that request.
-    ReservationGranted { request: AttemptId },
+    ReservationGranted { request: OperationId },
     /// The relay renewed the reservation.
     ReservationRenewed { relay: PeerIdentity },
     /// The request failed, or the reservation that came of it is over.
-    ReservationEnded { request: AttemptId, cause: String },
+    ReservationEnded { request: OperationId, cause: String },
     /// The remote of that circuit begins an exchange of candidates.
-    ExchangeRequested { exchange: AttemptId, id: ConnId },
+    ExchangeRequested { exchange: OperationId, id: ConnId },
     /// The peer answered our exchange, and waits for [`Output::Synchronize`].
-    Offered { exchange: AttemptId, theirs: Vec<TransportAddress>, rtt: Duration },
+    Offered { exchange: OperationId, theirs: Vec<TransportAddress>, rtt: Duration },
     /// SYNC has left; our exchange is over.
-    SyncSent { exchange: AttemptId },
+    SyncSent { exchange: OperationId },
     /// The peer told us to dial; its exchange is over.
-    SyncReceived { exchange: AttemptId, theirs: Vec<TransportAddress> },
+    SyncReceived { exchange: OperationId, theirs: Vec<TransportAddress> },
     /// An exchange broke, whoever began it.
-    ExchangeFailed { exchange: AttemptId, unsupported: bool, cause: String },
+    ExchangeFailed { exchange: OperationId, unsupported: bool, cause: String },
     /// Nothing happened, but time has passed.
     Elapsed,
-}
-
-/// Why a dial failed.
-#[derive(Clone, Debug)]
-pub(crate) enum DialFailure {
-    /// Somebody else answered.
-    WrongPeer { expected: PeerIdentity, found: PeerIdentity },
-    /// All else. `at` names what was dialled.
-    Failed { at: String, cause: String },
-}
-
-impl DialFailure {
-    pub(super) fn cause(&self) -> String {
-        match self {
-            Self::WrongPeer { found, .. } => format!("peer {found} answered"),
-            Self::Failed { cause, .. } => cause.clone(),
-        }
-    }
 }
 
 /// What is to be done.
@@ -89,11 +71,11 @@ pub(crate) enum Output {
     /// Tell the waiter.
     Answer { waiter: WaiterId, result: Result<ConnId, DialError> },
     /// Dial; the end is [`Input::Connected`] or [`Input::DialFailed`].
-    Dial { dial: AttemptId, peer: PeerIdentity, addresses: Vec<TransportAddress>, kind: DialKind },
+    Dial { dial: OperationId, peer: PeerIdentity, addresses: Vec<TransportAddress>, kind: DialKind },
     /// The same through a connected relay.
-    DialCircuit { dial: AttemptId, relay: RelayAddress, peer: PeerIdentity },
+    DialCircuit { dial: OperationId, relay: RelayAddress, peer: PeerIdentity },
     /// Look these up; the end is [`Input::Resolved`].
-    Resolve { lookup: AttemptId, names: Vec<TransportAddress> },
+    Resolve { lookup: OperationId, names: Vec<TransportAddress> },
     /// Keep direct connections with the peer though nothing uses them.
     Lease(PeerIdentity),
     /// The opposite.
@@ -103,17 +85,17 @@ pub(crate) enum Output {
     /// Close the connection if no stream lives on it.
     CloseIfUnused(ConnId),
     /// Ask the connected relay for a reservation; the end is [`Input::ReservationEnded`].
-    Reserve { request: AttemptId, relay: RelayAddress },
+    Reserve { request: OperationId, relay: RelayAddress },
     /// Give it up, whatever has become of it; no end follows.
-    Unreserve { request: AttemptId },
+    Unreserve { request: OperationId },
     /// Begin an exchange over that circuit.
-    Exchange { exchange: AttemptId, id: ConnId, offer: Vec<TransportAddress> },
+    Exchange { exchange: OperationId, id: ConnId, offer: Vec<TransportAddress> },
     /// Answer the exchange that the peer began.
-    Respond { exchange: AttemptId, offer: Vec<TransportAddress> },
+    Respond { exchange: OperationId, offer: Vec<TransportAddress> },
     /// Send SYNC; [`Input::SyncSent`] follows.
-    Synchronize { exchange: AttemptId },
+    Synchronize { exchange: OperationId },
     /// Break it off; no end follows.
-    EndExchange { exchange: AttemptId },
+    EndExchange { exchange: OperationId },
     /// Why that circuit is still relayed.
     Reason { id: ConnId, reason: RelayReason },
     /// Tell observers.

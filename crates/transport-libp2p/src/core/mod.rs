@@ -2,8 +2,8 @@
 //!
 //! [`Core::handle`] takes what callers ask for and what happened, [`Core::poll`] gives
 //! what is to be done, and [`Core::deadline`] when to come back. It knows no libp2p type,
-//! no clock and no task; `swarm` translates. Whatever is begun has an id of its own, so
-//! that a late answer cannot pass for that of another attempt.
+//! no clock and no task; `swarm` translates. Every operation has an id that is
+//! used once, so that a late answer cannot pass for that of another one.
 //!
 //! | module | what it decides |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | `direct` | direct dials, and who waits for a direct connection |
 //! | `punches` | when to punch, what is dialled, and why it failed |
 //!
-//! The machines do not know each other. What one tells another is a `Signal`, which the
+//! The machines do not know each other. They notify each other by `Signal`s, which the
 //! core passes on.
 
 mod circuits;
@@ -31,7 +31,7 @@ use kaspath_domain::{DialError, Moment, PeerAddress, PeerIdentity, PeerLocator, 
 
 use self::{
     circuits::Circuits,
-    connections::Told,
+    connections::RemoteInfo,
     direct::Direct,
     links::Links,
     punches::Punches,
@@ -40,7 +40,7 @@ use self::{
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
-    io::{AttemptId, DialFailure, DialKind, Input, Output, WaiterId},
+    io::{DialKind, Input, OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 
@@ -48,8 +48,8 @@ use crate::{NetworkEvent, PunchConfig};
 #[derive(Clone, Debug)]
 pub(crate) struct CoreConfig {
     pub(crate) local: PeerIdentity,
-    /// Those to reserve at, with their addresses as given, the preferred first.
-    pub(crate) relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
+    /// Those to reserve at, the preferred first; one relay may have several addresses.
+    pub(crate) relays: Vec<RelayAddress>,
     pub(crate) wanted_reservations: usize,
     pub(crate) reservation_cadence: RetryCadence,
     pub(crate) punch: PunchConfig,
@@ -73,7 +73,7 @@ impl Core {
     pub(crate) fn new(config: CoreConfig, chance: impl FnMut() -> f64 + Send + 'static, now: Moment) -> Self {
         let shared = Shared::new(config.local, config.punch, chance, now);
         let mut reservations = Reservations::new(config.wanted_reservations, config.reservation_cadence);
-        config.relays.iter().for_each(|(relay, _)| reservations.add(&shared, relay.clone()));
+        config.relays.iter().for_each(|at| reservations.add(&shared, at.relay.clone()));
         Self {
             shared,
             links: Links::new(config.relays),
@@ -85,8 +85,8 @@ impl Core {
     }
 
     /// An id for what begins outside: an exchange that a peer began.
-    pub(crate) fn attempt(&mut self) -> AttemptId {
-        self.shared.attempt()
+    pub(crate) fn operation(&mut self) -> OperationId {
+        self.shared.operation()
     }
 
     /// What is to be done next, until there is nothing.
@@ -110,7 +110,7 @@ impl Core {
         Ok(())
     }
 
-    /// Gives the reservation at a relay back, and closes its links unless a circuit or
+    /// Releases the reservation at a relay, and closes its links unless a circuit or
     /// somebody who waits needs them.
     pub(crate) fn remove_relay(&mut self, relay: &PeerIdentity, now: Moment) {
         self.shared.now = now;
@@ -141,13 +141,13 @@ impl Core {
             Input::Interfaces(addresses) => shared.interfaces = addresses,
             Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
             Input::Disconnected { id, cause } => self.disconnected(id, cause),
-            Input::DialFailed { dial, failure } => {
-                self.direct.failed(shared, dial, &failure);
-                self.circuits.failed(shared, dial, &failure);
-                self.links.failed(shared, dial, &failure);
+            Input::DialFailed { dial, error } => {
+                self.direct.failed(shared, dial, &error);
+                self.circuits.failed(shared, dial, &error);
+                self.links.failed(shared, dial, &error);
                 self.punches.failed(dial);
             }
-            Input::Identified { id, listens, observed } => self.links.identified(shared, id, Told { listens, observed }),
+            Input::Identified { id, listens, observed } => self.links.identified(shared, id, RemoteInfo { listens, observed }),
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
             Input::ReservationGranted { request } => self.granted(request),
             Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),
@@ -164,7 +164,7 @@ impl Core {
         self.settle();
     }
 
-    /// Passes on what the machines tell each other, and does what is due.
+    /// Passes on the machines' signals, and does what is due.
     fn settle(&mut self) {
         self.pass_on();
         if self.deadline().is_some_and(|deadline| deadline <= self.shared.now) {
@@ -194,7 +194,7 @@ impl Core {
         }
     }
 
-    fn connected(&mut self, id: ConnId, dial: Option<AttemptId>, connection: Connection) {
+    fn connected(&mut self, id: ConnId, dial: Option<OperationId>, connection: Connection) {
         let shared = &mut self.shared;
         let Connection { peer, direction, path, remote } = connection.clone();
         shared.report(NetworkEvent::Connected { peer, direction, path, remote });
@@ -222,9 +222,9 @@ impl Core {
     }
 
     /// We can be reached through the relay at the address at which we reached it
-    /// ourselves, by the name that the settings give it. What the relay says of its own
+    /// ourselves, by the name that the settings give it. What the relay reports as its own
     /// addresses may be of no use: behind a one-to-one NAT it only sees private ones.
-    fn granted(&mut self, request: AttemptId) {
+    fn granted(&mut self, request: OperationId) {
         let shared = &mut self.shared;
         let Some(relay) = self.reservations.granted(shared, request) else { return };
         if let Some(via) = self.links.via_by_name(shared, &relay) {

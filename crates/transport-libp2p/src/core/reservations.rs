@@ -2,14 +2,14 @@
 //!
 //! One owner for every reservation: requested, confirmed, renewed, lost, asked
 //! for again with back-off. Pending and active ones count against `wanted`, and
-//! every failure gives its place back, so that another relay may have it.
+//! every failure frees its slot, so that another relay may have it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Moment, PeerIdentity, RelayAddress, RetryCadence, TransportAddress};
 
 use super::{
-    io::{AttemptId, Output},
+    io::{OperationId, Output},
     shared::{Shared, Signal},
 };
 use crate::{NetworkEvent, ReservationState};
@@ -24,13 +24,13 @@ enum State {
     /// The relay is being connected and identified.
     Connecting { until: Moment },
     /// Asked for.
-    Requested { request: AttemptId, until: Moment },
+    Requested { request: OperationId, until: Moment },
     /// Held.
-    Active { request: AttemptId },
+    Active { request: OperationId },
 }
 
 impl State {
-    fn request(self) -> Option<AttemptId> {
+    fn request(self) -> Option<OperationId> {
         match self {
             State::Requested { request, .. } | State::Active { request } => Some(request),
             State::BackOff { .. } | State::Connecting { .. } => None,
@@ -42,7 +42,7 @@ impl State {
 struct Entry {
     state: State,
     failures: u32,
-    /// Its place in the order in which the relays were given.
+    /// Its position among the relays as they were given.
     rank: usize,
 }
 
@@ -66,11 +66,11 @@ impl Reservations {
         self.relays.entry(relay).or_insert(new);
     }
 
-    /// Gives a reservation at the relay back, and never asks there again.
+    /// Releases a reservation at the relay, and never asks there again.
     pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(entry) = self.relays.remove(relay) else { return };
         if !matches!(entry.state, State::BackOff { .. }) {
-            give_back(shared, relay, entry.state, "the relay was removed".to_owned(), None);
+            release(shared, relay, entry.state, "the relay was removed".to_owned(), None);
         }
     }
 
@@ -123,14 +123,14 @@ impl Reservations {
             return;
         };
         let Some(via) = via else { return self.lost(shared, relay, "the connection to it was lost".to_owned()) };
-        let request = shared.attempt();
+        let request = shared.operation();
         entry.state = State::Requested { request, until: shared.now + REQUEST_TIMEOUT };
         shared.put(Output::Reserve { request, relay: RelayAddress { relay: relay.clone(), via } });
         report(shared, relay, ReservationState::Requested);
     }
 
     /// The relay granted that request; gives the relay unless it was granted before.
-    pub(super) fn granted(&mut self, shared: &mut Shared, request: AttemptId) -> Option<PeerIdentity> {
+    pub(super) fn granted(&mut self, shared: &mut Shared, request: OperationId) -> Option<PeerIdentity> {
         let requested = |state| matches!(state, State::Requested { request: asked, .. } if asked == request);
         let (relay, entry) = self.relays.iter_mut().find(|(_, entry)| requested(entry.state))?;
         (entry.state, entry.failures) = (State::Active { request }, 0);
@@ -145,14 +145,14 @@ impl Reservations {
     }
 
     /// That request failed, or what came of it is over.
-    pub(super) fn ended(&mut self, shared: &mut Shared, request: AttemptId, cause: String) {
+    pub(super) fn ended(&mut self, shared: &mut Shared, request: OperationId, cause: String) {
         let of = self.relays.iter().find(|(_, entry)| entry.state.request() == Some(request)).map(|(relay, _)| relay.clone());
         if let Some(relay) = of {
             self.lost(shared, &relay, cause);
         }
     }
 
-    /// Whatever was under way or held at the relay is gone. Several events can tell of
+    /// Whatever was under way or held at the relay is gone. Several events can report
     /// one loss; only the first counts.
     pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: String) {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
@@ -162,11 +162,11 @@ impl Reservations {
         // A cadence without end is what a reservation needs; if it has one, wait for an hour.
         let delay = self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600));
         let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
-        give_back(shared, relay, before, cause, Some(delay));
+        release(shared, relay, before, cause, Some(delay));
     }
 }
 
-fn give_back(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
+fn release(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
     if let Some(request) = state.request() {
         shared.put(Output::Unreserve { request });
     }

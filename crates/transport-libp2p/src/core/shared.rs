@@ -10,11 +10,11 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, TransportAddress, Transpor
 
 use super::{
     connections::{ConnId, Connections},
-    io::{AttemptId, Output, WaiterId},
+    io::{OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 
-/// What one machine tells the others. The core passes it on.
+/// A notification of one machine to the others. The core passes it on.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// The reservation needs a connection to the relay.
@@ -41,11 +41,11 @@ pub(super) struct Shared {
     pub(super) punch: PunchConfig,
     pub(super) connections: Connections,
     pub(super) interfaces: Vec<IpAddr>,
-    /// What peers may punch on circuits that we dialled, while one stands or is being
+    /// What peers may punch on circuits that we dialled, while one is open or being
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
     chance: Box<dyn FnMut() -> f64 + Send>,
-    attempts: u64,
+    operations: u64,
     outputs: VecDeque<Output>,
     signals: VecDeque<Signal>,
 }
@@ -65,7 +65,7 @@ impl Shared {
             interfaces: Vec::new(),
             punchable: BTreeMap::new(),
             chance: Box::new(chance),
-            attempts: 0,
+            operations: 0,
             outputs: VecDeque::new(),
             signals: VecDeque::new(),
         }
@@ -75,9 +75,9 @@ impl Shared {
         (self.chance)()
     }
 
-    pub(super) fn attempt(&mut self) -> AttemptId {
-        self.attempts += 1;
-        AttemptId(self.attempts)
+    pub(super) fn operation(&mut self) -> OperationId {
+        self.operations += 1;
+        OperationId(self.operations)
     }
 
     pub(super) fn put(&mut self, output: Output) {

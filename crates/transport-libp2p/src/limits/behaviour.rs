@@ -1,13 +1,11 @@
 use std::{
-    collections::{HashMap, VecDeque},
-    convert::Infallible,
-    pin::Pin,
+    collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use kaspath_domain::{Moment, MonotonicClock};
+use kaspath_domain::{Counts, MonotonicClock};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -16,26 +14,18 @@ use libp2p::{
         THandlerOutEvent, ToSwarm, dummy,
     },
 };
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{
     ConnectionLimits, RefusedConnections,
-    entry::Usage,
     origin::Origin,
     refusal::{Class, Refusal},
     table::Table,
 };
-use crate::{convert, streams::ConnectionMeta};
+use crate::{convert, streams::Traffic};
 
 /// Time between two reports of what was refused.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-
-/// What the behaviour reports.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// More connections were refused or closed than at the last report.
-    Refused(RefusedConnections),
-}
 
 /// Denies connections that there is no room for, and closes some for others.
 pub(crate) struct Behaviour {
@@ -43,44 +33,24 @@ pub(crate) struct Behaviour {
     clock: MonotonicClock,
     /// Dials that are about to be made.
     expected: HashMap<ConnectionId, Class>,
-    usage: Uses,
-    to_close: VecDeque<(ConnectionId, PeerId)>,
     refused: RefusedConnections,
     reported: RefusedConnections,
-    /// Until it ends nothing is reported.
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-/// What is known of the use of connections, and of peers.
-#[derive(Default)]
-struct Uses {
-    connections: HashMap<ConnectionId, Arc<ConnectionMeta>>,
-    /// Reservations and circuits of connected peers at our relay.
-    served: HashMap<PeerId, u32>,
-}
-
-impl Uses {
-    fn of(&self, connection: ConnectionId, peer: PeerId) -> Usage {
-        let meta = self.connections.get(&connection);
-        Usage {
-            bytes: meta.map_or(0, |meta| meta.bytes()),
-            busy: meta.is_some_and(|meta| !meta.is_idle()),
-            served: self.served.contains_key(&peer),
-        }
-    }
+    /// Has a tick when the next report may be.
+    reports: Interval,
 }
 
 impl Behaviour {
+    /// Must be called within a tokio runtime.
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        let mut reports = interval(REPORT_EVERY);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             table: Table::new(limits),
             clock: MonotonicClock::start(),
             expected: HashMap::new(),
-            usage: Uses::default(),
-            to_close: VecDeque::new(),
             refused: RefusedConnections::default(),
             reported: RefusedConnections::default(),
-            pause: None,
+            reports,
         }
     }
 
@@ -91,44 +61,23 @@ impl Behaviour {
     }
 
     /// Watches how an established connection is used, until it closes.
-    pub(crate) fn watch(&mut self, meta: Arc<ConnectionMeta>) {
-        self.usage.connections.insert(meta.id, meta);
+    pub(crate) fn watch(&mut self, connection: ConnectionId, traffic: Arc<Traffic>) {
+        self.table.watch(connection, traffic);
     }
 
     /// A ping was answered.
     pub(crate) fn round_trip(&mut self, connection: ConnectionId, measured: Duration) {
-        let now = self.now();
-        self.table.round_trip(connection, measured);
-        self.table.observe(connection, |id, peer| self.usage.of(id, peer), now);
+        self.table.round_trip(connection, measured, self.clock.now());
     }
 
-    /// A reservation or a circuit of a connected peer began at our relay. As long as
-    /// it has one, its connections are in use.
-    pub(crate) fn service_began(&mut self, peer: PeerId) {
-        if self.usage.connections.values().any(|meta| meta.peer == peer) {
-            *self.usage.served.entry(peer).or_default() += 1;
-        }
+    /// Reservations and circuits of peers at our relay. As long as a peer has one, its
+    /// connections are in use.
+    pub(crate) fn served(&mut self) -> &mut Counts<PeerId> {
+        &mut self.table.served
     }
 
-    /// It ended.
-    pub(crate) fn service_ended(&mut self, peer: PeerId) {
-        if let Some(count) = self.usage.served.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.usage.served.remove(&peer);
-            }
-        }
-    }
-
-    fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
-    fn judge(&mut self, judged: Result<(), Refusal>) -> Result<(), ConnectionDenied> {
-        let evicted = self.table.take_evicted();
-        self.refused.evicted += evicted.len() as u64;
-        self.to_close.extend(evicted);
-        judged.map_err(|refusal| {
+    fn judge(&mut self, judged: Result<(), Refusal>) -> Result<dummy::ConnectionHandler, ConnectionDenied> {
+        judged.map(|()| dummy::ConnectionHandler).map_err(|refusal| {
             tracing::debug!(%refusal, "a connection is denied");
             self.refused.count(&refusal);
             ConnectionDenied::new(refusal)
@@ -137,32 +86,13 @@ impl Behaviour {
 
     fn forget(&mut self, connection: ConnectionId) {
         self.expected.remove(&connection);
-        self.usage.connections.remove(&connection);
         self.table.remove(connection);
-    }
-
-    fn report(&mut self, cx: &mut Context<'_>) -> Option<Event> {
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(cx).is_pending() {
-                return None;
-            }
-            self.pause = None;
-        }
-        if self.refused == self.reported {
-            return None;
-        }
-        self.reported = self.refused.clone();
-        let mut pause = Box::pin(sleep(REPORT_EVERY));
-        // So that it wakes us when it is over.
-        let _ = pause.as_mut().poll(cx);
-        self.pause = Some(pause);
-        Some(Event::Refused(self.refused.clone()))
     }
 }
 
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = dummy::ConnectionHandler;
-    type ToSwarm = Event;
+    type ToSwarm = RefusedConnections;
 
     fn handle_pending_inbound_connection(
         &mut self,
@@ -170,10 +100,8 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let now = self.now();
-        let usage = |id, peer| self.usage.of(id, peer);
-        let judged = self.table.pending_inbound(id, Origin::inbound(local, remote), now, usage);
-        self.judge(judged)
+        let judged = self.table.pending_inbound(id, Origin::inbound(local, remote), self.clock.now());
+        self.judge(judged).map(drop)
     }
 
     fn handle_established_inbound_connection(
@@ -183,10 +111,8 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let now = self.now();
-        let usage = |id, peer| self.usage.of(id, peer);
-        let judged = self.table.established_inbound(id, peer, Origin::inbound(local, remote), now, usage);
-        self.judge(judged).map(|()| dummy::ConnectionHandler)
+        let judged = self.table.established(id, peer, Origin::inbound(local, remote), self.clock.now());
+        self.judge(judged)
     }
 
     fn handle_pending_outbound_connection(
@@ -199,9 +125,8 @@ impl NetworkBehaviour for Behaviour {
         let circuit = addresses.iter().any(convert::is_relayed);
         let guess = if circuit { Class::Circuit } else { Class::Peer };
         let class = self.expected.remove(&id).unwrap_or(guess);
-        let now = self.now();
-        let judged = self.table.pending_outbound(id, class, now);
-        self.judge(judged).map(|()| Vec::new())
+        let judged = self.table.pending_outbound(id, class, self.clock.now());
+        self.judge(judged).map(|_| Vec::new())
     }
 
     fn handle_established_outbound_connection(
@@ -212,20 +137,13 @@ impl NetworkBehaviour for Behaviour {
         _role: Endpoint,
         _port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let now = self.now();
-        let usage = |id, peer| self.usage.of(id, peer);
-        let judged = self.table.established_outbound(id, peer, Origin::outbound(remote), now, usage);
-        self.judge(judged).map(|()| dummy::ConnectionHandler)
+        let judged = self.table.established(id, peer, Origin::outbound(remote), self.clock.now());
+        self.judge(judged)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionClosed(closed) => {
-                self.forget(closed.connection_id);
-                if closed.remaining_established == 0 {
-                    self.usage.served.remove(&closed.peer_id);
-                }
-            }
+            FromSwarm::ConnectionClosed(closed) => self.forget(closed.connection_id),
             // Also of what we denied ourselves, or another behaviour after us.
             FromSwarm::DialFailure(failure) => self.forget(failure.connection_id),
             FromSwarm::ListenFailure(failure) => self.forget(failure.connection_id),
@@ -234,15 +152,19 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
-        let never: Infallible = event;
-        match never {}
+        match event {}
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        if let Some((connection, peer_id)) = self.to_close.pop_front() {
+        if let Some((connection, peer_id)) = self.table.evicted.pop_front() {
+            self.refused.evicted += 1;
             return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) });
         }
-        self.report(cx).map_or(Poll::Pending, |event| Poll::Ready(ToSwarm::GenerateEvent(event)))
+        if self.refused != self.reported && self.reports.poll_tick(cx).is_ready() {
+            self.reported = self.refused.clone();
+            return Poll::Ready(ToSwarm::GenerateEvent(self.refused.clone()));
+        }
+        Poll::Pending
     }
 }
 
@@ -260,7 +182,7 @@ mod tests {
 
     async fn report(behaviour: &mut Behaviour) -> RefusedConnections {
         match poll_fn(|cx| behaviour.poll(cx)).await {
-            ToSwarm::GenerateEvent(Event::Refused(refused)) => refused,
+            ToSwarm::GenerateEvent(refused) => refused,
             _ => panic!("a report"),
         }
     }
@@ -280,8 +202,8 @@ mod tests {
         assert!(begin.elapsed() >= REPORT_EVERY);
     }
 
-    #[test]
-    fn a_dial_takes_the_room_of_what_it_is_for_and_leaves_nothing_behind() {
+    #[tokio::test]
+    async fn a_dial_takes_the_room_of_what_it_is_for_and_leaves_nothing_behind() {
         let limits = ConnectionLimits { pending_outbound: 0, pending_relays: 1, ..ConnectionLimits::default() };
         let mut behaviour = Behaviour::new(limits);
         let address = ["/ip4/203.0.113.7/tcp/2".parse().unwrap()];

@@ -4,15 +4,15 @@ use std::time::Duration;
 const ADDRESSES_AT_ONCE: u64 = 8;
 
 /// How many connections there may be, of each kind. Kinds do not share room: what
-/// strangers do to one leaves the others alone.
+/// strangers do to one does not affect the others.
 ///
 /// "Address" is one address of IPv4 or a /64 of IPv6, "prefix" a /24 or a /48.
 ///
 /// How the defaults were chosen: a TCP connection that says nothing keeps its pending
-/// place for 10 s. One address has 1/16 of a node's pending places (1/32 of a
+/// slot for 10 s. One address has 1/16 of a node's pending slots (1/32 of a
 /// relay's) and 1/16 (1/32) of the established ones, so four hosts in four prefixes
 /// keep a quarter (an eighth) of either, however fast they connect; a whole prefix
-/// has a quarter of the pending places and three sixteenths (an eighth) of the
+/// has a quarter of the pending slots and three sixteenths (an eighth) of the
 /// established ones. Still 8 (32) nodes behind one carrier NAT can be connected over
 /// both transports.
 #[derive(Clone, Debug, PartialEq, Eq)]

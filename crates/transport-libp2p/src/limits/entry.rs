@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{Candidate, Moment};
 use libp2p::{PeerId, swarm::ConnectionId};
@@ -7,17 +7,7 @@ use super::{
     origin::Origin,
     refusal::{Class, Room},
 };
-
-/// What a connection shows of its use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    /// Bytes of data streams, both ways.
-    pub(crate) bytes: u64,
-    /// A data stream lives on it.
-    pub(crate) busy: bool,
-    /// Its peer has a reservation or circuits at our relay.
-    pub(crate) served: bool,
-}
+use crate::streams::Traffic;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
@@ -40,13 +30,18 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
     pub(super) since: Moment,
     pub(super) round_trip: Option<Duration>,
-    pub(super) usage: Usage,
-    pub(super) last_activity: Option<Moment>,
+    pub(super) traffic: Arc<Traffic>,
+    /// Bytes of data streams, both ways, when it was last looked at.
+    bytes: u64,
+    /// Its peer has a reservation or circuits at our relay.
+    served: bool,
+    last_activity: Option<Moment>,
 }
 
 impl Entry {
     pub(super) fn new(way: Way, origin: Origin, stage: Stage, now: Moment) -> Self {
-        Self { way, origin, stage, since: now, round_trip: None, usage: Usage::default(), last_activity: None }
+        let traffic = Arc::default();
+        Self { way, origin, stage, since: now, round_trip: None, traffic, bytes: 0, served: false, last_activity: None }
     }
 
     /// The rooms that it counts in, the narrow ones first: who exceeds its own share is
@@ -79,7 +74,7 @@ impl Entry {
 
     /// No stream, no reservation and no circuit depends on it.
     pub(super) fn is_unused(&self) -> bool {
-        !self.usage.busy && !self.usage.served
+        self.traffic.is_idle() && !self.served
     }
 
     pub(super) fn takes(&self, room: Room) -> bool {
@@ -100,16 +95,18 @@ impl Entry {
             group: self.group(),
             since: self.since,
             round_trip: self.round_trip,
-            useful_bytes: self.usage.bytes,
+            useful_bytes: self.bytes,
             last_activity: self.last_activity,
             pinned: false,
         }
     }
 
-    pub(super) fn observe(&mut self, usage: Usage, now: Moment) {
-        if usage.served || usage.bytes != self.usage.bytes {
+    /// Looks at how it is used now.
+    pub(super) fn observe(&mut self, served: bool, now: Moment) {
+        let bytes = self.traffic.bytes();
+        if served || bytes != self.bytes {
             self.last_activity = Some(now);
         }
-        self.usage = usage;
+        (self.bytes, self.served) = (bytes, served);
     }
 }

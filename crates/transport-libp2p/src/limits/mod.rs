@@ -1,6 +1,6 @@
 //! Limits before work: which connections may be, by address, prefix, relay and kind.
 //!
-//! libp2p's own limits know no address, so one host could take all places. Here each
+//! libp2p's own limits do not look at addresses, so one host could take all slots. Here each
 //! connection takes room of its own kind, and of its address and prefix, from the
 //! moment that it is accepted or dialled: [`Table`] decides without a clock and
 //! without I/O, [`Behaviour`] asks it and closes what it evicts.
@@ -25,7 +25,7 @@ mod origin;
 mod refusal;
 mod table;
 
-pub(crate) use behaviour::{Behaviour, Event};
+pub(crate) use behaviour::Behaviour;
 pub use config::{ConnectionLimits, LimitFloor};
 pub(crate) use refusal::Class;
 pub use refusal::RefusedConnections;

@@ -1,14 +1,19 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
-use kaspath_domain::{Candidate, Eviction, IpPrefix, Moment, Rates, TokenBucket, Transport};
+use kaspath_domain::{Candidate, Counts, Eviction, IpPrefix, Moment, Rates, TokenBucket, Transport};
 use libp2p::{PeerId, swarm::ConnectionId};
 
 use super::{
     ConnectionLimits,
-    entry::{Entry, Stage, Usage, Way},
+    entry::{Entry, Stage, Way},
     origin::Origin,
     refusal::{Class, Refusal, Room},
 };
+use crate::streams::Traffic;
 
 /// A connection without data for so long, on which no reservation and no circuit
 /// depends, is silent. Kaspa's own pings are two minutes apart.
@@ -16,7 +21,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(180);
 /// One without a stream, a reservation or a circuit is unused after that time: punches
 /// are over by then.
 const UNUSED_AFTER: Duration = Duration::from_secs(20);
-/// Places that are freed at once, and the time until one more is. A choice looks at
+/// Slots that are freed at once, and the time until one more is. A choice looks at
 /// every connection, which takes less than a millisecond. Few addresses cannot use
 /// this up: each begins 8 connections a second.
 const EVICTIONS: u32 = 256;
@@ -53,13 +58,16 @@ fn limit(limits: &ConnectionLimits, room: Room) -> u32 {
 pub(crate) struct Table {
     limits: ConnectionLimits,
     entries: HashMap<ConnectionId, Entry>,
-    counts: HashMap<Room, u32>,
+    counts: Counts<Room>,
+    /// Reservations and circuits at our relay. Whoever has one uses its connections.
+    pub(super) served: Counts<PeerId>,
     /// At what rate hosts and networks may begin TCP connections.
     hosts: Rates<IpPrefix>,
     networks: Rates<IpPrefix>,
     eviction: Eviction,
     evictions: TokenBucket,
-    evicted: Vec<(ConnectionId, PeerId)>,
+    /// To be closed.
+    pub(super) evicted: VecDeque<(ConnectionId, PeerId)>,
 }
 
 impl Table {
@@ -69,22 +77,16 @@ impl Table {
             networks: Rates::new(limits.burst_per_prefix, limits.refill / 4, MAX_REMEMBERED),
             limits,
             entries: HashMap::new(),
-            counts: HashMap::new(),
+            counts: Counts::default(),
+            served: Counts::default(),
             eviction: Eviction { silent_after: SILENT_AFTER, ..Eviction::default() },
             evictions: TokenBucket::new(EVICTIONS, EVICTION_EVERY),
-            evicted: Vec::new(),
+            evicted: VecDeque::new(),
         }
     }
 
-    /// Somebody connects: decided before any work on the handshake. `usage` says of
-    /// what use a connection is by now.
-    pub(crate) fn pending_inbound(
-        &mut self,
-        id: ConnectionId,
-        origin: Origin,
-        now: Moment,
-        usage: impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Result<(), Refusal> {
+    /// Somebody connects: decided before any work on the handshake.
+    pub(crate) fn pending_inbound(&mut self, id: ConnectionId, origin: Origin, now: Moment) -> Result<(), Refusal> {
         if let Origin::Direct { transport, host, network } = origin {
             // QUIC has a pace of its own, which knows forged addresses from real ones.
             if transport == Transport::Tcp {
@@ -95,26 +97,12 @@ impl Table {
             }
             // A handshake that must end in a refusal is not begun.
             for room in [Room::FromHost(host), Room::FromNetwork(network)] {
-                if self.is_full(room) && self.useless(room, now, &usage).is_none() {
+                if self.is_full(room) && self.useless(room, now).is_none() {
                     return Err(self.refusal(room));
                 }
             }
         }
         self.enter(id, Entry::new(Way::In, origin, Stage::Pending, now))
-    }
-
-    /// An inbound connection is through its handshake. Where places are taken that
-    /// others deserve less, they are freed: see [`Table::take_evicted`].
-    pub(crate) fn established_inbound(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        origin: Origin,
-        now: Moment,
-        usage: impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Result<(), Refusal> {
-        self.closed(id);
-        self.enter_with_room(id, Entry::new(Way::In, origin, Stage::Established(peer), now), now, &usage)
     }
 
     /// We are about to dial.
@@ -123,64 +111,56 @@ impl Table {
         self.enter(id, Entry::new(Way::Out(class), Origin::Circuit { relay: None }, Stage::Pending, now))
     }
 
-    /// A connection that we dialled is through its handshake.
-    pub(crate) fn established_outbound(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        origin: Origin,
-        now: Moment,
-        usage: impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Result<(), Refusal> {
-        let class = match self.closed(id) {
-            Some(Entry { way: Way::Out(class), .. }) => class,
-            _ => Class::Peer,
-        };
-        self.enter_with_room(id, Entry::new(Way::Out(class), origin, Stage::Established(peer), now), now, &usage)
+    /// A connection is through its handshake. Slots that others deserve less are freed
+    /// for it: see [`Table::evicted`].
+    pub(crate) fn established(&mut self, id: ConnectionId, peer: PeerId, origin: Origin, now: Moment) -> Result<(), Refusal> {
+        let way = self.remove(id).map_or(Way::Out(Class::Peer), |pending| pending.way);
+        let entry = Entry::new(way, origin, Stage::Established(peer), now);
+        // Each iteration frees one slot, at most one in each of the entry's rooms.
+        for _ in entry.rooms() {
+            let Some(room) = self.full_room(&entry) else { break };
+            if self.is_full(Room::Closing) {
+                return Err(self.refusal(Room::Closing));
+            }
+            let chosen = match room {
+                Room::FromHost(_) | Room::FromNetwork(_) | Room::Through(_) => self.useless(room, now),
+                Room::Inbound | Room::Circuits | Room::Dialled(Class::Punch) => self.least_useful(room, &entry, now),
+                _ => None,
+            };
+            match chosen {
+                Some(chosen) if self.evictions.take(now).is_ok() => self.evict(chosen),
+                _ => return Err(self.refusal(room)),
+            }
+        }
+        self.enter(id, entry)
     }
 
     /// A connection is gone, or did not come about.
-    fn closed(&mut self, id: ConnectionId) -> Option<Entry> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        for room in entry.rooms() {
-            if let Some(count) = self.counts.get_mut(&room) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&room);
-                }
-            }
-        }
+        entry.rooms().for_each(|room| self.counts.remove(&room));
         Some(entry)
     }
 
-    /// A connection is gone, or did not come about. One that is unknown is none.
-    pub(crate) fn remove(&mut self, id: ConnectionId) {
-        self.closed(id);
-    }
-
-    /// A ping was answered after that time.
-    pub(crate) fn round_trip(&mut self, id: ConnectionId, measured: Duration) {
+    /// What moves on an established connection.
+    pub(crate) fn watch(&mut self, id: ConnectionId, traffic: Arc<Traffic>) {
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.round_trip = Some(entry.round_trip.map_or(measured, |least| least.min(measured)));
+            entry.traffic = traffic;
         }
     }
 
-    /// What a connection shows of its use now.
-    pub(crate) fn observe(&mut self, id: ConnectionId, usage: impl Fn(ConnectionId, PeerId) -> Usage, now: Moment) {
+    /// A ping was answered after that time; a moment to look at how the connection is used.
+    pub(crate) fn round_trip(&mut self, id: ConnectionId, measured: Duration, now: Moment) {
         if let Some(entry) = self.entries.get_mut(&id)
             && let Stage::Established(peer) = entry.stage
         {
-            entry.observe(usage(id, peer), now);
+            entry.round_trip = Some(entry.round_trip.map_or(measured, |least| least.min(measured)));
+            entry.observe(self.served.of(&peer) > 0, now);
         }
     }
 
-    /// The connections that were evicted since the last call, to be closed.
-    pub(crate) fn take_evicted(&mut self) -> Vec<(ConnectionId, PeerId)> {
-        std::mem::take(&mut self.evicted)
-    }
-
     fn is_full(&self, room: Room) -> bool {
-        self.counts.get(&room).copied().unwrap_or_default() >= limit(&self.limits, room)
+        self.counts.of(&room) >= limit(&self.limits, room) as usize
     }
 
     fn refusal(&self, room: Room) -> Refusal {
@@ -192,62 +172,27 @@ impl Table {
     }
 
     fn insert(&mut self, id: ConnectionId, entry: Entry) {
-        self.closed(id);
-        for room in entry.rooms() {
-            *self.counts.entry(room).or_default() += 1;
-        }
+        self.remove(id);
+        entry.rooms().for_each(|room| self.counts.add(room));
         self.entries.insert(id, entry);
     }
 
     fn enter(&mut self, id: ConnectionId, entry: Entry) -> Result<(), Refusal> {
-        match self.full_room(&entry) {
-            Some(room) => Err(self.refusal(room)),
-            None => {
-                self.insert(id, entry);
-                Ok(())
-            }
+        if let Some(room) = self.full_room(&entry) {
+            return Err(self.refusal(room));
         }
-    }
-
-    fn enter_with_room(
-        &mut self,
-        id: ConnectionId,
-        entry: Entry,
-        now: Moment,
-        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Result<(), Refusal> {
-        // Each iteration frees one place, at most one in each of the entry's rooms.
-        for _ in entry.rooms() {
-            let Some(room) = self.full_room(&entry) else { break };
-            if self.is_full(Room::Closing) {
-                return Err(self.refusal(Room::Closing));
-            }
-            let chosen = match room {
-                Room::FromHost(_) | Room::FromNetwork(_) | Room::Through(_) => self.useless(room, now, usage),
-                Room::Inbound | Room::Circuits | Room::Dialled(Class::Punch) => self.least_useful(room, &entry, now, usage),
-                _ => None,
-            };
-            match chosen {
-                Some(chosen) if self.evictions.take(now).is_ok() => self.evict(chosen),
-                _ => return Err(self.refusal(room)),
-            }
-        }
-        self.enter(id, entry)
+        self.insert(id, entry);
+        Ok(())
     }
 
     /// The candidates of a room, with what is known of them now.
-    fn candidates(
-        &mut self,
-        room: Room,
-        now: Moment,
-        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Vec<Candidate<ConnectionId, Room>> {
+    fn candidates(&mut self, room: Room, now: Moment) -> Vec<Candidate<ConnectionId, Room>> {
         let mut candidates = Vec::new();
         for (id, entry) in &mut self.entries {
             if let Stage::Established(peer) = entry.stage
                 && entry.takes(room)
             {
-                entry.observe(usage(*id, peer), now);
+                entry.observe(self.served.of(&peer) > 0, now);
                 candidates.push(entry.candidate(*id));
             }
         }
@@ -255,8 +200,8 @@ impl Table {
     }
 
     /// One of those in a room that is silent or unused.
-    fn useless(&mut self, room: Room, now: Moment, usage: &impl Fn(ConnectionId, PeerId) -> Usage) -> Option<ConnectionId> {
-        let mut candidates = self.candidates(room, now, usage);
+    fn useless(&mut self, room: Room, now: Moment) -> Option<ConnectionId> {
+        let mut candidates = self.candidates(room, now);
         let unused = |candidate: &Candidate<ConnectionId, Room>| {
             self.entries.get(&candidate.id).is_some_and(Entry::is_unused) && now.since(candidate.since) >= UNUSED_AFTER
         };
@@ -266,14 +211,8 @@ impl Table {
 
     /// The connection in a room to evict for a newcomer. Within the chosen group,
     /// unused connections go first.
-    fn least_useful(
-        &mut self,
-        room: Room,
-        newcomer: &Entry,
-        now: Moment,
-        usage: &impl Fn(ConnectionId, PeerId) -> Usage,
-    ) -> Option<ConnectionId> {
-        let candidates = self.candidates(room, now, usage);
+    fn least_useful(&mut self, room: Room, newcomer: &Entry, now: Moment) -> Option<ConnectionId> {
+        let candidates = self.candidates(room, now);
         let group = newcomer.group();
         let chosen = self.eviction.choose(&candidates, &group, now)?;
         let crowded = self.entries.get(&chosen)?.group();
@@ -283,9 +222,9 @@ impl Table {
     }
 
     fn evict(&mut self, id: ConnectionId) {
-        if let Some(mut entry) = self.closed(id) {
+        if let Some(mut entry) = self.remove(id) {
             if let Stage::Established(peer) = entry.stage {
-                self.evicted.push((id, peer));
+                self.evicted.push_back((id, peer));
             }
             entry.stage = Stage::Closing;
             self.insert(id, entry);

@@ -20,10 +20,10 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite, ready};
+use kaspath_domain::{IpPrefix, Slot};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use tokio::time::{Sleep, sleep};
 
-use budget::Permit;
 pub(crate) use budget::StreamBudget;
 pub(crate) use negotiation::MAX_NAME;
 use negotiation::Negotiation;
@@ -54,9 +54,9 @@ impl<M: StreamMuxer + Unpin> Bounded<M> {
     fn poll_admitted(&mut self, cx: &mut Context<'_>) -> Poll<Result<Substream<M::Substream>, M::Error>> {
         loop {
             let stream = ready!(Pin::new(&mut self.muxer).poll_inbound(cx))?;
-            match self.budget.enter(self.remote) {
-                Some(permit) => {
-                    let negotiating = Some(Box::new((permit, Negotiation::default())));
+            match self.budget.take(self.remote) {
+                Some(slot) => {
+                    let negotiating = Some(Box::new((slot, Negotiation::default())));
                     return Poll::Ready(Ok(Substream { stream, negotiating }));
                 }
                 None => tracing::debug!(remote = ?self.remote, "a stream is reset: too many are not negotiated"),
@@ -112,10 +112,10 @@ where
     }
 }
 
-/// A stream that holds its permit until a protocol is agreed on.
+/// A stream that holds its slot until a protocol is agreed on.
 pub(crate) struct Substream<S> {
     stream: S,
-    negotiating: Option<Box<(Permit, Negotiation)>>,
+    negotiating: Option<Box<(Slot<IpPrefix>, Negotiation)>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Substream<S> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use kaspath_domain::Transport;
+use kaspath_domain::TransportAddress;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use crate::convert;
@@ -10,12 +10,8 @@ use crate::convert;
 /// The socket address of `/ip4|ip6/IP/udp/PORT/quic-v1`, with the peer id that may
 /// follow. Anything else is another transport's.
 pub(super) fn parse(address: &Multiaddr) -> Option<(SocketAddr, Option<PeerId>)> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
+    let ip = convert::ip(address)?;
+    let mut parts = address.iter().skip(1);
     let Protocol::Udp(port) = parts.next()? else { return None };
     let Protocol::QuicV1 = parts.next()? else { return None };
     let peer = match parts.next() {
@@ -28,7 +24,7 @@ pub(super) fn parse(address: &Multiaddr) -> Option<(SocketAddr, Option<PeerId>)>
 
 /// The multiaddr of a socket address.
 pub(super) fn multiaddr(socket: SocketAddr) -> Multiaddr {
-    convert::multiaddr(socket.ip(), socket.port(), Transport::Quic)
+    convert::to_multiaddr(&TransportAddress::quic(socket))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use libp2p::identity::Keypair;
 use quinn::{
-    EndpointConfig, IdleTimeout, TransportConfig, VarInt,
+    EndpointConfig, TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
     rustls::client::Resumption,
 };
@@ -20,6 +20,15 @@ const UNJUDGED_BYTES_TOTAL: u64 = 1 << 20;
 const FIRST_WINDOW: u32 = 512 << 10;
 /// Bytes read from a connection before it gets its whole window.
 pub(super) const USED_AFTER: u64 = 256 << 10;
+
+/// A connection that hears nothing for so many milliseconds is dead: enough for a path to
+/// recover.
+const IDLE_MILLIS: u32 = 40_000;
+/// A packet is sent after so long without any: a home router's mapping lives 30 s and more.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The round trip assumed before one is measured. A first packet that is lost, as in many
+/// punches, is sent again after three of these, and none needlessly on paths up to 300 ms.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
 
 /// How much may wait on a connection.
 #[derive(Clone, Copy, Debug)]
@@ -61,35 +70,16 @@ pub(super) struct Terms {
 pub(crate) struct Config {
     /// A handshake that takes longer is given up.
     pub(crate) handshake_timeout: Duration,
-    /// A connection that hears nothing for so long is dead. At most 2^62 ms.
-    pub(crate) idle_timeout: Duration,
-    /// A packet is sent after so long without any, to keep NAT mappings.
-    pub(crate) keep_alive: Duration,
     /// Streams that the remote may have open on one connection.
     pub(crate) streams: u32,
     pub(crate) windows: Windows,
-    /// The round trip assumed before one is measured. A first packet that is lost is
-    /// sent again after three of these.
-    pub(crate) initial_rtt: Duration,
     /// Limits for inbound handshakes.
     pub(crate) limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            handshake_timeout: Duration::from_secs(5),
-            // More than a home router's mapping needs (30 s and more), and enough for
-            // a path to recover.
-            keep_alive: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(40),
-            streams: 32,
-            windows: Windows::default(),
-            // A punch often loses its first packet: 300 ms later is soon enough, and
-            // no packet is repeated needlessly on paths up to 300 ms.
-            initial_rtt: Duration::from_millis(100),
-            limits: Limits::default(),
-        }
+        Self { handshake_timeout: Duration::from_secs(5), streams: 32, windows: Windows::default(), limits: Limits::default() }
     }
 }
 
@@ -117,7 +107,7 @@ impl Config {
         let client = QuicClientConfig::try_from(client).map_err(|error| failed(&error))?;
         let server = QuicServerConfig::try_from(server).map_err(|error| failed(&error))?;
 
-        let transport = Arc::new(self.transport()?);
+        let transport = Arc::new(self.transport());
         let mut client = quinn::ClientConfig::new(Arc::new(client));
         client.transport_config(transport.clone());
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
@@ -126,7 +116,7 @@ impl Config {
         no_tokens.sent(0).log(Arc::new(quinn::NoneTokenLog));
         server
             .transport_config(transport)
-            // libp2p cannot be told that a connection's address has changed.
+            // libp2p does not support a change of a connection's address.
             .migration(false)
             .validation_token_config(no_tokens)
             .max_incoming(MAX_UNJUDGED)
@@ -137,20 +127,19 @@ impl Config {
         Ok(Quinn { endpoint, server, client })
     }
 
-    fn transport(&self) -> Result<TransportConfig, Error> {
-        let idle = IdleTimeout::try_from(self.idle_timeout).map_err(|error| Error::Setup(error.to_string()))?;
+    fn transport(&self) -> TransportConfig {
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .max_concurrent_bidi_streams(self.streams.into())
             .datagram_receive_buffer_size(None)
-            .keep_alive_interval(Some(self.keep_alive))
-            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(Some(KEEP_ALIVE))
+            .max_idle_timeout(Some(VarInt::from_u32(IDLE_MILLIS).into()))
             .allow_spin(false)
-            .initial_rtt(self.initial_rtt)
+            .initial_rtt(INITIAL_RTT)
             .stream_receive_window(self.windows.stream.into())
             .send_window(self.windows.send)
             .receive_window(FIRST_WINDOW.into());
-        Ok(transport)
+        transport
     }
 }

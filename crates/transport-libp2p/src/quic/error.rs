@@ -28,7 +28,7 @@ pub(crate) enum Error {
     /// The setup of keys and certificates failed.
     #[error("cannot make a certificate for QUIC: {0}")]
     Setup(String),
-    /// From the address of a punch came somebody else.
+    /// Another peer connected from the address of a punch.
     #[error("peer {0} came from the address that was punched")]
     WrongPeer(PeerId),
     /// A punch needs a listening socket of the remote's family.
@@ -38,7 +38,7 @@ pub(crate) enum Error {
     #[error("a punch of {0} is under way already")]
     PunchInProgress(SocketAddr),
     /// This address was sent random packets often enough for now.
-    #[error("{0} was punched too often: it is left alone for some seconds")]
+    #[error("{0} was punched too often: it gets no more packets for some seconds")]
     PunchTooOften(SocketAddr),
     /// Too many punches at once.
     #[error("too many punches over QUIC are under way")]

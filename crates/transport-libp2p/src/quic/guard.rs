@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, MonotonicClock, Rates};
-use tokio::sync::mpsc;
+use kaspath_domain::{MonotonicClock, Rates};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     config::Terms,
     error::Error,
-    gate::{self, Counts, Gate, Initial, Limits, Verdict},
+    gate::{self, Gate, Initial, Limits, Verdict},
     handshake::Handshake,
-    permit::Permit,
 };
 
 /// Punches under way at once.
@@ -29,119 +28,83 @@ const PUNCH_INTERVAL: Duration = Duration::from_secs(20);
 /// Addresses whose last punches are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
-struct Punches {
+struct State {
+    gate: Gate,
     /// Who waits for a connection from which address.
-    waiting: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
+    punches: HashMap<(IpAddr, u16), mpsc::Sender<Handshake>>,
     budgets: Rates<(IpAddr, u16)>,
 }
 
 /// Shared by all sockets of a transport; clones are handles to the same.
 #[derive(Clone)]
 pub(super) struct Guard {
-    gate: Arc<Mutex<Gate>>,
-    /// Locked before the gate where both are.
-    punches: Arc<Mutex<Punches>>,
+    state: Arc<Mutex<State>>,
     clock: MonotonicClock,
 }
 
 impl Guard {
     pub(super) fn new(limits: Limits) -> Self {
         let budgets = Rates::new(PUNCHES_IN_A_ROW, PUNCH_INTERVAL, MAX_REMEMBERED);
-        let punches = Punches { waiting: HashMap::new(), budgets };
-        Self {
-            gate: Arc::new(Mutex::new(Gate::new(limits))),
-            punches: Arc::new(Mutex::new(punches)),
-            clock: MonotonicClock::start(),
-        }
+        let state = State { gate: Gate::new(limits), punches: HashMap::new(), budgets };
+        Self { state: Arc::new(Mutex::new(state)), clock: MonotonicClock::start() }
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
-        // Nothing under these locks panics halfway through a change.
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn punches(&self) -> MutexGuard<'_, Punches> {
-        self.punches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Moment {
-        self.clock.now()
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under this lock panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries the gate's verdict out. `Some` is a handshake that has begun.
     pub(super) fn admit(&self, incoming: quinn::Incoming, terms: Terms) -> Option<Handshake> {
         let remote = incoming.remote_address();
         let initial = Initial { remote, validated: incoming.remote_address_validated() };
-        let verdict = self.gate().judge(initial, self.now());
+        let verdict = self.state().gate.judge(initial, self.clock.now());
         match verdict {
-            Verdict::Accept(ticket) => {
-                let permit = Permit::new(self.gate.clone(), ticket);
-                match incoming.accept() {
-                    Ok(connecting) => Some(Handshake::new(connecting, terms, Some(permit))),
-                    Err(error) => {
-                        tracing::trace!(%remote, error = %Error::from(error), "an invalid Initial");
-                        None
-                    }
-                }
+            Verdict::Accept(permit) => {
+                let invalid = |error| tracing::trace!(%remote, error = %Error::from(error), "an invalid Initial");
+                let connecting = incoming.accept().map_err(invalid).ok()?;
+                return Some(Handshake::new(connecting, terms, Some(permit)));
             }
             Verdict::Retry => {
                 // It cannot fail: an address that is not validated may be sent a Retry.
                 if let Err(error) = incoming.retry() {
                     error.into_incoming().ignore();
                 }
-                None
             }
-            Verdict::Refuse => {
-                incoming.refuse();
-                None
-            }
-            Verdict::Ignore => {
-                incoming.ignore();
-                None
-            }
+            Verdict::Refuse => incoming.refuse(),
+            Verdict::Ignore => incoming.ignore(),
         }
+        None
     }
 
     /// The remote is dialled from a listening socket.
     pub(super) fn expect(&self, remote: SocketAddr, time: Duration) {
-        let now = self.now();
-        self.gate().expect(remote, time, now);
+        self.state().gate.expect(remote, time, self.clock.now());
     }
 
     /// A punch begins: handshakes that the remote starts go to the receiver, until
     /// that is dropped.
     pub(super) fn begin_punch(&self, remote: SocketAddr, time: Duration) -> Result<mpsc::Receiver<Handshake>, Error> {
-        let now = self.now();
-        let mut punches = self.punches();
-        punches.waiting.retain(|_, waiting| !waiting.is_closed());
-        let key = gate::key(remote);
-        if punches.waiting.contains_key(&key) {
+        let (now, key) = (self.clock.now(), gate::key(remote));
+        let State { gate, punches, budgets } = &mut *self.state();
+        punches.retain(|_, waiting| !waiting.is_closed());
+        if punches.contains_key(&key) {
             return Err(Error::PunchInProgress(remote));
         }
-        if punches.waiting.len() >= MAX_PUNCHES {
+        if punches.len() >= MAX_PUNCHES {
             return Err(Error::TooManyPunches);
         }
-        punches.budgets.take(&key, now).map_err(|_| Error::PunchTooOften(remote))?;
+        budgets.take(&key, now).map_err(|_| Error::PunchTooOften(remote))?;
         let (sender, receiver) = mpsc::channel(ARRIVALS);
-        punches.waiting.insert(key, sender);
-        self.gate().expect(remote, time, now);
+        punches.insert(key, sender);
+        gate.expect(remote, time, now);
         Ok(receiver)
     }
 
-    /// Hands a handshake to the punch that waits for it, or gives it back.
+    /// Hands a handshake to the punch that waits for it, or returns it.
     pub(super) fn deliver(&self, remote: SocketAddr, handshake: Handshake) -> Option<Handshake> {
-        let waiting = self.punches().waiting.get(&gate::key(remote)).cloned();
-        match waiting {
-            Some(waiting) => waiting.try_send(handshake).err().map(|error| match error {
-                mpsc::error::TrySendError::Full(handshake) | mpsc::error::TrySendError::Closed(handshake) => handshake,
-            }),
-            None => Some(handshake),
-        }
-    }
-
-    #[cfg_attr(not(test), expect(dead_code, reason = "what tests look at"))]
-    pub(super) fn counts(&self) -> Counts {
-        self.gate().counts()
+        let Some(waiting) = self.state().punches.get(&gate::key(remote)).cloned() else { return Some(handshake) };
+        waiting.try_send(handshake).err().map(TrySendError::into_inner)
     }
 }
 

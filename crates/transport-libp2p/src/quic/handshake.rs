@@ -8,14 +8,14 @@ use libp2p::PeerId;
 use quinn::rustls::pki_types::CertificateDer;
 use tokio::time::{Sleep, sleep};
 
-use super::{config::Terms, error::Error, muxer::Connection, permit::Permit};
+use super::{config::Terms, error::Error, gate::Permit, muxer::Connection};
 
 /// A connection until its peer has proven its id. Dropping it closes the connection.
 pub(crate) struct Handshake {
     connecting: quinn::Connecting,
     deadline: Pin<Box<Sleep>>,
     window: u32,
-    /// An inbound one's place at the gate.
+    /// An inbound one's slot at the gate.
     permit: Option<Permit>,
 }
 
@@ -37,10 +37,8 @@ impl Future for Handshake {
         };
         let connection = connection?;
         let peer = peer_id(&connection)?;
-        let permit = this.permit.take();
-        if let Some(permit) = &permit {
-            permit.establish();
-        }
+        let mut permit = this.permit.take();
+        permit.iter_mut().for_each(Permit::establish);
         Poll::Ready(Ok((peer, Connection::new(connection, this.window, permit))))
     }
 }

@@ -1,4 +1,4 @@
-//! The addresses of a wildcard listener, as interfaces come and go.
+//! The addresses of a wildcard listener, as interfaces are added and removed.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ pub(super) enum Change {
     Down(IpAddr),
 }
 
-/// Which addresses of a family there are. An address that stands in two networks is
+/// Which addresses of a family there are. An address that is in two networks is
 /// one address, and gone when both are.
 struct Present {
     ipv4: bool,

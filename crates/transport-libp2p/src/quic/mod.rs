@@ -8,10 +8,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | `gate` | decides which strangers get a handshake, a Retry, or nothing; pure |
-//! | `permit` | a place at the gate, held by an inbound connection |
 //! | `guard` | joins the gate to quinn, and remembers who is being punched |
 //! | `listener` | one listening socket: its addresses and its arrivals |
-//! | `interfaces` | the addresses of a wildcard listener as they come and go |
+//! | `interfaces` | the addresses of a wildcard listener as they are added and removed |
 //! | `punch` | opens a NAT with random packets and waits for the peer |
 //! | `handshake` | a connection until its peer has proven its id |
 //! | `muxer` | an established connection and its streams |
@@ -37,7 +36,6 @@ mod handshake;
 mod interfaces;
 mod listener;
 mod muxer;
-mod permit;
 mod punch;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture, ready};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 
-use super::{config::USED_AFTER, error::Error, permit::Permit};
+use super::{config::USED_AFTER, error::Error, gate::Permit};
 
 type Opened = Result<(SendStream, RecvStream), ConnectionError>;
 
@@ -26,7 +26,7 @@ pub(crate) struct Connection {
     opening: Option<BoxFuture<'static, Opened>>,
     closing: Option<BoxFuture<'static, ConnectionError>>,
     unused: Arc<Unused>,
-    /// An inbound one's place at the gate.
+    /// An inbound one's slot at the gate.
     _permit: Option<Permit>,
 }
 

@@ -102,11 +102,6 @@ impl Transport {
         let arrivals = self.guard.begin_punch(remote, timeout)?;
         Ok(punch(socket, remote, peer, arrivals, timeout).boxed())
     }
-
-    #[cfg(test)]
-    pub(super) fn guard(&self) -> &Guard {
-        &self.guard
-    }
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {

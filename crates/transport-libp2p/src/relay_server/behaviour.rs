@@ -18,7 +18,7 @@ use libp2p::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
-    time::{Instant, Sleep, sleep_until},
+    time::{Sleep, sleep},
 };
 
 use super::{
@@ -29,7 +29,6 @@ use super::{
     messages::{HopAnswer, Limit, Reservation},
     meter::{Meter, Side},
     origin::Origin,
-    quota::Quota,
     table::{Changes, Circuit, CircuitId, Ended, Table},
     tasks::{Asker, Done, Running, Tasks},
 };
@@ -41,7 +40,7 @@ const MAX_SLEEP: Duration = Duration::from_secs(3600);
 const DENIALS_BURST: u32 = 64;
 const DENIALS_EVERY: Duration = Duration::from_millis(100);
 
-/// The relay: what the table decides is carried out here.
+/// The relay: carries out what the table decides.
 pub(crate) struct Behaviour {
     key: Keypair,
     config: RelayServerConfig,
@@ -50,7 +49,7 @@ pub(crate) struct Behaviour {
     tasks: Tasks,
     addresses: ExternalAddresses,
     denials: TokenBucket,
-    /// The owner has been told that there is no address.
+    /// The owner has been warned that there is no address.
     warned: bool,
     clock: MonotonicClock,
     timer: Option<(Moment, Pin<Box<Sleep>>)>,
@@ -74,17 +73,13 @@ impl Behaviour {
         }
     }
 
-    fn now(&self) -> Moment {
-        self.clock.now()
-    }
-
     fn report(&mut self, event: NetworkEvent) {
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
 
-    /// Requests that are refused cost their sender nothing, so only some are told.
+    /// Requests that are refused cost their sender nothing, so only some are reported.
     fn report_denial(&mut self, event: NetworkEvent) {
-        let now = self.now();
+        let now = self.clock.now();
         match self.denials.take(now) {
             Ok(()) => self.report(event),
             Err(_) => tracing::debug!(?event, "one of many"),
@@ -104,11 +99,11 @@ impl Behaviour {
             Done::Asked { by, stream, ask: Ask::Reserve } => self.reserve(by, stream),
             Done::Asked { by, stream, ask: Ask::Connect(destination) } => self.connect(by, stream, destination),
             Done::Joined { id, source, destination } => self.joined(id, source, destination),
-            Done::NotJoined { id, source, place, denial } => {
+            Done::NotJoined { id, source, slot, denial } => {
                 // If it is gone already, so is one of its connections.
                 if let Some(circuit) = self.table.remove(id) {
                     self.running.remove(&id);
-                    self.deny_circuit(circuit.source, circuit.destination, denial, source, place);
+                    self.deny_circuit(circuit.source, circuit.destination, denial, source, slot);
                 }
             }
             Done::Ended { id, why } => {
@@ -121,7 +116,7 @@ impl Behaviour {
     }
 
     fn reserve(&mut self, by: Asker, stream: Stream) {
-        let Asker { peer, connection, origin, place } = by;
+        let Asker { peer, connection, origin, slot } = by;
         let now = self.refresh();
         let granted = match origin {
             None => Err(Denial::Relayed),
@@ -149,7 +144,7 @@ impl Behaviour {
         };
         self.tasks.spawn(async move {
             exchange::answer(stream, answer).await;
-            drop(place);
+            drop(slot);
             Done::Answered
         });
     }
@@ -157,14 +152,14 @@ impl Behaviour {
     fn has_address(&mut self) -> bool {
         let any = self.public_addresses().next().is_some();
         if !any && !self.warned {
-            tracing::warn!("this relay refuses reservations, for it has no address to give to peers: set external-address");
+            tracing::warn!("this relay refuses reservations, because it has no address to give to peers: set external-address");
         }
-        // Told again when the last address of some is lost.
+        // Reported again when the last address is lost.
         self.warned = !any;
         any
     }
 
-    /// A circuit through another relay is no address of a relay.
+    /// A circuit through another relay does not count as an address of a relay.
     fn public_addresses(&self) -> impl Iterator<Item = &Multiaddr> {
         self.addresses.iter().filter(|address| !convert::is_relayed(address))
     }
@@ -176,7 +171,7 @@ impl Behaviour {
     }
 
     fn connect(&mut self, by: Asker, mut stream: Stream, destination: PeerId) {
-        let Asker { peer, connection, origin, place } = by;
+        let Asker { peer, connection, origin, slot } = by;
         let now = self.refresh();
         let accepted = match origin {
             None => Err(Denial::Relayed),
@@ -184,7 +179,7 @@ impl Behaviour {
         };
         let accepted = match accepted {
             Ok(accepted) => accepted,
-            Err(denial) => return self.deny_circuit(peer, destination, denial, stream, place),
+            Err(denial) => return self.deny_circuit(peer, destination, denial, stream, slot),
         };
         if let Some(evicted) = accepted.evicted {
             self.ended(evicted);
@@ -195,13 +190,13 @@ impl Behaviour {
         let task = self.tasks.spawn(async move {
             match exchange::join(&mut stream, &peer, opened, limit).await {
                 Ok(destination) => Done::Joined { id, source: stream, destination },
-                Err(denial) => Done::NotJoined { id, source: stream, place, denial },
+                Err(denial) => Done::NotJoined { id, source: stream, slot, denial },
             }
         });
-        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.clock))));
+        self.running.insert(id, Running { task, meter: Arc::new(Meter::new(self.clock)) });
     }
 
-    fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, place: OwnedSemaphorePermit) {
+    fn deny_circuit(&mut self, source: PeerId, destination: PeerId, denial: Denial, stream: Stream, slot: OwnedSemaphorePermit) {
         let status = denial.status();
         // An id that the domain does not accept was refused as a malformed message.
         if let Some(destination) = convert::named(&destination) {
@@ -211,13 +206,13 @@ impl Behaviour {
         }
         self.tasks.spawn(async move {
             exchange::refuse(stream, status).await;
-            drop(place);
+            drop(slot);
             Done::Answered
         });
     }
 
     fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream) {
-        let now = self.now();
+        let now = self.clock.now();
         let Some(circuit) = self.table.opened(id, now) else {
             self.table.remove(id);
             self.running.remove(&id);
@@ -228,9 +223,9 @@ impl Behaviour {
             destination: convert::identity(&circuit.destination),
         };
         let meter = Arc::new(Meter::new(self.clock));
-        let (quota, counted) = (Quota::new(self.config.max_circuit_bytes), meter.clone());
-        let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, quota, &counted).await } });
-        self.running.insert(id, Running::new(task, meter));
+        let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
+        let task = self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted).await } });
+        self.running.insert(id, Running { task, meter });
         self.report(event);
     }
 
@@ -242,9 +237,9 @@ impl Behaviour {
             self.report(NetworkEvent::RelayCircuitClosed {
                 source: convert::identity(&source),
                 destination: convert::identity(&destination),
-                from_source: running.meter().bytes(Side::Source),
-                from_destination: running.meter().bytes(Side::Destination),
-                duration: self.now().since(opened),
+                from_source: running.meter.bytes(Side::Source),
+                from_destination: running.meter.bytes(Side::Destination),
+                duration: self.clock.now().since(opened),
                 reason,
             });
         }
@@ -262,12 +257,12 @@ impl Behaviour {
         }
     }
 
-    /// Tells the table what was active, and ends what is over.
+    /// Reports activity to the table, and ends what is over.
     fn refresh(&mut self) -> Moment {
         for (id, running) in &self.running {
-            self.table.active(*id, running.meter().last_active());
+            self.table.active(*id, running.meter.last_active());
         }
-        let now = self.now();
+        let now = self.clock.now();
         if self.table.next_end().is_some_and(|end| end <= now) {
             let changes = self.table.expire(now);
             self.apply(changes);
@@ -281,11 +276,11 @@ impl Behaviour {
             self.timer = None;
             return Poll::Pending;
         };
-        if self.timer.as_ref().is_none_or(|(at, _)| *at != end) {
-            let wait = end.since(self.now()).min(MAX_SLEEP);
-            self.timer = Some((end, Box::pin(sleep_until(Instant::now() + wait))));
-        }
-        let Some((_, sleep)) = &mut self.timer else { return Poll::Pending };
+        let wait = end.since(self.clock.now()).min(MAX_SLEEP);
+        let (_, sleep) = match &mut self.timer {
+            Some(timer) if timer.0 == end => timer,
+            timer => timer.insert((end, Box::pin(sleep(wait)))),
+        };
         ready!(sleep.as_mut().poll(cx));
         self.timer = None;
         Poll::Ready(())
@@ -330,10 +325,10 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, hop: THandlerOutEvent<Self>) {
-        let Hop { stream, origin, place } = hop;
+        let Hop { stream, origin, slot } = hop;
         self.tasks.spawn(async move {
             match exchange::request(stream).await {
-                Some((stream, ask)) => Done::Asked { by: Asker { peer, connection, origin, place }, stream, ask },
+                Some((stream, ask)) => Done::Asked { by: Asker { peer, connection, origin, slot }, stream, ask },
                 None => Done::Answered,
             }
         });

@@ -14,10 +14,7 @@ use std::{
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::{
-    meter::{Meter, Side},
-    quota::Quota,
-};
+use super::meter::{Meter, Side};
 use crate::CircuitEnd;
 
 /// Bytes read at once, and at most kept for an end that does not take them.
@@ -29,17 +26,19 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// Copies both ways until both sides have ended, one fails, or the quota is used up.
-/// The end of one direction is passed on, and the other one goes on.
-pub(super) async fn copy<S, D>(mut source: S, mut destination: D, mut quota: Quota, meter: &Meter) -> CircuitEnd
+/// Copies both ways until both sides have ended, one fails, or `max_bytes` have been
+/// read, both ways together; 0 is unlimited. The end of one direction is passed on, and
+/// the other one goes on.
+pub(super) async fn copy<S, D>(mut source: S, mut destination: D, max_bytes: u64, meter: &Meter) -> CircuitEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,
     D: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut left = if max_bytes == 0 { u64::MAX } else { max_bytes };
     let (mut forth, mut back) = (Direction::new(Side::Source), Direction::new(Side::Destination));
     poll_fn(|cx| {
-        let forth = forth.poll(cx, &mut source, &mut destination, &mut quota, meter);
-        let back = back.poll(cx, &mut destination, &mut source, &mut quota, meter);
+        let forth = forth.poll(cx, &mut source, &mut destination, &mut left, meter);
+        let back = back.poll(cx, &mut destination, &mut source, &mut left, meter);
         match (forth, back) {
             (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => Poll::Ready(end),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(CircuitEnd::Closed),
@@ -70,7 +69,7 @@ impl Direction {
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
-        quota: &mut Quota,
+        left: &mut u64,
         meter: &Meter,
     ) -> Poll<Result<(), CircuitEnd>>
     where
@@ -81,7 +80,7 @@ impl Direction {
             return Poll::Ready(Ok(()));
         }
         let mut scratch = SCRATCH.take().unwrap_or_else(|| vec![0; CHUNK].into());
-        let polled = self.poll_with(cx, &mut scratch, reader, writer, quota, meter);
+        let polled = self.poll_with(cx, &mut scratch, reader, writer, left, meter);
         SCRATCH.set(Some(scratch));
         polled
     }
@@ -92,7 +91,7 @@ impl Direction {
         scratch: &mut [u8],
         reader: &mut R,
         writer: &mut W,
-        quota: &mut Quota,
+        left: &mut u64,
         meter: &Meter,
     ) -> Poll<Result<(), CircuitEnd>>
     where
@@ -109,7 +108,7 @@ impl Direction {
                 self.finished = true;
                 return Poll::Ready(Ok(()));
             }
-            let Poll::Ready(read) = self.poll_read(cx, scratch, reader, quota)? else {
+            let Poll::Ready(read) = self.poll_read(cx, scratch, reader, left)? else {
                 if self.unflushed {
                     ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(failed)?;
                     self.unflushed = false;
@@ -131,20 +130,20 @@ impl Direction {
         Poll::Pending
     }
 
-    /// Reads within the quota; nothing read is the end.
+    /// Reads no more than what is left; nothing read is the end.
     fn poll_read<R: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
         reader: &mut R,
-        quota: &mut Quota,
+        left: &mut u64,
     ) -> Poll<Result<usize, CircuitEnd>> {
-        let permitted = ready!(quota.poll_permit(cx, scratch.len()));
+        let permitted = usize::try_from(*left).map_or(scratch.len(), |left| left.min(scratch.len()));
         if permitted == 0 {
             return Poll::Ready(Err(CircuitEnd::ByteLimit));
         }
         let read = ready!(Pin::new(reader).poll_read(cx, &mut scratch[..permitted])).map_err(failed)?;
-        quota.take(read);
+        *left -= read as u64;
         self.at_end = read == 0;
         self.unflushed |= read > 0;
         Poll::Ready(Ok(read))
@@ -191,7 +190,7 @@ mod tests {
         let (far, destination) = duplex(room);
         let task = tokio::spawn(async move {
             let meter = Meter::new(MonotonicClock::start());
-            let end = copy(near.compat(), far.compat(), Quota::new(max_bytes), &meter).await;
+            let end = copy(near.compat(), far.compat(), max_bytes, &meter).await;
             (end, [Side::Source, Side::Destination].map(|side| meter.bytes(side)))
         });
         (source, destination, task)
@@ -284,19 +283,19 @@ mod tests {
         let (writer, mut to) = duplex(16);
         let (mut reader, mut writer) = (reader.compat(), writer.compat());
         let mut direction = Direction::new(Side::Source);
-        let (mut quota, meter) = (Quota::new(0), Meter::new(MonotonicClock::start()));
+        let (mut left, meter) = (u64::MAX, Meter::new(MonotonicClock::start()));
         from.write_all(&[7; 1000]).await.unwrap();
         let mut got = vec![0; 1000];
         let reading = async {
             to.read_exact(&mut got).await.unwrap();
         };
-        let polling = poll_fn(|cx| direction.poll(cx, &mut reader, &mut writer, &mut quota, &meter));
+        let polling = poll_fn(|cx| direction.poll(cx, &mut reader, &mut writer, &mut left, &meter));
         tokio::select! {
             biased;
             ended = polling => panic!("{ended:?}"),
             () = reading => {}
         }
-        let polled = futures::poll!(poll_fn(|cx| direction.poll(cx, &mut reader, &mut writer, &mut quota, &meter)));
+        let polled = futures::poll!(poll_fn(|cx| direction.poll(cx, &mut reader, &mut writer, &mut left, &meter)));
         assert!(polled.is_pending() && direction.kept.is_empty());
         assert_eq!((got, meter.bytes(Side::Source)), (vec![7; 1000], 1000));
     }

@@ -36,25 +36,25 @@ pub(crate) struct Hop {
     pub(super) stream: Stream,
     /// Where the connection comes from; `None` for a circuit.
     pub(super) origin: Option<Origin>,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) slot: OwnedSemaphorePermit,
 }
 
 /// One connection: passes streams on, and decides nothing.
 pub(crate) struct Handler {
     origin: Option<Origin>,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     hold: bool,
     /// Asked of the muxer, not yet answered.
     opening: usize,
     to_open: VecDeque<oneshot::Sender<Stream>>,
-    /// At most as many as there are places.
+    /// At most as many as there are slots.
     asked: VecDeque<Hop>,
 }
 
 impl Handler {
     pub(super) fn new(origin: Option<Origin>) -> Self {
-        let places = Arc::new(Semaphore::new(MAX_REQUESTS));
-        Self { origin, places, hold: false, opening: 0, to_open: VecDeque::new(), asked: VecDeque::new() }
+        let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Self { origin, slots, hold: false, opening: 0, to_open: VecDeque::new(), asked: VecDeque::new() }
     }
 }
 
@@ -103,8 +103,8 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                if let Ok(place) = self.places.clone().try_acquire_owned() {
-                    self.asked.push_back(Hop { stream, origin: self.origin, place });
+                if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+                    self.asked.push_back(Hop { stream, origin: self.origin, slot });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {

@@ -12,7 +12,7 @@ const VOUCHER_TYPE: [u8; 2] = [0x03, 0x02];
 /// Bytes of addresses in a reservation, so that a message stays under its limit.
 const MAX_ADDRESS_BYTES: usize = 2048;
 
-/// How a request ended. The names are told in events.
+/// How a request ended. The names are shown in events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
 pub(super) enum Status {

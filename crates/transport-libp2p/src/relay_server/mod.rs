@@ -13,7 +13,6 @@ mod handler;
 mod messages;
 mod meter;
 mod origin;
-mod quota;
 mod table;
 mod tasks;
 

@@ -19,7 +19,7 @@ impl Origin {
         Self { host: IpPrefix::host(ip), prefix: IpPrefix::network(ip) }
     }
 
-    /// Of a connection's remote address. What has no IP address shares one place.
+    /// Of a connection's remote address. All without an IP address count as one.
     pub(super) fn of_address(address: &Multiaddr) -> Self {
         Self::of(convert::ip(address).unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
     }

@@ -2,7 +2,7 @@
 //! time comes as a parameter, and peers and connections are whatever names them.
 //!
 //! Everything is counted anew at each request instead of kept in counters: there are
-//! hundreds of entries, and a place that is not entered anywhere cannot be lost.
+//! hundreds of entries, and what is not recorded cannot be lost.
 //! Rates come before the counting, so that asking often costs little.
 
 use std::{
@@ -29,7 +29,7 @@ const KNOWN_PEER_REFILL: Duration = Duration::from_secs(1);
 /// Peers and hosts whose rate is remembered, of each kind.
 const MAX_REMEMBERED: usize = 4096;
 
-/// Names a circuit, never twice.
+/// The number of a circuit, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CircuitId(u64);
 
@@ -98,7 +98,7 @@ pub(super) struct Table<P, C> {
     /// Those that are open: a request may be read after its connection has closed, and
     /// nothing would ever end what it was given then.
     connections: HashSet<C>,
-    /// The connection that asked last stands last.
+    /// The connection that asked last is the last one.
     reservations: HashMap<P, Vec<Link<C>>>,
     circuits: HashMap<CircuitId, Circuit<P, C>>,
     next_id: u64,
@@ -143,7 +143,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// `peer` asks for a reservation over `connection`. One peer counts once, however
     /// many connections it asks over; those of the last few are kept, so that it can be
     /// reached over an older one when the newest closes. Who has a reservation keeps it:
-    /// to renew it, or to move it to another connection of its host, takes no new place.
+    /// to renew it, or to move it to another connection of its host, takes no new slot.
     pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Moment) -> Result<Granted<C>, Denial> {
         if !self.connections.contains(&connection) {
             return Err(Denial::SourceGone);
@@ -277,7 +277,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// Ends what is over: reservations, circuits that are idle or old, and requests
-    /// that came to nothing. It has to be told of activity first, as [`Table::connect`] has.
+    /// that came to nothing. Activity has to be reported to it first, as to [`Table::connect`].
     pub(super) fn expire(&mut self, now: Moment) -> Changes<P, C> {
         let (mut reservations, mut released) = (Vec::new(), Vec::new());
         self.reservations.retain(|peer, links| {

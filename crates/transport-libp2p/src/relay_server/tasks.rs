@@ -21,7 +21,7 @@ pub(super) enum Done {
     /// The destination agrees, and the source knows it.
     Joined { id: CircuitId, source: Stream, destination: Stream },
     /// It came to nothing; the source waits for the reason.
-    NotJoined { id: CircuitId, source: Stream, place: OwnedSemaphorePermit, denial: Denial },
+    NotJoined { id: CircuitId, source: Stream, slot: OwnedSemaphorePermit, denial: Denial },
     /// A circuit has ended.
     Ended { id: CircuitId, why: CircuitEnd },
     /// There is nothing more to do.
@@ -34,25 +34,15 @@ pub(super) struct Asker {
     pub(super) connection: ConnectionId,
     /// `None` for a circuit.
     pub(super) origin: Option<Origin>,
-    /// One of the connection's places for requests, taken until the answer is given.
-    pub(super) place: OwnedSemaphorePermit,
+    /// One of the connection's slots for requests, taken until the answer is given.
+    pub(super) slot: OwnedSemaphorePermit,
 }
 
 /// The task and the counters of a circuit; dropped, it ends the task, and with it the
 /// circuit's streams.
 pub(super) struct Running {
-    task: AbortHandle,
-    meter: Arc<Meter>,
-}
-
-impl Running {
-    pub(super) fn new(task: AbortHandle, meter: Arc<Meter>) -> Self {
-        Self { task, meter }
-    }
-
-    pub(super) fn meter(&self) -> &Meter {
-        &self.meter
-    }
+    pub(super) task: AbortHandle,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Drop for Running {

@@ -1,9 +1,6 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -31,7 +28,7 @@ use crate::convert;
 pub(crate) enum Event {
     /// The remote of this relayed connection wants to punch.
     Punch { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
-    /// Inbound streams were refused for want of room, that many in all.
+    /// Inbound streams were refused because there was no room, that many in all.
     Refused { total: u64 },
 }
 
@@ -50,12 +47,12 @@ pub(crate) struct Behaviour {
     queue: VecDeque<ToSwarm<Event, FromBehaviour>>,
     accepted: mpsc::Sender<OpenStream>,
     accept_timeout: Duration,
-    refused: Arc<AtomicU64>,
+    refused: u64,
 }
 
 impl Behaviour {
     /// Inbound data streams go to `accepted`, whose bound is the backpressure. They
-    /// wait for a place there for `accept_timeout`.
+    /// wait for a slot there for `accept_timeout`.
     /// `first_reason` is why a relayed connection is relayed until something else is set.
     pub(crate) fn new(
         data_protocols: Vec<StreamProtocol>,
@@ -73,7 +70,7 @@ impl Behaviour {
             queue: VecDeque::new(),
             accepted,
             accept_timeout,
-            refused: Arc::default(),
+            refused: 0,
         }
     }
 
@@ -89,11 +86,7 @@ impl Behaviour {
     /// Asks for a stream on that very connection; the answer goes to the request's reply.
     pub(crate) fn open(&mut self, connection: ConnectionId, request: OpenRequest) {
         match self.connections.get(&connection) {
-            Some(known) => self.queue.push_back(ToSwarm::NotifyHandler {
-                peer_id: known.meta.peer,
-                handler: NotifyHandler::One(connection),
-                event: FromBehaviour::Open(request),
-            }),
+            Some(known) => self.queue.push_back(notify(&known.meta, FromBehaviour::Open(request))),
             None => drop(request.reply.send(Err(OpenError::ConnectionGone))),
         }
     }
@@ -114,11 +107,7 @@ impl Behaviour {
 
     fn set_hold(&mut self, peer: PeerId, hold: bool) {
         for known in self.connections.values().filter(|known| known.meta.peer == peer && !known.meta.path().is_relayed()) {
-            self.queue.push_back(ToSwarm::NotifyHandler {
-                peer_id: peer,
-                handler: NotifyHandler::One(known.meta.id),
-                event: FromBehaviour::Hold(hold),
-            });
+            self.queue.push_back(notify(&known.meta, FromBehaviour::Hold(hold)));
         }
     }
 
@@ -150,15 +139,18 @@ impl Behaviour {
         }
     }
 
+    fn remove(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+    }
+
     fn add(&mut self, id: ConnectionId, peer: PeerId, direction: Direction, remote: &Multiaddr, local: &Multiaddr) -> Handler {
         // On an inbound circuit only the local address names the relay.
-        let relay = convert::relay_of(remote).or_else(|| convert::relay_of(local));
-        let path = match &relay {
-            Some(relay) => Path::Relayed { relay: relay.relay.clone(), reason: self.first_reason.clone() },
-            None => Path::Direct { transport: convert::transport(remote).unwrap_or(Transport::Tcp) },
+        let circuit = [remote, local].into_iter().find_map(|named| Some((named, convert::relay_of(named)?.relay)));
+        let relayed = circuit.is_some();
+        let (named, path) = match circuit {
+            Some((named, relay)) => (named, Path::Relayed { relay, reason: self.first_reason.clone() }),
+            None => (remote, Path::Direct { transport: convert::transport(remote).unwrap_or(Transport::Tcp) }),
         };
-        let relayed = path.is_relayed();
-        let named = if relayed && convert::relay_of(remote).is_none() { local } else { remote };
         let (sender, watch) = PathWatch::channel(path);
         let meta = Arc::new(ConnectionMeta {
             id,
@@ -166,8 +158,7 @@ impl Behaviour {
             direction,
             remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
             path: watch,
-            users: Default::default(),
-            bytes: Default::default(),
+            traffic: Arc::default(),
         });
         self.connections.insert(id, Known { meta: meta.clone(), path: sender });
         Handler::new(
@@ -177,9 +168,12 @@ impl Behaviour {
             !relayed && self.held.contains(&peer),
             PollSender::new(self.accepted.clone()),
             self.accept_timeout,
-            self.refused.clone(),
         )
     }
+}
+
+fn notify(on: &ConnectionMeta, event: FromBehaviour) -> ToSwarm<Event, FromBehaviour> {
+    ToSwarm::NotifyHandler { peer_id: on.peer, handler: NotifyHandler::One(on.id), event }
 }
 
 /// For transports whose addresses the domain cannot express; none is configured.
@@ -215,16 +209,10 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionClosed(closed) => {
-                self.connections.remove(&closed.connection_id);
-            }
-            // A later behaviour may deny a connection that `add` has entered already.
-            FromSwarm::DialFailure(failure) => {
-                self.connections.remove(&failure.connection_id);
-            }
-            FromSwarm::ListenFailure(failure) => {
-                self.connections.remove(&failure.connection_id);
-            }
+            FromSwarm::ConnectionClosed(closed) => self.remove(closed.connection_id),
+            // A later behaviour may deny a connection that `add` has recorded already.
+            FromSwarm::DialFailure(failure) => self.remove(failure.connection_id),
+            FromSwarm::ListenFailure(failure) => self.remove(failure.connection_id),
             _ => {}
         }
     }
@@ -232,7 +220,10 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let event = match event {
             ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream: Box::new(stream) },
-            ToBehaviour::Refused => Event::Refused { total: self.refused.load(Ordering::Relaxed) },
+            ToBehaviour::Refused(more) => {
+                self.refused += more;
+                Event::Refused { total: self.refused }
+            }
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }

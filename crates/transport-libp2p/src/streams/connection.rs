@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use kaspath_domain::{Direction, Path, PathWatch, PeerLocator};
@@ -17,46 +17,41 @@ pub(crate) struct ConnectionMeta {
     pub(crate) direction: Direction,
     pub(crate) remote: PeerLocator,
     pub(super) path: PathWatch,
-    /// Data streams that live or are being opened.
-    pub(super) users: AtomicUsize,
-    /// What data streams moved, both ways.
-    pub(super) bytes: AtomicU64,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 impl ConnectionMeta {
     pub(crate) fn path(&self) -> Path {
         self.path.current()
     }
+}
+
+/// How a connection is used.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    /// Each data stream that lives or is being opened has a clone.
+    users: Arc<()>,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// One more user, until it is dropped.
+    pub(crate) fn user(&self) -> Arc<()> {
+        self.users.clone()
+    }
+
+    /// Whether no data stream lives or is being opened.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.users) == 1
+    }
+
+    /// A data stream moved these.
+    pub(crate) fn moved(&self, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
 
     /// Bytes that data streams moved, both ways.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether no data stream lives on it or is being opened.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.users.load(Ordering::Acquire) == 0
-    }
-}
-
-/// Counts one user of a connection for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct ConnectionUse(Arc<ConnectionMeta>);
-
-impl ConnectionUse {
-    pub(crate) fn new(meta: &Arc<ConnectionMeta>) -> Self {
-        meta.users.fetch_add(1, Ordering::AcqRel);
-        Self(meta.clone())
-    }
-
-    /// It moved so many bytes.
-    pub(super) fn moved(&self, bytes: usize) {
-        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
-
-impl Drop for ConnectionUse {
-    fn drop(&mut self) {
-        self.0.users.fetch_sub(1, Ordering::AcqRel);
     }
 }

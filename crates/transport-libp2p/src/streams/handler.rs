@@ -1,10 +1,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,11 +16,11 @@ use libp2p::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
-use super::{ConnectionMeta, ConnectionUse, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+use super::{ConnectionMeta, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
 
 /// Time for the remote to agree on a protocol.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection that may wait for a place in the queue.
+/// Streams of one connection that may wait for a slot in the queue.
 const MAX_WAITING: usize = 64;
 
 #[derive(Debug)]
@@ -36,8 +33,8 @@ pub(crate) enum FromBehaviour {
 pub(crate) enum ToBehaviour {
     /// The remote wants to punch.
     Punch(Stream),
-    /// An inbound stream was dropped for want of room.
-    Refused,
+    /// So many inbound streams were dropped for want of room.
+    Refused(u64),
 }
 
 pub(crate) struct Handler {
@@ -54,8 +51,11 @@ pub(crate) struct Handler {
     patience: Option<Pin<Box<Sleep>>>,
     accepted: PollSender<OpenStream>,
     accept_timeout: Duration,
-    to_behaviour: VecDeque<ToBehaviour>,
-    refused: Arc<AtomicU64>,
+    /// A stream on which the remote wants to punch. One at a time: a remote that opens
+    /// more gets the newest served.
+    punch: Option<Stream>,
+    /// Inbound streams that were dropped, and are not reported yet.
+    refused: u64,
 }
 
 impl Handler {
@@ -66,7 +66,6 @@ impl Handler {
         hold: bool,
         accepted: PollSender<OpenStream>,
         accept_timeout: Duration,
-        refused: Arc<AtomicU64>,
     ) -> Self {
         Self {
             meta,
@@ -79,36 +78,27 @@ impl Handler {
             patience: None,
             accepted,
             accept_timeout,
-            to_behaviour: VecDeque::new(),
-            refused,
+            punch: None,
+            refused: 0,
         }
     }
 
     fn wrap(&self, stream: Stream) -> OpenStream {
-        OpenStream { stream, connection_use: ConnectionUse::new(&self.meta), meta: self.meta.clone() }
+        OpenStream { stream, user: self.meta.traffic.user(), meta: self.meta.clone() }
     }
 
     fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {
         if self.punch_protocol.as_ref() == Some(protocol) {
-            // One at a time: a remote that opens more gets the newest served.
-            self.to_behaviour.retain(|event| !matches!(event, ToBehaviour::Punch(_)));
-            self.to_behaviour.push_back(ToBehaviour::Punch(stream));
+            self.punch = Some(stream);
         } else if self.waiting.len() < MAX_WAITING {
             let stream = self.wrap(stream);
             self.waiting.push_back((Instant::now() + self.accept_timeout, stream));
         } else {
-            self.refuse();
+            self.refused += 1;
         }
     }
 
-    fn refuse(&mut self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        if !self.to_behaviour.iter().any(|event| matches!(event, ToBehaviour::Refused)) {
-            self.to_behaviour.push_back(ToBehaviour::Refused);
-        }
-    }
-
-    /// Drops what has waited too long. The streams are in order of their times.
+    /// Drops what has waited too long. The streams are ordered by their times.
     fn give_up(&mut self, cx: &mut Context<'_>) {
         while let Some((until, _)) = self.waiting.front() {
             let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(*until)));
@@ -119,10 +109,10 @@ impl Handler {
                 return;
             }
             self.waiting.pop_front();
-            self.refuse();
+            self.refused += 1;
         }
         self.patience = None;
-        // Nobody polls for a place any more: one that came now would be kept from everybody.
+        // Nobody polls for a slot any more: one that came now would be kept from everybody.
         self.accepted.abort_send();
     }
 }
@@ -164,10 +154,9 @@ impl ConnectionHandler for Handler {
             let protocol = SubstreamProtocol::new(AnyOf(protocols), reply).with_timeout(NEGOTIATION_TIMEOUT);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
-        if let Some(event) = self.to_behaviour.pop_front() {
-            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
-        }
-        Poll::Pending
+        let refused = Some(std::mem::take(&mut self.refused)).filter(|refused| *refused > 0);
+        let event = refused.map(ToBehaviour::Refused).or_else(|| self.punch.take().map(ToBehaviour::Punch));
+        event.map_or(Poll::Pending, |event| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)))
     }
 
     fn on_behaviour_event(&mut self, event: FromBehaviour) {

@@ -16,10 +16,13 @@ use kaspath_domain::{ConnectInfo, Direction, DuplexStream, synthetic_address};
 use libp2p::{Stream, StreamProtocol};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio_util::compat::FuturesAsyncReadCompatExt;
+use tokio_util::{
+    compat::FuturesAsyncReadCompatExt,
+    io::{InspectReader, InspectWriter},
+};
 
 pub(crate) use behaviour::{Behaviour, Event};
-pub(crate) use connection::{ConnectionMeta, ConnectionUse};
+pub(crate) use connection::{ConnectionMeta, Traffic};
 
 use crate::convert;
 
@@ -28,7 +31,8 @@ use crate::convert;
 pub(crate) struct OpenStream {
     pub(crate) stream: Stream,
     pub(crate) meta: Arc<ConnectionMeta>,
-    pub(crate) connection_use: ConnectionUse,
+    /// A user of the connection as long as it lives: see [`Traffic`].
+    pub(crate) user: Arc<()>,
 }
 
 impl OpenStream {
@@ -38,8 +42,10 @@ impl OpenStream {
         let peer = convert::identity(&self.meta.peer);
         let info =
             ConnectInfo { synthetic: synthetic_address(&peer), peer: Some(peer), direction, remote: self.meta.remote.clone() };
-        let path = self.meta.path.clone();
-        DuplexStream::new(upgrade::UsedStream::new(self.stream.compat(), self.connection_use), info, path)
+        let (read, written) = (self.meta.traffic.clone(), self.meta.traffic.clone());
+        let stream = InspectReader::new(self.stream.compat(), move |bytes: &[u8]| read.moved(bytes));
+        let stream = InspectWriter::new(stream, move |bytes: &[u8]| written.moved(bytes));
+        DuplexStream::new(stream, info, self.meta.path.clone()).holding(self.user)
     }
 }
 

@@ -1,14 +1,18 @@
-//! The loop: what handles ask and tasks say goes to the core, and what the core says is
-//! done.
+//! The loop: what handles ask and tasks report goes to the core, and what the core puts
+//! out is done.
 
 use std::{collections::HashMap, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, TransportAddress};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
+use kaspath_domain::{DialError, Moment, MonotonicClock, Observer, Observers, Path, RelayAddress};
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
-    sync::{broadcast, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -29,13 +33,12 @@ use crate::{
 
 /// Time for close frames to leave at shutdown.
 const CLOSE_GRACE: Duration = Duration::from_millis(400);
-/// Tasks' messages that may wait.
+/// Reports of tasks that may wait.
 const MAX_INPUTS: usize = 256;
 
 pub(crate) struct Actor {
     pub(super) swarm: Swarm<Boxed<Behaviour>>,
     commands: mpsc::Receiver<Command>,
-    events: broadcast::Sender<NetworkEvent>,
     observers: Observers<NetworkEvent>,
     clock: MonotonicClock,
     pub(super) resolver: Resolver,
@@ -43,28 +46,27 @@ pub(crate) struct Actor {
     pub(super) ids: Ids,
     pub(super) exchanges: Exchanges,
     pub(super) tasks: JoinSet<()>,
-    /// What tasks say.
+    /// What tasks report.
     inputs: mpsc::Receiver<Input>,
     pub(super) inputs_sender: mpsc::Sender<Input>,
     pub(super) replies: HashMap<WaiterId, oneshot::Sender<Result<ConnId, DialError>>>,
     /// Each ends when nobody waits for that reply any more.
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
-    /// Why the loop must end.
-    pub(super) failure: Option<NetworkFailure>,
+    /// Once the loop must end: as it was asked to, or why it fails.
+    pub(super) end: Option<Result<(), NetworkFailure>>,
 }
 
 impl Actor {
-    /// `relays` are those to reserve at, with their addresses as given, the
-    /// preferred first.
+    /// `relays` are those to reserve at, the preferred first; one relay may have several
+    /// addresses.
     pub(crate) fn new(
         swarm: Swarm<Boxed<Behaviour>>,
         config: NetworkConfig,
         announcing: Announcing,
         external: &[Multiaddr],
-        relays: Vec<(PeerIdentity, Vec<TransportAddress>)>,
+        relays: Vec<RelayAddress>,
         commands: mpsc::Receiver<Command>,
-        events: broadcast::Sender<NetworkEvent>,
     ) -> Self {
         let core = CoreConfig {
             local: convert::identity(swarm.local_peer_id()),
@@ -79,7 +81,6 @@ impl Actor {
         Self {
             swarm,
             commands,
-            events,
             observers: config.observers,
             clock: MonotonicClock::start(),
             resolver: config.resolver,
@@ -92,7 +93,7 @@ impl Actor {
             replies: HashMap::new(),
             gone: FuturesUnordered::new(),
             announcing,
-            failure: None,
+            end: None,
         }
     }
 
@@ -108,20 +109,19 @@ impl Actor {
     pub(super) fn report(&self, event: NetworkEvent) {
         tracing::debug!(?event);
         self.observers.observe(&event);
-        let _ = self.events.send(event);
     }
 
-    /// Runs until it is told to shut down or nobody holds a handle any more; an
+    /// Runs until it is asked to shut down or nobody holds a handle any more; an
     /// error is what ended it before.
     pub(crate) async fn run(mut self) -> Result<(), NetworkFailure> {
         self.tell_interfaces();
         loop {
             self.carry_out();
-            if let Some(failure) = self.failure.take() {
+            if let Some(end) = self.end.take() {
                 self.close().await;
-                return Err(failure);
+                return end;
             }
-            let wait = self.core.deadline().map(|deadline| deadline.since(self.now()));
+            let wait = self.core.deadline().map(|deadline| sleep(deadline.since(self.now())));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 Some(input) = self.inputs.recv() => {
@@ -130,28 +130,18 @@ impl Actor {
                 }
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
-                        self.failure = Some(NetworkFailure::panicked(error.into_panic().as_ref()));
+                        self.end = Some(Err(NetworkFailure::Panicked(error.to_string())));
                     }
                 }
                 Some(waiter) = self.gone.next() => {
-                    // Who was answered is gone too.
+                    // Those that were answered are gone too.
                     if self.replies.remove(&waiter).is_some() {
                         self.input(Input::GaveUp { waiter });
                     }
                 }
-                () = wait_for(wait) => self.input(Input::Elapsed),
-                command = self.commands.recv() => match command {
-                    Some(Command::Shutdown { reply }) => {
-                        self.close().await;
-                        let _ = reply.send(());
-                        return Ok(());
-                    }
-                    Some(command) => self.on_command(command),
-                    None => {
-                        self.close().await;
-                        return Ok(());
-                    }
-                },
+                Some(()) = OptionFuture::from(wait) => self.input(Input::Elapsed),
+                // Without a handle nobody can use the network any more.
+                command = self.commands.recv() => self.on_command(command.unwrap_or(Command::Shutdown)),
             }
         }
     }
@@ -203,22 +193,14 @@ impl Actor {
                 self.set_punch(*punch);
                 let _ = reply.send(());
             }
-            Command::Shutdown { .. } => unreachable!("handled in the loop"),
+            Command::Shutdown => self.end = Some(Ok(())),
         }
     }
 
-    /// What is spoken on new circuits changes; the core has those that stand closed.
+    /// What is spoken on new circuits changes; the core has the present ones closed.
     fn set_punch(&mut self, punch: PunchConfig) {
         let (protocol, reason) = punching(&punch);
         self.swarm.behaviour_mut().streams.set_punching(protocol, reason);
         self.input(Input::SetPunch(punch));
-    }
-}
-
-/// Returns after that time; never without one.
-async fn wait_for(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => sleep(wait).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses that listeners open and close: told to the core, the swarm and observers.
+//! Addresses that listeners open and close: passed to the core, the swarm and observers.
 
 use libp2p::{Multiaddr, core::transport::ListenerId};
 
@@ -29,7 +29,7 @@ impl Actor {
     pub(super) fn on_listener_closed(&mut self, listener: ListenerId, addresses: &[Multiaddr], cause: String) {
         if self.announcing.is_listener(listener) {
             let address = addresses.first().map_or_else(|| "an address".to_owned(), ToString::to_string);
-            self.failure.get_or_insert(NetworkFailure::Listener { address, cause });
+            self.end.get_or_insert(Err(NetworkFailure::Listener { address, cause }));
         } else if let Some(request) = self.ids.listener_closed(listener) {
             self.input(Input::ReservationEnded { request, cause });
         }

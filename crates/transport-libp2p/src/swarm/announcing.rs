@@ -1,8 +1,8 @@
-//! Which of our addresses are announced, as addresses of our interfaces come and go.
+//! Which of our addresses are announced, as addresses of our interfaces are added and removed.
 //!
 //! An address is announced if it was configured, if it is public, or, for a relay,
 //! if somebody chose it as the address to listen on. What a wildcard listener finds
-//! besides is nobody's business and of no use to anybody: loopback, private networks.
+//! besides is private and of no use to peers: loopback, private networks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::convert;
 #[derive(Debug)]
 pub(crate) struct Announcing {
     local: PeerId,
-    /// A relay also announces the addresses that it was told to listen on.
+    /// A relay also announces the addresses that it was given to listen on.
     serves: bool,
     configured: Vec<Multiaddr>,
     /// Each direct listener, and whether its address was chosen (not a wildcard).

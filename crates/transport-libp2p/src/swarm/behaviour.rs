@@ -13,7 +13,7 @@ const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
-    // First, so that a connection over the limits is denied before others enter it.
+    // First, so that a connection over the limits is denied before others record it.
     pub(super) limits: limits::Behaviour,
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
@@ -33,7 +33,7 @@ impl Behaviour {
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
             .with_agent_version(concat!("kaspath/", env!("CARGO_PKG_VERSION")).into())
-            // Only what is announced is told: private listen addresses are nobody's business.
+            // Only what is announced is sent: private listen addresses are not for peers.
             .with_hide_listen_addrs(true);
         Self {
             limits: limits::Behaviour::new(config.limits.clone()),

@@ -86,7 +86,7 @@ pub(crate) fn build(
         .build())
 }
 
-/// Noise and yamux over a transport; why Noise alone: docs/decisions/0007-noise-alone.md.
+/// Noise and yamux over a transport; why only Noise: docs/decisions/0007-noise-alone.md.
 fn secured<T>(
     transport: T,
     keypair: &Keypair,
@@ -123,7 +123,7 @@ where
     StreamMuxerBox::new(Bounded::new(muxer, remote, budget.clone()))
 }
 
-/// Of the places for pending inbound connections, QUIC's proven addresses take at
+/// Of the slots for pending inbound connections, QUIC's proven addresses take at
 /// most half; forged ones never take more than the transport's own few.
 fn quic_config(config: &NetworkConfig) -> quic::Config {
     let (limits, is_relay) = (&config.limits, config.relay_server.is_some());

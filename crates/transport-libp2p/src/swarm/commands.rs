@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Punch by these settings from now on.
     SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
     /// Close everything and end.
-    Shutdown { reply: oneshot::Sender<()> },
+    Shutdown,
 }
 
 /// The way to the actor. Cheap to clone.
@@ -65,6 +65,10 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| DialError::ShuttingDown)?;
         answer.await.map_err(|_| DialError::ShuttingDown)
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        let _ = self.commands.send(Command::Shutdown).await;
     }
 
     /// Waits for a connection. Dropping the future gives up what was held for it.

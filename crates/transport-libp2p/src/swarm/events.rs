@@ -1,5 +1,6 @@
 //! Tells the core what the swarm reports.
 
+use kaspath_domain::DialError;
 use libp2p::{
     PeerId, identify, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
@@ -8,8 +9,8 @@ use libp2p::{
 use super::{actor::Actor, behaviour::BehaviourEvent};
 use crate::{
     NetworkEvent, convert,
-    core::{Connection, DialFailure, Input},
-    limits, streams,
+    core::{Connection, Input},
+    streams,
 };
 
 impl Actor {
@@ -42,12 +43,12 @@ impl Actor {
         match event {
             BehaviourEvent::Streams(streams::Event::Punch { connection, peer, stream }) => {
                 if let Some(id) = self.ids.connection(connection) {
-                    let exchange = self.core.attempt();
+                    let exchange = self.core.operation();
                     self.exchanges.requested(exchange, peer, *stream);
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
             }
-            BehaviourEvent::Limits(limits::Event::Refused(refused)) => self.report(NetworkEvent::ConnectionsRefused { refused }),
+            BehaviourEvent::Limits(refused) => self.report(NetworkEvent::ConnectionsRefused { refused }),
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
                 self.on_identified(connection_id, &peer_id, &info);
@@ -78,12 +79,12 @@ impl Actor {
         let dial = self.ids.dialled(connection);
         let Some(meta) = self.swarm.behaviour().streams.connection(connection).cloned() else {
             if let Some(dial) = dial {
-                let failure = DialFailure::Failed { at: "the peer".to_owned(), cause: "the connection closed".to_owned() };
-                self.input(Input::DialFailed { dial, failure });
+                let cause = "the connection closed".to_owned();
+                self.input(Input::DialFailed { dial, error: DialError::Unreachable { address: "the peer".to_owned(), cause } });
             }
             return;
         };
-        self.swarm.behaviour_mut().limits.watch(meta.clone());
+        self.swarm.behaviour_mut().limits.watch(connection, meta.traffic.clone());
         let id = self.ids.connected(connection);
         let connection = Connection {
             peer: convert::identity(&meta.peer),
@@ -104,17 +105,17 @@ impl Actor {
 
     /// Connections on which a reservation or a circuit depends are in use.
     fn note_service(&mut self, event: &NetworkEvent) {
-        let limits = &mut self.swarm.behaviour_mut().limits;
+        let served = self.swarm.behaviour_mut().limits.served();
         match event {
-            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => limits.service_began(convert::peer_id(peer)),
-            NetworkEvent::RelayReservationEnded { peer } => limits.service_ended(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationAccepted { peer, renewed: false } => served.add(convert::peer_id(peer)),
+            NetworkEvent::RelayReservationEnded { peer } => served.remove(&convert::peer_id(peer)),
             NetworkEvent::RelayCircuitOpened { source, destination } => {
-                limits.service_began(convert::peer_id(source));
-                limits.service_began(convert::peer_id(destination));
+                served.add(convert::peer_id(source));
+                served.add(convert::peer_id(destination));
             }
             NetworkEvent::RelayCircuitClosed { source, destination, .. } => {
-                limits.service_ended(convert::peer_id(source));
-                limits.service_ended(convert::peer_id(destination));
+                served.remove(&convert::peer_id(source));
+                served.remove(&convert::peer_id(destination));
             }
             _ => {}
         }

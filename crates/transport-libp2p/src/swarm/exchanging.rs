@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     convert,
-    core::{AttemptId, Input},
+    core::{Input, OperationId},
     punch::exchange::{self, ExchangeError},
     streams::{OpenError, OpenStream},
 };
@@ -21,8 +21,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Exchanges {
     /// Begun by peers; the core has not said yet whether they are answered.
-    requested: HashMap<AttemptId, (PeerId, Stream)>,
-    running: HashMap<AttemptId, Running>,
+    requested: HashMap<OperationId, (PeerId, Stream)>,
+    running: HashMap<OperationId, Running>,
 }
 
 struct Running {
@@ -34,14 +34,14 @@ struct Running {
 pub(super) type Opened = oneshot::Receiver<Result<OpenStream, OpenError>>;
 
 impl Exchanges {
-    pub(super) fn requested(&mut self, exchange: AttemptId, peer: PeerId, stream: Stream) {
+    pub(super) fn requested(&mut self, exchange: OperationId, peer: PeerId, stream: Stream) {
         self.requested.insert(exchange, (peer, stream));
     }
 
     /// Begins an exchange on the stream that `opened` gives.
     pub(super) fn begin(
         &mut self,
-        (exchange, peer): (AttemptId, PeerId),
+        (exchange, peer): (OperationId, PeerId),
         opened: Opened,
         offer: Vec<TransportAddress>,
         tasks: &mut JoinSet<()>,
@@ -59,7 +59,7 @@ impl Exchanges {
     /// Answers an exchange that a peer began.
     pub(super) fn respond(
         &mut self,
-        exchange: AttemptId,
+        exchange: OperationId,
         offer: Vec<TransportAddress>,
         tasks: &mut JoinSet<()>,
         inputs: mpsc::Sender<Input>,
@@ -76,21 +76,21 @@ impl Exchanges {
         self.running.insert(exchange, Running { task, synchronize: None });
     }
 
-    pub(super) fn synchronize(&mut self, exchange: AttemptId) {
+    pub(super) fn synchronize(&mut self, exchange: OperationId) {
         if let Some(go_on) = self.running.get_mut(&exchange).and_then(|running| running.synchronize.take()) {
             let _ = go_on.send(());
         }
     }
 
-    /// Breaks one off.
-    pub(super) fn end(&mut self, exchange: AttemptId) {
+    /// Aborts one.
+    pub(super) fn end(&mut self, exchange: OperationId) {
         self.requested.remove(&exchange);
         if let Some(running) = self.running.remove(&exchange) {
             running.task.abort();
         }
     }
 
-    /// A task says how its exchange goes; its last word ends the exchange, though the
+    /// A task reports on its exchange; its last report ends the exchange, though the
     /// stream may still be closing.
     pub(super) fn heard(&mut self, input: &Input) {
         if let Input::SyncSent { exchange } | Input::SyncReceived { exchange, .. } | Input::ExchangeFailed { exchange, .. } =
@@ -104,7 +104,7 @@ impl Exchanges {
 /// The initiator's side of one exchange, up to SYNC. An error says whether the peer lacks
 /// DCUtR, and what broke.
 async fn initiate(
-    (exchange, peer): (AttemptId, PeerId),
+    (exchange, peer): (OperationId, PeerId),
     opened: Opened,
     offer: &[TransportAddress],
     synchronize: oneshot::Receiver<()>,

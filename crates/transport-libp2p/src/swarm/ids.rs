@@ -1,10 +1,10 @@
-//! Which id of the core's stands for which of libp2p's.
+//! Which id of the core is which of libp2p's.
 
 use std::collections::HashMap;
 
 use libp2p::{core::transport::ListenerId, swarm::ConnectionId};
 
-use crate::core::{AttemptId, ConnId};
+use crate::core::{ConnId, OperationId};
 
 #[derive(Debug, Default)]
 pub(super) struct Ids {
@@ -12,9 +12,9 @@ pub(super) struct Ids {
     connections: HashMap<ConnectionId, ConnId>,
     libp2p: HashMap<ConnId, ConnectionId>,
     /// Dials under way, by the connection that may come of each.
-    dials: HashMap<ConnectionId, AttemptId>,
+    dials: HashMap<ConnectionId, OperationId>,
     /// Listeners on circuits, by the reservation that each asks for.
-    listeners: HashMap<ListenerId, AttemptId>,
+    listeners: HashMap<ListenerId, OperationId>,
 }
 
 impl Ids {
@@ -40,29 +40,29 @@ impl Ids {
         self.libp2p.get(&id).copied()
     }
 
-    pub(super) fn dialling(&mut self, connection: ConnectionId, dial: AttemptId) {
+    pub(super) fn dialling(&mut self, connection: ConnectionId, dial: OperationId) {
         self.dials.insert(connection, dial);
     }
 
     /// The dial that this was, which is over now.
-    pub(super) fn dialled(&mut self, connection: ConnectionId) -> Option<AttemptId> {
+    pub(super) fn dialled(&mut self, connection: ConnectionId) -> Option<OperationId> {
         self.dials.remove(&connection)
     }
 
-    pub(super) fn listening(&mut self, listener: ListenerId, request: AttemptId) {
+    pub(super) fn listening(&mut self, listener: ListenerId, request: OperationId) {
         self.listeners.insert(listener, request);
     }
 
-    pub(super) fn request(&self, listener: ListenerId) -> Option<AttemptId> {
+    pub(super) fn request(&self, listener: ListenerId) -> Option<OperationId> {
         self.listeners.get(&listener).copied()
     }
 
     /// The request that this listener was for, which is over now.
-    pub(super) fn listener_closed(&mut self, listener: ListenerId) -> Option<AttemptId> {
+    pub(super) fn listener_closed(&mut self, listener: ListenerId) -> Option<OperationId> {
         self.listeners.remove(&listener)
     }
 
-    pub(super) fn listener(&self, request: AttemptId) -> Option<ListenerId> {
+    pub(super) fn listener(&self, request: OperationId) -> Option<ListenerId> {
         self.listeners.iter().find(|(_, asked)| **asked == request).map(|(listener, _)| *listener)
     }
 }

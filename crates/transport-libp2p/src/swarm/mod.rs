@@ -7,12 +7,12 @@
 //! | `actor` | the loop |
 //! | `commands` | what handles ask of the actor |
 //! | `events` | tells the core what the swarm reports |
-//! | `outputs` | does what the core says |
+//! | `outputs` | does what the core puts out |
 //! | `exchanging` | carries exchanges of candidates on |
-//! | `ids` | which id of the core's stands for which of libp2p's |
-//! | `errors` | the telling part of dial errors |
+//! | `ids` | which id of the core is which of libp2p's |
+//! | `errors` | dial errors in the domain's terms |
 //! | `announcing` | which of our addresses are announced |
-//! | `addressing` | tells the core and the swarm of addresses that come and go |
+//! | `addressing` | tells the core and the swarm of addresses that are added and removed |
 
 mod actor;
 mod addressing;

@@ -1,4 +1,4 @@
-//! Does what the core says.
+//! Does what the core puts out.
 
 use futures::future::join_all;
 use kaspath_domain::{PeerIdentity, RelayAddress, Transport, TransportAddress};
@@ -12,10 +12,10 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{actor::Actor, errors::failure};
+use super::{actor::Actor, errors::dial_error};
 use crate::{
     convert,
-    core::{AttemptId, ConnId, DialKind, Input, Output},
+    core::{ConnId, DialKind, Input, OperationId, Output},
     limits::Class,
     punch,
     streams::OpenRequest,
@@ -73,7 +73,7 @@ impl Actor {
         }
     }
 
-    fn dial_direct(&mut self, dial: AttemptId, peer: &PeerIdentity, addresses: &[TransportAddress], kind: DialKind) {
+    fn dial_direct(&mut self, dial: OperationId, peer: &PeerIdentity, addresses: &[TransportAddress], kind: DialKind) {
         let addresses: Vec<Multiaddr> = addresses.iter().map(convert::to_multiaddr).collect();
         let opts = DialOpts::peer_id(convert::peer_id(peer)).condition(PeerCondition::Always).addresses(addresses);
         let (opts, class) = match kind {
@@ -89,7 +89,7 @@ impl Actor {
         self.dial(dial, opts.build(), class);
     }
 
-    fn dial(&mut self, dial: AttemptId, opts: DialOpts, class: Class) {
+    fn dial(&mut self, dial: OperationId, opts: DialOpts, class: Class) {
         let connection = opts.connection_id();
         self.swarm.behaviour_mut().limits.expect(connection, class);
         self.ids.dialling(connection, dial);
@@ -100,13 +100,13 @@ impl Actor {
 
     pub(super) fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         if let Some(dial) = self.ids.dialled(connection) {
-            let failure = failure(error);
-            tracing::debug!(?failure, "a dial failed");
-            self.input(Input::DialFailed { dial, failure });
+            let error = dial_error(error);
+            tracing::debug!(%error, "a dial failed");
+            self.input(Input::DialFailed { dial, error });
         }
     }
 
-    fn resolve(&mut self, lookup: AttemptId, names: Vec<TransportAddress>) {
+    fn resolve(&mut self, lookup: OperationId, names: Vec<TransportAddress>) {
         let (resolver, inputs) = (self.resolver.clone(), self.inputs_sender.clone());
         self.tasks.spawn(async move {
             let lookups = names.into_iter().map(|name| async {
@@ -121,19 +121,19 @@ impl Actor {
     fn close_if_unused(&mut self, id: ConnId) {
         let Some(connection) = self.ids.libp2p(id) else { return };
         let streams = &self.swarm.behaviour().streams;
-        if streams.connection(connection).is_some_and(|meta| meta.is_idle()) {
+        if streams.connection(connection).is_some_and(|meta| meta.traffic.is_idle()) {
             self.swarm.close_connection(connection);
         }
     }
 
-    fn reserve(&mut self, request: AttemptId, relay: &RelayAddress) {
+    fn reserve(&mut self, request: OperationId, relay: &RelayAddress) {
         match self.swarm.listen_on(circuit(relay)) {
             Ok(listener) => self.ids.listening(listener, request),
             Err(error) => self.input(Input::ReservationEnded { request, cause: convert::error_chain(&error) }),
         }
     }
 
-    fn begin_exchange(&mut self, exchange: AttemptId, id: ConnId, offer: Vec<TransportAddress>) {
+    fn begin_exchange(&mut self, exchange: OperationId, id: ConnId, offer: Vec<TransportAddress>) {
         let (reply, opened) = oneshot::channel();
         let connection = self.ids.libp2p(id);
         let meta = connection.and_then(|connection| self.swarm.behaviour().streams.connection(connection).cloned());

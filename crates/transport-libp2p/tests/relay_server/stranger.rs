@@ -15,7 +15,7 @@ use libp2p::{
 use prost::Message;
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::support::{DEADLINE, await_event, relay_address};
+use crate::support::{DEADLINE, Events, await_event, relay_address};
 
 const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
 const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
@@ -190,7 +190,7 @@ pub(crate) async fn status(stream: &mut Stream) -> u32 {
 }
 
 /// Bytes each way of the next circuit that ends, and why it ends.
-pub(crate) async fn closed(events: &mut tokio::sync::broadcast::Receiver<NetworkEvent>) -> (u64, u64, CircuitEnd) {
+pub(crate) async fn closed(events: &mut Events) -> (u64, u64, CircuitEnd) {
     match await_event(events, |event| matches!(event, NetworkEvent::RelayCircuitClosed { .. })).await {
         NetworkEvent::RelayCircuitClosed { from_source, from_destination, reason, .. } => (from_source, from_destination, reason),
         other => panic!("{other:?}"),

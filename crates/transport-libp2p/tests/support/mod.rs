@@ -1,13 +1,14 @@
 //! Nodes on loopback for the tests of this crate.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use kaspath_domain::{
-    DialError, DialRequest, DuplexStream, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport, TransportSet,
+    DialError, DialRequest, DuplexStream, Observers, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport,
+    TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayServerConfig, ReservationState};
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 /// Longer than anything here takes; reached only by a failure.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -30,11 +31,41 @@ pub fn relay_only() -> NetworkConfig {
     NetworkConfig { punch: PunchConfig { transports: TransportSet::NONE, ..PunchConfig::default() }, ..config() }
 }
 
-pub async fn start(config: NetworkConfig) -> Network {
-    Network::start(NodeKey::generate(), config).await.unwrap()
+/// A network and what happens in it.
+pub struct Node {
+    network: Network,
+    observers: Observers<NetworkEvent>,
 }
 
-pub async fn relay(server: RelayServerConfig) -> Network {
+pub type Events = mpsc::UnboundedReceiver<NetworkEvent>;
+
+impl Node {
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        let (sender, events) = mpsc::unbounded_channel();
+        self.observers.add(Arc::new(move |event: &NetworkEvent| drop(sender.send(event.clone()))));
+        events
+    }
+}
+
+impl Deref for Node {
+    type Target = Network;
+
+    fn deref(&self) -> &Network {
+        &self.network
+    }
+}
+
+pub async fn start(config: NetworkConfig) -> Node {
+    start_as(NodeKey::generate(), config).await
+}
+
+pub async fn start_as(key: NodeKey, config: NetworkConfig) -> Node {
+    let observers = config.observers.clone();
+    Node { network: Network::start(key, config).await.unwrap(), observers }
+}
+
+pub async fn relay(server: RelayServerConfig) -> Node {
     start(NetworkConfig { relay_server: Some(server), ..config() }).await
 }
 
@@ -57,19 +88,19 @@ pub fn relay_address_over(relay: &Network, over: Transport) -> RelayAddress {
 }
 
 /// A node that holds a reservation at the relay.
-pub async fn reserved(config: NetworkConfig, relay: &Network) -> Network {
+pub async fn reserved(config: NetworkConfig, relay: &Network) -> Node {
     reserved_over(config, relay, Transport::Tcp).await
 }
 
 /// A node that holds a reservation at the relay, which it reaches over a transport.
-pub async fn reserved_over(config: NetworkConfig, relay: &Network, over: Transport) -> Network {
+pub async fn reserved_over(config: NetworkConfig, relay: &Network, over: Transport) -> Node {
     let node = start(NetworkConfig { relays: vec![listening_over(relay, over)], ..config }).await;
     let mut events = node.events();
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;
     node
 }
 
-pub async fn await_event(events: &mut broadcast::Receiver<NetworkEvent>, wanted: impl Fn(&NetworkEvent) -> bool) -> NetworkEvent {
+pub async fn await_event(events: &mut Events, wanted: impl Fn(&NetworkEvent) -> bool) -> NetworkEvent {
     let mut seen = Vec::new();
     let found = timeout(DEADLINE, async {
         loop {

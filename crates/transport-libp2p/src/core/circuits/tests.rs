@@ -17,7 +17,7 @@ fn open(circuits: &mut Circuits, shared: &mut Shared, waiter: u64, punch: Transp
     circuits.open(shared, WaiterId(waiter), (identity(RELAY), via()), identity(1), punch);
 }
 
-fn dial(shared: &mut Shared) -> AttemptId {
+fn dial(shared: &mut Shared) -> OperationId {
     match &outputs(shared)[..] {
         [Output::DialCircuit { dial, .. }] => *dial,
         other => panic!("{other:?}"),
@@ -54,7 +54,7 @@ fn what_a_peer_may_punch_is_known_while_a_circuit_of_ours_stands_or_is_dialled()
     // A circuit that the peer dialled comes and goes meanwhile.
     circuits.disconnected(&mut shared, &identity(1));
     assert_eq!(shared.punch_transports(&identity(1)), TransportSet::TCP);
-    circuits.failed(&mut shared, first, &DialFailure::Failed { at: String::new(), cause: "refused".to_owned() });
+    circuits.failed(&mut shared, first, &DialError::Unreachable { address: String::new(), cause: "refused".to_owned() });
     assert_eq!(shared.punch_transports(&identity(1)), TransportSet::ALL);
     assert!(shared.punchable.is_empty());
 }
@@ -88,7 +88,7 @@ fn what_may_be_punched_stays_while_another_circuit_is_being_dialled() {
         circuits.open(&mut shared, WaiterId(relay), (identity(relay), via()), identity(1), TransportSet::TCP);
         dials.push(dial(&mut shared));
     }
-    let failure = DialFailure::Failed { at: String::new(), cause: "refused".to_owned() };
+    let failure = DialError::Unreachable { address: String::new(), cause: "refused".to_owned() };
     circuits.failed(&mut shared, dials[0], &failure);
     assert_eq!(shared.punch_transports(&identity(1)), TransportSet::TCP);
     circuits.failed(&mut shared, dials[1], &failure);

@@ -5,7 +5,7 @@ use crate::core::tests::{address, connection, identity, outputs, shared};
 
 const AT: &str = "/ip4/198.51.100.1/tcp/4001";
 
-fn dials(outputs: &[Output]) -> Vec<AttemptId> {
+fn dials(outputs: &[Output]) -> Vec<OperationId> {
     outputs.iter().filter_map(|output| if let Output::Dial { dial, .. } = output { Some(*dial) } else { None }).collect()
 }
 
@@ -17,8 +17,8 @@ fn answers(outputs: &[Output]) -> Vec<(u64, Result<ConnId, DialError>)> {
     outputs.iter().filter_map(answer).collect()
 }
 
-fn failed() -> DialFailure {
-    DialFailure::Failed { at: AT.to_owned(), cause: "refused".to_owned() }
+fn failed() -> DialError {
+    DialError::Unreachable { address: AT.to_owned(), cause: "refused".to_owned() }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where one relay is: as it was given, resolved, and told by itself.
+//! Where one relay is: as it was given, resolved, and reported by itself.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ impl Source {
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     sources: Vec<Source>,
-    /// What the relay says of itself.
+    /// What the relay reports of itself.
     learnt: Vec<TransportAddress>,
 }
 
@@ -65,7 +65,7 @@ impl Addresses {
         }
     }
 
-    /// Where to dial it: literals first, then names, then what it told us.
+    /// Where to dial it: literals first, then names, then what it reported.
     pub(super) fn all(&self) -> Vec<TransportAddress> {
         let (names, literals): (Vec<_>, Vec<_>) = self.sources.iter().partition(|source| source.is_name());
         let mut addresses: Vec<TransportAddress> = Vec::new();
@@ -90,12 +90,12 @@ impl Addresses {
 
     /// Takes from a relay's own addresses those on an IP that we know it by: so it
     /// can name its other transport, but cannot send us elsewhere.
-    pub(super) fn learn(&mut self, told: Vec<TransportAddress>) {
+    pub(super) fn learn(&mut self, reported: Vec<TransportAddress>) {
         let hosts: Vec<IpAddr> = self.sources.iter().flat_map(|source| &source.resolved).filter_map(ip).collect();
         let is_there = |address: &TransportAddress| ip(address).is_some_and(|ip| hosts.contains(&ip));
         // A name may have moved since.
         self.learnt.retain(is_there);
-        for address in told {
+        for address in reported {
             if is_there(&address) && !self.learnt.contains(&address) && self.learnt.len() < MAX_ADDRESSES {
                 self.learnt.push(address);
             }

@@ -20,8 +20,8 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, T
 
 use self::relay::{MAX_WAITERS, Relay, Waiter};
 use super::{
-    connections::{ConnId, Told},
-    io::{AttemptId, DialFailure, DialKind, Output, WaiterId},
+    connections::{ConnId, RemoteInfo},
+    io::{DialKind, OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
 
@@ -39,17 +39,16 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Knows the configured relays, which are not forgotten.
-    pub(super) fn new(relays: Vec<(PeerIdentity, Vec<TransportAddress>)>) -> Self {
+    /// With the configured relays, which are not forgotten.
+    pub(super) fn new(relays: Vec<RelayAddress>) -> Self {
         let mut links = Self::default();
-        for (peer, addresses) in relays {
-            let relay = links.relays.entry(peer).or_default();
-            addresses.into_iter().for_each(|address| relay.addresses.add(address, true));
+        for RelayAddress { relay, via } in relays {
+            links.relays.entry(relay).or_default().addresses.add(via, true);
         }
         links
     }
 
-    /// Has one more configured relay, or one more address of it.
+    /// Adds a configured relay, or an address of one.
     pub(super) fn add(&mut self, relay: RelayAddress) -> Result<(), DialError> {
         let is_new = !self.relays.get(&relay.relay).is_some_and(Relay::is_configured);
         if is_new && self.relays.values().filter(|relay| relay.is_configured()).count() >= MAX_RELAYS {
@@ -59,7 +58,7 @@ impl Links {
         Ok(())
     }
 
-    /// The relay is a configured one no longer. Its links are closed at once, unless
+    /// The relay is not a configured one any more. Its links are closed at once, unless
     /// something else needs them.
     pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let carries = shared.connections.circuits().any(|(_, through)| through == relay);
@@ -146,9 +145,9 @@ impl Links {
         known.failed.clear();
         if !std::mem::replace(&mut known.leased, true) {
             shared.put(Output::Lease(relay.clone()));
-            // Links may stand that identified before anybody needed them.
-            for (id, told) in shared.connections.told(relay) {
-                learn(shared, relay, known, id, told);
+            // There may be links that identified before anybody needed them.
+            for (id, info) in shared.connections.info_of(relay) {
+                learn(shared, relay, known, id, info);
             }
         }
         self.link(shared, relay);
@@ -164,7 +163,7 @@ impl Links {
         if names.is_empty() {
             dial(shared, relay, known, known.addresses.all());
         } else {
-            let lookup = shared.attempt();
+            let lookup = shared.operation();
             known.lookup = Some(lookup);
             shared.put(Output::Resolve { lookup, names });
         }
@@ -173,7 +172,7 @@ impl Links {
     pub(super) fn resolved(
         &mut self,
         shared: &mut Shared,
-        lookup: AttemptId,
+        lookup: OperationId,
         results: Vec<(TransportAddress, Result<Vec<TransportAddress>, String>)>,
     ) {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.lookup == Some(lookup)) else { return };
@@ -205,7 +204,7 @@ impl Links {
     }
 
     /// Connects over transports that can be punched and are not linked yet, once
-    /// the relay has told its addresses.
+    /// the relay has reported its addresses.
     fn link_missing(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(known) = self.relays.get_mut(relay).filter(|known| !known.identified.is_empty()) else { return };
         let addresses = known.addresses.all();
@@ -223,23 +222,23 @@ impl Links {
         }
     }
 
-    /// The remote of a direct connection told where it listens and where it sees us.
-    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, told: Told) {
-        let Some(relay) = shared.connections.identified(id, told.clone()).cloned() else { return };
+    /// The remote of a direct connection reported where it listens and where it sees us.
+    pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, info: RemoteInfo) {
+        let Some(relay) = shared.connections.identified(id, info.clone()).cloned() else { return };
         let Some(known) = self.relays.get_mut(&relay).filter(|known| known.leased) else { return };
-        learn(shared, &relay, known, id, told);
+        learn(shared, &relay, known, id, info);
         self.link_missing(shared, &relay);
         self.serve(shared, &relay);
     }
 
     /// A dial came to a connection, perhaps one of these.
-    pub(super) fn connected(&mut self, dial: AttemptId) {
+    pub(super) fn connected(&mut self, dial: OperationId) {
         for relay in self.relays.values_mut() {
             relay.dials.remove(&dial);
         }
     }
 
-    pub(super) fn failed(&mut self, shared: &mut Shared, dial: AttemptId, failure: &DialFailure) {
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.dials.contains_key(&dial)) else { return };
         let transports = known.dials.remove(&dial).unwrap_or(TransportSet::NONE);
         known.failed.extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
@@ -248,7 +247,11 @@ impl Links {
             let relay = relay.clone();
             self.serve(shared, &relay);
         } else {
-            unreachable(shared, relay, known, &failure.cause());
+            let cause = match error {
+                DialError::Unreachable { cause, .. } => cause.clone(),
+                other => other.to_string(),
+            };
+            unreachable(shared, relay, known, &cause);
         }
     }
 
@@ -334,24 +337,24 @@ fn can_expire(relay: &Relay) -> bool {
 }
 
 fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {
-    let dial = shared.attempt();
+    let dial = shared.operation();
     known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }
 
-/// What a relay that is held told on a link.
-fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, told: Told) {
+/// Takes what a leased relay reported on a link.
+fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, info: RemoteInfo) {
     if known.identified.is_empty() {
         known.grace = Some(shared.now + SECOND_LINK_GRACE);
     }
     known.identified.insert(id);
-    known.addresses.learn(told.listens);
-    if let Some(address) = told.observed {
+    known.addresses.learn(info.listens);
+    if let Some(address) = info.observed {
         shared.signal(Signal::Observed { by: relay.clone(), address });
     }
 }
 
-/// There is no connection with the relay and none under way: all who wait are told.
+/// There is no connection with the relay and none under way: all waiters get that answer.
 fn unreachable(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, cause: &str) {
     let error = Err(DialError::RelayUnreachable { relay: relay.clone(), cause: cause.to_owned() });
     for (_, waiter) in std::mem::take(&mut known.waiters) {

@@ -7,7 +7,7 @@ use kaspath_domain::{Moment, Transport, TransportSet};
 use super::addresses::Addresses;
 use crate::core::{
     connections::ConnId,
-    io::{AttemptId, WaiterId},
+    io::{OperationId, WaiterId},
 };
 
 /// Dials that wait for one relay.
@@ -23,12 +23,12 @@ pub(super) enum Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Relay {
     pub(super) addresses: Addresses,
-    /// Links on which the relay has told us where it sees us.
+    /// Links on which the relay has reported where it sees us.
     pub(super) identified: BTreeSet<ConnId>,
     /// Dials of links under way.
-    pub(super) dials: BTreeMap<AttemptId, TransportSet>,
+    pub(super) dials: BTreeMap<OperationId, TransportSet>,
     /// Its names are being looked up.
-    pub(super) lookup: Option<AttemptId>,
+    pub(super) lookup: Option<OperationId>,
     /// Transports whose dial failed since somebody last asked for the relay.
     pub(super) failed: Vec<Transport>,
     /// When waiting for the second link ends.
@@ -56,7 +56,7 @@ impl Relay {
         self.reserved || !self.waiters.is_empty() || self.is_linking()
     }
 
-    /// Has one more wait; the reservation waits once. `false` is a caller too many.
+    /// Adds a waiter; the reservation waits once. `false` is a caller too many.
     pub(super) fn wait(&mut self, transports: TransportSet, waiter: Waiter) -> bool {
         let callers = self.waiters.iter().filter(|(_, waiter)| *waiter != Waiter::Reservation).count();
         match waiter {
@@ -72,7 +72,7 @@ impl Relay {
         self.waiters.retain(|(_, other)| *other != waiter);
     }
 
-    /// Takes those out whose wait is over, given the links that stand.
+    /// Takes those out whose wait is over, given the open links.
     pub(super) fn take_served(&mut self, links: &[(ConnId, Transport)], now: Moment) -> Vec<Waiter> {
         if self.identified.is_empty() {
             return Vec::new();

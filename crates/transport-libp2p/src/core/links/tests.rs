@@ -11,17 +11,17 @@ fn relay(number: u64, via: &str) -> RelayAddress {
 }
 
 fn configured(number: u64) -> Links {
-    Links::new(vec![(identity(number), vec![address(TCP)])])
+    Links::new(vec![RelayAddress { relay: identity(number), via: address(TCP) }])
 }
 
 /// Somebody asks for the relay and goes again.
 fn use_once(links: &mut Links, shared: &mut Shared, number: u64) {
     links.connect(shared, WaiterId(number), relay(number, TCP), TransportSet::NONE);
     links.give_up(WaiterId(number));
-    let dials: Vec<AttemptId> =
+    let dials: Vec<OperationId> =
         links.relays.get(&identity(number)).map_or_else(Vec::new, |known| known.dials.keys().copied().collect());
     for dial in dials {
-        links.failed(shared, dial, &DialFailure::Failed { at: TCP.to_owned(), cause: "refused".to_owned() });
+        links.failed(shared, dial, &DialError::Unreachable { address: TCP.to_owned(), cause: "refused".to_owned() });
     }
 }
 
@@ -29,8 +29,8 @@ fn connected(shared: &mut Shared, id: u64, peer: u64, path: &str) {
     shared.connections.insert(ConnId(id), connection(peer, Direction::Outbound, path));
 }
 
-fn told(listens: &[&str]) -> Told {
-    Told { listens: listens.iter().map(|text| address(text)).collect(), observed: Some(address("/ip4/192.0.2.1/tcp/1")) }
+fn told(listens: &[&str]) -> RemoteInfo {
+    RemoteInfo { listens: listens.iter().map(|text| address(text)).collect(), observed: Some(address("/ip4/192.0.2.1/tcp/1")) }
 }
 
 fn answers(shared: &mut Shared) -> Vec<(WaiterId, bool)> {

@@ -14,7 +14,7 @@ use crate::{
     NetworkEvent,
     core::{
         connections::ConnId,
-        io::{AttemptId, Output},
+        io::{OperationId, Output},
         shared::Shared,
     },
 };
@@ -41,35 +41,35 @@ impl Punches {
             punch.starved = true;
             return self.fail(shared, id, Some(RelayReason::NoOwnCandidate));
         }
-        let Some(lease) = self.budget.exchange(&punch.party, shared.now) else {
+        let Some(slot) = self.budget.exchange(&punch.party, shared.now) else {
             return self.fail(shared, id, Some(RelayReason::PunchLimited));
         };
-        let exchange = shared.attempt();
+        let exchange = shared.operation();
         punch.ours = Some(exchange);
         shared.report(NetworkEvent::PunchStarted { peer: punch.party.peer.clone(), attempt });
         shared.put(Output::Reason { id, reason: RelayReason::PunchPending });
         shared.put(Output::Exchange { exchange, id, offer });
-        let entry = Exchange { circuit: id, side: Side::Ours(attempt), rtt: Duration::ZERO, _lease: lease };
+        let entry = Exchange { circuit: id, side: Side::Ours(attempt), rtt: Duration::ZERO, _slot: slot };
         self.exchanges.insert(exchange, entry);
     }
 
     /// The peer begins an exchange.
-    pub(in crate::core) fn requested(&mut self, shared: &mut Shared, exchange: AttemptId, id: ConnId) {
+    pub(in crate::core) fn requested(&mut self, shared: &mut Shared, exchange: OperationId, id: ConnId) {
         // Each answer may end in dials, so nobody gets them at will.
         let punch = self.punches.get(&id);
-        let lease = punch.and_then(|punch| Some((punch, self.budget.exchange(&punch.party, shared.now)?)));
-        let Some((punch, lease)) = lease else { return shared.put(Output::EndExchange { exchange }) };
+        let slot = punch.and_then(|punch| Some((punch, self.budget.exchange(&punch.party, shared.now)?)));
+        let Some((punch, slot)) = slot else { return shared.put(Output::EndExchange { exchange }) };
         let offer = self.candidates.offer(shared.punch_transports(&punch.party.peer));
         let side = Side::Theirs { offered_nothing: offer.is_empty() };
         shared.put(Output::Respond { exchange, offer });
-        self.exchanges.insert(exchange, Exchange { circuit: id, side, rtt: Duration::ZERO, _lease: lease });
+        self.exchanges.insert(exchange, Exchange { circuit: id, side, rtt: Duration::ZERO, _slot: slot });
     }
 
     /// The peer answered our exchange.
     pub(in crate::core) fn offered(
         &mut self,
         shared: &mut Shared,
-        exchange: AttemptId,
+        exchange: OperationId,
         theirs: &[TransportAddress],
         rtt: Duration,
     ) {
@@ -83,9 +83,9 @@ impl Punches {
         }
     }
 
-    /// SYNC has left. What follows is timed by the round trip, which the peer has a hand
-    /// in, so it is bounded.
-    pub(in crate::core) fn sync_sent(&mut self, shared: &mut Shared, exchange: AttemptId) {
+    /// SYNC has left. What follows is timed by the round trip, which the peer can
+    /// influence, so it is bounded.
+    pub(in crate::core) fn sync_sent(&mut self, shared: &mut Shared, exchange: OperationId) {
         let Some(Exchange { circuit, rtt, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit).filter(|punch| punch.ours == Some(exchange)) else { return };
         punch.ours = None;
@@ -107,7 +107,7 @@ impl Punches {
     }
 
     /// The peer told us to dial.
-    pub(in crate::core) fn sync_received(&mut self, shared: &mut Shared, exchange: AttemptId, theirs: &[TransportAddress]) {
+    pub(in crate::core) fn sync_received(&mut self, shared: &mut Shared, exchange: OperationId, theirs: &[TransportAddress]) {
         let Some(Exchange { circuit, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit) else { return };
         punch.schedule.peer_punches(shared.now);
@@ -117,14 +117,20 @@ impl Punches {
         }
     }
 
-    pub(in crate::core) fn exchange_failed(&mut self, shared: &mut Shared, exchange: AttemptId, unsupported: bool, cause: &str) {
+    pub(in crate::core) fn exchange_failed(
+        &mut self,
+        shared: &mut Shared,
+        exchange: OperationId,
+        unsupported: bool,
+        cause: &str,
+    ) {
         let Some(Exchange { circuit, side, .. }) = self.exchanges.remove(&exchange) else { return };
         let Some(punch) = self.punches.get_mut(&circuit) else { return };
         let reason = match (side, punch.schedule.is_running()) {
             (Side::Ours(attempt), is_running) => {
                 punch.ours = None;
                 if !is_running || attempt != punch.schedule.attempts() {
-                    // The peer's own attempt has taken its place.
+                    // The peer's own attempt has replaced it.
                     return;
                 }
                 unsupported.then_some(RelayReason::PeerCannotPunch)
@@ -160,7 +166,7 @@ impl Punches {
         punch.attempt = Attempt::exchanged(evidence);
         punch.theirs = theirs;
         if punch.theirs.is_empty() && punch.schedule.attempts() > 0 {
-            // An address that we do not dial for being a neighbour's tells more.
+            // A neighbour's address, which we do not dial, says more.
             let reason = (!punch.attempt.is_same_link()).then_some(RelayReason::NoPeerCandidate);
             self.fail(shared, id, reason);
             return false;

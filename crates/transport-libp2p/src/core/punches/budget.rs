@@ -3,7 +3,7 @@
 //! A punch sends packets to addresses that a peer names and that have not
 //! answered yet. So it is bounded in two ways.
 //!
-//! *Places* bound what is under way at once: exchanges, and dials, which are at most
+//! *Slots* bound what is under way at once: exchanges, and dials, which are at most
 //! half of the room that connection limits have for punches. However many
 //! circuits and candidates a peer has, relays and remotes can be dialled.
 //!
@@ -14,23 +14,18 @@
 //! would forbid every punch over QUIC. Instead each has a fixed allowance that
 //! lets one pair fail five times in a row at once, and then once in about 50 s.
 
-use std::{
-    hash::Hash,
-    net::IpAddr,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{hash::Hash, net::IpAddr, time::Duration};
 
-use kaspath_domain::{IpPrefix, Moment, PeerIdentity, Rates, TokenBucket, Transport};
+use kaspath_domain::{IpPrefix, Moment, PeerIdentity, Rates, Slot, Slots, TokenBucket, Transport};
 
 /// Punches of one peer, begun by either side: four at once, since there may be
 /// several circuits with it, then one every other second.
 const PUNCHES: Rate = Rate { burst: 4, every: Duration::from_secs(2) };
 /// Exchanges under way at once: of one peer, with peers that called us through one relay
 /// and in all, and in all.
-const EXCHANGES: Places = Places { per_peer: 4, per_relay: 64, called_us: 96, all: 128 };
+const EXCHANGES: Shares = Shares { per_peer: 4, per_relay: 64, called_us: 96, all: 128 };
 /// Dials under way at once. One attempt of one side takes about four.
-const DIALS: Places = Places { per_peer: 8, per_relay: 16, called_us: 24, all: 32 };
+const DIALS: Shares = Shares { per_peer: 8, per_relay: 16, called_us: 24, all: 32 };
 
 /// Bytes of one IP address (a /64 of IPv6), whoever names it.
 const PER_HOST: Rate = Rate::bytes(64 * 1024, 256);
@@ -75,15 +70,16 @@ impl Rate {
     }
 }
 
+/// Slots in all, and how many of them each has.
 #[derive(Clone, Copy, Debug)]
-struct Places {
+struct Shares {
     per_peer: usize,
     per_relay: usize,
     called_us: usize,
     all: usize,
 }
 
-impl Places {
+impl Shares {
     /// At most half of `pending`, the room for dials of punches.
     fn within(self, pending: usize) -> Self {
         let all = self.all.min(pending / 2).max(1);
@@ -92,7 +88,7 @@ impl Places {
     }
 }
 
-/// Whom a punch is with.
+/// The other side of a punch.
 #[derive(Clone, Debug)]
 pub(super) struct Party {
     pub(super) peer: PeerIdentity,
@@ -121,40 +117,31 @@ impl Kind {
     }
 }
 
-/// A place in use; dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Lease(#[expect(dead_code, reason = "only whether it lives counts")] Arc<()>);
-
-struct Held {
-    lease: Weak<()>,
-    party: Party,
+/// Who has a share of the slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Peer(PeerIdentity),
+    /// All peers that called us, and those of one relay. Peers that we called ourselves do
+    /// not wait for strangers of the same relay.
+    CalledUs,
+    CalledThrough(Option<PeerIdentity>),
 }
 
 struct Pool {
-    places: Places,
-    held: Vec<Held>,
+    shares: Shares,
+    slots: Slots<Key>,
 }
 
 impl Pool {
-    fn new(places: Places) -> Self {
-        Self { places, held: Vec::new() }
+    fn new(shares: Shares) -> Self {
+        Self { shares, slots: Slots::new(shares.all) }
     }
 
-    fn take(&mut self, party: &Party) -> Option<Lease> {
-        self.held.retain(|held| held.lease.strong_count() > 0);
-        let count = |of: &dyn Fn(&Party) -> bool| self.held.iter().filter(|held| of(&held.party)).count();
-        let Places { per_peer, per_relay, called_us, all } = self.places;
-        let is_full = self.held.len() >= all
-            || count(&|other| other.peer == party.peer) >= per_peer
-            || (party.called_us && count(&|other| other.called_us) >= called_us)
-            // Peers that we called ourselves do not wait for strangers of the same relay.
-            || (party.called_us && count(&|other| other.called_us && other.relay == party.relay) >= per_relay);
-        if is_full {
-            return None;
-        }
-        let lease = Arc::new(());
-        self.held.push(Held { lease: Arc::downgrade(&lease), party: party.clone() });
-        Some(Lease(lease))
+    fn take(&self, party: &Party) -> Option<Slot<Key>> {
+        let Shares { per_peer, per_relay, called_us, .. } = self.shares;
+        let strangers = [(Key::CalledUs, called_us), (Key::CalledThrough(party.relay.clone()), per_relay)];
+        let strangers = party.called_us.then_some(strangers).into_iter().flatten();
+        self.slots.take(std::iter::once((Key::Peer(party.peer.clone()), per_peer)).chain(strangers))
     }
 }
 
@@ -171,7 +158,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// `pending` are the places for outbound dials of every kind.
+    /// `pending` is the room for outbound dials of every kind.
     pub(super) fn new(pending: usize) -> Self {
         Self {
             exchanges: Pool::new(EXCHANGES),
@@ -185,14 +172,14 @@ impl Budget {
         }
     }
 
-    /// A place for one exchange of candidates, begun by either side.
-    pub(super) fn exchange(&mut self, party: &Party, now: Moment) -> Option<Lease> {
-        let lease = self.exchanges.take(party)?;
-        self.punches.take(&party.peer, now).ok().map(|()| lease)
+    /// A slot for one exchange of candidates, begun by either side.
+    pub(super) fn exchange(&mut self, party: &Party, now: Moment) -> Option<Slot<Key>> {
+        let slot = self.exchanges.take(party)?;
+        self.punches.take(&party.peer, now).ok().map(|()| slot)
     }
 
-    /// A place for one dial, and those of the addresses that it may go to. Without
-    /// any the place is not taken.
+    /// A slot for one dial, and those of the addresses that it may go to. Without
+    /// any the slot is not taken.
     pub(super) fn dial<A>(
         &mut self,
         party: &Party,
@@ -200,11 +187,11 @@ impl Budget {
         addresses: Vec<A>,
         ip: impl Fn(&A) -> Option<IpAddr>,
         now: Moment,
-    ) -> Option<(Lease, Vec<A>)> {
-        let lease = self.dials.take(party)?;
+    ) -> Option<(Slot<Key>, Vec<A>)> {
+        let slot = self.dials.take(party)?;
         let allowed: Vec<A> =
             addresses.into_iter().filter(|address| ip(address).is_some_and(|ip| self.pay(party, kind, ip, now))).collect();
-        (!allowed.is_empty()).then_some((lease, allowed))
+        (!allowed.is_empty()).then_some((slot, allowed))
     }
 
     /// The address answered: what it is sent is no longer unasked for.
@@ -212,11 +199,10 @@ impl Budget {
         self.hosts.forget(&IpPrefix::host(ip));
     }
 
-    /// Places in use, for tests.
+    /// Slots in use, for tests.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        let live = |pool: &Pool| pool.held.iter().filter(|held| held.lease.strong_count() > 0).count();
-        live(&self.exchanges) + live(&self.dials)
+        self.exchanges.slots.taken() + self.dials.slots.taken()
     }
 
     fn pay(&mut self, party: &Party, kind: Kind, ip: IpAddr, now: Moment) -> bool {

@@ -24,7 +24,7 @@ impl Candidates {
         Self { configured, observed: VecDeque::new() }
     }
 
-    /// Enters what `by` observed; whether it is news. An older observation of the
+    /// Records what `by` observed; whether it is new. An older observation of the
     /// same observer and transport is out of date and goes.
     pub(super) fn observe(&mut self, by: PeerIdentity, address: TransportAddress) -> bool {
         let entry = (by, address);

@@ -1,10 +1,10 @@
 //! A punch's dials, within the budget.
 
-use kaspath_domain::{Transport, TransportAddress};
+use kaspath_domain::{Slot, Transport, TransportAddress};
 
 use super::{
     Punches,
-    budget::{Kind, Lease},
+    budget::{Key, Kind},
 };
 use crate::core::{
     connections::ConnId,
@@ -18,7 +18,7 @@ impl Punches {
     pub(super) fn dial_as_listener(&mut self, shared: &mut Shared, id: ConnId, over: Transport) {
         let Some(addresses) = self.their_addresses(id, over) else { return };
         let (kind, per_dial) = match over {
-            // Simultaneous open: all at once, the first that stands wins.
+            // Simultaneous open: all at once, the first to come up wins.
             Transport::Tcp => (Kind::Handshake(over), vec![addresses]),
             // Random packets go to one address a dial.
             Transport::Quic => (Kind::Opening, addresses.into_iter().map(|address| vec![address]).collect()),
@@ -47,12 +47,12 @@ impl Punches {
         let Some(punch) = self.punches.get_mut(&id) else { return };
         let asked = addresses.len();
         let ip = |address: &TransportAddress| address.socket_addr().map(|socket| socket.ip());
-        let afforded: Option<(Lease, Vec<_>)> = self.budget.dial(&punch.party, kind, addresses, ip, shared.now);
+        let afforded: Option<(Slot<Key>, Vec<_>)> = self.budget.dial(&punch.party, kind, addresses, ip, shared.now);
         let allowed = afforded.as_ref().map_or(0, |(_, allowed)| allowed.len());
         punch.attempt.dial(allowed > 0, allowed == asked);
-        if let Some((lease, addresses)) = afforded {
-            let dial = shared.attempt();
-            self.dials.insert(dial, lease);
+        if let Some((slot, addresses)) = afforded {
+            let dial = shared.operation();
+            self.dials.insert(dial, slot);
             shared.put(Output::Dial { dial, peer: punch.party.peer.clone(), addresses, kind: how });
         }
     }

@@ -16,17 +16,17 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Transport, TransportAddress};
+use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Slot, Transport, TransportAddress};
 
 use self::{
-    budget::{Budget, Lease, Party},
+    budget::{Budget, Key, Party},
     candidates::Candidates,
     evidence::Attempt,
     schedule::{Schedule, Step},
 };
 use super::{
     connections::ConnId,
-    io::{AttemptId, Output},
+    io::{OperationId, Output},
     shared::{Shared, Signal},
 };
 use crate::NetworkEvent;
@@ -39,7 +39,7 @@ struct Punch {
     /// What is known of the attempt under way, or the last one.
     attempt: Attempt,
     /// Our exchange under way.
-    ours: Option<AttemptId>,
+    ours: Option<OperationId>,
     /// Dials of the attempt that are still to come.
     later: VecDeque<(Moment, Later)>,
     /// A peer without DCUtR is not asked again.
@@ -69,13 +69,13 @@ enum Side {
     },
 }
 
-/// An exchange under way, and its place in the budget.
+/// An exchange under way, and its slot in the budget.
 struct Exchange {
     circuit: ConnId,
     side: Side,
     /// Measured by us, once the peer has answered.
     rtt: Duration,
-    _lease: Lease,
+    _slot: Slot<Key>,
 }
 
 pub(super) struct Punches {
@@ -83,13 +83,13 @@ pub(super) struct Punches {
     budget: Budget,
     /// By circuit.
     punches: BTreeMap<ConnId, Punch>,
-    exchanges: BTreeMap<AttemptId, Exchange>,
+    exchanges: BTreeMap<OperationId, Exchange>,
     /// Dials of punches under way.
-    dials: BTreeMap<AttemptId, Lease>,
+    dials: BTreeMap<OperationId, Slot<Key>>,
 }
 
 impl Punches {
-    /// `external` are our configured candidates, `pending` the places for dials of punches.
+    /// `external` are our configured candidates, `pending` the room for dials of punches.
     pub(super) fn new(external: Vec<TransportAddress>, pending: usize) -> Self {
         Self {
             candidates: Candidates::new(external),
@@ -101,7 +101,7 @@ impl Punches {
     }
 
     /// A connection came up, perhaps by one of these dials.
-    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<AttemptId>) {
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         if let Some(dial) = dial {
             self.dials.remove(&dial);
         }
@@ -160,8 +160,8 @@ impl Punches {
         self.punches.iter().filter(|(_, punch)| punch.party.peer == *peer).map(|(id, _)| *id).collect()
     }
 
-    /// Ends an exchange of ours.
-    fn break_off(&mut self, shared: &mut Shared, ours: Option<AttemptId>) {
+    /// Aborts an exchange of ours.
+    fn break_off(&mut self, shared: &mut Shared, ours: Option<OperationId>) {
         if let Some(exchange) = ours {
             self.exchanges.remove(&exchange);
             shared.put(Output::EndExchange { exchange });
@@ -169,7 +169,7 @@ impl Punches {
     }
 
     /// One of these dials, perhaps, led to nothing.
-    pub(super) fn failed(&mut self, dial: AttemptId) {
+    pub(super) fn failed(&mut self, dial: OperationId) {
         self.dials.remove(&dial);
     }
 
@@ -243,7 +243,7 @@ impl Punches {
     }
 
     /// The attempt under way has failed. Without a `reason` what both sides offered
-    /// tells it.
+    /// decides it.
     fn fail(&mut self, shared: &mut Shared, id: ConnId, reason: Option<RelayReason>) {
         let Some(punch) = self.punches.get_mut(&id) else { return };
         punch.later.clear();

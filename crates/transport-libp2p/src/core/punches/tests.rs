@@ -7,7 +7,7 @@ const CIRCUIT: ConnId = ConnId(1);
 const PEER: u64 = 1;
 
 /// A circuit on which the peer called us, and our exchange on it.
-fn begun() -> (Punches, Shared, AttemptId) {
+fn begun() -> (Punches, Shared, OperationId) {
     let (mut punches, mut shared) = (Punches::new(vec![address("/ip4/198.51.100.1/tcp/1")], 64), shared());
     let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{}/p2p-circuit", identity(9));
     shared.connections.insert(CIRCUIT, connection(PEER, Direction::Inbound, &circuit));
@@ -17,7 +17,7 @@ fn begun() -> (Punches, Shared, AttemptId) {
     (punches, shared, exchange)
 }
 
-fn exchange(shared: &mut Shared) -> Option<AttemptId> {
+fn exchange(shared: &mut Shared) -> Option<OperationId> {
     outputs(shared).into_iter().find_map(|output| match output {
         Output::Exchange { exchange, .. } => Some(exchange),
         _ => None,
@@ -145,7 +145,7 @@ fn a_stranger_has_few_exchanges_answered() {
         let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{}/p2p-circuit", identity(9));
         shared.connections.insert(ConnId(n), connection(PEER, Direction::Inbound, &circuit));
         punches.connected(&mut shared, ConnId(n), None);
-        let exchange = shared.attempt();
+        let exchange = shared.operation();
         punches.requested(&mut shared, exchange, ConnId(n));
         answered += usize::from(matches!(outputs(&mut shared)[..], [Output::Respond { .. }]));
     }

@@ -27,7 +27,7 @@ impl Alone {
     }
 
     /// The request that follows when the relay is connected.
-    fn connected(&mut self, relay: u64) -> Option<AttemptId> {
+    fn connected(&mut self, relay: u64) -> Option<OperationId> {
         outputs(&mut self.shared);
         self.machine.connected(&mut self.shared, &identity(relay), Some(address("/ip4/203.0.113.1/tcp/4001")));
         outputs(&mut self.shared).into_iter().find_map(|output| match output {

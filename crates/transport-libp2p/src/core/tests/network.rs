@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use kaspath_domain::{Direction, Host as AddressHost, PeerAddress, PeerIdentity, RelayAddress, Transport, TransportAddress};
+use kaspath_domain::{
+    DialError, Direction, Host as AddressHost, PeerAddress, PeerIdentity, RelayAddress, Transport, TransportAddress,
+};
 
 use super::{
     address, identity,
     world::{End, World},
 };
-use crate::core::{AttemptId, ConnId, DialFailure, DialKind, Input};
+use crate::core::{ConnId, DialKind, Input, OperationId};
 
 const TIMEOUT: u64 = 10_000;
 /// When the packets of a dial leave.
@@ -60,8 +62,8 @@ impl Relay {
     }
 }
 
-pub(super) fn timed_out() -> DialFailure {
-    DialFailure::Failed { at: "there".to_owned(), cause: "timeout".to_owned() }
+pub(super) fn timed_out() -> DialError {
+    DialError::Unreachable { address: "there".to_owned(), cause: "timeout".to_owned() }
 }
 
 fn parts(address: &TransportAddress) -> (IpAddr, u16) {
@@ -107,7 +109,7 @@ impl World {
     pub(super) fn dial(
         &mut self,
         host: usize,
-        dial: AttemptId,
+        dial: OperationId,
         peer: &PeerIdentity,
         addresses: Vec<TransportAddress>,
         kind: DialKind,
@@ -124,14 +126,14 @@ impl World {
         self.after(if is_quic { TIMEOUT / 2 } else { TIMEOUT }, move |world| world.dial_failed(host, dial));
     }
 
-    fn dial_failed(&mut self, host: usize, dial: AttemptId) {
+    fn dial_failed(&mut self, host: usize, dial: OperationId) {
         if self.hosts[host].dials.remove(&dial).is_some() {
-            self.last_word(host, Input::DialFailed { dial, failure: timed_out() });
+            self.last_word(host, Input::DialFailed { dial, error: timed_out() });
         }
     }
 
     /// One packet to each address of a dial that is still under way.
-    fn send_all(&mut self, host: usize, dial: AttemptId) {
+    fn send_all(&mut self, host: usize, dial: OperationId) {
         let Some(Dialling { kind, addresses }) = self.hosts[host].dials.get(&dial).cloned() else { return };
         for to in addresses {
             let destination = parts(&to);
@@ -143,7 +145,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, from: usize, dial: AttemptId, kind: DialKind, source: u16, to: TransportAddress) {
+    fn arrive(&mut self, from: usize, dial: OperationId, kind: DialKind, source: u16, to: TransportAddress) {
         let (ip, port) = parts(&to);
         let Some(at) = self.host_at(ip) else { return };
         let over = to.transport;
@@ -176,7 +178,7 @@ impl World {
         self.join((a, Some(dial_a), first), (b, dial_b, first + self.latency), PeerAddress::Direct(to), None);
     }
 
-    fn dial_relay(&mut self, host: usize, dial: AttemptId, relay: usize, addresses: &[TransportAddress]) {
+    fn dial_relay(&mut self, host: usize, dial: OperationId, relay: usize, addresses: &[TransportAddress]) {
         let known = [self.relays[relay].tcp(), self.relays[relay].quic()];
         let Some(to) = addresses.iter().find(|address| known.contains(address)).cloned() else { return };
         if self.is_lost() {
@@ -223,7 +225,7 @@ impl World {
             return;
         }
         self.relays[relay].reserved.remove(&host);
-        let requests: Vec<AttemptId> =
+        let requests: Vec<OperationId> =
             self.hosts[host].requests.iter().filter(|(_, at)| **at == relay).map(|(request, _)| *request).collect();
         for request in requests {
             self.end_request(host, request, "the connection closed");
@@ -241,13 +243,13 @@ impl World {
         }
     }
 
-    fn end_request(&mut self, host: usize, request: AttemptId, cause: &str) {
+    fn end_request(&mut self, host: usize, request: OperationId, cause: &str) {
         if self.hosts[host].requests.remove(&request).is_some() {
             self.last_word(host, Input::ReservationEnded { request, cause: cause.to_owned() });
         }
     }
 
-    pub(super) fn reserve(&mut self, host: usize, request: AttemptId, relay: &PeerIdentity) {
+    pub(super) fn reserve(&mut self, host: usize, request: OperationId, relay: &PeerIdentity) {
         let relay = self.relays.iter().position(|known| known.id == *relay).expect("a relay");
         self.hosts[host].requests.insert(request, relay);
         if self.is_lost() {
@@ -265,7 +267,7 @@ impl World {
         });
     }
 
-    pub(super) fn dial_circuit(&mut self, host: usize, dial: AttemptId, relay: &PeerIdentity, peer: &PeerIdentity) {
+    pub(super) fn dial_circuit(&mut self, host: usize, dial: OperationId, relay: &PeerIdentity, peer: &PeerIdentity) {
         let relay = self.relays.iter().position(|known| known.id == *relay).expect("a relay");
         let to = self.hosts.iter().position(|host| host.id == *peer).expect("a host");
         self.hosts[host].dials.insert(dial, Dialling { kind: DialKind::Peer, addresses: Vec::new() });
@@ -286,7 +288,7 @@ impl World {
         });
     }
 
-    pub(super) fn look_up(&mut self, host: usize, lookup: AttemptId, names: Vec<TransportAddress>) {
+    pub(super) fn look_up(&mut self, host: usize, lookup: OperationId, names: Vec<TransportAddress>) {
         self.hosts[host].lookups.insert(lookup);
         self.after(self.latency, move |world| {
             world.hosts[host].lookups.remove(&lookup);
@@ -295,13 +297,13 @@ impl World {
         });
     }
 
-    fn exchange_failed(&mut self, host: usize, exchange: AttemptId, unsupported: bool) {
+    fn exchange_failed(&mut self, host: usize, exchange: OperationId, unsupported: bool) {
         if self.hosts[host].exchanges.remove(&exchange).is_some() {
             self.last_word(host, Input::ExchangeFailed { exchange, unsupported, cause: "the stream broke".to_owned() });
         }
     }
 
-    pub(super) fn exchange(&mut self, host: usize, exchange: AttemptId, id: ConnId, offer: Vec<TransportAddress>) {
+    pub(super) fn exchange(&mut self, host: usize, exchange: OperationId, id: ConnId, offer: Vec<TransportAddress>) {
         let other = self.hosts[host].live.get(&id).map(|live| live.end);
         let Some(End::Host(other, id)) = other else {
             self.hosts[host].exchanges.insert(exchange, (host, None));
@@ -315,7 +317,7 @@ impl World {
                 return world.after(2 * world.latency, move |world| world.exchange_failed(host, exchange, true));
             }
             if world.hosts[other].live.contains_key(&id) && world.hosts[host].exchanges.contains_key(&exchange) {
-                let theirs = world.hosts[other].core.attempt();
+                let theirs = world.hosts[other].core.operation();
                 world.hosts[other].exchanges.insert(theirs, (host, Some(exchange)));
                 world.hosts[host].exchanges.insert(exchange, (other, Some(theirs)));
                 world.deliver(other, Input::ExchangeRequested { exchange: theirs, id });
@@ -323,7 +325,7 @@ impl World {
         });
     }
 
-    pub(super) fn respond(&mut self, host: usize, exchange: AttemptId, offer: Vec<TransportAddress>) {
+    pub(super) fn respond(&mut self, host: usize, exchange: OperationId, offer: Vec<TransportAddress>) {
         let Some((other, Some(theirs))) = self.hosts[host].exchanges.get(&exchange).copied() else { return };
         self.after(2 * TIMEOUT, move |world| world.exchange_failed(host, exchange, false));
         let rtt = std::time::Duration::from_millis(4 * self.latency);
@@ -336,7 +338,7 @@ impl World {
         });
     }
 
-    pub(super) fn synchronize(&mut self, host: usize, exchange: AttemptId) {
+    pub(super) fn synchronize(&mut self, host: usize, exchange: OperationId) {
         self.after(0, move |world| {
             let Some((other, Some(theirs))) = world.hosts[host].exchanges.remove(&exchange) else { return };
             let offer = world.hosts[host].offers.remove(&exchange).unwrap_or_default();
@@ -349,7 +351,7 @@ impl World {
         });
     }
 
-    pub(super) fn end_exchange(&mut self, host: usize, exchange: AttemptId) {
+    pub(super) fn end_exchange(&mut self, host: usize, exchange: OperationId) {
         if let Some((other, Some(theirs))) = self.hosts[host].exchanges.remove(&exchange) {
             self.after(2 * self.latency, move |world| world.exchange_failed(other, theirs, false));
         }

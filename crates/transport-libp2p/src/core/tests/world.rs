@@ -9,7 +9,7 @@ use kaspath_domain::{
 use super::{at, config, network::*};
 use crate::{
     NetworkEvent,
-    core::{AttemptId, ConnId, Connection, Core, CoreConfig, Input, Output, WaiterId},
+    core::{ConnId, Connection, Core, CoreConfig, Input, OperationId, Output, WaiterId},
 };
 
 type Event = Box<dyn FnOnce(&mut World)>;
@@ -59,13 +59,13 @@ pub(super) struct Host {
     pub(super) live: BTreeMap<ConnId, Live>,
     /// Those that the core knows of; it hears of an end later.
     told: BTreeSet<ConnId>,
-    pub(super) dials: BTreeMap<AttemptId, Dialling>,
-    pub(super) requests: BTreeMap<AttemptId, usize>,
+    pub(super) dials: BTreeMap<OperationId, Dialling>,
+    pub(super) requests: BTreeMap<OperationId, usize>,
     /// With the host at the other end and its own id for it, once it has one.
-    pub(super) exchanges: BTreeMap<AttemptId, (usize, Option<AttemptId>)>,
+    pub(super) exchanges: BTreeMap<OperationId, (usize, Option<OperationId>)>,
     /// What we offer in each of ours.
-    pub(super) offers: BTreeMap<AttemptId, Vec<TransportAddress>>,
-    pub(super) lookups: BTreeSet<AttemptId>,
+    pub(super) offers: BTreeMap<OperationId, Vec<TransportAddress>>,
+    pub(super) lookups: BTreeSet<OperationId>,
     pub(super) waiting: BTreeMap<WaiterId, Then>,
     pub(super) answers: BTreeMap<WaiterId, Result<ConnId, String>>,
     pub(super) held: BTreeSet<PeerIdentity>,
@@ -107,7 +107,8 @@ impl World {
     /// A host behind such a NAT that reserves at these relays.
     pub(super) fn add(&mut self, nat: Nat, reserves: &[usize], change: impl FnOnce(&mut CoreConfig)) -> usize {
         let host = self.hosts.len();
-        let relays = reserves.iter().map(|relay| (self.relays[*relay].id.clone(), vec![self.relays[*relay].tcp()])).collect();
+        let via = |relay: &usize| RelayAddress { relay: self.relays[*relay].id.clone(), via: self.relays[*relay].tcp() };
+        let relays = reserves.iter().map(via).collect();
         let mut config = CoreConfig { relays, ..config(host as u64 + 1) };
         change(&mut config);
         let (id, mut chance) = (config.local.clone(), Chance(host as u64 + 7));
@@ -253,8 +254,8 @@ impl World {
     /// Two hosts are connected, at `delay` each.
     pub(super) fn join(
         &mut self,
-        (a, dial_a, delay_a): (usize, Option<AttemptId>, u64),
-        (b, dial_b, delay_b): (usize, Option<AttemptId>, u64),
+        (a, dial_a, delay_a): (usize, Option<OperationId>, u64),
+        (b, dial_b, delay_b): (usize, Option<OperationId>, u64),
         address: PeerAddress,
         through: Option<usize>,
     ) {
@@ -273,7 +274,7 @@ impl World {
         &mut self,
         host: usize,
         id: ConnId,
-        dial: Option<AttemptId>,
+        dial: Option<OperationId>,
         direction: Direction,
         end: End,
         through: Option<usize>,
@@ -295,7 +296,7 @@ impl World {
             world.hosts[host].told.insert(id);
             world.deliver(host, Input::Connected { id, dial, connection: Connection { peer, direction, path, remote } });
             if let Some(dial) = dial {
-                world.hosts[host].stale.push(Input::DialFailed { dial, failure: timed_out() });
+                world.hosts[host].stale.push(Input::DialFailed { dial, error: timed_out() });
             }
         });
     }

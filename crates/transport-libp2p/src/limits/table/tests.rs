@@ -20,10 +20,6 @@ fn tcp(text: &str) -> Origin {
     from(text, Transport::Tcp)
 }
 
-fn unused(_: ConnectionId, _: PeerId) -> Usage {
-    Usage::default()
-}
-
 fn through(relay: PeerId) -> Origin {
     Origin::Circuit { relay: Some(relay) }
 }
@@ -37,8 +33,18 @@ fn room(result: Result<(), Refusal>) -> Room {
 
 /// Comes in and is through its handshake at once.
 fn come(table: &mut Table, n: usize, origin: Origin, now: Moment) -> Result<(), Refusal> {
-    table.pending_inbound(id(n), origin, now, unused)?;
-    table.established_inbound(id(n), PeerId::random(), origin, now, unused)
+    table.pending_inbound(id(n), origin, now)?;
+    table.established(id(n), PeerId::random(), origin, now)
+}
+
+/// A stream on the connection, for as long as it is kept.
+fn stream_on(table: &Table, n: usize) -> Arc<()> {
+    table.entries[&id(n)].traffic.user()
+}
+
+fn serve_peer_of(table: &mut Table, n: usize) {
+    let Stage::Established(peer) = table.entries[&id(n)].stage else { panic!("established") };
+    table.served.add(peer);
 }
 
 #[test]
@@ -52,12 +58,12 @@ fn four_hosts_in_four_prefixes_at_two_hundred_a_second_leave_most_pending_places
             if n >= 2_000 {
                 table.remove(id(n - 2_000));
             }
-            let _ = table.pending_inbound(id(n), tcp(hosts[n % 4]), now, unused);
-            assert!(table.counts.get(&Room::Pending(Transport::Tcp)).is_none_or(|count| count * 4 <= limits.pending_inbound));
+            let _ = table.pending_inbound(id(n), tcp(hosts[n % 4]), now);
+            assert!(table.counts.of(&Room::Pending(Transport::Tcp)) * 4 <= limits.pending_inbound as usize);
             if n % 100 == 0 {
                 let honest = id(1_000_000 + n);
                 for transport in [Transport::Tcp, Transport::Quic] {
-                    table.pending_inbound(honest, from("203.0.113.7", transport), now, unused).unwrap();
+                    table.pending_inbound(honest, from("203.0.113.7", transport), now).unwrap();
                     table.remove(honest);
                 }
             }
@@ -70,12 +76,14 @@ fn four_hosts_that_hold_a_stream_on_each_connection_leave_most_established_place
     for limits in [ConnectionLimits::default(), ConnectionLimits::of_relay()] {
         let mut table = Table::new(limits.clone());
         let hosts = ["198.18.0.1", "198.18.1.1", "198.18.2.1", "198.18.3.1"];
-        let held = |_: ConnectionId, _: PeerId| Usage { busy: true, ..Usage::default() };
+        let mut streams = Vec::new();
         for n in 0..10_000 {
-            let evicted = come_beside(&mut table, n, tcp(hosts[n % 4]), at(n as u64 * 5), held);
-            assert!(evicted.is_err() || evicted == Ok(Vec::new()));
+            if come(&mut table, n, tcp(hosts[n % 4]), at(n as u64 * 5)).is_ok() {
+                streams.push(stream_on(&table, n));
+            }
+            assert!(table.evicted.is_empty());
         }
-        assert!(table.counts[&Room::Inbound] * 4 <= limits.inbound);
+        assert!(table.counts.of(&Room::Inbound) * 4 <= limits.inbound as usize);
         for n in 0..16 {
             come(&mut table, 200_000 + n, tcp("203.0.113.7"), at(60_000)).unwrap();
         }
@@ -87,15 +95,15 @@ fn an_address_of_ipv6_is_its_64_and_a_prefix_its_48() {
     let mut table = Table::new(ConnectionLimits::default());
     let host = |n: u32| tcp(&format!("2001:db8:1:1::{n:x}"));
     for n in 0..16 {
-        table.pending_inbound(id(n), host(n as u32), at(0), unused).unwrap();
+        table.pending_inbound(id(n), host(n as u32), at(0)).unwrap();
     }
-    assert!(matches!(room(table.pending_inbound(id(16), host(16), at(0), unused)), Room::PendingFromHost(..)));
+    assert!(matches!(room(table.pending_inbound(id(16), host(16), at(0))), Room::PendingFromHost(..)));
     for n in 16..64 {
         let origin = tcp(&format!("2001:db8:1:{:x}::1", 2 + n / 10));
-        table.pending_inbound(id(n), origin, at(0), unused).unwrap();
+        table.pending_inbound(id(n), origin, at(0)).unwrap();
     }
     let another = tcp("2001:db8:1:ffff::1");
-    let refusal = table.pending_inbound(id(64), another, at(0), unused).unwrap_err();
+    let refusal = table.pending_inbound(id(64), another, at(0)).unwrap_err();
     assert_eq!(refusal.to_string(), "too many unfinished connections from 2001:db8:1::/48: 64 are allowed");
 }
 
@@ -105,14 +113,14 @@ fn who_begins_connections_too_fast_is_slowed_down_alone() {
     let mut begun = 0;
     for n in 0..1000 {
         // Each fails at once, so that no place stays taken.
-        begun += usize::from(table.pending_inbound(id(n), tcp("198.18.0.1"), at(0), unused).is_ok());
+        begun += usize::from(table.pending_inbound(id(n), tcp("198.18.0.1"), at(0)).is_ok());
         table.remove(id(n));
     }
     assert_eq!(begun, 64);
-    let refusal = table.pending_inbound(id(1), tcp("198.18.0.1"), at(0), unused).unwrap_err();
+    let refusal = table.pending_inbound(id(1), tcp("198.18.0.1"), at(0)).unwrap_err();
     assert_eq!(refusal.to_string(), "too many new connections from 198.18.0.1 in a short time");
-    table.pending_inbound(id(1), tcp("198.18.0.2"), at(0), unused).unwrap();
-    table.pending_inbound(id(2), tcp("198.18.0.1"), at(125), unused).unwrap();
+    table.pending_inbound(id(1), tcp("198.18.0.2"), at(0)).unwrap();
+    table.pending_inbound(id(2), tcp("198.18.0.1"), at(125)).unwrap();
 }
 
 #[test]
@@ -136,7 +144,7 @@ fn silent_circuits_of_four_hosts_leave_room_for_another_through_the_same_relay()
     let relay = PeerId::random();
     // Our relay gives each host eight circuits to one destination.
     for n in 0..4 * 8 {
-        table.pending_inbound(id(n), through(relay), at(0), unused).unwrap();
+        table.pending_inbound(id(n), through(relay), at(0)).unwrap();
     }
     come(&mut table, 100, through(relay), at(0)).unwrap();
 }
@@ -155,17 +163,10 @@ fn each_class_of_dials_has_room_of_its_own() {
     }
 }
 
-/// Comes in when others are used as `usage` says; who had to go for it.
-fn come_beside(
-    table: &mut Table,
-    n: usize,
-    origin: Origin,
-    now: Moment,
-    usage: impl Fn(ConnectionId, PeerId) -> Usage + Copy,
-) -> Result<Vec<ConnectionId>, Refusal> {
-    table.pending_inbound(id(n), origin, now, usage)?;
-    table.established_inbound(id(n), PeerId::random(), origin, now, usage)?;
-    Ok(table.take_evicted().into_iter().map(|(id, _)| id).collect())
+/// Comes in; who had to go for it.
+fn evicted_by(table: &mut Table, n: usize, origin: Origin, now: Moment) -> Result<Vec<ConnectionId>, Refusal> {
+    come(table, n, origin, now)?;
+    Ok(table.evicted.drain(..).map(|(id, _)| id).collect())
 }
 
 #[test]
@@ -179,34 +180,34 @@ fn an_address_that_has_its_share_loses_what_is_silent_or_unused_and_nothing_else
         come(&mut table, 1, host, at(0)).unwrap();
         table
     };
-    let streams = |_: ConnectionId, _: PeerId| Usage { busy: true, ..Usage::default() };
-    let one_is_unused = |of: ConnectionId, _: PeerId| Usage { busy: of == id(0), ..Usage::default() };
-    let one_is_silent = |of: ConnectionId, _: PeerId| Usage { busy: true, bytes: u64::from(of == id(0)), ..Usage::default() };
-    let one_is_served = |of: ConnectionId, _: PeerId| Usage { served: of == id(0), ..Usage::default() };
     // A moment after they came nobody is either.
     let soon = after(UNUSED_AFTER - Duration::from_millis(1));
-    assert!(matches!(room(come_beside(&mut full(), 2, host, soon, unused).map(drop)), Room::FromHost(_)));
-    let later = after(UNUSED_AFTER);
-    assert!(matches!(room(come_beside(&mut full(), 2, host, later, streams).map(drop)), Room::FromHost(_)));
-    assert_eq!(come_beside(&mut full(), 2, host, later, one_is_unused), Ok(vec![id(1)]));
-    let much_later = after(SILENT_AFTER);
-    assert_eq!(come_beside(&mut full(), 2, host, much_later, one_is_silent), Ok(vec![id(1)]));
-    assert_eq!(come_beside(&mut full(), 2, host, much_later, one_is_served), Ok(vec![id(1)]));
-    // Until the one that goes is really closed its socket counts.
+    assert!(matches!(room(come(&mut full(), 2, host, soon)), Room::FromHost(_)));
+    let (later, much_later) = (after(UNUSED_AFTER), after(SILENT_AFTER));
     let mut table = full();
-    come_beside(&mut table, 2, host, later, one_is_unused).unwrap();
-    assert_eq!(table.counts[&Room::Closing], 1);
+    let _streams = [stream_on(&table, 0), stream_on(&table, 1)];
+    assert!(matches!(room(come(&mut table, 2, host, later)), Room::FromHost(_)));
+    table.entries[&id(0)].traffic.moved(b"x");
+    assert_eq!(evicted_by(&mut table, 2, host, much_later), Ok(vec![id(1)]), "the silent one");
+    let mut table = full();
+    serve_peer_of(&mut table, 0);
+    assert_eq!(evicted_by(&mut table, 2, host, much_later), Ok(vec![id(1)]), "the one that is not served");
+    let mut table = full();
+    let _stream = stream_on(&table, 0);
+    assert_eq!(evicted_by(&mut table, 2, host, later), Ok(vec![id(1)]), "the unused one");
+    // Until the one that goes is really closed its socket counts.
+    assert_eq!(table.counts.of(&Room::Closing), 1);
     table.remove(id(1));
-    assert_eq!(table.counts.get(&Room::Closing), None);
+    assert_eq!(table.counts.of(&Room::Closing), 0);
 }
 
 #[test]
 fn forged_datagrams_slow_nobodys_tcp_down() {
     let mut table = Table::new(ConnectionLimits::default());
     for n in 0..1000 {
-        let _ = table.pending_inbound(id(n), from("203.0.113.7", Transport::Quic), at(0), unused);
+        let _ = table.pending_inbound(id(n), from("203.0.113.7", Transport::Quic), at(0));
     }
-    table.pending_inbound(id(1000), tcp("203.0.113.7"), at(0), unused).unwrap();
+    table.pending_inbound(id(1000), tcp("203.0.113.7"), at(0)).unwrap();
 }
 
 #[test]
@@ -216,8 +217,9 @@ fn of_a_crowded_prefix_those_go_first_on_which_nothing_depends() {
     for (n, ip) in ["198.18.1.1", "198.18.0.1", "198.18.0.2", "198.18.0.3"].into_iter().enumerate() {
         come(&mut table, n, tcp(ip), at(n as u64)).unwrap();
     }
-    let usage = |of: ConnectionId, _| Usage { busy: of == id(3), served: of == id(2), bytes: 0 };
-    assert_eq!(come_beside(&mut table, 4, tcp("203.0.113.7"), at(10), usage), Ok(vec![id(1)]));
+    let _stream = stream_on(&table, 3);
+    serve_peer_of(&mut table, 2);
+    assert_eq!(evicted_by(&mut table, 4, tcp("203.0.113.7"), at(10)), Ok(vec![id(1)]));
 }
 
 #[test]
@@ -290,7 +292,8 @@ proptest! {
     fn no_room_is_ever_overfull_and_nothing_leaks(steps in vec(step(), 0..300)) {
         let (mut table, mut now) = (Table::new(tight()), at(0));
         let classes = [Class::Peer, Class::Relay, Class::Circuit, Class::Punch];
-        let busy = |of: ConnectionId, _: PeerId| Usage { busy: of < id(10), served: of < id(5), bytes: 0 };
+        let mut streams: HashMap<usize, Arc<()>> = HashMap::new();
+        (0..5).for_each(|peer| table.served.add(identity(peer)));
         let mut origins: HashMap<usize, Origin> = HashMap::new();
         for step in steps {
             match step {
@@ -298,44 +301,47 @@ proptest! {
                     let transport = if quic { Transport::Quic } else { Transport::Tcp };
                     let origin = from(&format!("198.18.{network}.{host}"), transport);
                     origins.insert(n, origin);
-                    let _ = table.pending_inbound(id(n), origin, now, busy);
+                    let _ = table.pending_inbound(id(n), origin, now);
                 }
                 Step::ComesThrough { n, relay } if !table.entries.contains_key(&id(n)) => {
                     origins.insert(n, through(identity(relay)));
-                    let _ = table.pending_inbound(id(n), through(identity(relay)), now, busy);
+                    let _ = table.pending_inbound(id(n), through(identity(relay)), now);
                 }
                 Step::Dials { n, class } if !table.entries.contains_key(&id(n)) => {
                     let _ = table.pending_outbound(id(n), classes[usize::from(class)], now);
                 }
                 Step::Arrives { n, peer } => {
                     let waits = table.entries.get(&id(n)).is_some_and(|entry| entry.way == Way::In && entry.stage == Stage::Pending);
-                    if waits && table.established_inbound(id(n), identity(peer), origins[&n], now, busy).is_err() {
+                    if waits && table.established(id(n), identity(peer), origins[&n], now).is_err() {
                         table.remove(id(n));
+                    } else if waits && n < 10 {
+                        streams.insert(n, stream_on(&table, n));
                     }
                 }
                 Step::Reaches { n, peer, network } => {
                     let origin = tcp(&format!("198.18.{network}.9"));
                     let waits = table.entries.get(&id(n)).is_some_and(|entry| entry.way != Way::In && entry.stage == Stage::Pending);
-                    if waits && table.established_outbound(id(n), identity(peer), origin, now, busy).is_err() {
+                    if waits && table.established(id(n), identity(peer), origin, now).is_err() {
                         table.remove(id(n));
                     }
                 }
-                Step::Goes { n } => table.remove(id(n)),
+                Step::Goes { n } => drop(table.remove(id(n))),
                 Step::Waits { millis } => now = now + Duration::from_millis(millis),
                 Step::Comes { .. } | Step::ComesThrough { .. } | Step::Dials { .. } => {}
             }
-            for (evicted, _) in table.take_evicted() {
+            for (evicted, _) in std::mem::take(&mut table.evicted) {
                 prop_assert_eq!(table.entries[&evicted].stage, Stage::Closing);
                 prop_assert!(table.entries[&evicted].way != Way::Out(Class::Relay));
             }
-            let mut counted: HashMap<Room, u32> = HashMap::new();
+            let mut counted: HashMap<Room, usize> = HashMap::new();
             for room in table.entries.values().flat_map(Entry::rooms) {
                 *counted.entry(room).or_default() += 1;
             }
             for (room, count) in &counted {
-                prop_assert!(*count <= limit(&table.limits, *room), "{}: {}", room, count);
+                prop_assert!(*count <= limit(&table.limits, *room) as usize, "{}: {}", room, count);
+                prop_assert_eq!(*count, table.counts.of(room));
             }
-            prop_assert_eq!(&counted, &table.counts);
+            prop_assert_eq!(counted.len(), table.counts.len());
         }
         for n in 0..60 {
             table.remove(id(n));

@@ -1,14 +1,14 @@
 //! Decides which strangers get a handshake.
 //!
-//! A handshake holds memory, a place among the swarm's pending connections and five
+//! A handshake holds memory, a slot among the swarm's pending connections and five
 //! seconds, and the source address of an Initial may be forged. So:
 //!
 //! - Few handshakes run with addresses that are not validated. When there are that
 //!   many, the answer is a Retry: one small packet, and nothing is held. An idle
 //!   node thus never costs an honest peer the additional round trip.
-//! - A forged address cannot take the places of the address's owner: validated
-//!   addresses have places of their own, counted per address and per prefix.
-//! - Handshakes cost signatures, and one that fails at once gives its place back at
+//! - A forged address cannot take the slots of the address's owner: validated
+//!   addresses have separate slots, counted per address and per prefix.
+//! - Handshakes cost signatures, and one that fails at once frees its slot at
 //!   once. So their rate is bounded too, per prefix and overall.
 //! - A remote that we dial or punch at this moment is expected and passes at once.
 //!
@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{IpPrefix, Moment, Rates, TokenBucket};
+use kaspath_domain::{IpPrefix, Moment, Rates, Slot, Slots, TokenBucket};
 
 /// Remotes that may be expected at once.
 const MAX_EXPECTED: usize = 128;
@@ -66,37 +66,32 @@ pub(super) struct Initial {
     pub(super) validated: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Expected,
-    Validated,
-    Unvalidated,
+/// A slot at the gate, for as long as an inbound connection lives.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// Until the handshake has succeeded; `None` for an expected remote.
+    handshake: Option<Slot<IpPrefix>>,
+    _connection: Slot<IpPrefix>,
 }
 
-/// A place at the gate; given back to [`Gate::release`].
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+impl Permit {
+    /// The handshake has succeeded.
+    pub(super) fn establish(&mut self) {
+        self.handshake = None;
+    }
+}
 
 /// What to do with an Initial.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Verdict {
     /// Start the handshake.
-    Accept(Ticket),
+    Accept(Permit),
     /// Make the client prove its address first.
     Retry,
     /// Tell the client that there is no room.
     Refuse,
     /// Send nothing; the client repeats its Initial.
     Ignore,
-}
-
-/// How often each verdict was given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) accepted: u64,
-    pub(super) retried: u64,
-    pub(super) refused: u64,
-    pub(super) ignored: u64,
 }
 
 struct Expectation {
@@ -107,16 +102,15 @@ struct Expectation {
 /// See the module.
 pub(super) struct Gate {
     limits: Limits,
-    next: u64,
-    /// Handshakes under way. There are at most `unvalidated + validated` and two
-    /// for each expected remote.
-    pending: HashMap<u64, (Kind, IpAddr)>,
-    established: usize,
+    connections: Slots<IpPrefix>,
+    /// Handshakes under way with addresses that are validated and that are not. Expected
+    /// remotes have two more each.
+    validated: Slots<IpPrefix>,
+    unvalidated: Slots<IpPrefix>,
     expected: HashMap<(IpAddr, u16), Expectation>,
-    unvalidated: TokenBucket,
-    validated: TokenBucket,
+    validated_rate: TokenBucket,
+    unvalidated_rate: TokenBucket,
     prefixes: Rates<IpPrefix>,
-    counts: Counts,
 }
 
 fn bucket((burst, every): (u32, Duration)) -> TokenBucket {
@@ -127,14 +121,13 @@ impl Gate {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            next: 0,
-            pending: HashMap::new(),
-            established: 0,
+            connections: Slots::new(limits.connections),
+            validated: Slots::new(limits.validated),
+            unvalidated: Slots::new(limits.unvalidated),
             expected: HashMap::new(),
-            unvalidated: bucket(UNVALIDATED_RATE),
-            validated: bucket(VALIDATED_RATE),
+            validated_rate: bucket(VALIDATED_RATE),
+            unvalidated_rate: bucket(UNVALIDATED_RATE),
             prefixes: Rates::new(PREFIX_RATE.0, PREFIX_RATE.1, MAX_PREFIXES),
-            counts: Counts::default(),
         }
     }
 
@@ -147,38 +140,21 @@ impl Gate {
         }
     }
 
-    /// Judges an Initial. A ticket must be released once the handshake or the
-    /// connection has ended.
+    /// Judges an Initial. A permit is kept until the connection has ended.
     pub(super) fn judge(&mut self, initial: Initial, now: Moment) -> Verdict {
-        let verdict = self.verdict(initial, now);
-        let counter = match &verdict {
-            Verdict::Accept(_) => &mut self.counts.accepted,
-            Verdict::Retry => &mut self.counts.retried,
-            Verdict::Refuse => &mut self.counts.refused,
-            Verdict::Ignore => &mut self.counts.ignored,
-        };
-        *counter += 1;
-        verdict
-    }
-
-    fn verdict(&mut self, initial: Initial, now: Moment) -> Verdict {
-        if self.pending.len() + self.established >= self.limits.connections {
-            return Verdict::Refuse;
-        }
+        let Some(connection) = self.connections.take([]) else { return Verdict::Refuse };
         if let Some(expectation) = self.expected.get_mut(&key(initial.remote))
             && now < expectation.until
             && expectation.left > 0
         {
             expectation.left -= 1;
-            return self.accept(Kind::Expected, initial);
+            return Verdict::Accept(Permit { handshake: None, _connection: connection });
         }
-        let (kind, limit) = match initial.validated {
-            true => (Kind::Validated, self.limits.validated),
-            false => (Kind::Unvalidated, self.limits.unvalidated),
-        };
-        let ip = initial.remote.ip();
-        if self.has_room(kind, limit, ip) && self.in_pace(kind, ip, now) {
-            self.accept(kind, initial)
+        let (host, network) = (IpPrefix::host(initial.remote.ip()), IpPrefix::network(initial.remote.ip()));
+        let slots = if initial.validated { &self.validated } else { &self.unvalidated };
+        let handshake = slots.take([(host, self.limits.per_ip), (network, self.limits.per_prefix)]);
+        if handshake.is_some() && self.is_in_pace(initial.validated, network, now) {
+            Verdict::Accept(Permit { handshake, _connection: connection })
         } else if initial.validated {
             Verdict::Ignore
         } else {
@@ -186,47 +162,12 @@ impl Gate {
         }
     }
 
-    fn has_room(&self, kind: Kind, limit: usize, ip: IpAddr) -> bool {
-        let (mut all, mut same_ip, mut same_prefix) = (0, 0, 0);
-        for (_, other) in self.pending.values().filter(|(of, _)| *of == kind) {
-            all += 1;
-            same_ip += usize::from(IpPrefix::host(*other) == IpPrefix::host(ip));
-            same_prefix += usize::from(IpPrefix::network(*other) == IpPrefix::network(ip));
+    fn is_in_pace(&mut self, validated: bool, network: IpPrefix, now: Moment) -> bool {
+        if validated {
+            self.prefixes.take(&network, now).is_ok() && self.validated_rate.take(now).is_ok()
+        } else {
+            self.unvalidated_rate.take(now).is_ok()
         }
-        all < limit && same_ip < self.limits.per_ip && same_prefix < self.limits.per_prefix
-    }
-
-    fn in_pace(&mut self, kind: Kind, ip: IpAddr, now: Moment) -> bool {
-        if kind == Kind::Unvalidated {
-            return self.unvalidated.take(now).is_ok();
-        }
-        let prefix = IpPrefix::network(ip);
-        self.prefixes.take(&prefix, now).is_ok() && self.validated.take(now).is_ok()
-    }
-
-    fn accept(&mut self, kind: Kind, initial: Initial) -> Verdict {
-        let id = self.next;
-        self.next += 1;
-        self.pending.insert(id, (kind, initial.remote.ip()));
-        Verdict::Accept(Ticket(id))
-    }
-
-    /// The handshake has succeeded: it holds no place among the pending ones any more.
-    pub(super) fn establish(&mut self, ticket: &Ticket) {
-        if self.pending.remove(&ticket.0).is_some() {
-            self.established += 1;
-        }
-    }
-
-    /// The handshake has failed, or the connection has ended.
-    pub(super) fn release(&mut self, ticket: Ticket) {
-        if self.pending.remove(&ticket.0).is_none() {
-            self.established = self.established.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        self.counts
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The places for dials of every kind, as configured by default.
+/// The room for dials of every kind, as configured by default.
 const PENDING: usize = 64;
 
 fn at(millis: u64) -> Moment {
@@ -32,7 +32,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn dial(budget: &mut Budget, party: &Party, kind: Kind, to: IpAddr, now: Moment) -> Option<Lease> {
+fn dial(budget: &mut Budget, party: &Party, kind: Kind, to: IpAddr, now: Moment) -> Option<Slot<Key>> {
     budget.dial(party, kind, vec![to], |ip| Some(*ip), now).map(|(lease, _)| lease)
 }
 
@@ -59,7 +59,7 @@ fn an_honest_pair_may_fail_by_the_whole_cadence() {
 }
 
 #[test]
-fn one_identity_has_few_places_however_many_circuits_it_has() {
+fn one_identity_has_few_slots_however_many_circuits_it_has() {
     let mut budget = Budget::new(PENDING);
     let party = stranger(1);
     let leases: Vec<_> = (0..48_u8)
@@ -71,7 +71,7 @@ fn one_identity_has_few_places_however_many_circuits_it_has() {
 }
 
 #[test]
-fn strangers_leave_places_to_peers_that_we_called() {
+fn strangers_leave_slots_to_peers_that_we_called() {
     let mut budget = Budget::new(PENDING);
     let mut leases = Vec::new();
     for n in 0..200_u8 {
@@ -88,7 +88,7 @@ fn strangers_leave_places_to_peers_that_we_called() {
 }
 
 #[test]
-fn one_relays_peers_leave_places_to_those_of_others() {
+fn one_relays_peers_leave_slots_to_those_of_others() {
     let mut budget = Budget::new(PENDING);
     let dial = |budget: &mut Budget, party, n: u8| {
         dial(budget, &party, Kind::Handshake(Transport::Tcp), ip(&format!("198.51.{n}.1")), at(0))
@@ -113,7 +113,7 @@ fn strangers_of_a_relay_use_up_nothing_of_peers_that_we_called_through_it() {
 }
 
 #[test]
-fn punches_take_half_of_few_places_at_most() {
+fn punches_take_half_of_few_slots_at_most() {
     for pending in [0, 1, 2, 3, 8, 16, 64, 1000] {
         let mut budget = Budget::new(pending);
         let leases: Vec<_> = (0..200_u8)
@@ -215,13 +215,13 @@ proptest! {
                     exchanges.remove(n);
                 }
             }
-            for (held, places) in [(&dials, DIALS), (&exchanges, EXCHANGES)] {
+            for (held, shares) in [(&dials, DIALS), (&exchanges, EXCHANGES)] {
                 let most = |count: &dyn Fn(&Party) -> usize| held.iter().map(|(party, _)| count(party)).max().unwrap_or(0);
-                prop_assert!(held.len() <= places.all);
-                prop_assert!(held.iter().filter(|(party, _)| party.called_us).count() <= places.called_us);
-                prop_assert!(most(&|of| held.iter().filter(|(party, _)| party.peer == of.peer).count()) <= places.per_peer);
+                prop_assert!(held.len() <= shares.all);
+                prop_assert!(held.iter().filter(|(party, _)| party.called_us).count() <= shares.called_us);
+                prop_assert!(most(&|of| held.iter().filter(|(party, _)| party.peer == of.peer).count()) <= shares.per_peer);
                 let of_relay = |of: &Party| held.iter().filter(|(party, _)| party.called_us && party.relay == of.relay).count();
-                prop_assert!(most(&of_relay) <= places.per_relay);
+                prop_assert!(most(&of_relay) <= shares.per_relay);
             }
             let allowance = |rate: &Rate| u64::from(rate.burst) + now * 1_000_000 / rate.every.as_nanos() as u64 + 1;
             prop_assert!(sent.values().all(|bytes| *bytes <= allowance(&PER_HOST)));
