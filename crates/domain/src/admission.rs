@@ -164,15 +164,6 @@ impl fmt::Display for RefuseReason {
     }
 }
 
-/// Whether a peer is let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is.
-    Accept,
-    /// It is not.
-    Refuse(RefuseReason),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 //! crowded group, and within it from the peer that came last and that stands out in
 //! nothing. Bitcoin Core frees inbound slots by the same idea.
 
+mod activity;
 mod places;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use activity::Activity;
 pub use places::make_place;
 
 use crate::Moment;

@@ -41,13 +41,13 @@ pub mod synthetic;
 pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
-pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
+pub use admission::{AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
 pub use bounds::{Counts, Rates, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{DialError, ListenError, PeerBookError, PolicyError};
-pub use eviction::{Candidate, Eviction, make_place};
+pub use eviction::{Activity, Candidate, Eviction, make_place};
 pub use group::PeerGroup;
 pub use identity::{IdentityError, PeerIdentity};
 pub use net::{is_public, same_link};

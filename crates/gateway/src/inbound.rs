@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener};
+use kaspath_domain::{
+    Activity, Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener, make_place,
+};
 use tokio::{
     net::{TcpSocket, TcpStream},
     task::JoinSet,
@@ -14,9 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, Hold,
-    activity::Activity,
-    evict, pipe,
+    CloseReason, Hold, pipe,
     sessions::Place,
     shared::{Shared, not_here, pass_panic_on},
 };
@@ -69,7 +69,7 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     rates.check(&group, is_new, now)?;
     // A peer that comes again takes the place of its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = evict::make_place((peer, &class), others, now, |request| shared.admission.admit(request));
+    let evicted = make_place((Some(peer), &class), others, now, |request| shared.admission.admit(request));
     let evicted = evicted.map_err(|reason| reason.to_string())?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
     let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };

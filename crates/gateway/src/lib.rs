@@ -14,8 +14,7 @@
 //! | `sessions` | one session per peer, whoever began it |
 //! | `rates` | how often a peer, a group and all together may begin a session, and peers never seen before |
 //! | `refusals` | which refusals are reported |
-//! | `evict` | who gives its place to another when there is none left |
-//! | `activity` | what a session's own bytes show of it |
+//! | `activity` | what a session's own bytes show of it, for when a session must be evicted |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | kaspad's connection to a peer |
 //! | `owner` | which local user a connection to a peer's address belongs to |
@@ -27,7 +26,6 @@
 mod activity;
 mod control;
 mod events;
-mod evict;
 mod gateway;
 mod inbound;
 mod outbound;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kaspath_domain::{Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_domain::{Activity, Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
 use kaspath_policy::{Keeper, KeeperEvent, KeptSession};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,7 +21,6 @@ use tokio::{
 
 use crate::{
     ControlError, GatewayEvent, Hold, NodeControl,
-    activity::Activity,
     control::NodeState,
     owner, pipe,
     sessions::Place,

@@ -5,14 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaspath_domain::{Direction, DuplexStream, MonotonicClock};
+use kaspath_domain::{Activity, Direction, DuplexStream, MonotonicClock};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{CloseReason, GatewayEvent, Hold, activity::Activity, pump::Pump, sessions::Place};
+use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::Place};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
 /// half a connection, and a peer must not hold a place with one.
@@ -66,8 +66,8 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
     let mut received = 0;
     poll_fn(|cx| {
         let inwards_done = inwards.poll(cx, stream, kaspad)?.is_ready();
-        if received != activity.received() {
-            received = activity.received();
+        if received != activity.bytes().0 {
+            received = activity.bytes().0;
             activity.note(clock.now());
         }
         let outwards_done = outwards.poll(cx, kaspad, stream)?.is_ready();
@@ -85,11 +85,11 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
 /// Returns when the peer has been silent for too long; why.
 async fn silence(activity: &Activity, clock: MonotonicClock) -> CloseReason {
     sleep(FIRST_BYTES).await;
-    if !activity.has_begun() {
+    if !has_begun(activity) {
         return CloseReason::NoHandshake;
     }
     loop {
-        let idle = clock.now().since(activity.last());
+        let idle = clock.now().since(activity.last().unwrap_or(activity.since()));
         let Some(left) = IDLE.checked_sub(idle).filter(|left| !left.is_zero()) else { return CloseReason::Idle };
         sleep(left).await;
     }

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
+use kaspath_domain::{Activity, Candidate, Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
 use tokio::sync::watch;
 
-use crate::{CloseReason, activity::Activity};
+use crate::{CloseReason, activity::candidate};
 
 struct Entry {
     /// Tells a session's entry from its successor's.
@@ -47,15 +47,6 @@ struct Open {
     sessions: HashMap<PeerIdentity, Entry>,
     /// Peers that this node's owner has named.
     pinned: HashSet<PeerIdentity>,
-}
-
-/// An inbound session that stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Standing {
-    pub(crate) peer: PeerIdentity,
-    pub(crate) class: PeerClass,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) pinned: bool,
 }
 
 /// A session as others see it.
@@ -106,12 +97,11 @@ impl Sessions {
 
     /// The inbound sessions with other peers than this one, without those that are
     /// ending already.
-    pub(crate) fn inbound_but(&self, peer: &PeerIdentity) -> Vec<Standing> {
+    pub(crate) fn inbound_but(&self, peer: &PeerIdentity) -> Vec<Candidate<PeerIdentity, PeerClass>> {
         let open = self.lock();
         let others = open.sessions.iter().filter(|(other, entry)| *other != peer && !entry.is_ending());
         let inbound = others.filter_map(|(other, entry)| {
-            let (class, activity) = (entry.class.clone()?, entry.activity.clone());
-            Some(Standing { peer: other.clone(), class, activity, pinned: open.pinned.contains(other) })
+            Some(candidate(other.clone(), entry.class.clone()?, &entry.activity, open.pinned.contains(other)))
         });
         inbound.collect()
     }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
+use kaspath_domain::{DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
 use kaspath_gateway::{CloseReason, GatewayEvent, NodePeer};
 use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
@@ -17,8 +17,8 @@ use tokio::{
 fn places(limit: usize) -> Arc<MockAdmissionPolicy> {
     let mut admission = MockAdmissionPolicy::new();
     admission.expect_admit().returning(move |request| {
-        let full = Admission::Refuse(RefuseReason::TooManyInbound { limit });
-        if request.inbound >= limit { full } else { Admission::Accept }
+        let full = Err(RefuseReason::TooManyInbound { limit });
+        if request.inbound >= limit { full } else { Ok(()) }
     });
     Arc::new(admission)
 }
@@ -27,8 +27,8 @@ fn places(limit: usize) -> Arc<MockAdmissionPolicy> {
 fn places_of_a_relay(limit: usize) -> Arc<MockAdmissionPolicy> {
     let mut admission = MockAdmissionPolicy::new();
     admission.expect_admit().returning(move |request| {
-        let full = Admission::Refuse(RefuseReason::TooManyThroughRelay { limit });
-        if request.same_class >= limit { full } else { Admission::Accept }
+        let full = Err(RefuseReason::TooManyThroughRelay { limit });
+        if request.same_class >= limit { full } else { Ok(()) }
     });
     Arc::new(admission)
 }

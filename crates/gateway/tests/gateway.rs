@@ -5,7 +5,7 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
+use kaspath_domain::{RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
 use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
 use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
 use tokio::{
@@ -57,7 +57,7 @@ async fn a_kaspad_that_is_not_there_is_told_and_the_gateway_lives_on() {
 async fn a_peer_that_is_not_admitted_never_reaches_kaspad() {
     let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut admission = MockAdmissionPolicy::new();
-    admission.expect_admit().returning(|_| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    admission.expect_admit().returning(|_| Err(RefuseReason::TooManyInbound { limit: 8 }));
     let mut desk = Desk::with(kaspad.local_addr().unwrap(), Arc::new(admission), None);
     let mut stream = dial(&desk.serve(2)).await;
     assert!(desk.refused().await.contains("8 inbound peers"));

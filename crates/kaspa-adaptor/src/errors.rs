@@ -141,14 +141,6 @@ impl CloseReason {
 /// Why there is no session.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The name did not resolve or nobody listens.
-    #[error("{address} cannot be reached: {cause}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// The system's word.
-        cause: String,
-    },
     /// The other end does not speak HTTP/2.
     #[error("the other end does not speak HTTP/2: {0}")]
     NotHttp2(String),

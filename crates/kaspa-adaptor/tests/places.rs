@@ -5,12 +5,11 @@ mod support;
 use std::sync::Arc;
 
 use kaspath_domain::{
-    Admission, AdmissionPolicy, PeerIdentity, RefuseReason, Route, TransportAddress, memory::memory_network,
-    ports::MockAdmissionPolicy,
+    AdmissionPolicy, PeerIdentity, RefuseReason, Route, TransportAddress, memory::memory_network, ports::MockAdmissionPolicy,
 };
 use kaspath_kaspa_adaptor::{CloseReason, KaspaEvent, KaspaNetwork, KaspaNode, Peer};
-use support::{DEADLINE, await_event, node, relayed, stream};
-use tokio::{sync::broadcast, time::timeout};
+use support::{DEADLINE, Events, await_event, events, node, relayed, stream};
+use tokio::time::timeout;
 
 const PLACES: usize = 4;
 
@@ -18,7 +17,7 @@ const PLACES: usize = 4;
 struct Server {
     node: KaspaNode,
     admission: Arc<dyn AdmissionPolicy>,
-    events: broadcast::Receiver<KaspaEvent>,
+    events: Events,
 }
 
 fn peer(n: u8) -> PeerIdentity {
@@ -33,11 +32,11 @@ impl Server {
     fn start() -> Self {
         let mut admission = MockAdmissionPolicy::new();
         admission.expect_admit().returning(|request| match request.inbound {
-            PLACES.. => Admission::Refuse(RefuseReason::TooManyInbound { limit: PLACES }),
-            _ => Admission::Accept,
+            PLACES.. => Err(RefuseReason::TooManyInbound { limit: PLACES }),
+            _ => Ok(()),
         });
         let node = node(KaspaNetwork::Simnet);
-        Self { events: node.events(), node, admission: Arc::new(admission) }
+        Self { events: events(&node), node, admission: Arc::new(admission) }
     }
 
     /// A client's session, once it stands at both ends.

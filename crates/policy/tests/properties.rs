@@ -4,8 +4,8 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use kaspath_domain::{
-    Admission, AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path,
-    PeerClass, PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
+    AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path, PeerClass,
+    PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
 };
 use kaspath_policy::{
     Adaptive, DialLimits, DialLimitsConfig, InboundLimits, MovePace, StrategyConfig, StrategyName, diverse_relays,
@@ -198,7 +198,7 @@ proptest! {
                 PeerClass::Direct { from: IpAddr::from([198, prefix, 0, host]) }
             };
             let asked = AdmissionRequest::beside(None, class.clone(), &here);
-            if limits.admit(&asked) == Admission::Accept {
+            if limits.admit(&asked) == Ok(()) {
                 here.push(class);
             } else {
                 let full = here.len() == limits.total

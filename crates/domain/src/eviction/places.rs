@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Candidate, Eviction};
-use crate::{Admission, AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
+use crate::{AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
@@ -27,14 +27,14 @@ pub fn make_place<Id: Clone + Ord>(
     newcomer: (Option<&PeerIdentity>, &PeerClass),
     mut standing: Vec<Candidate<Id, PeerClass>>,
     now: Moment,
-    admit: impl Fn(&AdmissionRequest) -> Admission,
+    admit: impl Fn(&AdmissionRequest) -> Result<(), RefuseReason>,
 ) -> Result<Vec<Id>, RefuseReason> {
     let (peer, class) = newcomer;
     let mut evicted = Vec::new();
     loop {
         let classes = standing.iter().map(|session| &session.group);
         let request = AdmissionRequest::beside(peer.cloned(), class.clone(), classes);
-        let Admission::Refuse(reason) = admit(&request) else { return Ok(evicted) };
+        let Err(reason) = admit(&request) else { return Ok(evicted) };
         let chosen = choose(&reason, class, &standing, now).filter(|_| evicted.len() < MAX_EVICTED);
         let Some(chosen) = chosen else { return Err(reason) };
         standing.retain(|session| session.id != chosen);

@@ -6,9 +6,7 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{
-    Admission, AdmissionRequest, Candidate, Direction, Moment, MonotonicClock, PeerClass, PeerIdentity, make_place,
-};
+use kaspath_domain::{AdmissionRequest, Candidate, Direction, MonotonicClock, PeerClass, PeerIdentity, RefuseReason, make_place};
 
 use super::{Peer, PeerKey};
 use crate::{CloseReason, HandshakeError, errors::EVICTED};
@@ -17,7 +15,7 @@ use crate::{CloseReason, HandshakeError, errors::EVICTED};
 #[derive(Clone, Debug)]
 pub struct Hub {
     peers: Arc<Mutex<HashMap<Who, Arc<Peer>>>>,
-    clock: MonotonicClock,
+    pub(crate) clock: MonotonicClock,
 }
 
 impl Default for Hub {
@@ -27,7 +25,7 @@ impl Default for Hub {
 }
 
 /// The policy's decision on an inbound peer.
-pub(crate) type Admit<'a> = &'a (dyn Fn(&AdmissionRequest) -> Admission + Sync);
+pub(crate) type Admit<'a> = &'a (dyn Fn(&AdmissionRequest) -> Result<(), RefuseReason> + Sync);
 
 /// Who a peer is. The id in a Version message is public and anybody can send it, and
 /// an identity with a given synthetic address is found in four million tries. So
@@ -93,7 +91,7 @@ impl Hub {
         if let Some(admit) = admit {
             let class = PeerClass::of(peer.router.info(), &peer.router.path());
             let now = self.clock.now();
-            let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who, now), now, admit);
+            let evicted = make_place((peer.identity(), &class), Self::inbound_but(&peers, &who), now, admit);
             for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
                 if let Some(evicted) = peers.remove(&evicted) {
                     evicted.router.reject(EVICTED.to_owned(), CloseReason::Evicted);
@@ -107,10 +105,10 @@ impl Hub {
     }
 
     /// The inbound sessions of others, without those that are ending already.
-    fn inbound_but(&self, peers: &HashMap<Who, Arc<Peer>>, who: &Who, now: Moment) -> Vec<Candidate<Who, PeerClass>> {
+    fn inbound_but(peers: &HashMap<Who, Arc<Peer>>, who: &Who) -> Vec<Candidate<Who, PeerClass>> {
         let others = peers.iter().filter(|(other, peer)| *other != who && !peer.router.is_closed());
         let inbound = others.filter(|(_, peer)| peer.router.info().direction == Direction::Inbound);
-        inbound.map(|(other, peer)| peer.router.candidate(other.clone(), now)).collect()
+        inbound.map(|(other, peer)| peer.router.candidate(other.clone())).collect()
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.
