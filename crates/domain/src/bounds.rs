@@ -2,6 +2,7 @@
 
 mod counts;
 mod rates;
+mod slots;
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
@@ -9,6 +10,7 @@ use crate::Moment;
 
 pub use counts::Counts;
 pub use rates::Rates;
+pub use slots::{Slot, Slots};
 
 /// A bucket of tokens: so many at once, then one more at every interval.
 #[derive(Clone, Debug)]

@@ -52,14 +52,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
 /// A place for the peer's session, and its address; `None` if the one that stands is
 /// to be kept. What the peer shares with others is taken only with the place.
 fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(Place, Hold)>, String> {
-    let now = shared.clock.now();
+    let now = shared.parts.clock.now();
     // Held throughout: of two peers that ask at once, each sees what the other was given.
     let mut rates = shared.rates.lock().unwrap_or_else(PoisonError::into_inner);
     rates.ask(peer, now)?;
     if let Some(cause) = shared.closed() {
         return Err(cause);
     }
-    let wall_time = (shared.wall_clock)();
+    let wall_time = (shared.parts.wall_clock)();
     if shared.table.is_banned(peer, wall_time) {
         return Err(RefuseReason::Banned.to_string());
     }
@@ -69,7 +69,7 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     rates.check(&group, is_new, now)?;
     // A peer that comes again takes the place of its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = make_place((Some(peer), &class), others, now, |request| shared.admission.admit(request));
+    let evicted = make_place((Some(peer), &class), others, now, |request| shared.parts.admission.admit(request));
     let evicted = evicted.map_err(|reason| reason.to_string())?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
     let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
@@ -82,9 +82,9 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
 }
 
 async fn join(shared: Arc<Shared>, stream: DuplexStream, place: Place, hold: Hold) {
-    match connect_from(hold.address(), shared.kaspad).await {
+    match connect_from(hold.address(), shared.parts.kaspad).await {
         Ok(connection) => {
-            let (clock, report) = (shared.clock, |event| shared.report(event));
+            let (clock, report) = (shared.parts.clock, |event| shared.report(event));
             pipe::run(hold, Direction::Inbound, stream, connection, place, clock, report).await;
         }
         Err(cause) => shared.refuse(Direction::Inbound, hold.peer(), cause),

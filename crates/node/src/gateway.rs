@@ -1,9 +1,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use kaspath_domain::{ListenError, Observers, PeerIdentity, PeerTarget, wall_clock};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad, KeptPeer};
 
-use crate::{Node, kaspad::RpcControl};
+use crate::{Node, kaspad::KaspadByRpc};
 
 /// What a gateway needs beside its node.
 pub struct GatewayConfig {
@@ -35,7 +35,7 @@ impl Node {
             book: self.book(),
             newcomers,
             admission: self.admission(),
-            control: rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
+            rpc: rpc.map(|url| Arc::new(KaspadByRpc::new(url)) as Arc<dyn Kaspad>),
             clock: self.clock(),
             wall_clock: Arc::new(wall_clock),
             observers: observers.after(self.recorder()),

@@ -29,7 +29,7 @@ impl AdmissionPolicy for InboundLimits {
             Err(RefuseReason::TooManyThroughRelay { limit: self.per_relay })
         } else if !is_relayed && request.same_class >= self.per_address {
             Err(RefuseReason::TooManyFromAddress { limit: self.per_address })
-        } else if !is_relayed && request.same_prefix >= self.per_prefix {
+        } else if !is_relayed && request.same_group >= self.per_prefix {
             Err(RefuseReason::TooManyFromPrefix { limit: self.per_prefix })
         } else {
             Ok(())
@@ -48,8 +48,8 @@ mod tests {
         let limits = InboundLimits { total: 9, per_address: 2, per_prefix: 3, per_relay: 1 };
         let direct = PeerClass::Direct { from: [192, 0, 2, 1].into() };
         let relayed = PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, 7]).unwrap() };
-        let ask = |class: &PeerClass, inbound, same_class, same_prefix| {
-            limits.admit(&AdmissionRequest { peer: None, class: class.clone(), inbound, same_class, same_prefix })
+        let ask = |class: &PeerClass, inbound, same_class, same_group| {
+            limits.admit(&AdmissionRequest { peer: None, class: class.clone(), inbound, same_class, same_group })
         };
         assert_eq!(ask(&direct, 8, 1, 2), Ok(()));
         assert_eq!(ask(&direct, 9, 0, 0), Err(RefuseReason::TooManyInbound { limit: 9 }));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, Transport, TransportSet, plan::TCP_GRACE};
+use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, TCP_GRACE, Transport, TransportSet};
 use rand::Rng;
 
 use crate::population::{Host, Population};

@@ -2,8 +2,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer,
-    TransportAddress, TransportSet, plan::TCP_GRACE,
+    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer, TCP_GRACE,
+    TransportAddress, TransportSet,
 };
 use tokio::{
     sync::Mutex,

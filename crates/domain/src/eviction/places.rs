@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Candidate, Eviction};
-use crate::{AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
+use crate::{AdmissionRequest, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
@@ -48,13 +48,11 @@ fn choose<Id: Clone + Ord>(
     standing: &[Candidate<Id, PeerClass>],
     now: Moment,
 ) -> Option<Id> {
-    let in_the_way = |session: &&Candidate<Id, PeerClass>| match (reason, &session.group, newcomer) {
-        (RefuseReason::TooManyInbound { .. }, _, _) => true,
-        (RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. }, theirs, ours) => theirs == ours,
-        (RefuseReason::TooManyFromPrefix { .. }, PeerClass::Direct { from: theirs }, PeerClass::Direct { from: ours }) => {
-            IpPrefix::of(*theirs) == IpPrefix::of(*ours)
-        }
-        (RefuseReason::TooManyFromPrefix { .. } | RefuseReason::Banned, _, _) => false,
+    let in_the_way = |session: &&Candidate<Id, PeerClass>| match reason {
+        RefuseReason::TooManyInbound { .. } => true,
+        RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. } => session.group == *newcomer,
+        RefuseReason::TooManyFromPrefix { .. } => PeerGroup::of(&session.group) == PeerGroup::of(newcomer),
+        RefuseReason::Banned => false,
     };
     let in_the_way: Vec<_> = standing.iter().filter(in_the_way).collect();
     let silent: Vec<_> = in_the_way.iter().copied().filter(|session| is_silent(session, now)).collect();

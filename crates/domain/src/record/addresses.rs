@@ -32,7 +32,7 @@ pub fn addresses_for(record: &PeerRecord, now: Timestamp) -> Vec<PeerLocator> {
     chosen.sort_by_key(|address| {
         let rank = match address.source {
             AddressSource::Manual => 0,
-            AddressSource::Identify { .. } => 1,
+            AddressSource::Dialed { .. } => 1,
             AddressSource::Gossip => 2,
             AddressSource::Inbound => 3,
         };

@@ -147,7 +147,7 @@ impl PeerRecord {
             Ok(_) => {
                 self.seen(now);
                 self.successes = self.successes.saturating_add(1);
-                let source = AddressSource::Identify { relay: outcome.route.relay().cloned() };
+                let source = AddressSource::Dialed { relay: outcome.route.relay().cloned() };
                 let locator = PeerLocator { peer: Some(self.peer.clone()), address };
                 self.observe(ObservedAddress { last_worked: Some(now), ..ObservedAddress::new(locator, source, now) });
                 if let Some(newest) = self.addresses.last_mut() {

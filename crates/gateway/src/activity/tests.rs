@@ -35,7 +35,7 @@ fn admit(request: &AdmissionRequest) -> Result<(), RefuseReason> {
         Err(RefuseReason::TooManyThroughRelay { limit: relay })
     } else if !is_relayed && request.same_class >= address {
         Err(RefuseReason::TooManyFromAddress { limit: address })
-    } else if !is_relayed && request.same_prefix >= prefix {
+    } else if !is_relayed && request.same_group >= prefix {
         Err(RefuseReason::TooManyFromPrefix { limit: prefix })
     } else {
         Ok(())

@@ -8,7 +8,7 @@ use std::{
 
 use kaspath_domain::Moment;
 
-use super::NodeSnapshot;
+use super::KaspadSnapshot;
 
 /// Between two reports of how kaspad is doing, if nothing important changes.
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl Watch {
     }
 
     /// Takes a look; `tunnelled` tells the gateway's own addresses.
-    pub(super) fn look(&mut self, now: Moment, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
+    pub(super) fn look(&mut self, now: Moment, node: &KaspadSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         let is_new = self.banned.is_none();
         // From now on a loss is told at once, and once.
@@ -90,7 +90,7 @@ impl Watch {
         findings
     }
 
-    fn seen_twice(&mut self, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
+    fn seen_twice(&mut self, node: &KaspadSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
         let mut by_id: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
         for peer in &node.peers {
             by_id.entry(&peer.id).or_default().insert(peer.address.ip().to_canonical());
@@ -110,7 +110,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::NodePeer;
+    use crate::kaspad::KaspadPeer;
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
@@ -124,11 +124,14 @@ mod tests {
         matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 127)
     }
 
-    fn node(peers: &[(&str, &str)], banned: &[&str]) -> NodeSnapshot {
-        let peers =
-            peers.iter().map(|(id, address)| NodePeer { id: (*id).into(), address: address.parse().unwrap(), round_trip: None });
+    fn node(peers: &[(&str, &str)], banned: &[&str]) -> KaspadSnapshot {
+        let peers = peers.iter().map(|(id, address)| KaspadPeer {
+            id: (*id).into(),
+            address: address.parse().unwrap(),
+            round_trip: None,
+        });
         let banned = banned.iter().map(|text| ip(text)).collect();
-        NodeSnapshot { network: "simnet".into(), peers: peers.collect(), banned, ..NodeSnapshot::default() }
+        KaspadSnapshot { network: "simnet".into(), peers: peers.collect(), banned, ..KaspadSnapshot::default() }
     }
 
     #[test]
@@ -169,7 +172,7 @@ mod tests {
         assert_eq!(watch.look(at(0), &node(&[], &[]), tunnelled), [Finding::OtherNetwork]);
         assert_eq!(watch.look(at(1), &node(&[], &[]), tunnelled), []);
         watch.lost();
-        let mut synced = NodeSnapshot { network: "mainnet".into(), ..node(&[("a", "192.0.2.1:1")], &[]) };
+        let mut synced = KaspadSnapshot { network: "mainnet".into(), ..node(&[("a", "192.0.2.1:1")], &[]) };
         assert_eq!(watch.look(at(2), &synced, tunnelled), [Finding::Up, Finding::Status]);
         assert_eq!(watch.look(at(31), &synced, tunnelled), []);
         assert_eq!(watch.look(at(32), &synced, tunnelled), [Finding::Status], "it is still syncing");

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use crate::session::PendingPlace;
+use crate::session::PendingSlot;
 
 /// What a session knows of its stream: an extension of each tonic request.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct StreamInfo {
     pub(crate) in_use: Arc<AtomicBool>,
     /// Its place among the handshakes under way, until the handshake or the
     /// connection ends.
-    pub(crate) pending: Arc<Mutex<Option<PendingPlace>>>,
+    pub(crate) pending: Arc<Mutex<Option<PendingSlot>>>,
 }
 
 impl StreamInfo {
@@ -61,7 +61,7 @@ impl CuttableIo {
     }
 
     /// Gives it a place among the handshakes under way.
-    pub(crate) fn with_place(self, place: PendingPlace) -> Self {
+    pub(crate) fn with_place(self, place: PendingSlot) -> Self {
         *self.info.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
         self
     }

@@ -121,7 +121,7 @@ fn place(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Res
         Ok(io) => io,
         Err(error) => return Some(Err(error)),
     };
-    let Some(place) = pending.enter(&io.info().info, &io.info().path.current()) else {
+    let Some(place) = pending.take(&io.info().info, &io.info().path.current()) else {
         tracing::debug!(info = %io.info().info, "too many handshakes under way");
         return None;
     };

@@ -12,5 +12,5 @@ pub use hub::Hub;
 pub(crate) use hub::{Admit, Place};
 pub use key::PeerKey;
 pub use peer::Peer;
-pub(crate) use pending::{Pending, PendingPlace};
+pub(crate) use pending::{Pending, PendingSlot};
 pub use router::{Route, Router};

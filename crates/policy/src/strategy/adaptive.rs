@@ -96,7 +96,7 @@ impl Bucket {
             PeerAddress::Relayed(_) => None,
         });
         match address {
-            Some(socket) => Self::Prefix(IpPrefix::of(socket.ip()), request.mapping),
+            Some(socket) => Self::Prefix(IpPrefix::provider_block(socket.ip()), request.mapping),
             None => Self::Anywhere(request.mapping),
         }
     }

@@ -30,7 +30,7 @@ impl StrategyConfig {
 /// to whomever that owner likes.
 pub fn diverse_relays(mut relays: Vec<PeerLocator>) -> Vec<PeerLocator> {
     routes::diverse_first(&mut relays, |relay| match &relay.address {
-        PeerAddress::Direct(address) => address.socket_addr().map(|socket| IpPrefix::of(socket.ip())),
+        PeerAddress::Direct(address) => address.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())),
         PeerAddress::Relayed(_) => None,
     });
     relays

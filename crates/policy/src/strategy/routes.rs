@@ -62,7 +62,7 @@ pub(super) fn plan(
     // A peer's own order within a transport.
     direct.sort_by_key(|address| address.transport != allowed.first);
     direct.truncate(MAX_DIRECT);
-    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::of(socket.ip())));
+    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())));
     relays.truncate(MAX_RELAYS);
 
     let attempt = |route, deadline, start_after| Attempt {

@@ -54,7 +54,7 @@ impl<M: StreamMuxer + Unpin> Bounded<M> {
     fn poll_admitted(&mut self, cx: &mut Context<'_>) -> Poll<Result<Substream<M::Substream>, M::Error>> {
         loop {
             let stream = ready!(Pin::new(&mut self.muxer).poll_inbound(cx))?;
-            match self.budget.enter(self.remote) {
+            match self.budget.take(self.remote) {
                 Some(permit) => {
                     let negotiating = Some(Box::new((permit, Negotiation::default())));
                     return Poll::Ready(Ok(Substream { stream, negotiating }));
