@@ -1,4 +1,4 @@
-//! Whom to let in.
+//! Which peers to let in.
 
 use std::{
     fmt,

@@ -46,7 +46,7 @@ pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{DialError, ListenError, PeerBookError, PolicyError};
-pub use eviction::{Activity, Candidate, Eviction, make_place};
+pub use eviction::{Activity, Candidate, Eviction, make_slot};
 pub use identity::{IdentityError, PeerIdentity};
 pub use net::{is_public, same_link};
 pub use path::{Path, PathWatch, RelayReason};

@@ -53,7 +53,7 @@ pub enum RelayReason {
         attempts: u32,
     },
     /// The peer offered an address on a link of this node's own, which is not
-    /// dialled at a peer's word: both are on one LAN.
+    /// dialled because a peer names it: both are on one LAN.
     SharedLan {
         /// How many attempts failed so far.
         attempts: u32,
@@ -117,7 +117,7 @@ impl fmt::Display for RelayReason {
             ),
             RelayReason::SharedLan { attempts } => write!(
                 f,
-                "{}: the peer is on our own LAN, where we dial nothing at a peer's word; connect by its local address",
+                "{}: the peer is on our own LAN, where we dial no address that a peer names; connect by its local address",
                 failed(attempts)
             ),
         }

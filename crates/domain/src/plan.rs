@@ -19,7 +19,7 @@ pub struct DialRequest {
     pub deadline: Duration,
 }
 
-/// A dial at its place in a plan.
+/// A dial of a plan, and when it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The dial.

@@ -20,7 +20,7 @@ use crate::{
     table::PeerTable,
 };
 
-/// Time for all sessions to end in order.
+/// Time for all sessions to end regularly.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// Stands between private peers and one kaspad. Cheap to clone.
@@ -67,7 +67,7 @@ impl Gateway {
         }
     }
 
-    /// Ends every session in order, and waits for that, a few seconds at most. Call it
+    /// Ends every session regularly, and waits for that, a few seconds at most. Call it
     /// before [`Gateway::serve`] and [`Gateway::keep`] are dropped.
     pub async fn end_sessions(&self) {
         let mut changes = self.0.sessions.changes();

@@ -23,7 +23,7 @@ use crate::{
     GatewayEvent, Hold, Kaspad, KaspadError,
     kaspad::KaspadState,
     owner, pipe,
-    sessions::Place,
+    sessions::SessionSlot,
     shared::{Shared, not_here, pass_panic_on},
 };
 
@@ -52,7 +52,7 @@ pub struct KeptPeer {
 /// A stream that waits for kaspad's connection.
 struct Parked {
     stream: DuplexStream,
-    place: Place,
+    slot: SessionSlot,
 }
 
 struct Remote {
@@ -180,9 +180,9 @@ impl Remote {
         if self.is_banned() {
             return Err("kaspad dials it, but has banned it".to_owned());
         }
-        let Parked { stream, place } = match parked {
+        let Parked { stream, slot } = match parked {
             Some(parked) => parked,
-            // The peer's own call stands: kaspad has it as an inbound peer.
+            // There is the peer's own call: kaspad has it as an inbound peer.
             None if self.shared.sessions.contains(&self.peer) => return Ok(()),
             None => match self.open().await? {
                 Some(parked) => parked,
@@ -192,17 +192,17 @@ impl Remote {
         let hold: Hold =
             self.shared.table.hold(&self.peer, (self.shared.parts.wall_clock)()).map_err(|error| error.to_string())?;
         let (clock, report) = (self.shared.parts.clock, |event| self.shared.report(event));
-        pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
+        pipe::run(hold, Direction::Outbound, stream, kaspad, slot, clock, report).await;
         Ok(())
     }
 
-    /// A stream to the peer and a place for it; none if the peer's own call came
+    /// A stream to the peer and a slot for it; none if the peer's own call came
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.connector.connect(&self.target).await.map_err(|error| error.to_string())?;
         let activity = Arc::new(Activity::new(stream.counters(), self.shared.parts.clock.now()));
-        let place = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
-        Ok(place.map(|place| Parked { stream, place }))
+        let slot = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
+        Ok(slot.map(|slot| Parked { stream, slot }))
     }
 
     async fn dial(&self, rpc: &dyn Kaspad) -> Result<(), KaspadError> {

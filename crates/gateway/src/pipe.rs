@@ -12,10 +12,10 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::Place};
+use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::SessionSlot};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
-/// half a connection, and a peer must not hold a place with one.
+/// half a connection, and a peer must not hold a slot with one.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
 /// only from the peer's request on: it waits for ever for that. A peer's gateway may
@@ -34,13 +34,13 @@ pub(crate) async fn run(
     direction: Direction,
     mut stream: DuplexStream,
     mut kaspad: TcpStream,
-    place: Place,
+    slot: SessionSlot,
     clock: MonotonicClock,
     report: impl Fn(GatewayEvent),
 ) {
     let (peer, address) = (hold.peer().clone(), hold.address());
     let begin = Instant::now();
-    let activity = place.activity();
+    let activity = slot.activity();
     report(GatewayEvent::GatewayOpened { peer: peer.clone(), address, direction, path: stream.path() });
     let reason = tokio::select! {
         copied = copy(&mut stream, &mut kaspad, &activity, clock) => {
@@ -49,13 +49,13 @@ pub(crate) async fn run(
             }
             CloseReason::Closed
         }
-        reason = place.ended() => reason,
+        reason = slot.ended() => reason,
         reason = silence(&activity, clock) => reason,
     };
     // Both ends see an end and no reset, as far as they take note in time.
     let _ = timeout(CLOSING, async { tokio::join!(close(&mut stream), close(&mut kaspad)) }).await;
     drop((stream, kaspad));
-    drop(place);
+    drop(slot);
     let (to_kaspad, to_peer) = activity.bytes();
     report(GatewayEvent::GatewayClosed { peer, address, reason, after: begin.elapsed(), to_kaspad, to_peer });
 }

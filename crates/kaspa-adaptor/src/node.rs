@@ -14,7 +14,7 @@ use crate::{
     KaspaNetwork, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
     flows::{self, Context},
     grpc::{self, OpenSession},
-    session::{Admit, Handshake, Pending, Place, Terms},
+    session::{Admit, Handshake, HubSlot, Pending, Terms},
     wire::Budget,
 };
 
@@ -156,7 +156,7 @@ impl KaspaNode {
         let router = Router::new(session.info, session.outgoing, self.hub().clock);
         let handshake = Handshake::new(&router);
         router.start(session.incoming);
-        let (peer, place, flows) = match self.shake_hands(&router, handshake, admit).await {
+        let (peer, slot, flows) = match self.shake_hands(&router, handshake, admit).await {
             Ok(done) => done,
             Err(error) => {
                 self.report(KaspaEvent::HandshakeFailed {
@@ -181,7 +181,7 @@ impl KaspaNode {
             protocol_version: peer.protocol_version(),
         });
         let (node, session_peer) = (self.clone(), peer.clone());
-        self.0.tasks.spawn(async move { node.run_session(session_peer, place, flows).await });
+        self.0.tasks.spawn(async move { node.run_session(session_peer, slot, flows).await });
         Ok(peer)
     }
 
@@ -190,21 +190,21 @@ impl KaspaNode {
         router: &Arc<Router>,
         mut handshake: Handshake,
         admit: Option<Admit<'_>>,
-    ) -> Result<(Arc<Peer>, Place, BoxFuture<'static, CloseReason>), HandshakeError> {
+    ) -> Result<(Arc<Peer>, HubSlot, BoxFuture<'static, CloseReason>), HandshakeError> {
         let step = |step: HandshakeStep| {
             let info = router.info();
             self.report(KaspaEvent::Handshake { peer: info.peer.clone(), address: info.synthetic, step, elapsed: router.age() });
         };
         let peer = Arc::new(handshake.exchange_versions(&self.0.terms, step).await?);
-        // The place is taken before Ready, so that two handshakes cannot both win.
-        let place = self.hub().enter(peer.clone(), admit)?;
+        // The slot is taken before Ready, so that two handshakes cannot both win.
+        let slot = self.hub().enter(peer.clone(), admit)?;
         let flows = flows::subscribe(self.0.context.clone(), peer.clone());
         handshake.exchange_ready().await?;
         step(HandshakeStep::Ready);
-        Ok((peer, place, flows))
+        Ok((peer, slot, flows))
     }
 
-    async fn run_session(&self, peer: Arc<Peer>, place: Place, mut flows: BoxFuture<'static, CloseReason>) {
+    async fn run_session(&self, peer: Arc<Peer>, slot: HubSlot, mut flows: BoxFuture<'static, CloseReason>) {
         let router = peer.router().clone();
         let mut path = router.path_watch();
         let mut watching = true;
@@ -224,7 +224,7 @@ impl KaspaNode {
         }
         router.close(reason);
         let reason = router.closed().await;
-        drop(place);
+        drop(slot);
         self.report(KaspaEvent::PeerLeft {
             peer: peer.identity().cloned(),
             address: router.info().synthetic,

@@ -75,7 +75,7 @@ async fn a_full_server_gives_the_last_place_of_the_most_crowded_prefix_to_a_newc
         matches!(&left, KaspaEvent::PeerLeft { peer: Some(who), reason: CloseReason::Evicted, .. } if *who == peer(3)),
         "{left:?}"
     );
-    assert!(matches!(ended(&crowd[2]).await, CloseReason::Rejected(why) if why.contains("places are taken")));
+    assert!(matches!(ended(&crowd[2]).await, CloseReason::Rejected(why) if why.contains("slots are taken")));
     // Who comes from the crowd's own prefix takes a place of the crowd.
     server.takes(&clients[6], 6, from([192, 0, 77, 1])).await;
     assert!(matches!(ended(&crowd[1]).await, CloseReason::Rejected(_)));

@@ -25,7 +25,7 @@ struct Running {
     since: Moment,
 }
 
-/// Stages in order; within a stage attempts start one after the other, and at once if
+/// Stages one after the other; within a stage attempts start one after the other, and at once if
 /// nothing is under way. The first stream wins. Whoever runs the race carries out each
 /// [`Step`] and reports how the attempts end.
 pub struct Race {

@@ -15,10 +15,10 @@ struct Running {
 }
 
 /// Runs a plan; when it gave a stream and over what path, or when it had failed.
-/// `told` hears of every outcome and of its moment.
+/// `observe` is called with every outcome and its moment.
 pub(crate) fn run(
     plan: DialPlan,
-    mut told: impl FnMut(&AttemptOutcome, Moment),
+    mut observe: impl FnMut(&AttemptOutcome, Moment),
     pair: &Pair,
     world: &Population,
     begin: Moment,
@@ -43,7 +43,7 @@ pub(crate) fn run(
         let Running { id, ends, result } = running.swap_remove(index);
         now = ends;
         let won = result.clone().ok();
-        race.ended(id, result, now).iter().for_each(|outcome| told(outcome, now));
+        race.ended(id, result, now).iter().for_each(|outcome| observe(outcome, now));
         if won.is_some() {
             return (now.since(begin), won);
         }

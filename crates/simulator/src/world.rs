@@ -42,7 +42,7 @@ impl Pair {
         }
     }
 
-    /// One punch over a circuit that stands: how long it takes and over what, if it works.
+    /// One punch over an open circuit: how long it takes and over what, if it works.
     pub(crate) fn punch(
         &self,
         allowed: TransportSet,

@@ -9,9 +9,9 @@ use std::{
 
 /// What our messages say after a text that was meant to be an address, in quotes.
 const AFTER_A_QUOTED_ADDRESS: [&str; 6] = [
-    "\" is no host name",
-    "\" is no IPv4 address",
-    "\" is no IPv6 address",
+    "\" is not a host name",
+    "\" is not an IPv4 address",
+    "\" is not an IPv6 address",
     "\" is neither a multiaddr",
     "\" has \"",
     "\" is no WebSocket URL",
@@ -152,9 +152,9 @@ mod tests {
             ("/dns4/home.example.org/tcp/1", "home.example.org"),
             ("home.example.org did not resolve: no such host", "home.example.org"),
             ("cannot reach home.example.org:16111: refused", "home.example.org"),
-            ("\"203.0.113\" is no IPv4 address", "203.0.113"),
-            ("\"203.0.113.7x\" is no IPv4 address", "203.0.113.7"),
-            ("\"home example\" is no host name", "home example"),
+            ("\"203.0.113\" is not an IPv4 address", "203.0.113"),
+            ("\"203.0.113.7x\" is not an IPv4 address", "203.0.113.7"),
+            ("\"home example\" is not a host name", "home example"),
             ("203.0.113.7.: refused, 203.0.113.300:1 too", "203.0.113"),
         ] {
             let redacted = redact(text);

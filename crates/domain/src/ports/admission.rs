@@ -1,6 +1,6 @@
 use crate::{AdmissionRequest, PeerIdentity, RefuseReason};
 
-/// Decides whom a node has as a peer. No call waits for anything but memory.
+/// Decides which peers a node has. No call waits for anything but memory.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait AdmissionPolicy: Send + Sync {
     /// Whether an inbound peer may stay.

@@ -61,13 +61,13 @@ async fn session(n: u8, class: PeerClass, since: u64, bytes: usize, last: u64) -
     candidate(peer(n), class, &activity, false)
 }
 
-fn make_place(
+fn make_slot(
     newcomer: (&PeerIdentity, &PeerClass),
     sessions: Vec<Session>,
     now: Moment,
     admit: impl Fn(&AdmissionRequest) -> Result<(), RefuseReason>,
 ) -> Result<Vec<PeerIdentity>, RefuseReason> {
-    kaspath_domain::make_place((Some(newcomer.0), newcomer.1), sessions, now, admit)
+    kaspath_domain::make_slot((Some(newcomer.0), newcomer.1), sessions, now, admit)
 }
 
 /// Eight sessions as an attacker with two addresses and a relay would hold them.
@@ -88,14 +88,14 @@ async fn held_by_one(bytes: usize, last: u64) -> Vec<Session> {
 async fn silent_streams_give_way_to_whoever_asks_and_all_at_once() {
     let standing = held_by_one(0, 20).await;
     let newcomer = (&peer(50), &direct([203, 0, 113, 7]));
-    let evicted = make_place(newcomer, standing.clone(), at(21), admit).unwrap();
+    let evicted = make_slot(newcomer, standing.clone(), at(21), admit).unwrap();
     assert_eq!(evicted.len(), 1);
     assert!((4..8).any(|n| evicted == [peer(n)]), "of the most crowded group: {evicted:?}");
     // Also where only the places of one relay or address are taken.
     let through_the_relay = standing[4..].to_vec();
-    assert_eq!(make_place((&peer(50), &relayed(100)), through_the_relay, at(21), admit).unwrap().len(), 1);
+    assert_eq!(make_slot((&peer(50), &relayed(100)), through_the_relay, at(21), admit).unwrap().len(), 1);
     let from_the_address = standing[..2].to_vec();
-    assert_eq!(make_place((&peer(50), &direct([192, 0, 2, 1])), from_the_address, at(21), admit).unwrap().len(), 1);
+    assert_eq!(make_slot((&peer(50), &direct([192, 0, 2, 1])), from_the_address, at(21), admit).unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn a_useful_peer_keeps_its_place_against_those_who_crowd_a_group() {
     standing.push(session(20, direct([203, 0, 113, 7]), 999, 100, 1_000).await);
     for round in 0..100u8 {
         let newcomer = peer(100 + round % 100);
-        let Ok(evicted) = make_place((&newcomer, &relayed(100)), standing.clone(), at(1_000), admit) else { continue };
+        let Ok(evicted) = make_slot((&newcomer, &relayed(100)), standing.clone(), at(1_000), admit) else { continue };
         assert!(!evicted.contains(&peer(20)), "{evicted:?}");
         standing.retain(|session| !evicted.contains(&session.id));
         standing.push(session(100 + round % 100, relayed(100), 1_000, 4096, 1_000).await);
@@ -116,9 +116,9 @@ async fn a_useful_peer_keeps_its_place_against_those_who_crowd_a_group() {
 #[tokio::test]
 async fn coming_later_is_no_merit_within_one_address_or_relay() {
     let standing = held_by_one(4096, 1_000).await;
-    let refused = make_place((&peer(50), &relayed(100)), standing[4..].to_vec(), at(1_000), admit);
+    let refused = make_slot((&peer(50), &relayed(100)), standing[4..].to_vec(), at(1_000), admit);
     assert_eq!(refused, Err(RefuseReason::TooManyThroughRelay { limit: 4 }));
-    let refused = make_place((&peer(50), &direct([192, 0, 2, 1])), standing[..2].to_vec(), at(1_000), admit);
+    let refused = make_slot((&peer(50), &direct([192, 0, 2, 1])), standing[..2].to_vec(), at(1_000), admit);
     assert_eq!(refused, Err(RefuseReason::TooManyFromAddress { limit: 2 }));
 }
 
@@ -128,20 +128,20 @@ async fn a_handshake_under_way_has_a_moment_and_a_pinned_peer_stays() {
     for (n, session) in standing.iter_mut().enumerate() {
         session.id = peer(n as u8);
     }
-    assert!(make_place((&peer(50), &relayed(100)), standing.clone(), at(12), admit).is_err());
-    assert!(make_place((&peer(50), &relayed(100)), standing.clone(), at(13), admit).is_ok());
+    assert!(make_slot((&peer(50), &relayed(100)), standing.clone(), at(12), admit).is_err());
+    assert!(make_slot((&peer(50), &relayed(100)), standing.clone(), at(13), admit).is_ok());
     standing.iter_mut().for_each(|session| session.pinned = true);
-    assert!(make_place((&peer(50), &relayed(100)), standing, at(13), admit).is_err());
+    assert!(make_slot((&peer(50), &relayed(100)), standing, at(13), admit).is_err());
 }
 
 #[tokio::test]
 async fn a_ban_evicts_nobody_and_lowered_limits_do_not_cost_everybody_a_place() {
     let standing = held_by_one(0, 20).await;
     let newcomer = (&peer(50), &direct([203, 0, 113, 7]));
-    let banned = make_place(newcomer, standing.clone(), at(100), |_| Err(RefuseReason::Banned));
+    let banned = make_slot(newcomer, standing.clone(), at(100), |_| Err(RefuseReason::Banned));
     assert_eq!(banned, Err(RefuseReason::Banned));
     let asked = Cell::new(0);
-    let never = make_place(newcomer, standing, at(100), |_| {
+    let never = make_slot(newcomer, standing, at(100), |_| {
         asked.set(asked.get() + 1);
         Err(RefuseReason::TooManyInbound { limit: 0 })
     });

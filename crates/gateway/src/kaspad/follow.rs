@@ -1,4 +1,4 @@
-//! Looks at kaspad again and again, and carries out what follows.
+//! Polls kaspad, and carries out what follows.
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{CloseReason, GatewayEvent, shared::Shared};
 
-/// Between two looks. kaspad itself acts on a ban at once; here it only must not
+/// Between two polls. kaspad itself acts on a ban at once; here it only must not
 /// be forgotten.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -40,7 +40,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, rpc: Arc<dyn Kaspad>) {
             }
         };
         let tunnelled = |ip: IpAddr| shared.table.peer_at(ip).is_some();
-        let findings = watch.look(shared.parts.clock.now(), &node, tunnelled);
+        let findings = watch.poll(shared.parts.clock.now(), &node, tunnelled);
         let state =
             if node.network == shared.parts.network { KaspadState::Up } else { KaspadState::OtherNetwork(node.network.clone()) };
         shared.kaspad.send_if_modified(|old| {

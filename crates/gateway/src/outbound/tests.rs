@@ -65,14 +65,14 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
     let stream = connector.connect(&target).await.unwrap();
     let activity = Arc::new(Activity::new(stream.counters(), gateway.0.parts.clock.now()));
-    let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
+    let slot = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
     let remote = Arc::new(Remote {
         shared: gateway.0.clone(),
         peer: peer(2),
         target,
         connector,
         local,
-        parked: Mutex::new(Some(Parked { stream, place })),
+        parked: Mutex::new(Some(Parked { stream, slot })),
         taken: Notify::new(),
         is_forbidden: AtomicBool::new(false),
     });

@@ -87,7 +87,7 @@ fn tap(request: http::Request<Body>) -> http::Request<Body> {
 
 /// Serves Kaspa's message stream on every stream of a listener, until the
 /// listener ends or `stop` is cancelled. Sessions go to `sessions`. A connection
-/// has a place in `pending` from its first byte, or is closed.
+/// has a slot in `pending` from its first byte, or is closed.
 pub(crate) async fn serve(
     listener: Arc<dyn StreamListener>,
     limits: Limits,
@@ -98,7 +98,7 @@ pub(crate) async fn serve(
     let service = P2pServer::new(Service { limits, sessions })
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
-    let streams = incoming(listener).filter_map(move |stream| ready(place(stream, &pending)));
+    let streams = incoming(listener).filter_map(move |stream| ready(with_slot(stream, &pending)));
     Server::builder()
         .layer(MapRequestLayer::new(tap as fn(_) -> _))
         .initial_stream_window_size(WINDOW)
@@ -115,22 +115,22 @@ pub(crate) async fn serve(
         .await
 }
 
-/// A connection without a place is dropped, which closes it.
-fn place(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Result<CuttableIo, io::Error>> {
+/// A connection without a slot is dropped, which closes it.
+fn with_slot(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Result<CuttableIo, io::Error>> {
     let io = match stream {
         Ok(io) => io,
         Err(error) => return Some(Err(error)),
     };
-    let Some(place) = pending.take(&io.info().info, &io.info().path.current()) else {
+    let Some(slot) = pending.take(&io.info().info, &io.info().path.current()) else {
         tracing::debug!(info = %io.info().info, "too many handshakes under way");
         return None;
     };
-    let io = io.with_place(place);
+    let io = io.with_slot(slot);
     close_if_idle(io.info());
     Some(Ok(io))
 }
 
-/// Who connects and asks for nothing would hold a place for ever.
+/// A peer that connects and asks for nothing would hold a slot for ever.
 fn close_if_idle(info: &StreamInfo) {
     let info = info.clone();
     tokio::spawn(async move {

@@ -9,7 +9,7 @@ mod router;
 
 pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
-pub(crate) use hub::{Admit, Place};
+pub(crate) use hub::{Admit, HubSlot};
 pub use key::PeerKey;
 pub use peer::Peer;
 pub(crate) use pending::{Pending, PendingSlot};

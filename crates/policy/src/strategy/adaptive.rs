@@ -78,7 +78,7 @@ impl Stats {
     }
 }
 
-/// Where a peer is, as far as it can be told before it is reached, and how our own
+/// Where a peer is, as far as that is known before it is reached, and how our own
 /// NAT maps. Which relay it is found through is left out: punches succeed alike
 /// through all (Trautwein et al. 2025, arXiv:2510.27500).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
