@@ -23,10 +23,10 @@ pub enum DialError {
         /// The resolver's message.
         cause: String,
     },
-    /// The deadline passed.
+    /// The time ran out.
     #[error("no answer within {after:?} while {doing}")]
     Timeout {
-        /// The deadline that passed.
+        /// The time that there was.
         after: Duration,
         /// What was being waited for.
         doing: &'static str,

@@ -16,7 +16,7 @@ pub struct DialRequest {
     /// The way.
     pub route: Route,
     /// How long the dial may take in all.
-    pub deadline: Duration,
+    pub timeout: Duration,
 }
 
 /// A dial of a plan, and when it begins.

@@ -180,7 +180,7 @@ async fn a_connection_has_one_message_stream_and_one_only() {
 async fn connections_without_a_handshake_are_limited_by_address_and_leave_room_for_others() {
     let server = node(KaspaNetwork::Simnet);
     let dialer = serve(&server, CLIENT);
-    let request = || DialRequest { peer: Some(identity(support::SERVER)), route: direct(), deadline: DEADLINE };
+    let request = || DialRequest { peer: Some(identity(support::SERVER)), route: direct(), timeout: DEADLINE };
     let mut silent = Vec::new();
     for _ in 0..10 {
         silent.push(dialer.dial(request()).await.unwrap());

@@ -23,7 +23,7 @@ fn route(port: u16) -> Route {
 
 fn attempt(port: u16, start_after_ms: u64) -> Attempt {
     Attempt {
-        request: DialRequest { peer: None, route: route(port), deadline: Duration::from_secs(5) },
+        request: DialRequest { peer: None, route: route(port), timeout: Duration::from_secs(5) },
         start_after: Duration::from_millis(start_after_ms),
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(
     loop {
         let due = match race.step(now) {
             Step::Start(id, request) => {
-                let (takes, result) = pair.attempt(&request.route, request.deadline, world, random);
+                let (takes, result) = pair.attempt(&request.route, request.timeout, world, random);
                 running.push(Running { id, ends: now + takes, result });
                 continue;
             }

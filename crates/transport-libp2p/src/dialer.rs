@@ -111,7 +111,7 @@ impl StreamDialer for Libp2pDialer {
     }
 
     async fn dial(&self, request: DialRequest) -> Result<DuplexStream, DialError> {
-        let DialRequest { peer: Some(peer), route, deadline: allowed } = request else {
+        let DialRequest { peer: Some(peer), route, timeout: allowed } = request else {
             return Err(DialError::MissingPeerId(Box::new(request.route)));
         };
         if matches!(&route, Route::Punched { transports, .. } if transports.is_empty()) {

@@ -21,7 +21,7 @@ struct ByMemory(MemoryDialer);
 impl PeerConnector for ByMemory {
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
         let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()));
-        let request = DialRequest { peer: target.peer.clone(), route, deadline: DEADLINE };
+        let request = DialRequest { peer: target.peer.clone(), route, timeout: DEADLINE };
         Ok(self.0.dial(request).await.unwrap())
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
 }
 
 async fn dial_over(dialer: &MemoryDialer, route: Route) -> DuplexStream {
-    dialer.dial(DialRequest { peer: Some(peer(1)), route, deadline: DEADLINE }).await.unwrap()
+    dialer.dial(DialRequest { peer: Some(peer(1)), route, timeout: DEADLINE }).await.unwrap()
 }
 
 pub(crate) async fn dial(dialer: &MemoryDialer) -> DuplexStream {

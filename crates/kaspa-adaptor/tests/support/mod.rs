@@ -70,7 +70,7 @@ pub fn relayed() -> Route {
 }
 
 pub async fn stream(dialer: &MemoryDialer, route: Route) -> DuplexStream {
-    dialer.dial(DialRequest { peer: Some(identity(SERVER)), route, deadline: DEADLINE }).await.unwrap()
+    dialer.dial(DialRequest { peer: Some(identity(SERVER)), route, timeout: DEADLINE }).await.unwrap()
 }
 
 pub type Events = mpsc::UnboundedReceiver<KaspaEvent>;

@@ -65,8 +65,8 @@ pub(super) fn plan(
     diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())));
     relays.truncate(MAX_RELAYS);
 
-    let attempt = |route, deadline, start_after| Attempt {
-        request: DialRequest { peer: request.peer.clone(), route, deadline },
+    let attempt = |route, timeout, start_after| Attempt {
+        request: DialRequest { peer: request.peer.clone(), route, timeout },
         start_after,
     };
     let mut stages = Vec::with_capacity(1 + relays.len());
