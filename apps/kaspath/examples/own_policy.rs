@@ -31,7 +31,7 @@ impl TransportPolicy for Brisk {
 
     fn plan(&self, request: &PlanRequest, _now: Moment) -> Result<DialPlan, PolicyError> {
         let attempt = |route, seconds, start_after| Attempt {
-            request: DialRequest { peer: request.peer.clone(), route, deadline: Duration::from_secs(seconds) },
+            request: DialRequest { peer: request.peer.clone(), route, timeout: Duration::from_secs(seconds) },
             start_after,
         };
         let stages = request.addresses.iter().filter_map(|locator| match &locator.address {

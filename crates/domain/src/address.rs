@@ -53,9 +53,9 @@ impl TransportSet {
     pub const NONE: Self = Self { tcp: false, quic: false };
     /// Both transports.
     pub const ALL: Self = Self { tcp: true, quic: true };
-    /// TCP alone.
+    /// Only TCP.
     pub const TCP: Self = Self { tcp: true, quic: false };
-    /// QUIC alone.
+    /// Only QUIC.
     pub const QUIC: Self = Self { tcp: false, quic: true };
 
     /// Whether `transport` is in the set.

@@ -1,4 +1,4 @@
-//! Whom to let in.
+//! Which peers to let in.
 
 use std::{
     fmt,
@@ -40,14 +40,6 @@ impl PeerClass {
             }
         }
     }
-
-    /// The prefix that the peer's real address lies in, if that is known.
-    pub fn prefix(&self) -> Option<IpPrefix> {
-        match self {
-            Self::Direct { from } => Some(IpPrefix::of(*from)),
-            Self::Relayed { .. } => None,
-        }
-    }
 }
 
 /// Addresses that most likely belong to one owner. Identities are free, addresses of
@@ -61,7 +53,7 @@ pub struct IpPrefix {
 impl IpPrefix {
     /// A provider's block: a /16 of IPv4 or a /48 of IPv6. An address that is mapped
     /// into IPv6 counts as IPv4, here and below.
-    pub fn of(address: IpAddr) -> Self {
+    pub fn provider_block(address: IpAddr) -> Self {
         Self::cut(address, 16, 48)
     }
 
@@ -93,6 +85,26 @@ impl fmt::Display for IpPrefix {
     }
 }
 
+/// Where peers come from, as far as one owner can make any number of them there:
+/// identities are free, address prefixes and relays are not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PeerGroup {
+    /// Peers whose own address lies in this provider's block ([`IpPrefix::provider_block`]).
+    Prefix(IpPrefix),
+    /// Peers that came through this relay, wherever they are.
+    Relay(PeerIdentity),
+}
+
+impl PeerGroup {
+    /// The group of peers of that class.
+    pub fn of(class: &PeerClass) -> Self {
+        match class {
+            PeerClass::Direct { from } => Self::Prefix(IpPrefix::provider_block(*from)),
+            PeerClass::Relayed { relay } => Self::Relay(relay.clone()),
+        }
+    }
+}
+
 /// An inbound peer that asks to stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionRequest {
@@ -104,19 +116,19 @@ pub struct AdmissionRequest {
     pub inbound: usize,
     /// Of these, those of the same class (same address, or same relay).
     pub same_class: usize,
-    /// Of these, those whose real address lies in the same prefix.
-    pub same_prefix: usize,
+    /// Of these, those of the same group (same prefix, or same relay).
+    pub same_group: usize,
 }
 
 impl AdmissionRequest {
     /// A request, counted beside the inbound peers that are here now.
     pub fn beside<'a>(peer: Option<PeerIdentity>, class: PeerClass, here: impl IntoIterator<Item = &'a PeerClass>) -> Self {
-        let prefix = class.prefix();
-        let mut request = Self { peer, class, inbound: 0, same_class: 0, same_prefix: 0 };
+        let group = PeerGroup::of(&class);
+        let mut request = Self { peer, class, inbound: 0, same_class: 0, same_group: 0 };
         for other in here {
             request.inbound += 1;
             request.same_class += usize::from(*other == request.class);
-            request.same_prefix += usize::from(prefix.is_some() && other.prefix() == prefix);
+            request.same_group += usize::from(PeerGroup::of(other) == group);
         }
         request
     }
@@ -164,15 +176,6 @@ impl fmt::Display for RefuseReason {
     }
 }
 
-/// Whether a peer is let in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is.
-    Accept,
-    /// It is not.
-    Refuse(RefuseReason),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,14 +205,14 @@ mod tests {
         let relayed = PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, 7]).unwrap() };
         let here = [direct("192.0.2.1"), direct("192.0.77.1"), direct("192.0.2.1"), direct("198.51.100.1"), relayed.clone()];
         let asked = AdmissionRequest::beside(None, direct("192.0.2.1"), &here);
-        assert_eq!((asked.inbound, asked.same_class, asked.same_prefix), (5, 2, 3));
+        assert_eq!((asked.inbound, asked.same_class, asked.same_group), (5, 2, 3));
         let asked = AdmissionRequest::beside(None, relayed, &here);
-        assert_eq!((asked.inbound, asked.same_class, asked.same_prefix), (5, 1, 0));
+        assert_eq!((asked.inbound, asked.same_class, asked.same_group), (5, 1, 1));
     }
 
     #[test]
     fn a_prefix_is_what_one_owner_has() {
-        let prefix = |text: &str| IpPrefix::of(text.parse().unwrap()).to_string();
+        let prefix = |text: &str| IpPrefix::provider_block(text.parse().unwrap()).to_string();
         assert_eq!(prefix("192.0.2.1"), "192.0.0.0/16");
         assert_eq!(prefix("::ffff:192.0.2.1"), "192.0.0.0/16");
         assert_eq!(prefix("2001:db8:1:2::3"), "2001:db8:1::/48");
@@ -217,5 +220,15 @@ mod tests {
         assert_eq!((network("192.0.2.1"), network("2001:db8:1:2::3")), ("192.0.2.0/24".into(), "2001:db8:1::/48".into()));
         let host = |text: &str| IpPrefix::host(text.parse().unwrap()).to_string();
         assert_eq!((host("::ffff:192.0.2.1"), host("2001:db8:1:2::3")), ("192.0.2.1".into(), "2001:db8:1:2::/64".into()));
+    }
+
+    #[test]
+    fn a_group_is_a_prefix_or_a_relay() {
+        let direct = |ip: &str| PeerGroup::of(&PeerClass::Direct { from: ip.parse().unwrap() });
+        let relayed = |n: u8| PeerGroup::of(&PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, n]).unwrap() });
+        assert_eq!(direct("192.0.2.1"), direct("192.0.77.1"));
+        assert_ne!(direct("192.0.2.1"), direct("192.1.2.1"));
+        assert_eq!(relayed(1), relayed(1));
+        assert_ne!(relayed(1), relayed(2));
     }
 }

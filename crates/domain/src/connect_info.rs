@@ -36,8 +36,8 @@ pub struct ConnectInfo {
     /// Where the peer was when the stream opened.
     pub remote: PeerLocator,
     /// A socket address that stands for the peer wherever code wants one. It
-    /// depends on the identity alone, never on the path, so that a peer cannot
-    /// hold two places by coming over two paths. On plain TCP it is the real one.
+    /// depends only on the identity, never on the path, so that a peer cannot
+    /// hold two slots by coming over two paths. On plain TCP it is the real one.
     pub synthetic: SocketAddr,
 }
 

@@ -20,23 +20,23 @@ pub enum DialError {
     Resolve {
         /// The name.
         host: String,
-        /// The resolver's word.
+        /// The resolver's message.
         cause: String,
     },
-    /// The deadline passed.
+    /// The time ran out.
     #[error("no answer within {after:?} while {doing}")]
     Timeout {
-        /// The deadline that passed.
+        /// The time that there was.
         after: Duration,
         /// What was being waited for.
         doing: &'static str,
     },
-    /// Nobody is there, or somebody said no.
+    /// Nothing answers there, or it refuses.
     #[error("{address} cannot be reached: {cause}")]
     Unreachable {
         /// Where.
         address: String,
-        /// The system's or the transport's word.
+        /// The system's or the transport's message.
         cause: String,
     },
     /// Another peer answered.
@@ -64,7 +64,7 @@ pub enum DialError {
         cause: String,
     },
     /// The peer does not speak our stream protocol.
-    #[error("peer {peer} does not speak {protocol}: it is no Kaspath peer, of another Kaspa network, or too old")]
+    #[error("peer {peer} does not speak {protocol}: it is not a Kaspath peer, of another Kaspa network, or too old")]
     ProtocolUnsupported {
         /// The peer.
         peer: PeerIdentity,
@@ -79,7 +79,7 @@ pub enum DialError {
         /// Why it is still on the relay.
         reason: RelayReason,
     },
-    /// A limit of this node.
+    /// A limit of this node is reached.
     #[error("this node's limit of {limit} {what} is reached")]
     LimitReached {
         /// What is limited.
@@ -92,7 +92,7 @@ pub enum DialError {
     Broken {
         /// What was going on.
         doing: &'static str,
-        /// The transport's word.
+        /// The transport's message.
         cause: String,
     },
     /// Another way to the peer was there first, so this one was given up. It says
@@ -112,7 +112,7 @@ pub enum ListenError {
     Bind {
         /// Where.
         address: String,
-        /// The system's word.
+        /// The system's message.
         cause: io::Error,
     },
     /// The listener was closed.
@@ -129,7 +129,7 @@ pub enum PeerBookError {
         /// The limit.
         limit: usize,
     },
-    /// A loopback address is in use, or is none.
+    /// A loopback address is in use or not valid.
     #[error("{address} cannot be a peer's loopback address: it is outside 127.64.0.0/10, or another peer's and in use")]
     Loopback {
         /// The address.

@@ -1,11 +1,12 @@
-//! Which inbound peer gives its place to a newcomer when all places are taken.
+//! Which inbound peer is evicted for a newcomer when all slots are taken.
 //!
 //! An attacker has as many identities as it likes, but addresses of few groups
-//! (prefixes of IP addresses, relays). So a newcomer's place comes out of the most
+//! (prefixes of IP addresses, relays). So a newcomer's slot comes out of the most
 //! crowded group, and within it from the peer that came last and that stands out in
 //! nothing. Bitcoin Core frees inbound slots by the same idea.
 
-mod places;
+mod activity;
+mod inbound;
 
 use std::{
     cmp::Reverse,
@@ -14,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-pub use places::make_place;
+pub use activity::Activity;
+pub use inbound::make_slot;
 
 use crate::Moment;
 
@@ -77,7 +79,7 @@ impl Eviction {
     ///   group, the newcomer counted in its own, has more members than the candidate's.
     ///   So those who fill one group never displace a useful peer of a less crowded one.
     /// - While there is a silent candidate, the answer is a silent one. So silence keeps
-    ///   a place only as long as nobody asks for it.
+    ///   a slot only as long as nobody asks for it.
     /// - A candidate that stands out is chosen only if all of the most crowded groups
     ///   stand out, and only in a group of two or more, the newcomer counted.
     /// - The order of the candidates does not matter.
@@ -111,7 +113,7 @@ impl Eviction {
 
     /// The best of each kind.
     fn protect<'a, Id: Ord, Group>(&self, evictable: &[&'a Candidate<Id, Group>]) -> BTreeSet<&'a Id> {
-        let places = self.protected.min(evictable.len() / 8);
+        let slots = self.protected.min(evictable.len() / 8);
         let early = |time: Duration| u128::MAX - time.as_nanos();
         // The more the better; `None` has nothing to show of that kind.
         let merits = |one: &Candidate<Id, Group>| {
@@ -128,7 +130,7 @@ impl Eviction {
                 evictable.iter().filter_map(|one| merits(one)[kind].map(|merit| (merit, &one.id))).collect();
             // Of equals the smaller id, so that the order of candidates says nothing.
             ranked.sort_unstable_by_key(|(merit, id)| (Reverse(*merit), *id));
-            protected.extend(ranked.into_iter().take(places).map(|(_, id)| id));
+            protected.extend(ranked.into_iter().take(slots).map(|(_, id)| id));
         }
         protected
     }

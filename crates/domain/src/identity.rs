@@ -17,7 +17,7 @@ const MAX_INLINE_KEY: usize = 42;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerIdentity(Arc<[u8]>);
 
-/// Why some bytes or some text are no peer identity.
+/// Why some bytes or some text are not a peer identity.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdentityError {
     /// The text is not base58 (Bitcoin alphabet).
@@ -68,7 +68,7 @@ impl FromStr for PeerIdentity {
     type Err = IdentityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A peer id in base58 is about 60 characters; do not decode novels.
+        // A peer id in base58 is about 60 characters; longer text is not decoded.
         if text.is_empty() || text.len() > 128 {
             return Err(IdentityError::NotBase58(text.chars().take(32).collect()));
         }

@@ -3,7 +3,7 @@
 //! A Kaspa session needs one thing from the network: a duplex byte stream to a
 //! peer, and to know how that stream travels. Everything here describes that
 //! and nothing here does it: adapters implement the [`ports`], strategies
-//! decide with the [`plan`] types, and the Kaspa side consumes a
+//! decide by [`DialPlan`]s, and the Kaspa side consumes a
 //! [`DuplexStream`] without knowing what carries it.
 //!
 //! ```
@@ -19,40 +19,38 @@
 
 #![warn(clippy::unwrap_used)]
 
-pub mod address;
-pub mod admission;
-pub mod bounds;
-pub mod cadence;
-pub mod clean;
-pub mod connect_info;
-pub mod errors;
-pub mod eviction;
-pub mod group;
-pub mod identity;
+mod address;
+mod admission;
+mod bounds;
+mod cadence;
+mod clean;
+mod connect_info;
+mod errors;
+mod eviction;
+mod identity;
 pub mod memory;
-pub mod net;
-pub mod path;
-pub mod plan;
+mod net;
+mod path;
+mod plan;
 pub mod ports;
-pub mod record;
-pub mod route;
-pub mod stream;
-pub mod synthetic;
+mod record;
+mod route;
+mod stream;
+mod synthetic;
 pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
-pub use admission::{Admission, AdmissionRequest, IpPrefix, PeerClass, RefuseReason};
+pub use admission::{AdmissionRequest, IpPrefix, PeerClass, PeerGroup, RefuseReason};
 pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
 pub use errors::{DialError, ListenError, PeerBookError, PolicyError};
-pub use eviction::{Candidate, Eviction, make_place};
-pub use group::PeerGroup;
+pub use eviction::{Activity, Candidate, Eviction, make_slot};
 pub use identity::{IdentityError, PeerIdentity};
 pub use net::{is_public, same_link};
 pub use path::{Path, PathWatch, RelayReason};
-pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage};
+pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage, TCP_GRACE};
 pub use ports::{
     AdmissionPolicy, ConnectorError, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, Punching,
     StreamDialer, StreamListener, TransportPolicy,

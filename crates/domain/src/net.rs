@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address can be reached across the Internet, so that it may be
-/// announced, and dialled at a stranger's word.
+/// announced, and dialled when a stranger names it.
 ///
 /// This follows the IANA special-purpose registries (RFC 6890): private, shared,
 /// loopback, link-local, multicast and reserved addresses are not public, nor is
@@ -38,7 +38,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     global_unicast && !assigned && a != 0x2002
 }
 
-/// Whether both addresses lie on one link, as far as the addresses alone tell: the
+/// Whether both addresses lie on one link, as far as the addresses show: the
 /// same /64 of IPv6 (RFC 4291, section 2.5.1), the very same address of IPv4, whose
 /// subnets have no fixed length.
 pub fn same_link(one: IpAddr, other: IpAddr) -> bool {

@@ -53,7 +53,7 @@ pub enum RelayReason {
         attempts: u32,
     },
     /// The peer offered an address on a link of this node's own, which is not
-    /// dialled at a peer's word: both are on one LAN.
+    /// dialled because a peer names it: both are on one LAN.
     SharedLan {
         /// How many attempts failed so far.
         attempts: u32,
@@ -81,36 +81,25 @@ impl RelayReason {
     }
 }
 
-/// How often a thing failed, for messages.
-struct Failures(u32);
-
-impl fmt::Display for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("1 punch failed"),
-            n => write!(f, "{n} punches failed"),
-        }
-    }
-}
-
 impl fmt::Display for RelayReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = |attempts: &u32| if *attempts == 1 { "1 punch failed".into() } else { format!("{attempts} punches failed") };
         match self {
             RelayReason::PunchPending => f.write_str("a punch is under way"),
             RelayReason::Policy => f.write_str("the policy asks for the relay"),
-            RelayReason::NoOwnCandidate => f.write_str("no relay has told us our public address yet"),
+            RelayReason::NoOwnCandidate => f.write_str("no relay has reported our public address yet"),
             RelayReason::NoPeerCandidate => f.write_str("the peer offered no address that we may dial"),
             RelayReason::PeerCannotPunch => f.write_str("the peer does not speak DCUtR"),
             RelayReason::PunchLimited => {
                 f.write_str("too many punches are under way or were tried lately; this one waits its turn")
             }
             RelayReason::ExchangeFailed { attempts, cause } => {
-                write!(f, "{}: the exchange of addresses over the relay broke ({cause})", Failures(*attempts))
+                write!(f, "{}: the exchange of addresses over the relay broke ({cause})", failed(attempts))
             }
             RelayReason::PunchFailed { attempts } => write!(
                 f,
                 "{}: no dial came through; probably one of both NATs changes ports or filters by port",
-                Failures(*attempts)
+                failed(attempts)
             ),
             RelayReason::SymmetricNat { attempts, ours, theirs } => {
                 let evidence = match (ours, theirs) {
@@ -118,18 +107,18 @@ impl fmt::Display for RelayReason {
                     (true, false) => "relays see us at one address with different ports: our NAT maps",
                     _ => "the peer offers one address with different ports: its NAT probably maps",
                 };
-                write!(f, "{}: {evidence} each destination to another port (symmetric NAT)", Failures(*attempts))
+                write!(f, "{}: {evidence} each destination to another port (symmetric NAT)", failed(attempts))
             }
             RelayReason::SharedNat { attempts } => write!(
                 f,
                 "{}: the peer has the same public address as we, so both are behind one NAT, which leads nothing back inside \
                  (no hairpinning); if both are on one LAN, connect by the local address",
-                Failures(*attempts)
+                failed(attempts)
             ),
             RelayReason::SharedLan { attempts } => write!(
                 f,
-                "{}: the peer is on our own LAN, where we dial nothing at a peer's word; connect by its local address",
-                Failures(*attempts)
+                "{}: the peer is on our own LAN, where we dial no address that a peer names; connect by its local address",
+                failed(attempts)
             ),
         }
     }

@@ -16,10 +16,10 @@ pub struct DialRequest {
     /// The way.
     pub route: Route,
     /// How long the dial may take in all.
-    pub deadline: Duration,
+    pub timeout: Duration,
 }
 
-/// A dial at its place in a plan.
+/// A dial of a plan, and when it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The dial.

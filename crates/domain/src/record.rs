@@ -12,14 +12,15 @@ use crate::{PeerIdentity, PeerLocator, Timestamp};
 pub use addresses::addresses_for;
 pub use change::PeerChange;
 
-/// Who told us an address.
+/// Where we have an address from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressSource {
     /// The user, by flag or file.
     Manual,
-    /// A connection of ours that reached the peer there.
-    Identify {
+    /// A dial of ours that reached the peer there. Books on disk have it under this name.
+    #[serde(rename = "identify")]
+    Dialed {
         /// The relay it went through, if any.
         relay: Option<PeerIdentity>,
     },
@@ -29,14 +30,14 @@ pub enum AddressSource {
     Gossip,
 }
 
-/// An address, who told it and when.
+/// An address, where it is from and since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedAddress {
     /// The address.
     pub locator: PeerLocator,
-    /// Who told it.
+    /// Where it is from.
     pub source: AddressSource,
-    /// When it was told last.
+    /// When it was last reported or used.
     pub last_seen: Timestamp,
     /// When a dial there last gave a stream.
     #[serde(default)]
@@ -47,7 +48,7 @@ pub struct ObservedAddress {
 }
 
 impl ObservedAddress {
-    /// An address that was just told and never dialled.
+    /// An address that was just reported and never dialled.
     pub fn new(locator: PeerLocator, source: AddressSource, now: Timestamp) -> Self {
         Self { locator, source, last_seen: now, last_worked: None, failures: 0 }
     }

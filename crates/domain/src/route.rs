@@ -11,9 +11,9 @@ pub enum Route {
     Direct(TransportAddress),
     /// A stream over a relay's circuit.
     Relayed(RelayAddress),
-    /// A circuit to meet, and a stream only over a direct path punched from it.
+    /// A circuit to punch from, and a stream only over the direct path.
     Punched {
-        /// Where to meet.
+        /// The relay of the circuit.
         relay: RelayAddress,
         /// What may be punched.
         transports: TransportSet,
@@ -21,7 +21,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// The relay it goes by, if it does.
+    /// The relay that it leads through, if any.
     pub fn relay(&self) -> Option<&PeerIdentity> {
         match self {
             Route::Relayed(relay) | Route::Punched { relay, .. } => Some(&relay.relay),

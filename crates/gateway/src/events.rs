@@ -12,13 +12,13 @@ use serde::Serialize;
 pub enum CloseReason {
     /// One end closed, or its connection broke.
     Closed,
-    /// Another session with the peer has taken its place.
+    /// Another session with the peer has replaced it.
     Replaced,
     /// The peer is banned, by kaspad or by the user.
     Banned,
     /// It begins again on a direct path.
     Moving,
-    /// All places were taken, and it was the least useful session.
+    /// All inbound slots were taken, and it was the least useful session.
     Evicted,
     /// No handshake came from both sides in time.
     NoHandshake,
@@ -72,7 +72,7 @@ pub enum GatewayEvent {
         omitted: u64,
     },
     /// A relayed session is ended, to be begun again over the direct path that
-    /// stands now.
+    /// there is now.
     GatewayMoving {
         /// The peer.
         peer: PeerIdentity,
@@ -96,12 +96,12 @@ pub enum GatewayEvent {
         /// Ours.
         expected: String,
     },
-    /// kaspad does not let peers be added by RPC.
+    /// kaspad does not allow peers to be added by RPC.
     PeersNotAdded {
-        /// Its word.
+        /// Its message.
         cause: String,
     },
-    /// How kaspad is doing; told when it changes, and not too often.
+    /// How kaspad is doing; reported when it changes, and not too often.
     KaspadStatus {
         /// Whether it holds itself to be in sync.
         synced: bool,

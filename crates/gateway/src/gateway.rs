@@ -6,15 +6,13 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{
-    AdmissionPolicy, ListenError, MonotonicClock, Observers, PeerBook, PeerIdentity, StreamListener, Timestamp,
-};
+use kaspath_domain::{ListenError, PeerIdentity, StreamListener};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    CloseReason, GatewayEvent, KeptPeer, NodeControl,
-    control::{self, NodeState},
-    inbound, outbound, owner,
+    CloseReason, GatewayParts, KeptPeer, inbound,
+    kaspad::{self, KaspadState},
+    outbound, owner,
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
@@ -22,35 +20,8 @@ use crate::{
     table::PeerTable,
 };
 
-/// Time for all sessions to end in order.
+/// Time for all sessions to end regularly.
 const SHUTDOWN: Duration = Duration::from_secs(3);
-
-/// What a gateway is made of.
-pub struct GatewayParts {
-    /// This node.
-    pub local: PeerIdentity,
-    /// Where kaspad listens for peers.
-    pub kaspad: SocketAddr,
-    /// The network that kaspad must be on, such as `mainnet`.
-    pub network: String,
-    /// The port at which kaspad finds peers on their addresses.
-    pub port: u16,
-    /// What is known of peers: their loopback addresses and bans.
-    pub book: Arc<dyn PeerBook>,
-    /// How many peers that were never seen before may come at once from one
-    /// prefix of addresses or through one relay; one more comes in every minute.
-    pub newcomers: usize,
-    /// Whom to let in.
-    pub admission: Arc<dyn AdmissionPolicy>,
-    /// kaspad's RPC, if it is to be used.
-    pub control: Option<Arc<dyn NodeControl>>,
-    /// What sessions and rates go by.
-    pub clock: MonotonicClock,
-    /// Reads the wall clock, which bans and the peer book go by.
-    pub wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Told of everything that happens.
-    pub observers: Observers<GatewayEvent>,
-}
 
 /// Stands between private peers and one kaspad. Cheap to clone.
 #[derive(Clone)]
@@ -59,24 +30,14 @@ pub struct Gateway(pub(crate) Arc<Shared>);
 impl Gateway {
     /// Joins the parts; nothing runs yet.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { local, kaspad, network, port, book, newcomers, admission, control, clock, wall_clock, observers } =
-            parts;
-        let sessions = Sessions::new(local);
         Self(Arc::new(Shared {
-            kaspad,
-            network,
-            port,
-            table: PeerTable::new(book),
-            sessions,
-            admission,
-            control,
-            node: watch::channel(NodeState::default()).0,
-            rates: Mutex::new(SessionRates::new(newcomers)),
+            table: PeerTable::new(parts.book.clone()),
+            sessions: Sessions::new(parts.local.clone()),
+            kaspad: watch::channel(KaspadState::default()).0,
+            rates: Mutex::new(SessionRates::new(parts.newcomers)),
             sockets: owner::sockets,
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
-            clock,
-            wall_clock,
-            observers,
+            parts,
         }))
     }
 
@@ -100,13 +61,13 @@ impl Gateway {
     /// Follows kaspad's RPC: its bans, its network, how it is doing. Runs until it
     /// is dropped, also if there is no RPC to follow.
     pub async fn follow(&self) {
-        match self.0.control.clone() {
-            Some(control) => control::follow(self.0.clone(), control).await,
+        match self.0.parts.rpc.clone() {
+            Some(rpc) => kaspad::follow(self.0.clone(), rpc).await,
             None => std::future::pending().await,
         }
     }
 
-    /// Ends every session in order, and waits for that, a few seconds at most. Call it
+    /// Ends every session regularly, and waits for that, a few seconds at most. Call it
     /// before [`Gateway::serve`] and [`Gateway::keep`] are dropped.
     pub async fn end_sessions(&self) {
         let mut changes = self.0.sessions.changes();
@@ -122,13 +83,13 @@ impl Gateway {
         let _ = timeout(SHUTDOWN, ended).await;
     }
 
-    /// The sessions that stand now.
+    /// The sessions now.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.0.sessions.all(self.0.clock.now())
+        self.0.sessions.all(self.0.parts.clock.now())
     }
 
-    /// Ends the session with a peer that was banned, if there is one. That it is let in
-    /// no more is up to the policy.
+    /// Ends the session with a peer that was banned, if there is one. Whether it is let in
+    /// again is up to the policy.
     pub fn end_banned(&self, peer: &PeerIdentity) -> bool {
         self.0.sessions.end(peer, CloseReason::Banned)
     }

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener};
+use kaspath_domain::{
+    Activity, Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener, make_slot,
+};
 use tokio::{
     net::{TcpSocket, TcpStream},
     task::JoinSet,
@@ -14,10 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, Hold,
-    activity::Activity,
-    evict, pipe,
-    sessions::Place,
+    CloseReason, Hold, pipe,
+    sessions::SessionSlot,
     shared::{Shared, not_here, pass_panic_on},
 };
 
@@ -39,27 +39,27 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
         };
         let Some(peer) = stream.info().peer.clone() else { continue };
         match admit(&shared, &peer, &stream) {
-            Ok(Some((place, hold))) => {
-                running.spawn(join(shared.clone(), stream, place, hold));
+            Ok(Some((slot, hold))) => {
+                running.spawn(join(shared.clone(), stream, slot, hold));
             }
-            // The session that stands is kept.
+            // The present session is kept.
             Ok(None) => {}
             Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
         }
     }
 }
 
-/// A place for the peer's session, and its address; `None` if the one that stands is
-/// to be kept. What the peer shares with others is taken only with the place.
-fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(Place, Hold)>, String> {
-    let now = shared.clock.now();
+/// A slot for the peer's session, and its address; `None` if the present one is to be
+/// kept. What the peer shares with others is taken only with the slot.
+fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(SessionSlot, Hold)>, String> {
+    let now = shared.parts.clock.now();
     // Held throughout: of two peers that ask at once, each sees what the other was given.
     let mut rates = shared.rates.lock().unwrap_or_else(PoisonError::into_inner);
     rates.ask(peer, now)?;
     if let Some(cause) = shared.closed() {
         return Err(cause);
     }
-    let wall_time = (shared.wall_clock)();
+    let wall_time = (shared.parts.wall_clock)();
     if shared.table.is_banned(peer, wall_time) {
         return Err(RefuseReason::Banned.to_string());
     }
@@ -67,25 +67,25 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     let group = PeerGroup::of(&class);
     let is_new = !shared.table.knows(peer);
     rates.check(&group, is_new, now)?;
-    // A peer that comes again takes the place of its own session, which is most likely dead.
+    // A peer that comes again replaces its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
-    let evicted = evict::make_place((peer, &class), others, now, |request| shared.admission.admit(request));
+    let evicted = make_slot((Some(peer), &class), others, now, |request| shared.parts.admission.admit(request));
     let evicted = evicted.map_err(|reason| reason.to_string())?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
-    let Some(place) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
+    let Some(slot) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
     let hold = shared.table.hold(peer, wall_time).map_err(|error| error.to_string())?;
     rates.begin(&group, is_new, now);
     for evicted in evicted {
         shared.sessions.end(&evicted, CloseReason::Evicted);
     }
-    Ok(Some((place, hold)))
+    Ok(Some((slot, hold)))
 }
 
-async fn join(shared: Arc<Shared>, stream: DuplexStream, place: Place, hold: Hold) {
-    match connect_from(hold.address(), shared.kaspad).await {
+async fn join(shared: Arc<Shared>, stream: DuplexStream, slot: SessionSlot, hold: Hold) {
+    match connect_from(hold.address(), shared.parts.kaspad).await {
         Ok(connection) => {
-            let (clock, report) = (shared.clock, |event| shared.report(event));
-            pipe::run(hold, Direction::Inbound, stream, connection, place, clock, report).await;
+            let (clock, report) = (shared.parts.clock, |event| shared.report(event));
+            pipe::run(hold, Direction::Inbound, stream, connection, slot, clock, report).await;
         }
         Err(cause) => shared.refuse(Direction::Inbound, hold.peer(), cause),
     }

@@ -8,30 +8,29 @@
 //!
 //! | file | what it knows |
 //! |---|---|
-//! | `gateway` | the parts put together |
+//! | `gateway`, `parts` | the gateway, and what it is made of |
 //! | `shared` | what the parts share |
 //! | `table` | which peer has which loopback address, and kaspad's bans: a view of the peer book |
 //! | `sessions` | one session per peer, whoever began it |
 //! | `rates` | how often a peer, a group and all together may begin a session, and peers never seen before |
 //! | `refusals` | which refusals are reported |
-//! | `evict` | who gives its place to another when there is none left |
-//! | `activity` | what a session's own bytes show of it |
+//! | `activity` | what a session's own bytes show of it, for when a session must be evicted |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | kaspad's connection to a peer |
 //! | `owner` | which local user a connection to a peer's address belongs to |
 //! | `pump`, `pipe` | the bytes between the two |
-//! | `control` | what is asked of kaspad's RPC, a port of this crate |
+//! | `kaspad` | what is asked of kaspad's RPC, a port of this crate |
 
 #![warn(clippy::unwrap_used)]
 
 mod activity;
-mod control;
 mod events;
-mod evict;
 mod gateway;
 mod inbound;
+mod kaspad;
 mod outbound;
 mod owner;
+mod parts;
 mod pipe;
 mod pump;
 mod rates;
@@ -40,10 +39,11 @@ mod sessions;
 mod shared;
 mod table;
 
-pub use control::{ControlError, NodeControl, NodePeer, NodeSnapshot};
 pub use events::{CloseReason, GatewayEvent};
-pub use gateway::{Gateway, GatewayParts};
+pub use gateway::Gateway;
+pub use kaspad::{Kaspad, KaspadError, KaspadPeer, KaspadSnapshot};
 pub use outbound::KeptPeer;
+pub use parts::GatewayParts;
 pub use sessions::SessionInfo;
 pub(crate) use table::Hold;
 pub use table::{EarlierTable, TableError};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kaspath_domain::{Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_domain::{Activity, Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
 use kaspath_policy::{Keeper, KeeperEvent, KeptSession};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,11 +20,10 @@ use tokio::{
 };
 
 use crate::{
-    ControlError, GatewayEvent, Hold, NodeControl,
-    activity::Activity,
-    control::NodeState,
+    GatewayEvent, Hold, Kaspad, KaspadError,
+    kaspad::KaspadState,
     owner, pipe,
-    sessions::Place,
+    sessions::SessionSlot,
     shared::{Shared, not_here, pass_panic_on},
 };
 
@@ -33,7 +32,7 @@ use crate::{
 const KASPAD_COMES: Duration = Duration::from_secs(15);
 /// Connections to a peer's address that are looked at at once; kaspad opens one.
 const MAX_CONNECTIONS: usize = 16;
-/// Between two looks whether a ban has ended, of which nobody tells.
+/// Between two checks whether a ban has ended, which nothing reports.
 const BAN_POLL: Duration = Duration::from_secs(10);
 
 /// A peer that kaspad is to reach.
@@ -53,7 +52,7 @@ pub struct KeptPeer {
 /// A stream that waits for kaspad's connection.
 struct Parked {
     stream: DuplexStream,
-    place: Place,
+    slot: SessionSlot,
 }
 
 struct Remote {
@@ -76,9 +75,9 @@ pub(crate) async fn keep(
     let KeptPeer { peer, target, connector, best, keeper } = kept;
     let hold = shared
         .table
-        .hold(&peer, (shared.wall_clock)())
+        .hold(&peer, (shared.parts.wall_clock)())
         .map_err(|error| ListenError::Bind { address: peer.short(), cause: std::io::Error::other(error.to_string()) })?;
-    let local = SocketAddr::new(IpAddr::V4(hold.address()), shared.port);
+    let local = SocketAddr::new(IpAddr::V4(hold.address()), shared.parts.port);
     let listener = TcpListener::bind(local).await.map_err(|cause| {
         let cause = match cause.kind() {
             std::io::ErrorKind::AddrNotAvailable => std::io::Error::other(not_here(hold.address(), &cause)),
@@ -88,12 +87,21 @@ pub(crate) async fn keep(
     })?;
     listening(local);
     shared.sessions.pin(&peer);
-    let control = shared.control.clone();
-    let remote = Arc::new(Remote::new(shared, peer, target, connector, local));
+    let rpc = shared.parts.rpc.clone();
+    let remote = Arc::new(Remote {
+        shared,
+        peer,
+        target,
+        connector,
+        local,
+        parked: Mutex::default(),
+        taken: Notify::new(),
+        is_forbidden: AtomicBool::new(false),
+    });
     let keeping = async {
-        match control {
-            Some(control) => {
-                let session = Dialled { remote: &remote, control: control.as_ref() };
+        match rpc {
+            Some(rpc) => {
+                let session = Dialled { remote: &remote, rpc: rpc.as_ref() };
                 keeper.keep(&session, Some(&remote.peer), best).await;
             }
             // kaspad dials by itself, or never.
@@ -108,23 +116,12 @@ pub(crate) async fn keep(
 }
 
 impl Remote {
-    fn new(
-        shared: Arc<Shared>,
-        peer: PeerIdentity,
-        target: PeerTarget,
-        connector: Arc<dyn PeerConnector>,
-        local: SocketAddr,
-    ) -> Self {
-        let is_forbidden = AtomicBool::new(false);
-        Self { shared, peer, target, connector, local, parked: Mutex::default(), taken: Notify::new(), is_forbidden }
-    }
-
     fn parked(&self) -> std::sync::MutexGuard<'_, Option<Parked>> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_banned(&self) -> bool {
-        self.shared.table.is_banned(&self.peer, (self.shared.wall_clock)())
+        self.shared.table.is_banned(&self.peer, (self.shared.parts.wall_clock)())
     }
 
     fn refused(&self, cause: String) {
@@ -171,7 +168,7 @@ impl Remote {
         let sockets = self.shared.sockets;
         let listed = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
         // Without a list there is no telling, and no local user can take it away.
-        owner::may_join(&listed.unwrap_or_default(), self.shared.kaspad, self.local, from)
+        owner::may_join(&listed.unwrap_or_default(), self.shared.parts.kaspad, self.local, from)
     }
 
     async fn join(&self, kaspad: TcpStream) -> Result<(), String> {
@@ -183,42 +180,40 @@ impl Remote {
         if self.is_banned() {
             return Err("kaspad dials it, but has banned it".to_owned());
         }
-        let Parked { stream, place } = match parked {
+        let Parked { stream, slot } = match parked {
             Some(parked) => parked,
-            // The peer's own call stands: kaspad has it as an inbound peer.
+            // There is the peer's own call: kaspad has it as an inbound peer.
             None if self.shared.sessions.contains(&self.peer) => return Ok(()),
             None => match self.open().await? {
                 Some(parked) => parked,
                 None => return Ok(()),
             },
         };
-        let hold: Hold = self.shared.table.hold(&self.peer, (self.shared.wall_clock)()).map_err(|error| error.to_string())?;
-        let (clock, report) = (self.shared.clock, |event| self.shared.report(event));
-        pipe::run(hold, Direction::Outbound, stream, kaspad, place, clock, report).await;
+        let hold: Hold =
+            self.shared.table.hold(&self.peer, (self.shared.parts.wall_clock)()).map_err(|error| error.to_string())?;
+        let (clock, report) = (self.shared.parts.clock, |event| self.shared.report(event));
+        pipe::run(hold, Direction::Outbound, stream, kaspad, slot, clock, report).await;
         Ok(())
     }
 
-    /// A stream to the peer and a place for it; none if the peer's own call came
+    /// A stream to the peer and a slot for it; none if the peer's own call came
     /// first and is the one to keep.
     async fn open(&self) -> Result<Option<Parked>, String> {
         let stream = self.connector.connect(&self.target).await.map_err(|error| error.to_string())?;
-        let activity = Arc::new(Activity::new(stream.counters(), self.shared.clock.now()));
-        let place = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
-        Ok(place.map(|place| Parked { stream, place }))
+        let activity = Arc::new(Activity::new(stream.counters(), self.shared.parts.clock.now()));
+        let slot = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
+        Ok(slot.map(|slot| Parked { stream, slot }))
     }
 
-    async fn dial(&self, control: &dyn NodeControl) -> Result<(), DialFailure> {
-        let Some(parked) = self.open().await.map_err(DialFailure::Other)? else { return Ok(()) };
+    async fn dial(&self, rpc: &dyn Kaspad) -> Result<(), KaspadError> {
+        let Some(parked) = self.open().await.map_err(KaspadError::Failed)? else { return Ok(()) };
         *self.parked() = Some(parked);
-        let asked = control.add_peer(self.local).await;
-        let came = match asked {
-            Ok(()) => {
-                let came = timeout(KASPAD_COMES, self.parked_taken()).await;
-                came.map_err(|_| DialFailure::Other(format!("kaspad was asked to dial {} but did not", self.local)))
-            }
-            Err(ControlError::NotAllowed(cause)) => Err(DialFailure::NotAllowed(cause)),
-            Err(ControlError::Unreachable(cause)) => Err(DialFailure::Other(cause)),
+        let came = async {
+            rpc.add_peer(self.local).await?;
+            let came = timeout(KASPAD_COMES, self.parked_taken()).await;
+            came.map_err(|_| KaspadError::Failed(format!("kaspad was asked to dial {} but did not", self.local)))
         };
+        let came = came.await;
         if came.is_err() {
             self.parked().take();
         }
@@ -231,13 +226,13 @@ impl Remote {
         }
     }
 
-    /// Returns when there is a session, or when kaspad runs and the peer may be reached.
-    async fn wanted(&self) {
-        let (mut node, mut sessions) = (self.shared.node.subscribe(), self.shared.sessions.changes());
+    /// Returns when `holds`, which is given whether kaspad runs on our network.
+    async fn until(&self, holds: impl Fn(bool) -> bool) {
+        let (mut node, mut sessions) = (self.shared.kaspad.subscribe(), self.shared.sessions.changes());
         loop {
-            let up = *node.borrow_and_update() == NodeState::Up;
             sessions.borrow_and_update();
-            if self.shared.sessions.contains(&self.peer) || (up && !self.is_banned()) {
+            let is_up = *node.borrow_and_update() == KaspadState::Up;
+            if holds(is_up) {
                 return;
             }
             tokio::select! {
@@ -250,16 +245,16 @@ impl Remote {
 
     /// Returns when kaspad has gone and come again.
     async fn restarted(&self) {
-        let mut node = self.shared.node.subscribe();
-        let _ = node.wait_for(|node| *node != NodeState::Up).await;
-        let _ = node.wait_for(|node| *node == NodeState::Up).await;
+        let mut node = self.shared.kaspad.subscribe();
+        let _ = node.wait_for(|node| *node != KaspadState::Up).await;
+        let _ = node.wait_for(|node| *node == KaspadState::Up).await;
     }
 }
 
-/// kaspad's session with the peer, which kaspad is had to dial for.
+/// kaspad's session with the peer, for which kaspad is asked to dial.
 struct Dialled<'a> {
     remote: &'a Remote,
-    control: &'a dyn NodeControl,
+    rpc: &'a dyn Kaspad,
 }
 
 #[async_trait]
@@ -269,49 +264,31 @@ impl KeptSession for Dialled<'_> {
     async fn begin(&self) -> Result<(), String> {
         let Remote { shared, peer, is_forbidden, .. } = self.remote;
         loop {
-            self.remote.wanted().await;
+            self.remote.until(|is_up| shared.sessions.contains(peer) || (is_up && !self.remote.is_banned())).await;
             if shared.sessions.contains(peer) {
                 return Ok(());
             }
-            match self.remote.dial(self.control).await {
+            match self.remote.dial(self.rpc).await {
                 Ok(()) => return Ok(()),
-                Err(DialFailure::NotAllowed(cause)) => {
+                Err(KaspadError::NotAllowed(cause)) => {
                     if !is_forbidden.swap(true, Ordering::Relaxed) {
                         shared.report(GatewayEvent::PeersNotAdded { cause });
                     }
                     // kaspad's flags only change with a restart.
                     self.remote.restarted().await;
                 }
-                Err(DialFailure::Other(cause)) => return Err(cause),
+                Err(KaspadError::Failed(cause)) => return Err(cause),
             }
         }
     }
 
     async fn ended(&self) {
-        let Remote { shared, peer, .. } = self.remote;
-        let mut sessions = shared.sessions.changes();
-        while shared.sessions.contains(peer) {
-            if sessions.changed().await.is_err() {
-                return;
-            }
-        }
+        self.remote.until(|_| !self.remote.shared.sessions.contains(&self.remote.peer)).await;
     }
 
-    /// kaspad must run as well, so that it can be had to dial at once.
+    /// kaspad must run as well, so that it can be asked to dial at once.
     async fn relayed(&self) {
-        let Remote { shared, peer, .. } = self.remote;
-        let (mut node, mut sessions) = (shared.node.subscribe(), shared.sessions.changes());
-        loop {
-            let up = *node.borrow_and_update() == NodeState::Up;
-            sessions.borrow_and_update();
-            if up && shared.sessions.is_relayed_outbound(peer) {
-                return;
-            }
-            tokio::select! {
-                _ = node.changed() => {}
-                _ = sessions.changed() => {}
-            }
-        }
+        self.remote.until(|is_up| is_up && self.remote.shared.sessions.is_relayed_outbound(&self.remote.peer)).await;
     }
 
     /// The session ends; the next one is begun on the direct path.
@@ -328,11 +305,6 @@ impl KeptSession for Dialled<'_> {
             self.remote.refused(cause);
         }
     }
-}
-
-enum DialFailure {
-    NotAllowed(String),
-    Other(String),
 }
 
 // Other systems have no list of sockets to try this with.

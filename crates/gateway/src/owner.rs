@@ -1,7 +1,7 @@
 //! Whose a connection to a peer's loopback address is.
 //!
 //! Every process of the machine can connect there, and whoever does is joined to the
-//! peer in kaspad's place. Linux lists the sockets of all users with their owners; only
+//! peer instead of kaspad. Linux lists the sockets of all users with their owners; only
 //! kaspad's user and our own are let through.
 
 use std::{

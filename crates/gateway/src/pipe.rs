@@ -5,17 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaspath_domain::{Direction, DuplexStream, MonotonicClock};
+use kaspath_domain::{Activity, Direction, DuplexStream, MonotonicClock};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{CloseReason, GatewayEvent, Hold, activity::Activity, pump::Pump, sessions::Place};
+use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::SessionSlot};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
-/// half a connection, and a peer must not hold a place with one.
+/// half a connection, and a peer must not hold a slot with one.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
 /// only from the peer's request on: it waits for ever for that. A peer's gateway may
@@ -34,13 +34,13 @@ pub(crate) async fn run(
     direction: Direction,
     mut stream: DuplexStream,
     mut kaspad: TcpStream,
-    place: Place,
+    slot: SessionSlot,
     clock: MonotonicClock,
     report: impl Fn(GatewayEvent),
 ) {
     let (peer, address) = (hold.peer().clone(), hold.address());
     let begin = Instant::now();
-    let activity = place.activity();
+    let activity = slot.activity();
     report(GatewayEvent::GatewayOpened { peer: peer.clone(), address, direction, path: stream.path() });
     let reason = tokio::select! {
         copied = copy(&mut stream, &mut kaspad, &activity, clock) => {
@@ -49,13 +49,13 @@ pub(crate) async fn run(
             }
             CloseReason::Closed
         }
-        reason = place.ended() => reason,
+        reason = slot.ended() => reason,
         reason = silence(&activity, clock) => reason,
     };
     // Both ends see an end and no reset, as far as they take note in time.
     let _ = timeout(CLOSING, async { tokio::join!(close(&mut stream), close(&mut kaspad)) }).await;
     drop((stream, kaspad));
-    drop(place);
+    drop(slot);
     let (to_kaspad, to_peer) = activity.bytes();
     report(GatewayEvent::GatewayClosed { peer, address, reason, after: begin.elapsed(), to_kaspad, to_peer });
 }
@@ -66,8 +66,8 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
     let mut received = 0;
     poll_fn(|cx| {
         let inwards_done = inwards.poll(cx, stream, kaspad)?.is_ready();
-        if received != activity.received() {
-            received = activity.received();
+        if received != activity.bytes().0 {
+            received = activity.bytes().0;
             activity.note(clock.now());
         }
         let outwards_done = outwards.poll(cx, kaspad, stream)?.is_ready();
@@ -85,11 +85,11 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
 /// Returns when the peer has been silent for too long; why.
 async fn silence(activity: &Activity, clock: MonotonicClock) -> CloseReason {
     sleep(FIRST_BYTES).await;
-    if !activity.has_begun() {
+    if !has_begun(activity) {
         return CloseReason::NoHandshake;
     }
     loop {
-        let idle = clock.now().since(activity.last());
+        let idle = clock.now().since(activity.last().unwrap_or(activity.since()));
         let Some(left) = IDLE.checked_sub(idle).filter(|left| !left.is_zero()) else { return CloseReason::Idle };
         sleep(left).await;
     }

@@ -23,8 +23,8 @@ const NEWCOMER_REFILL: Duration = Duration::from_secs(60);
 const MAX_PEERS: usize = 4096;
 const MAX_GROUPS: usize = 1024;
 
-/// Token buckets for the beginning of sessions. Asking costs a peer tokens of its own
-/// alone; those that it shares with others it takes when it is given a place. So peers
+/// Token buckets for the beginning of sessions. Asking costs a peer only tokens of its
+/// own; those that it shares with others it takes when it is given a slot. So peers
 /// that are refused, however many there are, cost their group nothing, and a group above
 /// its rate costs the others nothing.
 pub(crate) struct SessionRates {
@@ -49,7 +49,7 @@ impl SessionRates {
         }
     }
 
-    /// Whether the peer may ask for a session now, as far as it alone is concerned.
+    /// Whether the peer may ask for a session now, as far as only it is concerned.
     pub(crate) fn ask(&mut self, peer: &PeerIdentity, now: Moment) -> Result<(), &'static str> {
         self.peers.take(peer, now).map_err(|_| "it begins sessions too often")
     }
@@ -96,7 +96,7 @@ mod tests {
         PeerGroup::of(&PeerClass::Direct { from: [a, b, 2, 1].into() })
     }
 
-    /// Peer `n` asks, and is given a place if the rates allow it.
+    /// Peer `n` asks, and is given a slot if the rates allow it.
     fn come(rates: &mut SessionRates, n: u32, group: &PeerGroup, is_new: bool, now: Moment) -> bool {
         let may = rates.ask(&peer(n), now).and_then(|()| rates.check(group, is_new, now)).is_ok();
         if may {

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
+use kaspath_domain::{Activity, Candidate, Direction, Moment, Path, PathWatch, PeerClass, PeerIdentity};
 use tokio::sync::watch;
 
-use crate::{CloseReason, activity::Activity};
+use crate::{CloseReason, activity::candidate};
 
 struct Entry {
     /// Tells a session's entry from its successor's.
@@ -22,7 +22,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether it has been told to end and only has not gone yet.
+    /// Whether it must end and has not ended yet.
     fn is_ending(&self) -> bool {
         self.end.borrow().is_some()
     }
@@ -31,7 +31,7 @@ impl Entry {
         self.direction == Direction::Outbound && self.path.current().is_relayed()
     }
 
-    /// Tells it to end; the first reason stands.
+    /// Tells it to end; the first reason counts.
     fn end(&self, reason: CloseReason) {
         self.end.send_if_modified(|end| {
             let is_first = end.is_none();
@@ -49,15 +49,6 @@ struct Open {
     pinned: HashSet<PeerIdentity>,
 }
 
-/// An inbound session that stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Standing {
-    pub(crate) peer: PeerIdentity,
-    pub(crate) class: PeerClass,
-    pub(crate) activity: Arc<Activity>,
-    pub(crate) pinned: bool,
-}
-
 /// A session as others see it.
 #[derive(Clone, Debug)]
 pub struct SessionInfo {
@@ -67,7 +58,7 @@ pub struct SessionInfo {
     pub direction: Direction,
     /// How its stream travels now.
     pub path: Path,
-    /// How long it has stood.
+    /// How long it has lasted.
     pub age: Duration,
     /// Bytes from the peer to kaspad.
     pub to_kaspad: u64,
@@ -75,7 +66,7 @@ pub struct SessionInfo {
     pub to_peer: u64,
 }
 
-/// The sessions that stand. Two nodes that reach each other at once would have
+/// The sessions. Two nodes that reach each other at once would have
 /// two; both keep the one that the peer with the smaller identity began.
 #[derive(Clone)]
 pub(crate) struct Sessions {
@@ -85,8 +76,8 @@ pub(crate) struct Sessions {
     changes: Arc<watch::Sender<u64>>,
 }
 
-/// A session's place, given back on drop.
-pub(crate) struct Place {
+/// A session's slot, released on drop.
+pub(crate) struct SessionSlot {
     sessions: Sessions,
     peer: PeerIdentity,
     number: u64,
@@ -106,12 +97,11 @@ impl Sessions {
 
     /// The inbound sessions with other peers than this one, without those that are
     /// ending already.
-    pub(crate) fn inbound_but(&self, peer: &PeerIdentity) -> Vec<Standing> {
+    pub(crate) fn inbound_but(&self, peer: &PeerIdentity) -> Vec<Candidate<PeerIdentity, PeerClass>> {
         let open = self.lock();
         let others = open.sessions.iter().filter(|(other, entry)| *other != peer && !entry.is_ending());
         let inbound = others.filter_map(|(other, entry)| {
-            let (class, activity) = (entry.class.clone()?, entry.activity.clone());
-            Some(Standing { peer: other.clone(), class, activity, pinned: open.pinned.contains(other) })
+            Some(candidate(other.clone(), entry.class.clone()?, &entry.activity, open.pinned.contains(other)))
         });
         inbound.collect()
     }
@@ -144,7 +134,7 @@ impl Sessions {
         self.lock().sessions.is_empty()
     }
 
-    /// Told at every change.
+    /// Notified of every change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -154,7 +144,7 @@ impl Sessions {
         self.lock().pinned.insert(peer.clone());
     }
 
-    /// A place for a session; `None` if the one that stands is to be kept. An
+    /// A slot for a session; `None` if the present one is to be kept. An
     /// inbound session comes with its class.
     pub(crate) fn enter(
         &self,
@@ -162,7 +152,7 @@ impl Sessions {
         class: Option<PeerClass>,
         path: PathWatch,
         activity: Arc<Activity>,
-    ) -> Option<Place> {
+    ) -> Option<SessionSlot> {
         let direction = if class.is_some() { Direction::Inbound } else { Direction::Outbound };
         let mut open = self.lock();
         if let Some(old) = open.sessions.get(peer) {
@@ -180,7 +170,7 @@ impl Sessions {
         open.sessions.insert(peer.clone(), Entry { number, direction, class, path, activity: activity.clone(), end });
         drop(open);
         self.changes.send_modify(|count| *count += 1);
-        Some(Place { sessions: self.clone(), peer: peer.clone(), number, activity, ended })
+        Some(SessionSlot { sessions: self.clone(), peer: peer.clone(), number, activity, ended })
     }
 
     /// Ends the session with a peer, if there is one.
@@ -216,7 +206,7 @@ impl Sessions {
     }
 }
 
-impl Place {
+impl SessionSlot {
     /// The session's bytes and times.
     pub(crate) fn activity(&self) -> Arc<Activity> {
         self.activity.clone()
@@ -237,10 +227,10 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         let mut open = self.sessions.lock();
-        // A successor may have the place already.
+        // A successor may have the slot already.
         if open.sessions.get(&self.peer).is_some_and(|entry| entry.number == self.number) {
             open.sessions.remove(&self.peer);
         }
@@ -266,7 +256,7 @@ mod tests {
     }
 
     /// A session that has just begun.
-    fn enter(sessions: &Sessions, n: u8, class: Option<PeerClass>, path: Path) -> Option<Place> {
+    fn enter(sessions: &Sessions, n: u8, class: Option<PeerClass>, path: Path) -> Option<SessionSlot> {
         sessions.enter(&peer(n), class, PathWatch::fixed(path), Arc::default())
     }
 
@@ -280,21 +270,21 @@ mod tests {
         let _successor = enter(&at_two, 1, class(1), DIRECT).unwrap();
         assert_eq!(yielded.ended().await, CloseReason::Replaced);
         drop((kept, yielded));
-        assert!(!at_one.contains(&peer(2)), "the place comes back");
+        assert!(!at_one.contains(&peer(2)), "the slot is released");
         assert!(at_two.contains(&peer(1)), "the successor keeps it");
     }
 
     #[tokio::test]
     async fn an_ended_session_gives_its_place_back_when_it_has_gone() {
         let sessions = Sessions::new(peer(9));
-        let place = enter(&sessions, 1, class(1), DIRECT).unwrap();
+        let slot = enter(&sessions, 1, class(1), DIRECT).unwrap();
         assert_eq!(sessions.inbound_but(&peer(2)).len(), 1);
         assert!(sessions.end(&peer(1), CloseReason::Banned) && !sessions.end(&peer(2), CloseReason::Banned));
         assert!(sessions.inbound_but(&peer(2)).is_empty(), "it does not count while it ends");
         sessions.end(&peer(1), CloseReason::Evicted);
-        assert_eq!(place.ended().await, CloseReason::Banned, "the first reason stands");
+        assert_eq!(slot.ended().await, CloseReason::Banned, "the first reason stands");
         assert!(sessions.contains(&peer(1)));
-        drop(place);
+        drop(slot);
         assert!(sessions.is_empty());
     }
 
@@ -324,24 +314,24 @@ mod tests {
 
     proptest::proptest! {
         /// However sessions begin, replace one another and end, each peer has one at
-        /// most, and when all have gone no place is left taken.
+        /// most, and when all have gone no slot is left taken.
         #[test]
         fn no_sequence_of_sessions_leaks_a_place(
             events in proptest::collection::vec((0..3u8, 1..6u8, proptest::prelude::any::<bool>()), 0..100),
         ) {
             let sessions = Sessions::new(peer(3));
-            let mut places = Vec::new();
+            let mut slots = Vec::new();
             for (what, n, inbound) in events {
                 match what {
-                    0 => places.extend(enter(&sessions, n, inbound.then(|| class(n)).flatten(), DIRECT)),
+                    0 => slots.extend(enter(&sessions, n, inbound.then(|| class(n)).flatten(), DIRECT)),
                     1 => drop(sessions.end(&peer(n), CloseReason::Banned)),
-                    _ if places.is_empty() => {}
-                    _ => drop(places.remove(usize::from(n) % places.len())),
+                    _ if slots.is_empty() => {}
+                    _ => drop(slots.remove(usize::from(n) % slots.len())),
                 }
                 let standing = sessions.lock().sessions.len();
                 proptest::prop_assert!(standing <= 5 && sessions.inbound_but(&peer(9)).len() <= standing);
             }
-            drop(places);
+            drop(slots);
             proptest::prop_assert!(sessions.is_empty());
         }
     }

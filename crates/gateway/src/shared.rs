@@ -2,39 +2,33 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::Ipv4Addr,
+    sync::{Mutex, PoisonError},
 };
 
-use kaspath_domain::{AdmissionPolicy, Direction, MonotonicClock, Observer, Observers, PeerIdentity, Timestamp};
+use kaspath_domain::{Direction, Observer, PeerIdentity};
 use tokio::{sync::watch, task::JoinError};
 
 use crate::{
-    GatewayEvent, NodeControl, control::NodeState, rates::SessionRates, refusals::Refusals, sessions::Sessions, table::PeerTable,
+    GatewayEvent, GatewayParts, kaspad::KaspadState, rates::SessionRates, refusals::Refusals, sessions::Sessions,
+    table::PeerTable,
 };
 
 pub(crate) struct Shared {
-    pub(crate) kaspad: SocketAddr,
-    pub(crate) network: String,
-    pub(crate) port: u16,
+    pub(crate) parts: GatewayParts,
     pub(crate) table: PeerTable,
     pub(crate) sessions: Sessions,
-    pub(crate) admission: Arc<dyn AdmissionPolicy>,
-    pub(crate) control: Option<Arc<dyn NodeControl>>,
-    pub(crate) node: watch::Sender<NodeState>,
+    pub(crate) kaspad: watch::Sender<KaspadState>,
     pub(crate) rates: Mutex<SessionRates>,
     /// The system's list of sockets.
     pub(crate) sockets: fn() -> io::Result<String>,
     /// Of inbound peers, and of those that kaspad is to reach.
     pub(crate) refusals: [Mutex<Refusals>; 2],
-    pub(crate) clock: MonotonicClock,
-    pub(crate) wall_clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    pub(crate) observers: Observers<GatewayEvent>,
 }
 
 impl Shared {
     pub(crate) fn report(&self, event: GatewayEvent) {
-        self.observers.observe(&event);
+        self.parts.observers.observe(&event);
     }
 
     /// Reports that a peer is refused, unless there were too many such reports.
@@ -43,7 +37,7 @@ impl Shared {
             Direction::Inbound => &self.refusals[0],
             Direction::Outbound => &self.refusals[1],
         };
-        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.clock.now());
+        let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.parts.clock.now());
         if let Some(omitted) = reported {
             self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
         }
@@ -51,9 +45,9 @@ impl Shared {
 
     /// Why no peer may be joined to kaspad now, if so.
     pub(crate) fn closed(&self) -> Option<String> {
-        match &*self.node.borrow() {
-            NodeState::OtherNetwork(network) => Some(format!("kaspad is on {network}, this gateway on {}", self.network)),
-            NodeState::Unknown | NodeState::Up => None,
+        match &*self.kaspad.borrow() {
+            KaspadState::OtherNetwork(network) => Some(format!("kaspad is on {network}, this gateway on {}", self.parts.network)),
+            KaspadState::Unknown | KaspadState::Up => None,
         }
     }
 }
@@ -70,6 +64,6 @@ pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
 /// Why a peer's address cannot be used.
 pub(crate) fn not_here(address: Ipv4Addr, error: &io::Error) -> String {
     format!(
-        "{address} is no address of this machine ({error}): Linux has all of 127.0.0.0/8, macOS needs `sudo ifconfig lo0 alias {address}`"
+        "{address} is not an address of this machine ({error}): Linux has all of 127.0.0.0/8, macOS needs `sudo ifconfig lo0 alias {address}`"
     )
 }

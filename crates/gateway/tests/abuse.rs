@@ -4,8 +4,8 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
-use kaspath_gateway::{CloseReason, GatewayEvent, NodePeer};
+use kaspath_domain::{DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
+use kaspath_gateway::{CloseReason, GatewayEvent, KaspadPeer};
 use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,8 +17,8 @@ use tokio::{
 fn places(limit: usize) -> Arc<MockAdmissionPolicy> {
     let mut admission = MockAdmissionPolicy::new();
     admission.expect_admit().returning(move |request| {
-        let full = Admission::Refuse(RefuseReason::TooManyInbound { limit });
-        if request.inbound >= limit { full } else { Admission::Accept }
+        let full = Err(RefuseReason::TooManyInbound { limit });
+        if request.inbound >= limit { full } else { Ok(()) }
     });
     Arc::new(admission)
 }
@@ -27,8 +27,8 @@ fn places(limit: usize) -> Arc<MockAdmissionPolicy> {
 fn places_of_a_relay(limit: usize) -> Arc<MockAdmissionPolicy> {
     let mut admission = MockAdmissionPolicy::new();
     admission.expect_admit().returning(move |request| {
-        let full = Admission::Refuse(RefuseReason::TooManyThroughRelay { limit });
-        if request.same_class >= limit { full } else { Admission::Accept }
+        let full = Err(RefuseReason::TooManyThroughRelay { limit });
+        if request.same_class >= limit { full } else { Ok(()) }
     });
     Arc::new(admission)
 }
@@ -193,7 +193,7 @@ async fn a_session_that_kaspad_does_not_count_as_a_peer_ends() {
     pass(Duration::from_secs(46)).await;
     // A kaspad that lists none of them is perhaps not theirs.
     desk.wait(|event| matches!(event, GatewayEvent::KaspadUp { .. })).await;
-    let listed = NodePeer { id: "real".into(), address: connection.peer_addr().unwrap(), round_trip: None };
+    let listed = KaspadPeer { id: "real".into(), address: connection.peer_addr().unwrap(), round_trip: None };
     node.change(|snapshot| snapshot.peers.push(listed));
     assert_eq!(desk.closed().await, (peer(3), CloseReason::NotKaspadsPeer));
     is_closed(&mut fake).await;

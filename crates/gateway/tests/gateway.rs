@@ -5,8 +5,8 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kaspath_domain::{Admission, RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
-use kaspath_gateway::{ControlError, GatewayEvent, NodePeer, NodeSnapshot};
+use kaspath_domain::{RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
+use kaspath_gateway::{GatewayEvent, KaspadError, KaspadPeer, KaspadSnapshot};
 use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -57,7 +57,7 @@ async fn a_kaspad_that_is_not_there_is_told_and_the_gateway_lives_on() {
 async fn a_peer_that_is_not_admitted_never_reaches_kaspad() {
     let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut admission = MockAdmissionPolicy::new();
-    admission.expect_admit().returning(|_| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    admission.expect_admit().returning(|_| Err(RefuseReason::TooManyInbound { limit: 8 }));
     let mut desk = Desk::with(kaspad.local_addr().unwrap(), Arc::new(admission), None);
     let mut stream = dial(&desk.serve(2)).await;
     assert!(desk.refused().await.contains("8 inbound peers"));
@@ -98,7 +98,7 @@ async fn where_the_rpc_allows_it_kaspad_is_had_to_dial_once_the_peer_is_reached(
 async fn where_the_rpc_forbids_it_that_is_told_once() {
     let (dialer, _listener) = memory_network(peer(1));
     let node = Arc::new(Node::on("simnet"));
-    node.forbid(ControlError::NotAllowed("safe mode".into()));
+    node.forbid(KaspadError::NotAllowed("safe mode".into()));
     let mut desk = Desk::controlled(node.clone());
     desk.keep(by_memory(peer(2), dialer)).await;
     desk.follow();
@@ -159,8 +159,8 @@ async fn a_node_that_kaspad_has_twice_is_noticed() {
     let dialer = desk.serve(2);
     let _stream = dial(&dialer).await;
     let (_connection, from) = timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap();
-    let at = |address: SocketAddr| NodePeer { id: "the-same".into(), address, round_trip: None };
-    node.change(|snapshot: &mut NodeSnapshot| snapshot.peers = vec![at(from), at(([192, 0, 2, 1], 16511).into())]);
+    let at = |address: SocketAddr| KaspadPeer { id: "the-same".into(), address, round_trip: None };
+    node.change(|snapshot: &mut KaspadSnapshot| snapshot.peers = vec![at(from), at(([192, 0, 2, 1], 16511).into())]);
     desk.follow();
     let told = desk.wait(|event| matches!(event, GatewayEvent::SeenTwice { .. })).await;
     let GatewayEvent::SeenTwice { addresses, .. } = told else { unreachable!() };

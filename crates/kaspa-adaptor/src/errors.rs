@@ -13,8 +13,8 @@ use crate::PeerKey;
 pub(crate) const DUPLICATE_CONNECTION: &str = "DUPLICATE_CONNECTION";
 /// The reject reason that means: you are talking to yourself.
 pub(crate) const LOOPBACK_CONNECTION: &str = "LOOPBACK_CONNECTION";
-/// What a peer is told whose place a newcomer gets.
-pub(crate) const EVICTED: &str = "all inbound places are taken, and another peer gets yours";
+/// The reject reason for a peer that is evicted for a newcomer.
+pub(crate) const EVICTED: &str = "all inbound slots are taken, and another peer gets yours";
 /// Bytes of a remote's text that errors and events keep.
 pub(crate) const MAX_REASON: usize = 512;
 
@@ -57,7 +57,7 @@ pub enum HandshakeError {
     /// It is not let in.
     #[error("the peer is not let in: {0}")]
     NotAdmitted(String),
-    /// It said no.
+    /// It rejects us.
     #[error("the peer rejects us: {0}")]
     Rejected(String),
     /// The session ended first.
@@ -81,7 +81,7 @@ impl HandshakeError {
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize)]
 #[serde(tag = "reason", content = "detail", rename_all = "kebab-case")]
 pub enum CloseReason {
-    /// The peer ended it in order.
+    /// The peer ended it regularly.
     #[error("the peer closed the session")]
     PeerClosed,
     /// The peer sent Reject.
@@ -113,11 +113,11 @@ pub enum CloseReason {
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Transport(String),
-    /// A session with the same peer over a better path took its place.
-    #[error("a session over a better path took its place")]
+    /// A session with the same peer over a better path replaced it.
+    #[error("a session over a better path replaced it")]
     Superseded,
-    /// All inbound places were taken, and it was the least useful session.
-    #[error("all inbound places were taken, and it was the least useful session")]
+    /// All inbound slots were taken, and it was the least useful session.
+    #[error("all inbound slots were taken, and it was the least useful session")]
     Evicted,
     /// We are going down, or our user wants it.
     #[error("this node closed the session")]
@@ -141,14 +141,6 @@ impl CloseReason {
 /// Why there is no session.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The name did not resolve or nobody listens.
-    #[error("{address} cannot be reached: {cause}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// The system's word.
-        cause: String,
-    },
     /// The other end does not speak HTTP/2.
     #[error("the other end does not speak HTTP/2: {0}")]
     NotHttp2(String),

@@ -44,7 +44,7 @@ pub enum KaspaEvent {
         /// Why.
         cause: String,
     },
-    /// A session stands.
+    /// A session is established.
     PeerReady {
         /// The peer's identity, where the transport proves one.
         peer: Option<PeerIdentity>,
@@ -61,7 +61,7 @@ pub enum KaspaEvent {
         /// The protocol version it advertises.
         protocol_version: u32,
     },
-    /// How a standing session travels has changed, or the reason for it.
+    /// How a session travels has changed, or the reason for it.
     PathChanged {
         /// The peer's identity.
         peer: Option<PeerIdentity>,
@@ -77,7 +77,7 @@ pub enum KaspaEvent {
         /// Why.
         #[serde(flatten)]
         reason: CloseReason,
-        /// How long it stood.
+        /// How long it lasted.
         #[serde(serialize_with = "kaspath_domain::time::seconds")]
         after: Duration,
         /// Bytes received.

@@ -35,19 +35,17 @@ mod inventory;
 mod network;
 mod node;
 mod session;
-mod uri;
 mod wire;
 
 pub use book::AddressBook;
 pub use errors::{CloseReason, ConnectError, HandshakeError};
 pub use events::{HandshakeStep, KaspaEvent};
-pub use grpc::{CuttableIo, H2Settings, OneStream, StreamInfo, connector, incoming};
+pub use grpc::{CuttableIo, OneStream, StreamInfo, connector, incoming};
 pub use inventory::{Inventory, InventoryLimits};
 pub use kaspa_p2p_lib::{KaspadMessagePayloadType as MessageKind, pb};
 pub use network::{KaspaNetwork, UnknownNetwork};
 pub use node::{KaspaNode, NodeConfig};
-pub use session::{Hub, MessageCounters, Peer, PeerKey, Route, Router};
-pub use uri::{KaspaUri, UriError};
+pub use session::{Hub, Peer, PeerKey, Route, Router};
 pub use wire::Received;
 
 /// Protocol version that we advertise: what kaspad 2.1.0 (version 11) and its

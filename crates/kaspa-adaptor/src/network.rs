@@ -18,9 +18,9 @@ pub enum KaspaNetwork {
     Devnet,
 }
 
-/// A name that is no Kaspa network.
+/// A name that is not a Kaspa network.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no Kaspa network; choose one of mainnet, testnet-10, simnet, devnet")]
+#[error("{0:?} is not a Kaspa network; choose one of mainnet, testnet-10, simnet, devnet")]
 pub struct UnknownNetwork(String);
 
 impl KaspaNetwork {

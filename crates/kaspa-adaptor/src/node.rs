@@ -1,37 +1,27 @@
 //! The light peer.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use kaspa_p2p_lib::pb::{BlockMessage, TransactionMessage};
-use kaspath_domain::{
-    AdmissionPolicy, AdmissionRequest, ConnectInfo, Direction, DuplexStream, Observers, Path, PathWatch, PeerAddress,
-    PeerLocator, StreamListener, Transport, TransportAddress,
-};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    sync::{broadcast, mpsc},
-    time::timeout,
-};
+use kaspath_domain::{AdmissionPolicy, AdmissionRequest, DuplexStream, Observer, Observers, StreamListener};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
     AddressBook, CloseReason, ConnectError, HandshakeError, HandshakeStep, Hub, Inventory, InventoryLimits, KaspaEvent,
-    KaspaNetwork, KaspaUri, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
-    flows::{self, Context, Flows},
-    grpc,
-    session::{Admit, Handshake, Pending, Place, Terms},
+    KaspaNetwork, MAX_MESSAGE_SIZE, Peer, Router, USER_AGENT_PREFIX,
+    flows::{self, Context},
+    grpc::{self, OpenSession},
+    session::{Admit, Handshake, HubSlot, Pending, Terms},
     wire::Budget,
 };
 
-/// Events that a slow observer may fall behind before it loses some.
-const EVENT_BACKLOG: usize = 4096;
 /// Opened sessions that may wait for their handshake to begin.
 const SESSION_BACKLOG: usize = 32;
 /// Time for sessions to say goodbye at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
-/// Time to connect to a plain node.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Settings of a [`KaspaNode`].
 #[derive(Clone, Debug)]
@@ -69,7 +59,6 @@ impl NodeConfig {
 }
 
 struct Inner {
-    network: KaspaNetwork,
     limits: grpc::Limits,
     terms: Terms,
     context: Context,
@@ -96,7 +85,6 @@ impl KaspaNode {
             inventory: Arc::new(Inventory::new(&config.inventory)),
             book: Arc::default(),
             observers: config.observers.clone(),
-            events: broadcast::channel(EVENT_BACKLOG).0,
         };
         let limits = grpc::Limits {
             outgoing_queue: config.outgoing_queue,
@@ -104,7 +92,7 @@ impl KaspaNode {
             budget: Budget::default(),
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { network: config.network, limits, terms, context, stop, tasks }))
+        Self(Arc::new(Inner { limits, terms, context, stop, tasks }))
     }
 
     /// The peers.
@@ -122,31 +110,22 @@ impl KaspaNode {
         &self.0.context.book
     }
 
-    /// What happens from now on. Who falls too far behind loses the oldest events:
-    /// [`NodeConfig::observers`] miss nothing.
-    pub fn events(&self) -> broadcast::Receiver<KaspaEvent> {
-        self.0.context.events.subscribe()
+    /// Notifies this one of what happens from now on, after [`NodeConfig::observers`].
+    pub fn observe(&self, observer: Arc<dyn Observer<KaspaEvent>>) {
+        self.0.context.observers.add(observer);
     }
 
     /// Shakes hands with the peer at the other end of a stream, as the caller.
     /// Returns at Ready; the session then lives on by itself.
     pub async fn connect(&self, stream: DuplexStream) -> Result<Arc<Peer>, ConnectError> {
         let open = grpc::open(stream, &self.0.limits).await?;
-        let router = Router::new(open.info, open.outgoing);
-        let handshake = Handshake::new(&router);
-        router.start(open.incoming);
-        Ok(self.initialize(router, handshake, None).await?)
-    }
-
-    /// Connects to a plain Kaspa node over TCP and shakes hands.
-    pub async fn connect_uri(&self, uri: &KaspaUri) -> Result<Arc<Peer>, ConnectError> {
-        self.connect(tcp_stream(&uri.authority(self.0.network)).await?).await
+        Ok(self.initialize(open, None).await?)
     }
 
     /// Serves peers that open streams to `listener`, as far as `admission` lets them
     /// in. Returns when the listener ends or the node shuts down.
     pub async fn serve(&self, listener: Arc<dyn StreamListener>, admission: Arc<dyn AdmissionPolicy>) {
-        let (sessions, mut opened) = mpsc::channel::<grpc::Session>(SESSION_BACKLOG);
+        let (sessions, mut opened) = mpsc::channel::<OpenSession>(SESSION_BACKLOG);
         let stop = self.0.stop.child_token();
         let serving = grpc::serve(listener, self.0.limits.clone(), Pending::default(), sessions, stop.clone());
         let node = self.clone();
@@ -154,14 +133,12 @@ impl KaspaNode {
             while let Some(session) = opened.recv().await {
                 let (node, admission) = (node.clone(), admission.clone());
                 node.0.tasks.clone().spawn(async move {
-                    let router = Router::new(session.info, session.outgoing);
-                    let handshake = Handshake::new(&router);
-                    router.start(session.incoming);
+                    let stream = session.info.clone();
                     let admit = |request: &AdmissionRequest| admission.admit(request);
-                    let initialized = node.initialize(router.clone(), handshake, Some(&admit)).await;
-                    router.leave_pending();
+                    let initialized = node.initialize(session, Some(&admit)).await;
+                    stream.leave_pending();
                     if let Err(error) = initialized {
-                        tracing::debug!(%error, info = %router.info(), "inbound handshake failed");
+                        tracing::debug!(%error, info = %stream.info, "inbound handshake failed");
                     }
                 });
             }
@@ -175,13 +152,11 @@ impl KaspaNode {
         }
     }
 
-    async fn initialize(
-        &self,
-        router: Arc<Router>,
-        handshake: Handshake,
-        admit: Option<Admit<'_>>,
-    ) -> Result<Arc<Peer>, HandshakeError> {
-        let (peer, place, flows) = match self.shake_hands(&router, handshake, admit).await {
+    async fn initialize(&self, session: OpenSession, admit: Option<Admit<'_>>) -> Result<Arc<Peer>, HandshakeError> {
+        let router = Router::new(session.info, session.outgoing, self.hub().clock);
+        let handshake = Handshake::new(&router);
+        router.start(session.incoming);
+        let (peer, slot, flows) = match self.shake_hands(&router, handshake, admit).await {
             Ok(done) => done,
             Err(error) => {
                 self.report(KaspaEvent::HandshakeFailed {
@@ -206,7 +181,7 @@ impl KaspaNode {
             protocol_version: peer.protocol_version(),
         });
         let (node, session_peer) = (self.clone(), peer.clone());
-        self.0.tasks.spawn(async move { node.run_session(session_peer, place, flows).await });
+        self.0.tasks.spawn(async move { node.run_session(session_peer, slot, flows).await });
         Ok(peer)
     }
 
@@ -215,31 +190,23 @@ impl KaspaNode {
         router: &Arc<Router>,
         mut handshake: Handshake,
         admit: Option<Admit<'_>>,
-    ) -> Result<(Arc<Peer>, Place, Flows), HandshakeError> {
+    ) -> Result<(Arc<Peer>, HubSlot, BoxFuture<'static, CloseReason>), HandshakeError> {
         let step = |step: HandshakeStep| {
             let info = router.info();
             self.report(KaspaEvent::Handshake { peer: info.peer.clone(), address: info.synthetic, step, elapsed: router.age() });
         };
-        let theirs = handshake.exchange_versions(&self.0.terms, step).await?;
-        let peer = Arc::new(Peer {
-            key: theirs.key,
-            user_agent: theirs.user_agent,
-            protocol_version: theirs.protocol_version,
-            router: router.clone(),
-        });
-        // The place is taken before Ready, so that two handshakes cannot both win.
-        let place = self.hub().enter(peer.clone(), admit)?;
-        let flows = Flows::subscribe(router);
+        let peer = Arc::new(handshake.exchange_versions(&self.0.terms, step).await?);
+        // The slot is taken before Ready, so that two handshakes cannot both win.
+        let slot = self.hub().enter(peer.clone(), admit)?;
+        let flows = flows::subscribe(self.0.context.clone(), peer.clone());
         handshake.exchange_ready().await?;
         step(HandshakeStep::Ready);
-        Ok((peer, place, flows))
+        Ok((peer, slot, flows))
     }
 
-    async fn run_session(&self, peer: Arc<Peer>, place: Place, flows: Flows) {
+    async fn run_session(&self, peer: Arc<Peer>, slot: HubSlot, mut flows: BoxFuture<'static, CloseReason>) {
         let router = peer.router().clone();
         let mut path = router.path_watch();
-        let flows = flows.run(&self.0.context, &peer);
-        tokio::pin!(flows);
         let mut watching = true;
         let reason = loop {
             tokio::select! {
@@ -257,7 +224,7 @@ impl KaspaNode {
         }
         router.close(reason);
         let reason = router.closed().await;
-        drop(place);
+        drop(slot);
         self.report(KaspaEvent::PeerLeft {
             peer: peer.identity().cloned(),
             address: router.info().synthetic,
@@ -294,22 +261,4 @@ impl KaspaNode {
     fn report(&self, event: KaspaEvent) {
         self.0.context.report(event);
     }
-}
-
-/// A plain TCP stream to a node. The TCP adapter does it with more options; this
-/// keeps an embedder who only has an address from needing an adapter.
-async fn tcp_stream(authority: &str) -> Result<DuplexStream, ConnectError> {
-    let unreachable = |cause: String| ConnectError::Unreachable { address: authority.to_owned(), cause };
-    let address: SocketAddr = lookup_host(authority)
-        .await
-        .map_err(|error| unreachable(error.to_string()))?
-        .next()
-        .ok_or_else(|| unreachable("the name has no address".to_owned()))?;
-    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let stream =
-        connected.map_err(|_| ConnectError::Timeout(CONNECT_TIMEOUT))?.map_err(|error| unreachable(error.to_string()))?;
-    stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-    let remote = PeerLocator { peer: None, address: PeerAddress::Direct(TransportAddress::tcp(address)) };
-    let info = ConnectInfo { peer: None, direction: Direction::Outbound, remote, synthetic: address };
-    Ok(DuplexStream::new(stream, info, PathWatch::fixed(Path::Direct { transport: Transport::Tcp })))
 }

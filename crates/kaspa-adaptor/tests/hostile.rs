@@ -11,20 +11,20 @@ use kaspath_kaspa_adaptor::{
     pb::{PingMessage, RejectMessage, kaspad_message::Payload, p2p_client::P2pClient},
 };
 use support::{
-    Bare, CLIENT, DEADLINE, RawPeer, await_event, direct, empty_addresses, encoded, frame, gzipped, handshake, identity, node,
-    serve, serve_on, stream, transaction,
+    Bare, CLIENT, DEADLINE, Events, RawPeer, await_event, direct, empty_addresses, encoded, events, frame, gzipped, handshake,
+    identity, node, serve, serve_on, stream, transaction,
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 use tonic::codegen::http;
 
-async fn failure(events: &mut tokio::sync::broadcast::Receiver<KaspaEvent>) -> String {
+async fn failure(events: &mut Events) -> String {
     match await_event(events, |event| matches!(event, KaspaEvent::HandshakeFailed { .. })).await {
         KaspaEvent::HandshakeFailed { cause, .. } => cause,
         _ => unreachable!(),
     }
 }
 
-async fn end(events: &mut tokio::sync::broadcast::Receiver<KaspaEvent>) -> CloseReason {
+async fn end(events: &mut Events) -> CloseReason {
     match await_event(events, |event| matches!(event, KaspaEvent::PeerLeft { .. })).await {
         KaspaEvent::PeerLeft { reason, .. } => reason,
         _ => unreachable!(),
@@ -35,7 +35,7 @@ async fn end(events: &mut tokio::sync::broadcast::Receiver<KaspaEvent>) -> Close
 async fn before_ready_a_bomb_of_more_than_64_kib_ends_the_session() {
     for bytes in [(64 << 10) + 100, 2 << 20] {
         let server = node(KaspaNetwork::Simnet);
-        let mut events = server.events();
+        let mut events = events(&server);
         let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
         peer.say(empty_addresses(bytes)).await;
         let cause = failure(&mut events).await;
@@ -48,7 +48,7 @@ async fn before_ready_only_the_handshakes_kinds_are_decoded() {
     let ping = || encoded(Payload::Ping(PingMessage { nonce: 1 }));
     for (message, kind) in [(empty_addresses(1000), "Addresses"), (ping(), "Ping")] {
         let server = node(KaspaNetwork::Simnet);
-        let mut events = server.events();
+        let mut events = events(&server);
         let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
         peer.say(message).await;
         let cause = failure(&mut events).await;
@@ -59,7 +59,7 @@ async fn before_ready_only_the_handshakes_kinds_are_decoded() {
 #[tokio::test]
 async fn a_hasty_ready_lifts_no_limit() {
     let server = node(KaspaNetwork::Mainnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     // Of another network, so never let in; and what follows its Ready is never read.
     peer.shake_hands(1, "/hasty:1/").await;
@@ -71,7 +71,7 @@ async fn a_hasty_ready_lifts_no_limit() {
 #[tokio::test]
 async fn a_version_of_another_network_is_named_though_the_session_ends_without_verack() {
     let server = node(KaspaNetwork::Mainnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     let [version, ..] = handshake(1, "/raw:1/");
     peer.say(version).await;
@@ -85,7 +85,7 @@ async fn after_ready_four_mib_are_the_most_inflated_or_decoded() {
     let huge = encoded(Payload::Reject(RejectMessage { reason: "x".repeat(MAX_MESSAGE_SIZE) }));
     for message in [huge, empty_addresses(1 << 20)] {
         let server = node(KaspaNetwork::Simnet);
-        let mut events = server.events();
+        let mut events = events(&server);
         let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
         peer.shake_hands(1, "/raw:1/").await;
         peer.say(message).await;
@@ -97,7 +97,7 @@ async fn after_ready_four_mib_are_the_most_inflated_or_decoded() {
 #[tokio::test]
 async fn a_large_honest_message_after_ready_passes() {
     let server = node(KaspaNetwork::Simnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     peer.shake_hands(1, "/raw:1/").await;
     let mut large = transaction(1);
@@ -110,7 +110,7 @@ async fn a_large_honest_message_after_ready_passes() {
 #[tokio::test]
 async fn a_remotes_words_reach_events_clean() {
     let server = node(KaspaNetwork::Simnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let dialer = serve(&server, CLIENT);
     let peer = RawPeer::open(stream(&dialer, direct()).await).await.unwrap();
     let reason = format!("\x1b[2J\u{202e}no\nERROR forged{}", "x".repeat(5000));
@@ -138,7 +138,7 @@ async fn a_ground_address_and_a_stolen_id_end_nobodys_session() {
     let victim = identity(CLIENT);
     let thief = ground(&victim);
     let server = node(KaspaNetwork::Simnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     // The victim comes over a relay, so that a better path of its own would win.
     let honest = RawPeer::open(stream(&serve(&server, CLIENT), support::relayed()).await).await.unwrap();
     honest.shake_hands(7, "/victim:1/").await;
@@ -165,7 +165,7 @@ async fn a_ground_address_and_a_stolen_id_end_nobodys_session() {
 #[tokio::test]
 async fn a_connection_has_one_message_stream_and_one_only() {
     let server = node(KaspaNetwork::Simnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let peer = RawPeer::open(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     peer.shake_hands(1, "/raw:1/").await;
     await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
@@ -180,7 +180,7 @@ async fn a_connection_has_one_message_stream_and_one_only() {
 async fn connections_without_a_handshake_are_limited_by_address_and_leave_room_for_others() {
     let server = node(KaspaNetwork::Simnet);
     let dialer = serve(&server, CLIENT);
-    let request = || DialRequest { peer: Some(identity(support::SERVER)), route: direct(), deadline: DEADLINE };
+    let request = || DialRequest { peer: Some(identity(support::SERVER)), route: direct(), timeout: DEADLINE };
     let mut silent = Vec::new();
     for _ in 0..10 {
         silent.push(dialer.dial(request()).await.unwrap());
@@ -194,7 +194,7 @@ async fn connections_without_a_handshake_are_limited_by_address_and_leave_room_f
     assert_eq!(heard.iter().sum::<usize>(), 2, "two connections of a peer wait for their handshake: {heard:?}");
     // Another peer's handshake works beside them, and the places come back.
     let other = RawPeer::open(stream(&serve(&server, support::RELAY), direct()).await).await.unwrap();
-    let mut events = server.events();
+    let mut events = events(&server);
     other.shake_hands(1, "/raw:1/").await;
     await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -210,7 +210,7 @@ async fn connections_without_a_handshake_are_limited_by_address_and_leave_room_f
 #[tokio::test(start_paused = true)]
 async fn who_sends_a_message_drop_by_drop_is_given_up() {
     let server = node(KaspaNetwork::Simnet);
-    let mut events = server.events();
+    let mut events = events(&server);
     let mut peer = Bare::open(stream(&serve(&server, CLIENT), direct()).await).await;
     peer.shake_hands(1, "/raw:1/").await;
     await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
@@ -229,7 +229,7 @@ async fn who_sends_a_message_drop_by_drop_is_given_up() {
 }
 
 /// Like [`end`], with virtual time to spare.
-async fn left(events: &mut tokio::sync::broadcast::Receiver<KaspaEvent>) -> CloseReason {
+async fn left(events: &mut Events) -> CloseReason {
     loop {
         if let KaspaEvent::PeerLeft { reason, .. } = events.recv().await.unwrap() {
             return reason;

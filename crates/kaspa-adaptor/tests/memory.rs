@@ -25,7 +25,7 @@ use kaspath_kaspa_adaptor::{
         kaspad_message::Payload,
     },
 };
-use support::{Bare, Loopback, empty_addresses, encoded, frame, gzipped, node, transaction};
+use support::{Bare, Loopback, empty_addresses, encoded, events, frame, gzipped, node, transaction};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     runtime::{Builder, Runtime},
@@ -125,7 +125,7 @@ fn grown<F: Future<Output = Bare> + Send + 'static>(
     let server = Measured::start();
     let before = NOW.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let mut events = server.node.events();
+    let mut events = events(&server.node);
     let node = server.node.clone();
     server.runtime.block_on(server.runtime.spawn(async move { prepare(node) })).unwrap();
     let attackers = Builder::new_current_thread().enable_all().build().unwrap();

@@ -5,12 +5,11 @@ mod support;
 use std::sync::Arc;
 
 use kaspath_domain::{
-    Admission, AdmissionPolicy, PeerIdentity, RefuseReason, Route, TransportAddress, memory::memory_network,
-    ports::MockAdmissionPolicy,
+    AdmissionPolicy, PeerIdentity, RefuseReason, Route, TransportAddress, memory::memory_network, ports::MockAdmissionPolicy,
 };
 use kaspath_kaspa_adaptor::{CloseReason, KaspaEvent, KaspaNetwork, KaspaNode, Peer};
-use support::{DEADLINE, await_event, node, relayed, stream};
-use tokio::{sync::broadcast, time::timeout};
+use support::{DEADLINE, Events, await_event, events, node, relayed, stream};
+use tokio::time::timeout;
 
 const PLACES: usize = 4;
 
@@ -18,7 +17,7 @@ const PLACES: usize = 4;
 struct Server {
     node: KaspaNode,
     admission: Arc<dyn AdmissionPolicy>,
-    events: broadcast::Receiver<KaspaEvent>,
+    events: Events,
 }
 
 fn peer(n: u8) -> PeerIdentity {
@@ -33,11 +32,11 @@ impl Server {
     fn start() -> Self {
         let mut admission = MockAdmissionPolicy::new();
         admission.expect_admit().returning(|request| match request.inbound {
-            PLACES.. => Admission::Refuse(RefuseReason::TooManyInbound { limit: PLACES }),
-            _ => Admission::Accept,
+            PLACES.. => Err(RefuseReason::TooManyInbound { limit: PLACES }),
+            _ => Ok(()),
         });
         let node = node(KaspaNetwork::Simnet);
-        Self { events: node.events(), node, admission: Arc::new(admission) }
+        Self { events: events(&node), node, admission: Arc::new(admission) }
     }
 
     /// A client's session, once it stands at both ends.
@@ -76,7 +75,7 @@ async fn a_full_server_gives_the_last_place_of_the_most_crowded_prefix_to_a_newc
         matches!(&left, KaspaEvent::PeerLeft { peer: Some(who), reason: CloseReason::Evicted, .. } if *who == peer(3)),
         "{left:?}"
     );
-    assert!(matches!(ended(&crowd[2]).await, CloseReason::Rejected(why) if why.contains("places are taken")));
+    assert!(matches!(ended(&crowd[2]).await, CloseReason::Rejected(why) if why.contains("slots are taken")));
     // Who comes from the crowd's own prefix takes a place of the crowd.
     server.takes(&clients[6], 6, from([192, 0, 77, 1])).await;
     assert!(matches!(ended(&crowd[1]).await, CloseReason::Rejected(_)));

@@ -4,17 +4,15 @@ mod support;
 
 use std::sync::Arc;
 
-use kaspath_domain::{
-    Admission, Direction, Path, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address,
-};
+use kaspath_domain::{Direction, Path, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address};
 use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, PeerKey};
-use support::{CLIENT, DEADLINE, SERVER, await_event, direct, identity, node, relayed, serve, stream, transaction};
+use support::{CLIENT, DEADLINE, SERVER, await_event, direct, events, identity, node, relayed, serve, stream, transaction};
 use tokio::time::timeout;
 
 #[tokio::test]
 async fn two_peers_reach_ready_and_know_whom_and_how() {
     let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
-    let mut events = server.events();
+    let mut events = events(&server);
     let dialer = serve(&server, CLIENT);
     let peer = client.connect(stream(&dialer, direct()).await).await.unwrap();
     assert!(peer.user_agent().starts_with("/kaspath:"));
@@ -42,7 +40,7 @@ async fn two_peers_reach_ready_and_know_whom_and_how() {
 async fn transactions_and_addresses_travel_through_a_middle_peer() {
     let (left, middle, right) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
     middle.addresses().add("203.0.113.9:16511".parse().unwrap());
-    let mut events = right.events();
+    let mut events = events(&right);
     left.connect(stream(&serve(&middle, CLIENT), direct()).await).await.unwrap();
     right.connect(stream(&serve(&middle, SERVER), direct()).await).await.unwrap();
     await_event(&mut events, |event| matches!(event, KaspaEvent::AddressesReceived { count: 1, .. })).await;
@@ -64,7 +62,7 @@ async fn transactions_and_addresses_travel_through_a_middle_peer() {
 #[tokio::test]
 async fn a_peer_of_another_network_is_refused_by_both() {
     let (server, client) = (node(KaspaNetwork::Mainnet), node(KaspaNetwork::Simnet));
-    let mut events = server.events();
+    let mut events = events(&server);
     let error = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap_err();
     assert!(error.to_string().contains("kaspa-mainnet") || error.to_string().contains("kaspa-simnet"), "{error}");
     let failed = await_event(&mut events, |event| matches!(event, KaspaEvent::HandshakeFailed { .. })).await;
@@ -121,7 +119,7 @@ async fn a_node_that_reaches_itself_notices() {
 async fn a_peer_that_is_not_admitted_learns_why() {
     let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
     let mut admission = MockAdmissionPolicy::new();
-    admission.expect_admit().returning(|_| Admission::Refuse(RefuseReason::TooManyInbound { limit: 8 }));
+    admission.expect_admit().returning(|_| Err(RefuseReason::TooManyInbound { limit: 8 }));
     let (dialer, listener) = memory_network(identity(CLIENT));
     let serving = server.clone();
     tokio::spawn(async move { serving.serve(Arc::new(listener), Arc::new(admission)).await });
@@ -132,7 +130,7 @@ async fn a_peer_that_is_not_admitted_learns_why() {
 #[tokio::test]
 async fn the_end_of_a_session_is_told_with_its_reason_and_bytes() {
     let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
-    let mut events = server.events();
+    let mut events = events(&server);
     let peer = client.connect(stream(&serve(&server, CLIENT), direct()).await).await.unwrap();
     await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
     peer.router().close(CloseReason::Local);

@@ -10,9 +10,14 @@ use kaspa_p2p_lib::{
     make_message,
     pb::{PingMessage, RequestAddressesMessage, VersionMessage, kaspad_message::Payload},
 };
-use kaspath_kaspa_adaptor::{ConnectError, KaspaEvent, KaspaNetwork, KaspaUri};
-use support::{DEADLINE, Loopback, await_event, node, serve_on};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use kaspath_domain::Direction;
+use kaspath_kaspa_adaptor::{KaspaEvent, KaspaNetwork};
+use support::{DEADLINE, Loopback, await_event, events, loopback, node, serve_on};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
 
 /// Shakes hands, asks for addresses and pings once, as kaspad does; tells what it hears.
 struct Reference {
@@ -73,19 +78,17 @@ async fn we_call_upstreams_server() {
     let initializer = Arc::new(Reference { heard: sender });
     let upstream = Adaptor::bidirectional(address.parse().unwrap(), Hub::new(), initializer, Default::default()).unwrap();
     let node = node(KaspaNetwork::Simnet);
-    let uri: KaspaUri = address.parse().unwrap();
-    let peer = timeout(DEADLINE, async {
+    let connected = async {
         loop {
-            match node.connect_uri(&uri).await {
-                Ok(peer) => return peer,
+            match TcpStream::connect(&address).await {
+                Ok(stream) => return stream,
                 // Upstream's server binds in the background.
-                Err(ConnectError::Unreachable { .. }) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
+                Err(_) => tokio::task::yield_now().await,
             }
         }
-    })
-    .await
-    .unwrap();
+    };
+    let stream = timeout(DEADLINE, connected).await.unwrap();
+    let peer = node.connect(loopback(stream, Direction::Outbound)).await.unwrap();
     assert_eq!((peer.user_agent(), peer.protocol_version()), ("/reference:1/", 11));
     hears_addresses_and_pong(&mut heard).await;
     assert!(!peer.router().is_closed());
@@ -104,7 +107,7 @@ async fn we_call_upstreams_server() {
 async fn upstreams_client_calls_us() {
     let (sender, mut heard) = mpsc::channel(16);
     let node = node(KaspaNetwork::Simnet);
-    let mut events = node.events();
+    let mut events = events(&node);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     serve_on(&node, Arc::new(Loopback(listener)));
@@ -120,7 +123,7 @@ async fn upstreams_client_calls_us() {
 async fn upstream_refuses_our_other_network_and_we_say_so() {
     let (sender, _heard) = mpsc::channel(16);
     let node = node(KaspaNetwork::Mainnet);
-    let mut events = node.events();
+    let mut events = events(&node);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     serve_on(&node, Arc::new(Loopback(listener)));

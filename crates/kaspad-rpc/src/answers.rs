@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::RpcError;
 
-/// What kaspad says of itself.
+/// What kaspad reports of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerInfo {
@@ -23,8 +23,6 @@ pub struct ServerInfo {
 pub struct BlockDag {
     /// Blocks with their bodies.
     pub block_count: u64,
-    /// Headers.
-    pub header_count: u64,
     /// The tip that it holds to be the best.
     pub sink: String,
 }
@@ -39,14 +37,9 @@ pub struct ConnectedPeer {
     pub address: SocketAddr,
     /// Whether kaspad dialled it.
     pub is_outbound: bool,
-    /// What the peer calls itself.
-    pub user_agent: String,
     /// The round trip of its last ping, in milliseconds; 0 before the first.
     #[serde(default)]
     pub last_ping_duration: u64,
-    /// How long it has been connected, in milliseconds.
-    #[serde(default)]
-    pub time_connected: u64,
 }
 
 /// kaspad writes addresses as `{"ip": …, "port": …}`.
@@ -82,7 +75,7 @@ pub(crate) fn read(text: &str, id: u64, method: &'static str) -> Option<Result<V
 /// What an answer, or a field of it, says.
 pub(crate) fn take<T: DeserializeOwned>(mut answer: Value, field: Option<&str>, method: &'static str) -> Result<T, RpcError> {
     let value = match field {
-        // Indexing would panic on an answer that is no object.
+        // Indexing would panic on an answer that is not an object.
         Some(field) => answer.get_mut(field).map(Value::take).unwrap_or_default(),
         None => answer,
     };

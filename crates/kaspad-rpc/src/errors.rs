@@ -5,12 +5,12 @@ use thiserror::Error;
 /// Why kaspad did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RpcError {
-    /// There is nobody, or no RPC.
+    /// Nothing listens there, or it is not the RPC.
     #[error("kaspad's RPC at {url} cannot be reached ({cause}): start kaspad with --rpclisten-json=default")]
     Unreachable {
         /// Where.
         url: String,
-        /// The system's word.
+        /// The system's message.
         cause: String,
     },
     /// The connection broke. No call will succeed on it.
@@ -24,12 +24,12 @@ pub enum RpcError {
         /// How long it had.
         after: Duration,
     },
-    /// kaspad says no.
+    /// kaspad refuses.
     #[error("kaspad refuses {method}: {message}")]
     Refused {
         /// What was asked.
         method: &'static str,
-        /// Its word.
+        /// Its message.
         message: String,
     },
     /// The answer is not what it should be.

@@ -31,7 +31,7 @@ impl TransportPolicy for AllAtOnce {
                 PeerAddress::Direct(address) => Route::Direct(address.clone()),
                 PeerAddress::Relayed(relay) => Route::Punched { relay: relay.clone(), transports: TransportSet::QUIC },
             };
-            let request = DialRequest { peer: request.peer.clone(), route, deadline: Duration::from_secs(15) };
+            let request = DialRequest { peer: request.peer.clone(), route, timeout: Duration::from_secs(15) };
             Attempt { request, start_after: Duration::ZERO }
         });
         Ok(DialPlan { stages: vec![Stage { attempts: attempts.collect() }] })

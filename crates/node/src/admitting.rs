@@ -1,6 +1,6 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerBook, PeerIdentity, RefuseReason, wall_clock};
+use kaspath_domain::{AdmissionPolicy, AdmissionRequest, PeerBook, PeerIdentity, RefuseReason, wall_clock};
 
 /// Which peers the node admits: by a policy that can be replaced, and none that the book or
 /// that policy has banned.
@@ -25,9 +25,9 @@ impl Admitting {
 }
 
 impl AdmissionPolicy for Admitting {
-    fn admit(&self, request: &AdmissionRequest) -> Admission {
+    fn admit(&self, request: &AdmissionRequest) -> Result<(), RefuseReason> {
         if request.peer.as_ref().is_some_and(|peer| self.is_banned(peer)) {
-            return Admission::Refuse(RefuseReason::Banned);
+            return Err(RefuseReason::Banned);
         }
         self.policy().admit(request)
     }
@@ -60,9 +60,9 @@ mod tests {
         };
         let until = wall_clock() + Duration::from_secs(3600);
         book.update(&peer(1), PeerChange::Ban { source: BanSource::Manual, until }, wall_clock()).expect("room");
-        assert_eq!((ask(1), ask(2)), (Admission::Refuse(RefuseReason::Banned), Admission::Accept));
+        assert_eq!((ask(1), ask(2)), (Err(RefuseReason::Banned), Ok(())));
         assert!(admitting.is_banned(&peer(1)) && !admitting.is_banned(&peer(2)));
         admitting.set(Arc::new(InboundLimits { total: 0, ..InboundLimits::default() }));
-        assert_eq!(ask(2), Admission::Refuse(RefuseReason::TooManyInbound { limit: 0 }));
+        assert_eq!(ask(2), Err(RefuseReason::TooManyInbound { limit: 0 }));
     }
 }

@@ -1,9 +1,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use kaspath_domain::{Observers, wall_clock};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, NodeControl};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad};
 
-use crate::{Node, kaspad::RpcControl};
+use crate::{Node, kaspad::KaspadByRpc};
 
 /// What a gateway needs beside its node.
 pub struct GatewayConfig {
@@ -33,7 +33,7 @@ impl Node {
             book: self.book(),
             newcomers: config.newcomers,
             admission: self.admission(),
-            control: config.rpc.map(|url| Arc::new(RpcControl::new(url)) as Arc<dyn NodeControl>),
+            rpc: config.rpc.map(|url| Arc::new(KaspadByRpc::new(url)) as Arc<dyn Kaspad>),
             clock: self.0.clock,
             wall_clock: Arc::new(wall_clock),
             observers: config.observers.after(self.0.recorder.clone()),

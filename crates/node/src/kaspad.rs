@@ -3,22 +3,22 @@
 use std::{net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
-use kaspath_gateway::{ControlError, NodeControl, NodePeer, NodeSnapshot};
+use kaspath_gateway::{Kaspad, KaspadError, KaspadPeer, KaspadSnapshot};
 use kaspath_kaspad_rpc::{KaspadRpc, RpcError};
 use tokio::sync::Mutex;
 
 /// Connects when it is needed, and again after an error.
-pub(crate) struct RpcControl {
+pub(crate) struct KaspadByRpc {
     url: String,
     connection: Mutex<Option<KaspadRpc>>,
 }
 
-impl RpcControl {
+impl KaspadByRpc {
     pub(crate) fn new(url: String) -> Self {
         Self { url, connection: Mutex::default() }
     }
 
-    async fn with<T>(&self, calls: impl AsyncFnOnce(&mut KaspadRpc) -> Result<T, RpcError>) -> Result<T, ControlError> {
+    async fn with<T>(&self, calls: impl AsyncFnOnce(&mut KaspadRpc) -> Result<T, RpcError>) -> Result<T, KaspadError> {
         let mut connection = self.connection.lock().await;
         // Taken out, so that a call that is dropped halfway takes its connection with it.
         let called = match connection.take() {
@@ -34,31 +34,31 @@ impl RpcControl {
                 *connection = Some(rpc);
                 Ok(value)
             }
-            Err(RpcError::Refused { message, .. }) => Err(ControlError::NotAllowed(message)),
-            Err(error) => Err(ControlError::Unreachable(error.to_string())),
+            Err(RpcError::Refused { message, .. }) => Err(KaspadError::NotAllowed(message)),
+            Err(error) => Err(KaspadError::Failed(error.to_string())),
         }
     }
 }
 
 #[async_trait]
-impl NodeControl for RpcControl {
-    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+impl Kaspad for KaspadByRpc {
+    async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError> {
         self.with(async |rpc| {
             let info = rpc.server_info().await?;
             let blocks = rpc.block_dag().await?.block_count;
             let peers = rpc.connected_peers().await?.into_iter().map(|peer| {
                 let round_trip = (peer.last_ping_duration > 0).then(|| Duration::from_millis(peer.last_ping_duration));
-                NodePeer { id: peer.id, address: peer.address, round_trip }
+                KaspadPeer { id: peer.id, address: peer.address, round_trip }
             });
             let peers = peers.collect();
             let banned = rpc.banned_addresses().await?;
             let (version, network, synced) = (info.server_version, info.network_id, info.is_synced);
-            Ok(NodeSnapshot { version, network, synced, blocks, peers, banned })
+            Ok(KaspadSnapshot { version, network, synced, blocks, peers, banned })
         })
         .await
     }
 
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError> {
         self.with(async |rpc| rpc.add_peer(address, false).await).await
     }
 }

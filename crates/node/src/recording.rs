@@ -114,8 +114,8 @@ impl Observer<NetworkEvent> for Recorder {
             NetworkEvent::Connected { peer, direction, path, remote } => {
                 let source = match (direction, path) {
                     (Direction::Inbound, _) => AddressSource::Inbound,
-                    (Direction::Outbound, Path::Relayed { relay, .. }) => AddressSource::Identify { relay: Some(relay.clone()) },
-                    (Direction::Outbound, Path::Direct { .. }) => AddressSource::Identify { relay: None },
+                    (Direction::Outbound, Path::Relayed { relay, .. }) => AddressSource::Dialed { relay: Some(relay.clone()) },
+                    (Direction::Outbound, Path::Direct { .. }) => AddressSource::Dialed { relay: None },
                 };
                 self.connection(peer, remote.clone(), source.clone());
                 // If it is known already; an admission meanwhile has found the address above.

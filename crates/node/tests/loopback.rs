@@ -158,7 +158,8 @@ async fn observers_are_told_of_the_network_and_of_sessions_in_order() {
 
 /// Waits for a session.
 async fn ready(light: &kaspath_node::LightPeer) {
-    let mut events = light.kaspa().events();
+    let (report, mut events) = mpsc::unbounded_channel();
+    light.kaspa().observe(Arc::new(move |event: &KaspaEvent| drop(report.send(event.clone()))));
     let ready = async {
         while light.kaspa().hub().peers().is_empty() {
             events.recv().await.unwrap();

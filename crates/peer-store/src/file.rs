@@ -49,7 +49,7 @@ pub enum StoreError {
 /// What could not be read when a book was opened, and where it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetAside {
-    /// The file is no peer book.
+    /// The file is not a peer book.
     File {
         /// Where it is now.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub(crate) struct File {
 
 enum Fault {
     Store(StoreError),
-    /// It is no peer book.
+    /// It is not a peer book.
     Bad(String),
 }
 
@@ -110,7 +110,7 @@ struct Contents {
 }
 
 impl File {
-    /// Opens or makes it. What is no peer book is moved aside first.
+    /// Opens or makes it. What is not a peer book is moved aside first.
     pub(crate) fn open(path: &Path, create: Create) -> Result<(File, Vec<PeerRecord>, Option<SetAside>), StoreError> {
         create_folder(path).map_err(|error| failed(path, &error))?;
         let (database, contents, aside) = open_or_replace(path, &create)?;
@@ -137,7 +137,7 @@ impl File {
 
     /// Writes all changes in one transaction, which is on disk when this returns.
     /// `None` removes a peer. After a failure the database is opened again at the next
-    /// call; if the file is gone or no database any more, `all` is written to a new one.
+    /// call; if the file is gone or not a database any more, `all` is written to a new one.
     pub(crate) fn commit(
         &mut self,
         mut changes: Vec<(PeerIdentity, Option<PeerRecord>)>,

@@ -4,7 +4,7 @@
 //! changes there is written by a thread of the store's own, all of it in one
 //! transaction: a change is on disk within a second, and a crash loses nothing that a
 //! transaction has taken. What cannot be read is set aside, never deleted: one record,
-//! or a file that is no peer book. After a write that failed, as on a full disk, the
+//! or a file that is not a peer book. After a write that failed, as on a full disk, the
 //! database is opened again and nothing is lost but time.
 //!
 //! | file | what it knows |

@@ -1,4 +1,4 @@
-//! The file itself: nobody else's to read, and moved aside where it is no peer book.
+//! The file itself: only its owner may read it, and it is moved aside if it is not a peer book.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 /// What every redb file begins with.
 const MAGIC: &[u8] = b"redb";
 
-/// Makes the file's folder, which is its owner's alone.
+/// Makes the file's folder, which only its owner can read.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

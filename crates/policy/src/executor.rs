@@ -99,12 +99,12 @@ impl Executor {
     }
 
     async fn dial(&self, id: AttemptId, request: DialRequest) -> (AttemptId, Result<DuplexStream, DialError>) {
-        let deadline = request.deadline;
+        let limit = request.timeout * 2;
         let dialed = match self.dialers.iter().find(|dialer| dialer.supports(&request)) {
-            // A dialer keeps its own deadline; this one guards against one that does not.
-            Some(dialer) => timeout(deadline * 2, dialer.dial(request))
+            // A dialer keeps to the timeout; this one guards against one that does not.
+            Some(dialer) => timeout(limit, dialer.dial(request))
                 .await
-                .unwrap_or(Err(DialError::Timeout { after: deadline * 2, doing: "waiting for a dialer that overran" })),
+                .unwrap_or(Err(DialError::Timeout { after: limit, doing: "waiting for a dialer that overran" })),
             None => Err(DialError::Unsupported(Box::new(request.route))),
         };
         (id, dialed)

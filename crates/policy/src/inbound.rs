@@ -1,4 +1,4 @@
-use kaspath_domain::{Admission, AdmissionPolicy, AdmissionRequest, PeerClass, RefuseReason};
+use kaspath_domain::{AdmissionPolicy, AdmissionRequest, PeerClass, RefuseReason};
 
 /// How many inbound peers a private node takes. Identities are free to make, so
 /// only the total would let one owner fill the node.
@@ -21,21 +21,18 @@ impl Default for InboundLimits {
 }
 
 impl AdmissionPolicy for InboundLimits {
-    fn admit(&self, request: &AdmissionRequest) -> Admission {
+    fn admit(&self, request: &AdmissionRequest) -> Result<(), RefuseReason> {
+        let is_relayed = matches!(request.class, PeerClass::Relayed { .. });
         if request.inbound >= self.total {
-            return Admission::Refuse(RefuseReason::TooManyInbound { limit: self.total });
-        }
-        match &request.class {
-            PeerClass::Direct { .. } if request.same_class >= self.per_address => {
-                Admission::Refuse(RefuseReason::TooManyFromAddress { limit: self.per_address })
-            }
-            PeerClass::Direct { .. } if request.same_prefix >= self.per_prefix => {
-                Admission::Refuse(RefuseReason::TooManyFromPrefix { limit: self.per_prefix })
-            }
-            PeerClass::Relayed { .. } if request.same_class >= self.per_relay => {
-                Admission::Refuse(RefuseReason::TooManyThroughRelay { limit: self.per_relay })
-            }
-            PeerClass::Direct { .. } | PeerClass::Relayed { .. } => Admission::Accept,
+            Err(RefuseReason::TooManyInbound { limit: self.total })
+        } else if is_relayed && request.same_class >= self.per_relay {
+            Err(RefuseReason::TooManyThroughRelay { limit: self.per_relay })
+        } else if !is_relayed && request.same_class >= self.per_address {
+            Err(RefuseReason::TooManyFromAddress { limit: self.per_address })
+        } else if !is_relayed && request.same_group >= self.per_prefix {
+            Err(RefuseReason::TooManyFromPrefix { limit: self.per_prefix })
+        } else {
+            Ok(())
         }
     }
 }
@@ -51,14 +48,14 @@ mod tests {
         let limits = InboundLimits { total: 9, per_address: 2, per_prefix: 3, per_relay: 1 };
         let direct = PeerClass::Direct { from: [192, 0, 2, 1].into() };
         let relayed = PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, 7]).unwrap() };
-        let ask = |class: &PeerClass, inbound, same_class, same_prefix| {
-            limits.admit(&AdmissionRequest { peer: None, class: class.clone(), inbound, same_class, same_prefix })
+        let ask = |class: &PeerClass, inbound, same_class, same_group| {
+            limits.admit(&AdmissionRequest { peer: None, class: class.clone(), inbound, same_class, same_group })
         };
-        assert_eq!(ask(&direct, 8, 1, 2), Admission::Accept);
-        assert_eq!(ask(&direct, 9, 0, 0), Admission::Refuse(RefuseReason::TooManyInbound { limit: 9 }));
-        assert_eq!(ask(&direct, 2, 2, 2), Admission::Refuse(RefuseReason::TooManyFromAddress { limit: 2 }));
-        assert_eq!(ask(&direct, 3, 1, 3), Admission::Refuse(RefuseReason::TooManyFromPrefix { limit: 3 }));
-        assert_eq!(ask(&relayed, 1, 1, 0), Admission::Refuse(RefuseReason::TooManyThroughRelay { limit: 1 }));
-        assert_eq!(ask(&relayed, 1, 0, 0), Admission::Accept);
+        assert_eq!(ask(&direct, 8, 1, 2), Ok(()));
+        assert_eq!(ask(&direct, 9, 0, 0), Err(RefuseReason::TooManyInbound { limit: 9 }));
+        assert_eq!(ask(&direct, 2, 2, 2), Err(RefuseReason::TooManyFromAddress { limit: 2 }));
+        assert_eq!(ask(&direct, 3, 1, 3), Err(RefuseReason::TooManyFromPrefix { limit: 3 }));
+        assert_eq!(ask(&relayed, 1, 1, 0), Err(RefuseReason::TooManyThroughRelay { limit: 1 }));
+        assert_eq!(ask(&relayed, 1, 0, 0), Ok(()));
     }
 }

@@ -21,21 +21,21 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// own, or a gateway's between the peer and kaspad. One at a time.
 #[async_trait]
 pub trait KeptSession: Send + Sync {
-    /// Begins the session once it is wanted, and returns when it stands. Dropping the
+    /// Begins the session once it is wanted, and returns when it is established. Dropping the
     /// future cancels what is under way.
     ///
     /// # Errors
     /// Why there is no session.
     async fn begin(&self) -> Result<(), String>;
 
-    /// Returns when no session stands. Dropping the future loses nothing.
+    /// Returns when there is no session. Dropping the future loses nothing.
     async fn ended(&self);
 
-    /// Returns when the session that stands is on a relay and could move to a direct
+    /// Returns when the session is on a relay and could move to a direct
     /// path. Dropping the future loses nothing.
     async fn relayed(&self);
 
-    /// Moves the session to the direct path that stands now; it may end for that, and
+    /// Moves the session to the direct path that there is now; it may end for that, and
     /// is begun again then.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Keeper {
         }
     }
 
-    /// Returns when the session, which stands, has ended. Until then it is moved as in
+    /// Returns when the session, which is established, has ended. Until then it is moved as in
     /// [`Keeper::keep`].
     pub async fn stay(&self, session: &dyn KeptSession, peer: Option<&PeerIdentity>, mut best: watch::Receiver<Option<Path>>) {
         loop {
@@ -143,7 +143,7 @@ impl Keeper {
             let taken = self.moves.lock().unwrap_or_else(PoisonError::into_inner).take(peer, self.clock.now());
             match taken {
                 Ok(()) => return,
-                // Then it moves if the path stands still.
+                // Then it moves if the path is still there.
                 Err(wait) => sleep(wait).await,
             }
         }

@@ -7,7 +7,7 @@ use kaspath_domain::{NatMapping, PeerIdentity, Transport};
 /// Observers remembered.
 const MAX_OBSERVERS: usize = 64;
 
-/// Compares what several relays see. One alone cannot tell: a mapping that is the
+/// Compares what several relays see. One is not enough: a mapping that is the
 /// same for every destination looks as one that is not (RFC 5780, section 4.3).
 #[derive(Clone, Debug, Default)]
 pub struct MappingObserver {

@@ -25,7 +25,7 @@ struct Running {
     since: Moment,
 }
 
-/// Stages in order; within a stage attempts start one after the other, and at once if
+/// Stages one after the other; within a stage attempts start one after the other, and at once if
 /// nothing is under way. The first stream wins. Whoever runs the race carries out each
 /// [`Step`] and reports how the attempts end.
 pub struct Race {
@@ -99,7 +99,7 @@ mod tests {
 
     fn attempt(port: u16, start_after: u64) -> Attempt {
         let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], port).into()));
-        let request = DialRequest { peer: None, route, deadline: Duration::from_secs(5) };
+        let request = DialRequest { peer: None, route, timeout: Duration::from_secs(5) };
         Attempt { request, start_after: Duration::from_millis(start_after) }
     }
 

@@ -12,7 +12,6 @@ use kaspath_domain::{
     Attempt, AttemptOutcome, ConnectInfo, ConnectorError, DialError, DialPlan, DialRequest, Direction, DuplexStream,
     MonotonicClock, Observers, Path, PathWatch, PeerConnector, PeerLocator, PeerTarget, Route, Stage, StreamDialer, Transport,
     TransportAddress,
-    memory::FixedPolicy,
     ports::{MockStreamDialer, MockTransportPolicy},
 };
 use kaspath_policy::Executor;
@@ -24,7 +23,7 @@ fn route(port: u16) -> Route {
 
 fn attempt(port: u16, start_after_ms: u64) -> Attempt {
     Attempt {
-        request: DialRequest { peer: None, route: route(port), deadline: Duration::from_secs(5) },
+        request: DialRequest { peer: None, route: route(port), timeout: Duration::from_secs(5) },
         start_after: Duration::from_millis(start_after_ms),
     }
 }
@@ -72,13 +71,20 @@ impl StreamDialer for Stuck {
     }
 }
 
-fn plan(stages: &[&[Attempt]]) -> Arc<FixedPolicy> {
-    let stages = stages.iter().map(|attempts| Stage { attempts: attempts.to_vec() }).collect();
-    Arc::new(FixedPolicy { plan: DialPlan { stages } })
+fn plan(stages: &[&[Attempt]]) -> DialPlan {
+    DialPlan { stages: stages.iter().map(|attempts| Stage { attempts: attempts.to_vec() }).collect() }
+}
+
+/// A policy that always makes the same plan.
+fn planning(stages: &[&[Attempt]]) -> Arc<MockTransportPolicy> {
+    let (mut policy, plan) = (MockTransportPolicy::new(), plan(stages));
+    policy.expect_plan().returning(move |_, _| Ok(plan.clone()));
+    policy.expect_observe().return_const(());
+    Arc::new(policy)
 }
 
 fn executor(dialer: impl StreamDialer + 'static, stages: &[&[Attempt]]) -> Executor {
-    Executor::new(plan(stages), vec![Arc::new(dialer)], MonotonicClock::start())
+    Executor::new(planning(stages), vec![Arc::new(dialer)], MonotonicClock::start())
 }
 
 /// Connects, whoever the peer; the outcomes as an observer is told of them.
@@ -136,7 +142,7 @@ async fn a_route_goes_to_the_dialer_that_serves_it() {
     other.expect_supports().return_const(true);
     other.expect_dial().times(1).returning(|_| Ok(stream()));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(tcp), Arc::new(other)];
-    let executor = Executor::new(plan(&[&[attempt(1, 0)]]), dialers, MonotonicClock::start());
+    let executor = Executor::new(planning(&[&[attempt(1, 0)]]), dialers, MonotonicClock::start());
     executor.connect(&PeerTarget::default()).await.unwrap();
 }
 
@@ -159,8 +165,8 @@ async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
     let mut policy = MockTransportPolicy::new();
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
-    let stages = plan(&[&[attempt(900, 0), attempt(200, 250)]]).plan.clone();
-    policy.expect_plan().returning(move |_, _| Ok(stages.clone()));
+    let plan = plan(&[&[attempt(900, 0), attempt(200, 250)]]);
+    policy.expect_plan().returning(move |_, _| Ok(plan.clone()));
     policy.expect_observe().returning(move |_, outcome, _| heard.lock().unwrap().push((outcome.result.clone(), outcome.elapsed)));
     let dialers: Vec<Arc<dyn StreamDialer>> = vec![Arc::new(Ports { finished: Arc::default() })];
     Executor::new(Arc::new(policy), dialers, MonotonicClock::start()).connect(&PeerTarget::default()).await.unwrap();
@@ -174,7 +180,7 @@ async fn the_policy_is_told_of_the_loser_and_how_long_it_had() {
 async fn a_policy_that_is_replaced_plans_no_more() {
     let executor = executor(Ports { finished: Arc::default() }, &[&[attempt(100, 0)]]);
     executor.connect(&PeerTarget::default()).await.unwrap();
-    executor.set_policy(plan(&[&[attempt(10, 0)]]));
+    executor.set_policy(planning(&[&[attempt(10, 0)]]));
     let error = executor.connect(&PeerTarget::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "no way to the peer works: /ip4/192.0.2.1/tcp/10: 10 cannot be reached: refused");
 }

@@ -4,8 +4,8 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use kaspath_domain::{
-    Admission, AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path,
-    PeerClass, PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
+    AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path, PeerClass,
+    PeerGroup, PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
 };
 use kaspath_policy::{
     Adaptive, DialLimits, DialLimitsConfig, InboundLimits, MovePace, StrategyConfig, StrategyName, diverse_relays,
@@ -198,19 +198,19 @@ proptest! {
                 PeerClass::Direct { from: IpAddr::from([198, prefix, 0, host]) }
             };
             let asked = AdmissionRequest::beside(None, class.clone(), &here);
-            if limits.admit(&asked) == Admission::Accept {
+            if limits.admit(&asked) == Ok(()) {
                 here.push(class);
             } else {
                 let full = here.len() == limits.total
                     || asked.same_class >= 2
-                    || asked.same_prefix >= limits.per_prefix;
+                    || asked.same_group >= limits.per_prefix;
                 prop_assert!(full, "refused without need: {asked:?}");
             }
             prop_assert!(here.len() <= limits.total);
             for class in &here {
                 let same = here.iter().filter(|other| *other == class).count();
-                let prefix = here.iter().filter(|other| class.prefix().is_some() && other.prefix() == class.prefix()).count();
-                prop_assert!(same <= 2 && prefix <= limits.per_prefix);
+                let group = here.iter().filter(|other| PeerGroup::of(other) == PeerGroup::of(class)).count();
+                prop_assert!(same <= 2 && group <= limits.per_prefix);
             }
         }
     }
@@ -256,7 +256,7 @@ proptest! {
         let ordered = diverse_relays(relays.clone());
         let prefix = |relay: &kaspath_domain::PeerLocator| {
             let kaspath_domain::PeerAddress::Direct(address) = &relay.address else { unreachable!() };
-            IpPrefix::of(address.socket_addr().unwrap().ip())
+            IpPrefix::provider_block(address.socket_addr().unwrap().ip())
         };
         let all: std::collections::HashSet<_> = relays.iter().map(prefix).collect();
         let first: std::collections::HashSet<_> = ordered.iter().take(all.len()).map(prefix).collect();

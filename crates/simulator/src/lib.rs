@@ -1,6 +1,6 @@
 //! Policies over a population of NATs, in virtual time.
 //!
-//! The policy is the very one that a node runs: it is asked for plans and told of
+//! The policy is the very one that a node runs: it is asked for plans and notified of
 //! outcomes through its port, and its plans are run by the executor's race and dial
 //! limits. Only what the network does is made up, from shares
 //! and times that were measured; [`Population`] names them. No clock, no I/O, and

@@ -15,10 +15,10 @@ struct Running {
 }
 
 /// Runs a plan; when it gave a stream and over what path, or when it had failed.
-/// `told` hears of every outcome and of its moment.
+/// `observe` is called with every outcome and its moment.
 pub(crate) fn run(
     plan: DialPlan,
-    mut told: impl FnMut(&AttemptOutcome, Moment),
+    mut observe: impl FnMut(&AttemptOutcome, Moment),
     pair: &Pair,
     world: &Population,
     begin: Moment,
@@ -28,7 +28,7 @@ pub(crate) fn run(
     loop {
         let due = match race.step(now) {
             Step::Start(id, request) => {
-                let (takes, result) = pair.attempt(&request.route, request.deadline, world, random);
+                let (takes, result) = pair.attempt(&request.route, request.timeout, world, random);
                 running.push(Running { id, ends: now + takes, result });
                 continue;
             }
@@ -43,7 +43,7 @@ pub(crate) fn run(
         let Running { id, ends, result } = running.swap_remove(index);
         now = ends;
         let won = result.clone().ok();
-        race.ended(id, result, now).iter().for_each(|outcome| told(outcome, now));
+        race.ended(id, result, now).iter().for_each(|outcome| observe(outcome, now));
         if won.is_some() {
             return (now.since(begin), won);
         }

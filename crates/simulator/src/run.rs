@@ -195,11 +195,11 @@ impl Dialling<'_> {
             let request = PlanRequest { peer, addresses, mapping: pair.ours.nat.mapping() };
             let Ok(plan) = self.policy.plan(&request, begin + elapsed) else { return };
             self.tally.plans += 1;
-            let told = |outcome: &AttemptOutcome, now| {
+            let observe = |outcome: &AttemptOutcome, now| {
                 self.policy.observe(&request, outcome, now);
                 self.limits.observe(outcome, now);
             };
-            let (took, path) = race::run(plan, told, &pair, self.world, begin + elapsed, random);
+            let (took, path) = race::run(plan, observe, &pair, self.world, begin + elapsed, random);
             elapsed += took;
             if let Some(path) = path {
                 return self.reached(&pair, &path, elapsed, random);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, Transport, TransportSet, plan::TCP_GRACE};
+use kaspath_domain::{DialError, Path, PeerIdentity, RelayReason, Route, TCP_GRACE, Transport, TransportSet};
 use rand::Rng;
 
 use crate::population::{Host, Population};
@@ -42,7 +42,7 @@ impl Pair {
         }
     }
 
-    /// One punch over a circuit that stands: how long it takes and over what, if it works.
+    /// One punch over an open circuit: how long it takes and over what, if it works.
     pub(crate) fn punch(
         &self,
         allowed: TransportSet,
@@ -63,18 +63,18 @@ impl Pair {
     }
 
     /// How an attempt by that route ends.
-    pub(crate) fn attempt(&self, route: &Route, deadline: Duration, world: &Population, random: &mut impl Rng) -> End {
+    pub(crate) fn attempt(&self, route: &Route, timeout: Duration, world: &Population, random: &mut impl Rng) -> End {
         let relay = match route {
             // Private peers are not there for a dial.
             Route::Direct(address) => {
                 let cause = "no answer".to_owned();
-                return (deadline, Err(DialError::Unreachable { address: address.to_string(), cause }));
+                return (timeout, Err(DialError::Unreachable { address: address.to_string(), cause }));
             }
             Route::Relayed(relay) | Route::Punched { relay, .. } => relay,
         };
         if self.relay_down {
             let error = DialError::RelayUnreachable { relay: relay.relay.clone(), cause: "no answer".into() };
-            return (RELAY_TIMEOUT.min(deadline), Err(error));
+            return (RELAY_TIMEOUT.min(timeout), Err(error));
         }
         let circuit = self.round_trip.mul_f64(CIRCUIT);
         if self.relay_full {
@@ -82,10 +82,10 @@ impl Pair {
         }
         match route {
             Route::Punched { transports, .. } => match self.punch(*transports, world, random) {
-                Some((time, transport)) if circuit + time <= deadline => (circuit + time, Ok(Path::Direct { transport })),
+                Some((time, transport)) if circuit + time <= timeout => (circuit + time, Ok(Path::Direct { transport })),
                 _ => {
                     let reason = RelayReason::PunchFailed { attempts: 1 };
-                    (deadline, Err(DialError::NoDirectPath { peer: self.peer.clone(), reason }))
+                    (timeout, Err(DialError::NoDirectPath { peer: self.peer.clone(), reason }))
                 }
             },
             _ => (circuit, Ok(Path::Relayed { relay: relay.relay.clone(), reason: RelayReason::PunchPending })),

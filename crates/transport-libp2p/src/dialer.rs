@@ -2,8 +2,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer,
-    TransportAddress, TransportSet, plan::TCP_GRACE,
+    DialError, DialRequest, Direction, DuplexStream, PeerIdentity, RelayAddress, RelayReason, Route, StreamDialer, TCP_GRACE,
+    TransportAddress, TransportSet,
 };
 use tokio::{
     sync::Mutex,
@@ -135,7 +135,7 @@ impl StreamDialer for Libp2pDialer {
     }
 
     async fn dial(&self, request: DialRequest) -> Result<DuplexStream, DialError> {
-        let DialRequest { peer: Some(peer), route, deadline: allowed } = request else {
+        let DialRequest { peer: Some(peer), route, timeout: allowed } = request else {
             return Err(DialError::MissingPeerId(Box::new(request.route)));
         };
         if matches!(&route, Route::Punched { transports, .. } if transports.is_empty()) {

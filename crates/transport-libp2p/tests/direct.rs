@@ -75,7 +75,7 @@ async fn another_peer_at_the_address_is_named() {
     let (ours, theirs) = (start(config()).await, start(config()).await);
     let expected = NodeKey::generate().identity();
     for transport in [Transport::Tcp, Transport::Quic] {
-        let request = DialRequest { peer: Some(expected.clone()), route: route(&theirs, transport), deadline: DEADLINE };
+        let request = DialRequest { peer: Some(expected.clone()), route: route(&theirs, transport), timeout: DEADLINE };
         let error = ours.dialer().dial(request).await.unwrap_err();
         assert_eq!(error, DialError::WrongPeer { expected: expected.clone(), found: theirs.local_peer().clone() });
     }
@@ -85,7 +85,7 @@ async fn another_peer_at_the_address_is_named() {
 async fn nobody_at_the_address_is_unreachable() {
     let ours = start(config()).await;
     let gone = TransportAddress::tcp("127.0.0.1:9".parse().unwrap());
-    let request = DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Direct(gone), deadline: DEADLINE };
+    let request = DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Direct(gone), timeout: DEADLINE };
     let error = ours.dialer().dial(request).await.unwrap_err();
     assert!(matches!(&error, DialError::Unreachable { address, .. } if address.contains("/tcp/9")), "{error}");
 }
@@ -97,7 +97,7 @@ async fn a_silent_address_ends_at_the_deadline() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = TransportAddress::tcp(silent.local_addr().unwrap());
     let deadline = Duration::from_millis(300);
-    let request = DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Direct(address), deadline };
+    let request = DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Direct(address), timeout: deadline };
     let error = timeout(DEADLINE, ours.dialer().dial(request)).await.unwrap().unwrap_err();
     assert!(matches!(error, DialError::Timeout { .. }), "{error}");
 }
@@ -106,7 +106,7 @@ async fn a_silent_address_ends_at_the_deadline() {
 async fn a_peer_id_is_asked_for() {
     let ours = start(config()).await;
     let route = Route::Direct(TransportAddress::tcp("127.0.0.1:9".parse().unwrap()));
-    let error = ours.dialer().dial(DialRequest { peer: None, route, deadline: DEADLINE }).await.unwrap_err();
+    let error = ours.dialer().dial(DialRequest { peer: None, route, timeout: DEADLINE }).await.unwrap_err();
     assert!(error.to_string().contains("append /p2p/"), "{error}");
 }
 

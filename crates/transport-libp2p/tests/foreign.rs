@@ -163,7 +163,7 @@ async fn echoing(foreign: Foreign, ours: &Network) -> (DuplexStream, impl Sized)
     });
     let locator: kaspath_domain::PeerLocator = address.to_string().parse().unwrap();
     let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
-    let request = DialRequest { peer: Some(identity), route: Route::Direct(address), deadline: DEADLINE };
+    let request = DialRequest { peer: Some(identity), route: Route::Direct(address), timeout: DEADLINE };
     (ours.dialer().dial(request).await.unwrap(), running)
 }
 
@@ -194,7 +194,7 @@ async fn a_peer_without_our_stream_protocol_is_told_apart() {
     let locator: kaspath_domain::PeerLocator = foreign.address().to_string().parse().unwrap();
     let (_direct, _task) = foreign.run();
     let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
-    let request = DialRequest { peer: Some(identity.clone()), route: Route::Direct(address), deadline: DEADLINE };
+    let request = DialRequest { peer: Some(identity.clone()), route: Route::Direct(address), timeout: DEADLINE };
     let error = ours.dialer().dial(request).await.unwrap_err();
     assert!(matches!(&error, DialError::ProtocolUnsupported { peer, .. } if *peer == identity), "{error}");
 }
@@ -221,7 +221,7 @@ async fn punches_a_stock_listener(over: Transport, transports: TransportSet) {
     });
     let ours = start(config()).await;
     let route = Route::Punched { relay: relay_address, transports };
-    let request = DialRequest { peer: Some(identity), route, deadline: DEADLINE };
+    let request = DialRequest { peer: Some(identity), route, timeout: DEADLINE };
     let mut stream = ours.dialer().dial(request).await.unwrap();
     assert_eq!(stream.path(), Path::Direct { transport: over });
     echoes(&mut stream).await;

@@ -195,7 +195,7 @@ async fn dials_of_peers_and_punches_take_no_room_from_relays_and_circuits() {
     let request = DialRequest {
         peer: Some(server.local_peer().clone()),
         route: route(&server, Transport::Tcp),
-        deadline: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
     };
     let error = ours.dialer().dial(request).await.unwrap_err();
     assert!(

@@ -86,7 +86,7 @@ async fn a_punch_that_cannot_succeed_ends_at_the_deadline_with_the_reason() {
     let server = reserved(relay_only(), &relay).await;
     let client = start(config()).await;
     let route = Route::Punched { relay: relay_address(&relay), transports: TransportSet::ALL };
-    let request = DialRequest { peer: Some(server.local_peer().clone()), route, deadline: Duration::from_secs(2) };
+    let request = DialRequest { peer: Some(server.local_peer().clone()), route, timeout: Duration::from_secs(2) };
     let error = timeout(DEADLINE, client.dialer().dial(request)).await.unwrap().unwrap_err();
     assert!(matches!(&error, DialError::NoDirectPath { peer, .. } if peer == server.local_peer()), "{error}");
 }
@@ -99,7 +99,7 @@ async fn a_dead_relay_is_unreachable() {
         via: kaspath_domain::TransportAddress::tcp("127.0.0.1:9".parse().unwrap()),
     };
     let request =
-        DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Relayed(gone.clone()), deadline: DEADLINE };
+        DialRequest { peer: Some(NodeKey::generate().identity()), route: Route::Relayed(gone.clone()), timeout: DEADLINE };
     let error = client.dialer().dial(request).await.unwrap_err();
     assert!(matches!(&error, DialError::RelayUnreachable { relay, .. } if *relay == gone.relay), "{error}");
 }
@@ -120,7 +120,7 @@ async fn a_dial_too_many_that_waits_for_a_direct_path_is_told() {
         let route =
             Route::Punched { relay: RelayAddress { relay: NodeKey::generate().identity(), via }, transports: TransportSet::ALL };
         for _ in 0..DIALS {
-            let request = DialRequest { peer: Some(peer.clone()), route: route.clone(), deadline: DEADLINE };
+            let request = DialRequest { peer: Some(peer.clone()), route: route.clone(), timeout: DEADLINE };
             let dialer = client.dialer();
             dials.spawn(async move { dialer.dial(request).await.unwrap_err() });
         }

@@ -59,8 +59,8 @@ impl StreamDialer for TcpDialer {
             Route::Direct(address) if self.supports(&request) => address,
             _ => return Err(DialError::Unsupported(Box::new(request.route))),
         };
-        let timed = timeout(request.deadline, self.connect(address)).await;
-        timed.unwrap_or(Err(DialError::Timeout { after: request.deadline, doing: "connecting over TCP" }))
+        let timed = timeout(request.timeout, self.connect(address)).await;
+        timed.unwrap_or(Err(DialError::Timeout { after: request.timeout, doing: "connecting over TCP" }))
     }
 }
 

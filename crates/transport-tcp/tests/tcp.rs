@@ -23,7 +23,7 @@ async fn listen(config: TcpConfig) -> TcpTransportListener {
 }
 
 async fn dial(to: SocketAddr) -> Result<DuplexStream, DialError> {
-    let request = DialRequest { peer: None, route: Route::Direct(TransportAddress::tcp(to)), deadline: DEADLINE };
+    let request = DialRequest { peer: None, route: Route::Direct(TransportAddress::tcp(to)), timeout: DEADLINE };
     TcpDialer::new(TcpConfig::default()).dial(request).await
 }
 
@@ -68,7 +68,7 @@ async fn nobody_there_is_unreachable_and_names_the_address() {
 async fn routes_of_other_transports_are_refused() {
     let route = Route::Direct(TransportAddress::quic("127.0.0.1:1".parse().unwrap()));
     let dialer = TcpDialer::new(TcpConfig::default());
-    let request = DialRequest { peer: None, route, deadline: DEADLINE };
+    let request = DialRequest { peer: None, route, timeout: DEADLINE };
     assert!(!dialer.supports(&request));
     assert!(matches!(dialer.dial(request).await, Err(DialError::Unsupported(_))));
 }
@@ -124,7 +124,7 @@ async fn a_full_dialer_says_so() {
     let listener = listen(TcpConfig::default()).await;
     let dialer = TcpDialer::new(TcpConfig { max_outbound: 1, ..TcpConfig::default() });
     let route = Route::Direct(TransportAddress::tcp(listener.local_addr()));
-    let request = DialRequest { peer: None, route, deadline: DEADLINE };
+    let request = DialRequest { peer: None, route, timeout: DEADLINE };
     let _held = dialer.dial(request.clone()).await.unwrap();
     assert!(matches!(dialer.dial(request).await, Err(DialError::LimitReached { limit: 1, .. })));
 }
@@ -153,6 +153,6 @@ async fn names_resolve() {
     let listener = listen(TcpConfig::default()).await;
     let locator: PeerLocator = format!("localhost:{}", listener.local_addr().port()).parse().unwrap();
     let kaspath_domain::PeerAddress::Direct(address) = locator.address else { panic!("direct") };
-    let request = DialRequest { peer: None, route: Route::Direct(address), deadline: DEADLINE };
+    let request = DialRequest { peer: None, route: Route::Direct(address), timeout: DEADLINE };
     TcpDialer::new(TcpConfig::default()).dial(request).await.unwrap();
 }

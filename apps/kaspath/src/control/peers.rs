@@ -142,7 +142,7 @@ fn line(record: &PeerRecord, now: Timestamp) -> String {
     let last = record.addresses.last().map(|address| {
         let source = match &address.source {
             AddressSource::Manual => "configured",
-            AddressSource::Identify { .. } => "reached",
+            AddressSource::Dialed { .. } => "reached",
             AddressSource::Inbound => "came from",
             AddressSource::Gossip => "gossip",
         };

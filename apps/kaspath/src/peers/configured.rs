@@ -87,7 +87,7 @@ mod tests {
         assert!(error.contains(B) && error.contains("give its whole address once"), "{error}");
         let reached = PeerChange::Address {
             locator: format!("/ip4/192.0.2.7/tcp/9/p2p/{B}").parse().unwrap(),
-            source: AddressSource::Identify { relay: None },
+            source: AddressSource::Dialed { relay: None },
         };
         for change in [PeerChange::Admitted, reached] {
             book.update(&B.parse().unwrap(), change, wall_clock()).unwrap();
@@ -95,7 +95,7 @@ mod tests {
         let mut known = node(&["client", "--remote", B]);
         record_configured(&book, &mut known, &[]).unwrap();
         let record = book.get(&B.parse().unwrap()).unwrap();
-        assert_eq!(record.addresses[0].source, AddressSource::Identify { relay: None }, "the user has not named it");
+        assert_eq!(record.addresses[0].source, AddressSource::Dialed { relay: None }, "the user has not named it");
         assert_eq!(known.remotes[0].to_string(), format!("/ip4/192.0.2.7/tcp/9/p2p/{B}"));
     }
 }

@@ -121,7 +121,7 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     for _ in 0..args.peers {
         let config = NetworkConfig { protocols: vec![GATEWAY_PROTOCOL.into()], ..NetworkConfig::default() };
         let network = Network::start(NodeKey::generate(), config).await?;
-        let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), deadline: SESSION };
+        let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), timeout: SESSION };
         let mut stream = network.dialer().dial(request).await?;
         let (mut sent, mut back) = (vec![7; args.warm_up], vec![0; args.warm_up]);
         let (mut reader, mut writer) = tokio::io::split(&mut stream);

@@ -85,7 +85,7 @@ async fn send(network: &Network, remote: PeerLocator, args: &PumpArgs) -> Result
     let PeerAddress::Relayed(relay) = remote.address else { bail!("the remote is not behind a relay") };
     let transports = if args.transport == "quic" { TransportSet::QUIC } else { TransportSet::TCP };
     let route = Route::Punched { relay, transports };
-    let mut stream = network.dialer().dial(DialRequest { peer: remote.peer, route, deadline: SESSION }).await?;
+    let mut stream = network.dialer().dial(DialRequest { peer: remote.peer, route, timeout: SESSION }).await?;
     let chunk = vec![0x5a; CHUNK];
     let end = Instant::now() + Duration::from_secs(args.seconds);
     while Instant::now() < end {

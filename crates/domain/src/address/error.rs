@@ -2,7 +2,7 @@ use thiserror::Error;
 
 use crate::IdentityError;
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// Nothing was given.
@@ -34,7 +34,7 @@ pub enum AddressError {
         protocol: String,
     },
     /// Not an IP address of that kind.
-    #[error("{value:?} is no {kind} address")]
+    #[error("{value:?} is not an {kind} address")]
     BadIp {
         /// `IPv4` or `IPv6`.
         kind: &'static str,
@@ -42,10 +42,10 @@ pub enum AddressError {
         value: String,
     },
     /// Not a host name.
-    #[error("{0:?} is no host name")]
+    #[error("{0:?} is not a host name")]
     BadHost(String),
     /// Not a port.
-    #[error("{0:?} is no port: it must be a number from 0 to 65535")]
+    #[error("{0:?} is not a port: it must be a number from 0 to 65535")]
     BadPort(String),
     /// Not a peer id.
     #[error(transparent)]

@@ -6,4 +6,4 @@ mod policy;
 
 pub use network::{MemoryDialer, MemoryListener, memory_network};
 pub use peer_book::MemoryPeerBook;
-pub use policy::{AdmitAll, FixedPolicy};
+pub use policy::AdmitAll;

@@ -88,7 +88,7 @@ mod tests {
         let callee = peer("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
         let (dialer, listener) = memory_network(caller.clone());
         let route = Route::Direct(TransportAddress::tcp("192.0.2.1:1".parse().unwrap()));
-        let request = DialRequest { peer: Some(callee.clone()), route, deadline: Duration::from_secs(1) };
+        let request = DialRequest { peer: Some(callee.clone()), route, timeout: Duration::from_secs(1) };
         let mut ours = dialer.dial(request).await.unwrap();
         let mut theirs = listener.accept().await.unwrap();
         assert_eq!(theirs.info().peer, Some(caller));

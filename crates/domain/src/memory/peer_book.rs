@@ -10,7 +10,7 @@ use crate::{
     Counts, PeerBook, PeerBookError, PeerChange, PeerIdentity, PeerRecord, Timestamp, is_peer_loopback, loopback_candidates,
 };
 
-/// So many of the book's places are freed together: looking for the stalest peers
+/// So many peers are evicted together: looking for the stalest peers
 /// costs a walk over all of them.
 const EVICTED_AT_ONCE: usize = 256;
 
@@ -64,7 +64,7 @@ impl MemoryPeerBook {
     }
 
     /// Adds the peer if it is not there. While `held` is borrowed it stays.
-    fn enter(&self, held: &mut Held, peer: &PeerIdentity, now: Timestamp) -> Result<(), PeerBookError> {
+    fn insert(&self, held: &mut Held, peer: &PeerIdentity, now: Timestamp) -> Result<(), PeerBookError> {
         if !self.peers.contains_key(peer) {
             self.make_room(held, now)?;
             self.peers.insert(peer.clone(), PeerRecord::new(peer.clone(), now));
@@ -129,7 +129,7 @@ impl PeerBook for MemoryPeerBook {
             return Ok(self.apply(peer, change, now).unwrap_or_default());
         }
         let mut held = self.lock();
-        self.enter(&mut held, peer, now)?;
+        self.insert(&mut held, peer, now)?;
         if let Some(address) = address
             && !held.addresses.contains_key(&address)
             && self.peers.get(peer).is_some_and(|record| record.loopback.is_none())
@@ -175,7 +175,7 @@ impl PeerBook for MemoryPeerBook {
 
     fn loopback(&self, peer: &PeerIdentity, now: Timestamp) -> Result<Ipv4Addr, PeerBookError> {
         let mut held = self.lock();
-        self.enter(&mut held, peer, now)?;
+        self.insert(&mut held, peer, now)?;
         self.apply(peer, PeerChange::Admitted, now);
         if let Some(address) = self.peers.get(peer).and_then(|record| record.loopback) {
             return Ok(address);
@@ -192,7 +192,7 @@ impl PeerBook for MemoryPeerBook {
         if !is_peer_loopback(address) || owner.as_ref().is_some_and(|owner| held.pins.of(owner) > 0) {
             return Err(PeerBookError::Loopback { address });
         }
-        self.enter(&mut held, peer, now)?;
+        self.insert(&mut held, peer, now)?;
         if let Some(owner) = owner {
             self.peers.get_mut(&owner).map(|mut record| record.loopback.take());
             (self.changed)(&owner);

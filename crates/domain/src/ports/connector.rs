@@ -34,7 +34,7 @@ impl PeerTarget {
         targets
     }
 
-    /// The same peer by its circuits alone.
+    /// The same peer, with only its circuits.
     pub fn through_relays(&self) -> Self {
         let circuits = self.addresses.iter().filter(|locator| matches!(locator.address, PeerAddress::Relayed(_)));
         Self { peer: self.peer.clone(), addresses: circuits.cloned().collect() }

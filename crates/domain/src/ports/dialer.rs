@@ -9,7 +9,7 @@ pub trait StreamDialer: Send + Sync {
     /// Whether this dialer serves such a request.
     fn supports(&self, request: &DialRequest) -> bool;
 
-    /// Opens one stream, or says why not, within the request's deadline.
+    /// Opens one stream, or says why not, within the request's timeout.
     ///
     /// Dropping the future cancels the dial: no stream is left open. A
     /// connection underneath that others may share can stay for a while.

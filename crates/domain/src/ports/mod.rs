@@ -1,4 +1,4 @@
-//! The ports: what adapters implement, what decides, and who is told.
+//! The ports: what adapters implement, what decides, and who is notified.
 
 mod admission;
 mod connector;

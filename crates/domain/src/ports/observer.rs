@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// Is told of everything of one kind that happens, in order, and misses nothing.
+/// Is notified of every event of one kind, in the order in which they happen.
 ///
 /// It is called where the thing happens: it must return soon, wait for nothing and not
 /// call back.
@@ -18,12 +18,12 @@ impl<E, F: Fn(&E) + Send + Sync> Observer<E> for F {
     }
 }
 
-/// Observers that are all told, in the order in which they were added. Cheap to clone;
+/// Observers that are all notified, in the order in which they were added. Cheap to clone;
 /// all clones are one list. Whoever composes a node adds a handful and removes none.
 pub struct Observers<E>(Arc<RwLock<Vec<Arc<dyn Observer<E>>>>>);
 
 impl<E> Observers<E> {
-    /// Adds one: it is told of what happens from now on.
+    /// Adds one: it is notified of what happens from now on.
     pub fn add(&self, observer: Arc<dyn Observer<E>>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(observer);
     }
@@ -37,7 +37,7 @@ impl<E> Observers<E> {
 }
 
 impl<E: 'static> Observers<E> {
-    /// A list of its own, which tells `first` and then whoever is on this one.
+    /// A list of its own, which notifies `first` and then whoever is on this one.
     #[must_use]
     pub fn after(&self, first: Arc<dyn Observer<E>>) -> Self {
         let observers = Self::of(first);

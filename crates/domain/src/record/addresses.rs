@@ -12,7 +12,7 @@ const MAX_FAILURES: u32 = 3;
 const CAME_FROM_VALID: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The addresses at which to dial a peer, best known first: those that worked, the
-/// latest first, then those that the user told. Only a peer without any of these is
+/// latest first, then those that the user gave. Only a peer without any of these is
 /// dialled where it was seen or where all dials failed lately: each useless address
 /// makes the ways behind it wait. Pure; `now` is wall time.
 pub fn addresses_for(record: &PeerRecord, now: Timestamp) -> Vec<PeerLocator> {
@@ -32,7 +32,7 @@ pub fn addresses_for(record: &PeerRecord, now: Timestamp) -> Vec<PeerLocator> {
     chosen.sort_by_key(|address| {
         let rank = match address.source {
             AddressSource::Manual => 0,
-            AddressSource::Identify { .. } => 1,
+            AddressSource::Dialed { .. } => 1,
             AddressSource::Gossip => 2,
             AddressSource::Inbound => 3,
         };

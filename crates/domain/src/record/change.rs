@@ -8,11 +8,11 @@ use crate::{AttemptOutcome, DialError, PeerAddress, PeerLocator, Route, Timestam
 /// One thing that was learnt of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerChange {
-    /// An address of it was told, or seen.
+    /// An address of it was reported or seen.
     Address {
         /// The address.
         locator: PeerLocator,
-        /// Who told it.
+        /// Where it is from.
         source: AddressSource,
     },
     /// It was let in, or its session is established.
@@ -25,7 +25,7 @@ pub enum PeerChange {
     KaspaId(String),
     /// A round trip was measured.
     RoundTrip(Duration),
-    /// It is banned. The user's ban takes the place of an earlier one of the user's;
+    /// It is banned. The user's ban replaces an earlier one of the user's;
     /// kaspad's counts from the first time it is seen.
     Ban {
         /// By whom.
@@ -105,7 +105,7 @@ impl PeerRecord {
         self.last_seen = self.last_seen.max(now);
     }
 
-    /// Adds an address, or freshens it; whether it is new. What the user told stays
+    /// Adds an address, or freshens it; whether it is new. One that the user gave stays
     /// the user's. Beyond the bounds the oldest goes that the peer came from, else the
     /// oldest that never worked.
     fn observe(&mut self, mut address: ObservedAddress) -> bool {
@@ -147,7 +147,7 @@ impl PeerRecord {
             Ok(_) => {
                 self.seen(now);
                 self.successes = self.successes.saturating_add(1);
-                let source = AddressSource::Identify { relay: outcome.route.relay().cloned() };
+                let source = AddressSource::Dialed { relay: outcome.route.relay().cloned() };
                 let locator = PeerLocator { peer: Some(self.peer.clone()), address };
                 self.observe(ObservedAddress { last_worked: Some(now), ..ObservedAddress::new(locator, source, now) });
                 if let Some(newest) = self.addresses.last_mut() {

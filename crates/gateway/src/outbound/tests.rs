@@ -21,7 +21,7 @@ struct ByMemory(MemoryDialer);
 impl PeerConnector for ByMemory {
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
         let route = Route::Direct(TransportAddress::tcp(([192, 0, 2, 1], 1).into()));
-        let request = DialRequest { peer: target.peer.clone(), route, deadline: DEADLINE };
+        let request = DialRequest { peer: target.peer.clone(), route, timeout: DEADLINE };
         Ok(self.0.dial(request).await.unwrap())
     }
 }
@@ -52,7 +52,7 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
         book: Arc::new(MemoryPeerBook::new(100)),
         newcomers: 16,
         admission: Arc::new(AdmitAll),
-        control: None,
+        rpc: None,
         clock: MonotonicClock::start(),
         wall_clock: Arc::new(Timestamp::default),
         observers: Observers::of(Arc::new(move |event: &GatewayEvent| drop(sender.send(event.clone())))),
@@ -64,10 +64,18 @@ async fn a_process_of_another_user_gets_no_stream_to_the_peer() {
     let local = listening.local_addr().unwrap();
     Arc::get_mut(&mut gateway.0).unwrap().sockets = of_others;
     let stream = connector.connect(&target).await.unwrap();
-    let activity = Arc::new(Activity::new(stream.counters(), gateway.0.clock.now()));
-    let place = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
-    let remote = Arc::new(Remote::new(gateway.0.clone(), peer(2), target, connector, local));
-    *remote.parked() = Some(Parked { stream, place });
+    let activity = Arc::new(Activity::new(stream.counters(), gateway.0.parts.clock.now()));
+    let slot = gateway.0.sessions.enter(&peer(2), None, stream.path_watch(), activity).unwrap();
+    let remote = Arc::new(Remote {
+        shared: gateway.0.clone(),
+        peer: peer(2),
+        target,
+        connector,
+        local,
+        parked: Mutex::new(Some(Parked { stream, slot })),
+        taken: Notify::new(),
+        is_forbidden: AtomicBool::new(false),
+    });
     let accepting = tokio::spawn({
         let remote = remote.clone();
         async move { remote.accept(listening).await }

@@ -17,7 +17,7 @@ use super::KASPAD_BAN;
 
 /// Larger than any such file.
 const MAX_FILE: u64 = 32 << 20;
-/// The last version. Version 0, without a number, held addresses alone.
+/// The last version. Version 0, without a number, held only addresses.
 const VERSION: u64 = 1;
 /// The book wrote down kaspad's ban as well, a moment later than this file and without
 /// saying whose it was: a ban that ends within this time of kaspad's is kaspad's.
@@ -67,9 +67,9 @@ struct Entry {
     banned_since: Option<Timestamp>,
 }
 
-/// The file of an earlier version. Reading it, entering it into the book, writing the
+/// The file of an earlier version. Reading it, recording it in the book, writing the
 /// book to disk and setting the file aside are steps of their own, so that a crash
-/// between any two of them loses nothing: entering it twice changes nothing.
+/// between any two of them loses nothing: recording it twice changes nothing.
 #[derive(Debug)]
 pub struct EarlierTable {
     path: PathBuf,
@@ -110,7 +110,7 @@ impl EarlierTable {
         Ok(self.peers.len())
     }
 
-    /// Renames the file, so that it is not entered again; its new name. Call it once
+    /// Renames the file, so that it is not recorded again; its new name. Call it once
     /// the book is on disk.
     pub fn set_aside(self) -> Result<PathBuf, TableError> {
         let aside = self.path.with_extension("json.taken-over");

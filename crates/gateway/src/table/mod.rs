@@ -86,7 +86,7 @@ impl PeerTable {
     }
 
     /// Notes that kaspad bans the peer that has this address no more; who it is, if it
-    /// did. A ban of this node's user stands.
+    /// did. A ban of this node's user remains.
     pub(crate) fn unban(&self, address: IpAddr, now: Timestamp) -> Option<PeerIdentity> {
         self.change(address, PeerChange::Unban { source: BanSource::Kaspad }, now)
     }

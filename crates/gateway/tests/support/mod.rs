@@ -18,7 +18,7 @@ use kaspath_domain::{
     PeerTarget, RelayAddress, Route, StreamDialer, Timestamp, Transport, TransportAddress,
     memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
-use kaspath_gateway::{CloseReason, ControlError, Gateway, GatewayEvent, GatewayParts, KeptPeer, NodeControl, NodeSnapshot};
+use kaspath_gateway::{CloseReason, Gateway, GatewayEvent, GatewayParts, Kaspad, KaspadError, KaspadSnapshot, KeptPeer};
 use kaspath_policy::{Keeper, MovePace};
 use tokio::{
     io::AsyncReadExt,
@@ -47,7 +47,7 @@ pub(crate) async fn is_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
 }
 
 async fn dial_over(dialer: &MemoryDialer, route: Route) -> DuplexStream {
-    dialer.dial(DialRequest { peer: Some(peer(1)), route, deadline: DEADLINE }).await.unwrap()
+    dialer.dial(DialRequest { peer: Some(peer(1)), route, timeout: DEADLINE }).await.unwrap()
 }
 
 pub(crate) async fn dial(dialer: &MemoryDialer) -> DuplexStream {
@@ -97,8 +97,8 @@ impl PeerConnector for ByMemory {
 
 /// A kaspad that answers as it is told to.
 pub(crate) struct Node {
-    snapshot: Mutex<NodeSnapshot>,
-    forbidden: Mutex<Option<ControlError>>,
+    snapshot: Mutex<KaspadSnapshot>,
+    forbidden: Mutex<Option<KaspadError>>,
     down: AtomicBool,
     asks: mpsc::UnboundedSender<SocketAddr>,
     asked: AsyncMutex<mpsc::UnboundedReceiver<SocketAddr>>,
@@ -107,7 +107,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn on(network: &str) -> Self {
         let (asks, asked) = mpsc::unbounded_channel();
-        let snapshot = NodeSnapshot { network: network.into(), ..NodeSnapshot::default() };
+        let snapshot = KaspadSnapshot { network: network.into(), ..KaspadSnapshot::default() };
         Self {
             snapshot: Mutex::new(snapshot),
             forbidden: Mutex::default(),
@@ -117,11 +117,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut NodeSnapshot)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut KaspadSnapshot)) {
         change(&mut self.snapshot.lock().unwrap());
     }
 
-    pub(crate) fn forbid(&self, error: ControlError) {
+    pub(crate) fn forbid(&self, error: KaspadError) {
         *self.forbidden.lock().unwrap() = Some(error);
     }
 
@@ -136,15 +136,15 @@ impl Node {
 }
 
 #[async_trait]
-impl NodeControl for Node {
-    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError> {
+impl Kaspad for Node {
+    async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError> {
         if self.down.load(Ordering::SeqCst) {
-            return Err(ControlError::Unreachable("it is down".into()));
+            return Err(KaspadError::Failed("it is down".into()));
         }
         Ok(self.snapshot.lock().unwrap().clone())
     }
 
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError> {
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError> {
         self.asks.send(address).unwrap();
         self.forbidden.lock().unwrap().clone().map_or(Ok(()), Err)
     }
@@ -166,7 +166,7 @@ pub(crate) fn gateway(
         book: Arc::new(MemoryPeerBook::new(1000)),
         newcomers: 16,
         admission,
-        control: node.map(|node| node as Arc<dyn NodeControl>),
+        rpc: node.map(|node| node as Arc<dyn Kaspad>),
         clock: MonotonicClock::start(),
         wall_clock: Arc::new(wall_clock),
         observers: Observers::of(Arc::new(report)),

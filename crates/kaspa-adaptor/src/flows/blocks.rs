@@ -1,15 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kaspa_hashes::Hash as BlockHash;
-use kaspa_p2p_lib::{
-    KaspadMessagePayloadType as Kind,
-    pb::{Hash as WireHash, InvRelayBlockMessage, KaspadMessage, RequestRelayBlocksMessage, kaspad_message::Payload},
+use kaspa_p2p_lib::pb::{
+    Hash as WireHash, InvRelayBlockMessage, KaspadMessage, RequestRelayBlocksMessage, kaspad_message::Payload,
 };
-
 use prost::Message;
 
 use super::context::{Context, bad, plain, response};
-use crate::{CloseReason, Inventory, KaspaEvent, Peer, Router, session::Route};
+use crate::{CloseReason, Inventory, KaspaEvent, Peer, session::Route};
 
 /// As in kaspad.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -31,70 +29,49 @@ fn block_hash(wire: Option<&WireHash>) -> Result<BlockHash, CloseReason> {
 }
 
 /// Fetches what gossiping peers announce, and announces it further.
-pub(super) struct Blocks {
-    announced: Route,
-    answers: Route,
-}
-
-impl Blocks {
-    pub(super) fn subscribe(router: &Arc<Router>) -> Self {
-        Self { announced: router.subscribe(&[Kind::InvRelayBlock]), answers: router.subscribe(&[Kind::Block]) }
-    }
-
-    pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
-        loop {
-            let Some(Payload::InvRelayBlock(announced)) = self.announced.next().await?.message.payload else {
-                return Err(bad("no InvRelayBlock"));
-            };
-            // A kaspad's announcements are drained: what we do not fetch we need not serve.
-            if !peer.gossips() {
-                continue;
-            }
-            let expected = block_hash(announced.hash.as_ref())?;
-            if context.inventory.block(&expected).is_some() {
-                continue;
-            }
-            let request = RequestRelayBlocksMessage { hashes: vec![wire(expected)] };
-            peer.router().send(plain(Payload::RequestRelayBlocks(request))).await?;
-            let answer = self.answers.answer("our request for a block", ANSWER_TIMEOUT).await?;
-            let Some(Payload::Block(message)) = answer.message.payload else { return Err(bad("no Block")) };
-            if Inventory::block_hash(&message) != Some(expected) {
-                return Err(bad("another block than the one asked for"));
-            }
-            if let Some((hash, true)) = context.inventory.add_block(message) {
-                context.report(KaspaEvent::BlockReceived { hash: hash.to_string(), peer: peer.identity().cloned() });
-                context.hub.broadcast(&announcement(hash), Some(peer));
-            }
+pub(super) async fn fetch(mut announced: Route, mut answers: Route, context: &Context, peer: &Peer) -> Result<(), CloseReason> {
+    loop {
+        let Some(Payload::InvRelayBlock(block)) = announced.next().await?.message.payload else {
+            return Err(bad("no InvRelayBlock"));
+        };
+        // A kaspad's announcements are drained: what we do not fetch we need not serve.
+        if !peer.gossips() {
+            continue;
+        }
+        let expected = block_hash(block.hash.as_ref())?;
+        if context.inventory.block(&expected).is_some() {
+            continue;
+        }
+        let request = RequestRelayBlocksMessage { hashes: vec![wire(expected)] };
+        peer.router().send(plain(Payload::RequestRelayBlocks(request))).await?;
+        let answer = answers.answer("our request for a block", ANSWER_TIMEOUT).await?;
+        let Some(Payload::Block(message)) = answer.message.payload else { return Err(bad("no Block")) };
+        if Inventory::block_hash(&message) != Some(expected) {
+            return Err(bad("another block than the one asked for"));
+        }
+        if let Some((hash, true)) = context.inventory.add_block(message) {
+            context.report(KaspaEvent::BlockReceived { hash: hash.to_string(), peer: peer.identity().cloned() });
+            context.hub.broadcast(&announcement(hash), Some(peer));
         }
     }
 }
 
 /// Serves what we hold. Upstream ends a session that asks for a block we lack;
 /// so do we, for it cannot know of it from us.
-pub(super) struct Requests(Route);
-
-impl Requests {
-    pub(super) fn subscribe(router: &Arc<Router>) -> Self {
-        Self(router.subscribe(&[Kind::RequestRelayBlocks]))
-    }
-
-    pub(super) async fn run(mut self, context: &Context, peer: &Arc<Peer>) -> Result<(), CloseReason> {
-        loop {
-            let request = self.0.next().await?;
-            let Some(Payload::RequestRelayBlocks(RequestRelayBlocksMessage { hashes })) = &request.message.payload else {
-                return Err(bad("no RequestRelayBlocks"));
-            };
-            if hashes.len() > MAX_REQUESTED {
-                return Err(bad("more than 64 blocks asked for at once"));
-            }
-            for wanted in hashes {
-                let block = context
-                    .inventory
-                    .block(&block_hash(Some(wanted))?)
-                    .ok_or_else(|| bad("a request for a block that we lack"))?;
-                let answer = || response(Payload::Block((*block).clone()), &request.message);
-                peer.router().send_made(block.encoded_len(), answer).await?;
-            }
+pub(super) async fn serve(mut requests: Route, context: &Context, peer: &Peer) -> Result<(), CloseReason> {
+    loop {
+        let request = requests.next().await?;
+        let Some(Payload::RequestRelayBlocks(RequestRelayBlocksMessage { hashes })) = &request.message.payload else {
+            return Err(bad("no RequestRelayBlocks"));
+        };
+        if hashes.len() > MAX_REQUESTED {
+            return Err(bad("more than 64 blocks asked for at once"));
+        }
+        for wanted in hashes {
+            let block =
+                context.inventory.block(&block_hash(Some(wanted))?).ok_or_else(|| bad("a request for a block that we lack"))?;
+            let answer = || response(Payload::Block((*block).clone()), &request.message);
+            peer.router().send_made(block.encoded_len(), answer).await?;
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kaspa_p2p_lib::pb::{KaspadMessage, kaspad_message::Payload};
 use kaspath_domain::{Observer, Observers};
-use tokio::sync::broadcast;
 
 use crate::{AddressBook, CloseReason, Hub, Inventory, KaspaEvent};
 
@@ -15,14 +14,12 @@ pub(crate) struct Context {
     pub(crate) inventory: Arc<Inventory>,
     pub(crate) book: Arc<AddressBook>,
     pub(crate) observers: Observers<KaspaEvent>,
-    pub(crate) events: broadcast::Sender<KaspaEvent>,
 }
 
 impl Context {
     pub(crate) fn report(&self, event: KaspaEvent) {
         tracing::debug!(?event);
         self.observers.observe(&event);
-        let _ = self.events.send(event);
     }
 }
 

@@ -1,5 +1,5 @@
-//! What is said after Ready. Each flow subscribes when it is made, before our
-//! Ready is sent, and runs until the session ends or the peer breaks its rules.
+//! What is said after Ready. Each flow is subscribed before our Ready is sent, and
+//! runs until the session ends or the peer breaks its rules.
 
 mod addresses;
 mod blocks;
@@ -9,48 +9,38 @@ mod transactions;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use kaspa_p2p_lib::KaspadMessagePayloadType as Kind;
+
 pub(crate) use blocks::announcement as block_announcement;
 pub(crate) use context::Context;
 pub(crate) use transactions::announcement as transaction_announcement;
 
-use crate::{CloseReason, Peer, Router};
+use crate::{CloseReason, Peer};
 
-/// All flows of a session, subscribed but not running.
-pub(crate) struct Flows {
-    addresses: addresses::Addresses,
-    blocks: blocks::Blocks,
-    block_requests: blocks::Requests,
-    pings: ping::Pings,
-    pongs: ping::Pongs,
-    transactions: transactions::Transactions,
-    transaction_requests: transactions::Requests,
-}
-
-impl Flows {
-    pub(crate) fn subscribe(router: &Arc<Router>) -> Self {
-        Self {
-            addresses: addresses::Addresses::subscribe(router),
-            blocks: blocks::Blocks::subscribe(router),
-            block_requests: blocks::Requests::subscribe(router),
-            pings: ping::Pings::subscribe(router),
-            pongs: ping::Pongs::subscribe(router),
-            transactions: transactions::Transactions::subscribe(router),
-            transaction_requests: transactions::Requests::subscribe(router),
-        }
-    }
-
-    /// Runs until the session ends; why it did.
-    pub(crate) async fn run(self, context: &Context, peer: &Arc<Peer>) -> CloseReason {
+/// Subscribes all flows of a session. The future runs them until the session ends; why
+/// it did.
+pub(crate) fn subscribe(context: Context, peer: Arc<Peer>) -> BoxFuture<'static, CloseReason> {
+    let on = |kinds: &[Kind]| peer.router().subscribe(kinds);
+    let [address_requests, addresses] = [Kind::RequestAddresses, Kind::Addresses].map(|kind| on(&[kind]));
+    let [block_requests, announced_blocks, blocks] =
+        [Kind::RequestRelayBlocks, Kind::InvRelayBlock, Kind::Block].map(|kind| on(&[kind]));
+    let [transaction_requests, announced] = [Kind::RequestTransactions, Kind::InvTransactions].map(|kind| on(&[kind]));
+    let transactions = on(&[Kind::Transaction, Kind::TransactionNotFound]);
+    let [pings, pongs] = [Kind::Ping, Kind::Pong].map(|kind| on(&[kind]));
+    Box::pin(async move {
+        let (context, peer) = (&context, &peer);
         // Each runs for ever or ends with the reason.
         let ended = tokio::try_join!(
-            self.addresses.run(context, peer),
-            self.blocks.run(context, peer),
-            self.block_requests.run(context, peer),
-            self.pings.run(context, peer),
-            self.pongs.run(context, peer),
-            self.transactions.run(context, peer),
-            self.transaction_requests.run(context, peer),
+            addresses::serve(address_requests, context, peer),
+            addresses::fetch(addresses, context, peer),
+            blocks::serve(block_requests, context, peer),
+            blocks::fetch(announced_blocks, blocks, context, peer),
+            ping::answer(pings, context, peer),
+            ping::ask(pongs, context, peer),
+            transactions::serve(transaction_requests, context, peer),
+            transactions::fetch(announced, transactions, context, peer),
         );
         ended.err().unwrap_or(CloseReason::Local)
-    }
+    })
 }

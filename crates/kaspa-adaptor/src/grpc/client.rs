@@ -20,15 +20,15 @@ use tonic::{
 use tower::{Service, ServiceBuilder};
 
 use super::{
-    H2Settings, Limits, StreamInfo,
+    Limits, OpenSession,
     io::CuttableIo,
-    settings::{MAX_HEADERS, MAX_RESETS},
+    settings::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_HEADERS, MAX_RESETS, WINDOW, max_frame},
     tap::Tap,
 };
 use crate::{
     ConnectError,
     errors::MAX_REASON,
-    wire::{Incoming, Outgoing, queue},
+    wire::{Incoming, queue},
 };
 
 /// Time for the response headers, as in kaspad.
@@ -60,28 +60,21 @@ impl Service<Uri> for OneStream {
     }
 }
 
-/// An open message stream, before any message.
-pub(crate) struct OpenSession {
-    pub(crate) info: StreamInfo,
-    pub(crate) incoming: Incoming,
-    pub(crate) outgoing: Outgoing,
-}
-
 /// Opens Kaspa's message stream over a domain stream.
 pub(crate) async fn open(stream: DuplexStream, limits: &Limits) -> Result<OpenSession, ConnectError> {
-    let settings = H2Settings::for_connection(stream.info());
+    let max_frame = max_frame(stream.info());
     let io = CuttableIo::new(stream);
     let info = io.info().clone();
     let connector = OneStream(Arc::new(Mutex::new(Some(io))));
     let opening = async {
         let channel = Endpoint::from_static("http://kaspa.invalid")
-            .initial_stream_window_size(settings.stream_window)
-            .initial_connection_window_size(settings.connection_window)
-            .max_frame_size(settings.max_frame)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_frame_size(max_frame)
             .http2_max_header_list_size(MAX_HEADERS)
             .http2_max_local_error_reset_streams(MAX_RESETS)
-            .http2_keep_alive_interval(settings.keepalive_interval)
-            .keep_alive_timeout(settings.keepalive_timeout)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .connect_with_connector(connector)
             .await

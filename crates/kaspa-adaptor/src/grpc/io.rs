@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use crate::session::PendingPlace;
+use crate::session::PendingSlot;
 
 /// What a session knows of its stream: an extension of each tonic request.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct StreamInfo {
     pub(crate) cut: CancellationToken,
     /// A message stream was opened on it.
     pub(crate) in_use: Arc<AtomicBool>,
-    /// Its place among the handshakes under way, until the handshake or the
+    /// Its slot among the handshakes under way, until the handshake or the
     /// connection ends.
-    pub(crate) pending: Arc<Mutex<Option<PendingPlace>>>,
+    pub(crate) pending: Arc<Mutex<Option<PendingSlot>>>,
 }
 
 impl StreamInfo {
@@ -60,9 +60,9 @@ impl CuttableIo {
         Self { stream, cut: Box::pin(cut.cancelled_owned()), info }
     }
 
-    /// Gives it a place among the handshakes under way.
-    pub(crate) fn with_place(self, place: PendingPlace) -> Self {
-        *self.info.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    /// Gives it a slot among the handshakes under way.
+    pub(crate) fn with_slot(self, slot: PendingSlot) -> Self {
+        *self.info.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(slot);
         self
     }
 

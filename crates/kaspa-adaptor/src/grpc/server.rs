@@ -18,27 +18,20 @@ use tonic::{Request, Response, Status, Streaming, body::Body, codec::Compression
 use tower::util::MapRequestLayer;
 
 use super::{
-    H2Settings, Limits, StreamInfo,
+    Limits, OpenSession, StreamInfo,
     io::CuttableIo,
-    settings::{MAX_HEADERS, MAX_RESETS},
+    settings::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_FRAME, MAX_HEADERS, MAX_RESETS, WINDOW},
     tap::Tap,
 };
 use crate::{
     session::Pending,
-    wire::{Incoming, Outgoing, queue},
+    wire::{Incoming, queue},
 };
 
 /// A connection that opens no message stream in this time is closed.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one connection: Kaspa uses one.
 const MAX_STREAMS: u32 = 1;
-
-/// A message stream that a peer opened, before any message.
-pub(crate) struct Session {
-    pub(crate) info: StreamInfo,
-    pub(crate) incoming: Incoming,
-    pub(crate) outgoing: Outgoing,
-}
 
 /// A listener's streams as tonic's `serve_with_incoming` takes them. Requests
 /// carry a [`StreamInfo`] extension. Ends when the listener is closed.
@@ -57,7 +50,7 @@ pub fn incoming(listener: Arc<dyn StreamListener>) -> impl Stream<Item = Result<
 
 struct Service {
     limits: Limits,
-    sessions: mpsc::Sender<Session>,
+    sessions: mpsc::Sender<OpenSession>,
 }
 
 type Sending = Pin<Box<dyn Stream<Item = Result<KaspadMessage, Status>> + Send>>;
@@ -77,7 +70,7 @@ impl P2p for Service {
         let (outgoing, queued) = queue(*outgoing_queue, budget);
         let incoming = Incoming::new(tapped.body, tapped.gzip, *max_message, budget);
         // The bound of this queue is the bound of handshakes under way.
-        let session = Session { info, incoming, outgoing };
+        let session = OpenSession { info, incoming, outgoing };
         self.sessions.try_send(session).map_err(|_| Status::resource_exhausted("too many handshakes under way"))?;
         Ok(Response::new(Box::pin(queued.map(Ok))))
     }
@@ -94,26 +87,25 @@ fn tap(request: http::Request<Body>) -> http::Request<Body> {
 
 /// Serves Kaspa's message stream on every stream of a listener, until the
 /// listener ends or `stop` is cancelled. Sessions go to `sessions`. A connection
-/// has a place in `pending` from its first byte, or is closed.
+/// has a slot in `pending` from its first byte, or is closed.
 pub(crate) async fn serve(
     listener: Arc<dyn StreamListener>,
     limits: Limits,
     pending: Pending,
-    sessions: mpsc::Sender<Session>,
+    sessions: mpsc::Sender<OpenSession>,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let service = P2pServer::new(Service { limits, sessions })
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
-    let settings = H2Settings::muxed();
-    let streams = incoming(listener).filter_map(move |stream| ready(place(stream, &pending)));
+    let streams = incoming(listener).filter_map(move |stream| ready(with_slot(stream, &pending)));
     Server::builder()
         .layer(MapRequestLayer::new(tap as fn(_) -> _))
-        .initial_stream_window_size(settings.stream_window)
-        .initial_connection_window_size(settings.connection_window)
-        .max_frame_size(settings.max_frame)
-        .http2_keepalive_interval(Some(settings.keepalive_interval))
-        .http2_keepalive_timeout(Some(settings.keepalive_timeout))
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
@@ -123,22 +115,22 @@ pub(crate) async fn serve(
         .await
 }
 
-/// A connection without a place is dropped, which closes it.
-fn place(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Result<CuttableIo, io::Error>> {
+/// A connection without a slot is dropped, which closes it.
+fn with_slot(stream: Result<CuttableIo, io::Error>, pending: &Pending) -> Option<Result<CuttableIo, io::Error>> {
     let io = match stream {
         Ok(io) => io,
         Err(error) => return Some(Err(error)),
     };
-    let Some(place) = pending.enter(&io.info().info, &io.info().path.current()) else {
+    let Some(slot) = pending.take(&io.info().info, &io.info().path.current()) else {
         tracing::debug!(info = %io.info().info, "too many handshakes under way");
         return None;
     };
-    let io = io.with_place(place);
+    let io = io.with_slot(slot);
     close_if_idle(io.info());
     Some(Ok(io))
 }
 
-/// Who connects and asks for nothing would hold a place for ever.
+/// A peer that connects and asks for nothing would hold a slot for ever.
 fn close_if_idle(info: &StreamInfo) {
     let info = info.clone();
     tokio::spawn(async move {

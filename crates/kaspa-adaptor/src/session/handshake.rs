@@ -9,7 +9,7 @@ use kaspa_p2p_lib::{
 use kaspath_domain::{clean, wall_clock};
 use uuid::Uuid;
 
-use super::{PeerKey, Route, Router};
+use super::{Peer, PeerKey, Route, Router};
 use crate::{CloseReason, HandshakeError, HandshakeStep, KaspaNetwork, MIN_PROTOCOL_VERSION, PROTOCOL_VERSION, wire::Received};
 
 const VERSION_TIMEOUT: Duration = Duration::from_secs(4);
@@ -24,14 +24,6 @@ pub(crate) struct Terms {
     pub(crate) network: KaspaNetwork,
     pub(crate) user_agent: String,
     pub(crate) disable_relay_tx: bool,
-}
-
-/// What the peer says of itself, checked.
-#[derive(Debug)]
-pub(crate) struct TheirTerms {
-    pub(crate) key: PeerKey,
-    pub(crate) user_agent: String,
-    pub(crate) protocol_version: u32,
 }
 
 /// A handshake under way. Its routes are registered when it is made, so make it
@@ -58,7 +50,7 @@ impl Handshake {
         &mut self,
         terms: &Terms,
         report: impl Fn(HandshakeStep) + Sync,
-    ) -> Result<TheirTerms, HandshakeError> {
+    ) -> Result<Peer, HandshakeError> {
         let router = self.router.clone();
         let sending = async {
             send(&router, make_message!(Payload::Version, version_message(terms))).await?;
@@ -69,7 +61,7 @@ impl Handshake {
         let receiving = async {
             let message = receive(&mut self.version, "Version", VERSION_TIMEOUT).await?;
             let Some(Payload::Version(version)) = message.message.payload else {
-                return Err(HandshakeError::BadVersion("it is no Version"));
+                return Err(HandshakeError::BadVersion("it is not a Version"));
             };
             report(HandshakeStep::Version);
             let acknowledged = send(&router, make_message!(Payload::Verack, VerackMessage {})).await;
@@ -113,8 +105,8 @@ fn version_message(terms: &Terms) -> VersionMessage {
     }
 }
 
-fn check(terms: &Terms, version: VersionMessage, router: &Router) -> Result<TheirTerms, HandshakeError> {
-    let id = Uuid::from_slice(&version.id).map_err(|_| HandshakeError::BadVersion("its id is no UUID"))?;
+fn check(terms: &Terms, version: VersionMessage, router: &Arc<Router>) -> Result<Peer, HandshakeError> {
+    let id = Uuid::from_slice(&version.id).map_err(|_| HandshakeError::BadVersion("its id is not a UUID"))?;
     if id == terms.id {
         return Err(HandshakeError::Loopback);
     }
@@ -129,10 +121,11 @@ fn check(terms: &Terms, version: VersionMessage, router: &Router) -> Result<Thei
     if version.protocol_version < MIN_PROTOCOL_VERSION {
         return Err(HandshakeError::OldVersion { theirs: version.protocol_version, least: MIN_PROTOCOL_VERSION });
     }
-    Ok(TheirTerms {
+    Ok(Peer {
         key: PeerKey { id, ip: router.info().synthetic.ip() },
         user_agent: clean(&version.user_agent, MAX_USER_AGENT),
         protocol_version: version.protocol_version,
+        router: router.clone(),
     })
 }
 

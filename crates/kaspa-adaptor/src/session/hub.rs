@@ -6,18 +6,16 @@ use std::{
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
-use kaspath_domain::{
-    Admission, AdmissionRequest, Candidate, Direction, Moment, MonotonicClock, PeerClass, PeerIdentity, make_place,
-};
+use kaspath_domain::{AdmissionRequest, Candidate, Direction, MonotonicClock, PeerClass, PeerIdentity, RefuseReason, make_slot};
 
 use super::{Peer, PeerKey};
 use crate::{CloseReason, HandshakeError, errors::EVICTED};
 
-/// The peers with whom sessions stand or are about to.
+/// The peers with which there are sessions, or will be.
 #[derive(Clone, Debug)]
 pub struct Hub {
     peers: Arc<Mutex<HashMap<Who, Arc<Peer>>>>,
-    clock: MonotonicClock,
+    pub(crate) clock: MonotonicClock,
 }
 
 impl Default for Hub {
@@ -27,7 +25,7 @@ impl Default for Hub {
 }
 
 /// The policy's decision on an inbound peer.
-pub(crate) type Admit<'a> = &'a (dyn Fn(&AdmissionRequest) -> Admission + Sync);
+pub(crate) type Admit<'a> = &'a (dyn Fn(&AdmissionRequest) -> Result<(), RefuseReason> + Sync);
 
 /// Who a peer is. The id in a Version message is public and anybody can send it, and
 /// an identity with a given synthetic address is found in four million tries. So
@@ -44,18 +42,18 @@ impl Who {
     }
 }
 
-/// A peer's place in the hub, given back on drop.
+/// A peer's slot in the hub, released on drop.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct HubSlot {
     hub: Hub,
     peer: Arc<Peer>,
 }
 
-impl Drop for Place {
+impl Drop for HubSlot {
     fn drop(&mut self) {
         let mut peers = self.hub.lock();
         let who = Who::of(&self.peer);
-        // A better session may have taken the place meanwhile.
+        // A better session may have taken the slot meanwhile.
         if peers.get(&who).is_some_and(|peer| Arc::ptr_eq(peer, &self.peer)) {
             peers.remove(&who);
         }
@@ -77,12 +75,12 @@ impl Hub {
         self.lock().get(&Who::Proven(identity.clone())).cloned()
     }
 
-    /// Takes a place for a peer. A peer that is here already keeps its session,
+    /// Takes a slot for a peer. A peer that is here already keeps its session,
     /// unless the new one is better: direct instead of relayed, or the peer has
     /// restarted, so that the old one is dead. An inbound peer comes with the policy's
-    /// `admit`, which does not count the session that it replaces; when all places are
-    /// taken, the least useful session gives its own away.
-    pub(crate) fn enter(&self, peer: Arc<Peer>, admit: Option<Admit<'_>>) -> Result<Place, HandshakeError> {
+    /// `admit`, which does not count the session that it replaces; when all slots are
+    /// taken, the least useful session is evicted.
+    pub(crate) fn enter(&self, peer: Arc<Peer>, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
         let mut peers = self.lock();
         let who = Who::of(&peer);
         if let Some(old) = peers.get(&who)
@@ -93,7 +91,7 @@ impl Hub {
         if let Some(admit) = admit {
             let class = PeerClass::of(peer.router.info(), &peer.router.path());
             let now = self.clock.now();
-            let evicted = make_place((peer.identity(), &class), self.inbound_but(&peers, &who, now), now, admit);
+            let evicted = make_slot((peer.identity(), &class), Self::inbound_but(&peers, &who), now, admit);
             for evicted in evicted.map_err(|reason| HandshakeError::NotAdmitted(reason.to_string()))? {
                 if let Some(evicted) = peers.remove(&evicted) {
                     evicted.router.reject(EVICTED.to_owned(), CloseReason::Evicted);
@@ -103,14 +101,14 @@ impl Hub {
         if let Some(old) = peers.insert(who, peer.clone()) {
             old.router.close(CloseReason::Superseded);
         }
-        Ok(Place { hub: self.clone(), peer })
+        Ok(HubSlot { hub: self.clone(), peer })
     }
 
     /// The inbound sessions of others, without those that are ending already.
-    fn inbound_but(&self, peers: &HashMap<Who, Arc<Peer>>, who: &Who, now: Moment) -> Vec<Candidate<Who, PeerClass>> {
+    fn inbound_but(peers: &HashMap<Who, Arc<Peer>>, who: &Who) -> Vec<Candidate<Who, PeerClass>> {
         let others = peers.iter().filter(|(other, peer)| *other != who && !peer.router.is_closed());
         let inbound = others.filter(|(_, peer)| peer.router.info().direction == Direction::Inbound);
-        inbound.map(|(other, peer)| peer.router.candidate(other.clone(), now)).collect()
+        inbound.map(|(other, peer)| peer.router.candidate(other.clone())).collect()
     }
 
     /// Offers a message to every gossiping peer but `except`; how many took it.

@@ -1,7 +1,5 @@
 //! Sessions: one peer's router and handshake, and the hub of all.
 
-mod activity;
-mod counters;
 mod handshake;
 mod hub;
 mod key;
@@ -9,11 +7,10 @@ mod peer;
 mod pending;
 mod router;
 
-pub use counters::MessageCounters;
 pub(crate) use handshake::{Handshake, Terms};
 pub use hub::Hub;
-pub(crate) use hub::{Admit, Place};
+pub(crate) use hub::{Admit, HubSlot};
 pub use key::PeerKey;
 pub use peer::Peer;
-pub(crate) use pending::{Pending, PendingPlace};
+pub(crate) use pending::{Pending, PendingSlot};
 pub use router::{Route, Router};

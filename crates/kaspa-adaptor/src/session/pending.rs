@@ -1,75 +1,47 @@
 //! Connections of inbound peers whose handshake is not over, limited as in kaspad
 //! and by where they come from.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::net::IpAddr;
 
-use kaspath_domain::{ConnectInfo, Counts, Path, PeerClass, PeerGroup};
+use kaspath_domain::{ConnectInfo, Path, PeerClass, PeerGroup, Slot, Slots};
 
 /// Twice kaspad's, so that four crowded networks do not take all.
 const MAX_PENDING: usize = 64;
 const MAX_PENDING_PER_IP: usize = 2;
 /// From one network (/16 or /48), or through one relay: identities, and so
 /// synthetic addresses, are free.
-const MAX_PENDING_PER_ORIGIN: usize = 8;
+const MAX_PENDING_PER_GROUP: usize = 8;
 
-#[derive(Debug, Default)]
-struct UnderWay {
-    all: usize,
-    by_ip: Counts<IpAddr>,
-    by_origin: Counts<PeerGroup>,
+/// What a handshake counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Share {
+    Ip(IpAddr),
+    Group(PeerGroup),
 }
 
 /// The handshakes under way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pending(Arc<Mutex<UnderWay>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Pending(Slots<Share>);
 
-/// One of them, given back on drop.
-#[derive(Debug)]
-pub(crate) struct PendingPlace {
-    pending: Pending,
-    ip: IpAddr,
-    origin: Option<PeerGroup>,
+impl Default for Pending {
+    fn default() -> Self {
+        Self(Slots::new(MAX_PENDING))
+    }
 }
+
+/// One of them, until it is dropped.
+pub(crate) type PendingSlot = Slot<Share>;
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, UnderWay> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place, if there is one for such a connection.
-    pub(crate) fn enter(&self, info: &ConnectInfo, path: &Path) -> Option<PendingPlace> {
-        let ip = info.synthetic.ip().to_canonical();
-        let origin = match PeerClass::of(info, path) {
-            // Loopback is no network of strangers.
+    /// A slot, if there is one for such a connection.
+    pub(crate) fn take(&self, info: &ConnectInfo, path: &Path) -> Option<PendingSlot> {
+        let group = match PeerClass::of(info, path) {
+            // Loopback is not a network of strangers.
             PeerClass::Direct { from } if from.is_loopback() => None,
-            class => Some(PeerGroup::of(&class)),
+            class => Some((Share::Group(PeerGroup::of(&class)), MAX_PENDING_PER_GROUP)),
         };
-        let mut counts = self.lock();
-        let of_ip = counts.by_ip.of(&ip);
-        let of_origin = origin.as_ref().map_or(0, |origin| counts.by_origin.of(origin));
-        if counts.all >= MAX_PENDING || of_ip >= MAX_PENDING_PER_IP || of_origin >= MAX_PENDING_PER_ORIGIN {
-            return None;
-        }
-        counts.all += 1;
-        counts.by_ip.add(ip);
-        if let Some(origin) = &origin {
-            counts.by_origin.add(origin.clone());
-        }
-        Some(PendingPlace { pending: self.clone(), ip, origin })
-    }
-}
-
-impl Drop for PendingPlace {
-    fn drop(&mut self) {
-        let mut counts = self.pending.lock();
-        counts.all -= 1;
-        counts.by_ip.remove(&self.ip);
-        if let Some(origin) = &self.origin {
-            counts.by_origin.remove(origin);
-        }
+        let ip = Share::Ip(info.synthetic.ip().to_canonical());
+        self.0.take([(ip, MAX_PENDING_PER_IP)].into_iter().chain(group))
     }
 }
 
@@ -90,7 +62,7 @@ mod tests {
     #[test]
     fn both_limits_hold_and_places_come_back() {
         let pending = Pending::default();
-        let enter = |n: u8| pending.enter(&peer(n, &format!("192.{n}.0.1:1")), &DIRECT);
+        let enter = |n: u8| pending.take(&peer(n, &format!("192.{n}.0.1:1")), &DIRECT);
         let first = enter(1).unwrap();
         let _second = enter(1).unwrap();
         assert!(enter(1).is_none());
@@ -100,19 +72,17 @@ mod tests {
         assert!(enter(80).is_none());
         drop(others);
         assert!(enter(80).is_some());
-        let counts = pending.lock();
-        assert_eq!((counts.all, counts.by_ip.len(), counts.by_origin.len()), (2, 1, 1));
     }
 
     #[test]
     fn many_identities_of_one_network_or_behind_one_relay_leave_room_for_others() {
         let pending = Pending::default();
-        let of_network: Vec<_> = (0..20).filter_map(|n| pending.enter(&peer(n, &format!("192.0.{n}.1:1")), &DIRECT)).collect();
-        assert_eq!(of_network.len(), MAX_PENDING_PER_ORIGIN);
+        let of_network: Vec<_> = (0..20).filter_map(|n| pending.take(&peer(n, &format!("192.0.{n}.1:1")), &DIRECT)).collect();
+        assert_eq!(of_network.len(), MAX_PENDING_PER_GROUP);
         let relay = PeerIdentity::from_bytes(&[0, 1, 7]).unwrap();
         let relayed = Path::Relayed { relay, reason: RelayReason::Policy };
-        let behind_relay: Vec<_> = (40..60).filter_map(|n| pending.enter(&peer(n, "198.51.100.1:1"), &relayed)).collect();
-        assert_eq!(behind_relay.len(), MAX_PENDING_PER_ORIGIN);
-        assert!(pending.enter(&peer(80, "203.0.113.1:1"), &DIRECT).is_some());
+        let behind_relay: Vec<_> = (40..60).filter_map(|n| pending.take(&peer(n, "198.51.100.1:1"), &relayed)).collect();
+        assert_eq!(behind_relay.len(), MAX_PENDING_PER_GROUP);
+        assert!(pending.take(&peer(80, "203.0.113.1:1"), &DIRECT).is_some());
     }
 }

@@ -11,7 +11,7 @@ use kaspa_p2p_lib::{
     KaspadMessagePayloadType as Kind, make_message,
     pb::{KaspadMessage, RejectMessage, kaspad_message::Payload},
 };
-use kaspath_domain::{ByteCounters, Candidate, ConnectInfo, Moment, Path, PathWatch, PeerClass};
+use kaspath_domain::{Activity, ByteCounters, Candidate, ConnectInfo, MonotonicClock, Path, PathWatch, PeerClass};
 use prost::Message;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
@@ -19,7 +19,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{MessageCounters, activity::Activity};
 use crate::{
     CloseReason,
     grpc::StreamInfo,
@@ -69,25 +68,26 @@ pub struct Router {
     stream: StreamInfo,
     outgoing: Mutex<Option<Outgoing>>,
     routes: Mutex<HashMap<Kind, mpsc::Sender<Received>>>,
-    counters: MessageCounters,
     reason: OnceLock<CloseReason>,
     closed: CancellationToken,
     /// Our Ready has been sent: everything may come.
     ready: CancellationToken,
     activity: Activity,
+    clock: MonotonicClock,
 }
 
 impl Router {
-    pub(crate) fn new(stream: StreamInfo, outgoing: Outgoing) -> Arc<Self> {
+    pub(crate) fn new(stream: StreamInfo, outgoing: Outgoing, clock: MonotonicClock) -> Arc<Self> {
+        let activity = Activity::new(stream.bytes.clone(), clock.now());
         Arc::new(Self {
             stream,
             outgoing: Mutex::new(Some(outgoing)),
             routes: Mutex::default(),
-            counters: MessageCounters::default(),
             reason: OnceLock::new(),
             closed: CancellationToken::new(),
             ready: CancellationToken::new(),
-            activity: Activity::new(),
+            activity,
+            clock,
         })
     }
 
@@ -111,14 +111,9 @@ impl Router {
         &self.stream.bytes
     }
 
-    /// Messages of the session.
-    pub fn messages(&self) -> &MessageCounters {
-        &self.counters
-    }
-
     /// Since the session began.
     pub fn age(&self) -> Duration {
-        self.activity.age()
+        self.clock.now().since(self.activity.since())
     }
 
     /// Whether it has ended.
@@ -132,9 +127,9 @@ impl Router {
         self.close_reason()
     }
 
-    /// What it shows of its peer, by the clock that reads `now`.
-    pub(super) fn candidate<Id>(&self, id: Id, now: Moment) -> Candidate<Id, PeerClass> {
-        self.activity.candidate(id, PeerClass::of(self.info(), &self.path()), self.bytes(), now)
+    /// The session as one of those that may be evicted.
+    pub(super) fn candidate<Id>(&self, id: Id) -> Candidate<Id, PeerClass> {
+        self.activity.candidate(id, PeerClass::of(self.info(), &self.path()))
     }
 
     /// A ping of ours was answered.
@@ -142,17 +137,12 @@ impl Router {
         self.activity.measured(round_trip);
     }
 
-    /// Its handshake is over, whichever way.
-    pub(crate) fn leave_pending(&self) {
-        self.stream.leave_pending();
-    }
-
     fn close_reason(&self) -> CloseReason {
         self.reason.get().cloned().unwrap_or(CloseReason::Local)
     }
 
     /// Takes messages of these kinds from now on. A kind has one taker, the last: so a
-    /// flow of one's own may take the place of one of [`crate::KaspaNode`]'s. Kinds that
+    /// flow of one's own may replace one of [`crate::KaspaNode`]'s. Kinds that
     /// a light peer does not understand are never decoded, and come to nobody. Up to
     /// 256 messages wait; then announcements are dropped, and others end the session.
     pub fn subscribe(self: &Arc<Self>, kinds: &[Kind]) -> Route {
@@ -192,15 +182,11 @@ impl Router {
     async fn receive(&self, incoming: &mut Incoming) -> CloseReason {
         loop {
             let arrival = incoming.next().await;
-            self.activity.note();
+            self.activity.note(self.clock.now());
             let (kind, received) = match arrival {
                 Ok(Some(Arrival::Message(kind, received))) => (kind, received),
                 // A light peer need not understand everything, but must keep draining.
-                Ok(Some(Arrival::Other)) => {
-                    self.counters.count_received();
-                    self.counters.count_drained();
-                    continue;
-                }
+                Ok(Some(Arrival::Other)) => continue,
                 Ok(None) => return CloseReason::PeerClosed,
                 Err(reason) => return reason,
             };
@@ -216,22 +202,15 @@ impl Router {
     }
 
     fn route(&self, kind: Kind, received: Received) -> Result<(), CloseReason> {
-        self.counters.count_received();
         if let Some(Payload::Reject(reject)) = &received.message.payload {
             return Err(CloseReason::rejected(&reject.reason));
         }
-        let Some(route) = lock(&self.routes).get(&kind).cloned() else {
-            self.counters.count_drained();
-            return Ok(());
-        };
+        let Some(route) = lock(&self.routes).get(&kind).cloned() else { return Ok(()) };
         match route.try_send(received) {
             Ok(()) => Ok(()),
             // Its flow has had what it waited for, like a second Version.
             Err(TrySendError::Closed(_)) => Err(CloseReason::unexpected(kind)),
-            Err(TrySendError::Full(_)) if matches!(kind, Kind::InvTransactions | Kind::InvRelayBlock) => {
-                self.counters.count_dropped();
-                Ok(())
-            }
+            Err(TrySendError::Full(_)) if matches!(kind, Kind::InvTransactions | Kind::InvRelayBlock) => Ok(()),
             Err(TrySendError::Full(_)) => Err(CloseReason::Protocol(format!("more than {ROUTE_CAPACITY} {kind:?} at once"))),
         }
     }
@@ -255,10 +234,7 @@ impl Router {
             sent = timeout(SEND_TIMEOUT, outgoing.send(length, make)) => sent,
         };
         match sent {
-            Ok(Ok(())) => {
-                self.counters.count_sent();
-                Ok(())
-            }
+            Ok(Ok(())) => Ok(()),
             Ok(Err(Ended)) => {
                 // The receiving half knows better why, in a moment.
                 let _ = timeout(CLOSE_GRACE, self.closed.cancelled()).await;
@@ -270,11 +246,7 @@ impl Router {
 
     /// Sends a message that may be lost: with a full queue it is.
     pub(crate) fn offer(&self, message: KaspadMessage) -> bool {
-        let sent = lock(&self.outgoing).as_ref().is_some_and(|outgoing| outgoing.try_send(message));
-        if sent {
-            self.counters.count_sent();
-        }
-        sent
+        lock(&self.outgoing).as_ref().is_some_and(|outgoing| outgoing.try_send(message))
     }
 
     /// Says why, and ends the session.

@@ -65,7 +65,7 @@ impl PeerBudget {
     }
 }
 
-/// Bytes that something holds; given back on drop.
+/// Bytes that something holds; released on drop.
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Arc<PeerBudget>,

@@ -8,6 +8,6 @@ pub(crate) enum WireError {
     },
     /// All peers' messages together hold as much as they may.
     NoRoom,
-    /// It is no gRPC frame, no gzip or no Kaspa message.
+    /// It is not a gRPC frame, not gzip or not a Kaspa message.
     Malformed(&'static str),
 }

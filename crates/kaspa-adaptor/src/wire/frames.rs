@@ -117,7 +117,7 @@ fn inflate(compressed: &[u8], limit: usize, charge: &mut Charge) -> Result<Vec<u
     let mut inflated = Vec::new();
     let mut step = [0; STEP];
     loop {
-        let read = decoder.read(&mut step).map_err(|_| WireError::Malformed("a message is no gzip"))?;
+        let read = decoder.read(&mut step).map_err(|_| WireError::Malformed("a message is not gzip"))?;
         if read == 0 {
             return Ok(inflated);
         }

@@ -22,7 +22,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Received {
     pub(crate) message: KaspadMessage,
-    /// Given back on drop.
+    /// Released on drop.
     _charge: Charge,
 }
 
@@ -68,7 +68,7 @@ impl Incoming {
         if self.ready { self.max_message } else { self.max_message.min(MAX_HANDSHAKE_MESSAGE) }
     }
 
-    /// The next message; `None` when the peer has ended the stream in order.
+    /// The next message; `None` when the peer has ended the stream regularly.
     pub(crate) async fn next(&mut self) -> Result<Option<Arrival>, CloseReason> {
         loop {
             let limit = self.limit();

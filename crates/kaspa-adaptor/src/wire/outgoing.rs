@@ -84,8 +84,8 @@ impl Outgoing {
             0 => None,
             pool => Some(self.pool.clone().acquire_many_owned(pool).await.map_err(|_| Ended)?),
         };
-        let place = self.sender.reserve().await.map_err(|_| Ended)?;
-        place.send(Queued { message: make(), room: (share, pool) });
+        let slot = self.sender.reserve().await.map_err(|_| Ended)?;
+        slot.send(Queued { message: make(), room: (share, pool) });
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(super) fn scan(bytes: &[u8], limit: usize) -> Result<Scanned, WireError> {
         }
     }
     let Some((tag, content)) = payload else { return Err(WireError::Malformed("a message without payload")) };
-    let Some(content) = content else { return Err(WireError::Malformed("a payload that is no message")) };
+    let Some(content) = content else { return Err(WireError::Malformed("a payload that is not a message")) };
     let mut tally = Tally { memory: size_of::<KaspadMessage>(), limit };
     let known = KINDS.iter().find(|(known, ..)| *known == tag);
     if let Some((_, _, shape)) = known {

@@ -103,7 +103,7 @@ fn what_is_no_message_is_told_apart() {
     assert_eq!(scan(&[0x82, 0x01, 0x05, 0x01], 1000), Err(MALFORMED), "longer than what is here");
     assert_eq!(scan(&[0xff; 11], 1000), Err(MALFORMED), "a number without end");
     assert_eq!(scan(&[0x0b], 1000), Err(MALFORMED), "a group");
-    assert_eq!(scan(&[0x08, 0x01], 1000), Err(WireError::Malformed("a payload that is no message")));
+    assert_eq!(scan(&[0x08, 0x01], 1000), Err(WireError::Malformed("a payload that is not a message")));
     let twice = [ping.clone(), ping].concat();
     assert_eq!(scan(&twice, 1000), Err(WireError::Malformed("a message with two payloads")));
 }

@@ -22,8 +22,8 @@ use prost::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    sync::{broadcast, mpsc},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
@@ -70,10 +70,19 @@ pub fn relayed() -> Route {
 }
 
 pub async fn stream(dialer: &MemoryDialer, route: Route) -> DuplexStream {
-    dialer.dial(DialRequest { peer: Some(identity(SERVER)), route, deadline: DEADLINE }).await.unwrap()
+    dialer.dial(DialRequest { peer: Some(identity(SERVER)), route, timeout: DEADLINE }).await.unwrap()
 }
 
-pub async fn await_event(events: &mut broadcast::Receiver<KaspaEvent>, wanted: impl Fn(&KaspaEvent) -> bool) -> KaspaEvent {
+pub type Events = mpsc::UnboundedReceiver<KaspaEvent>;
+
+/// What happens at the node from now on.
+pub fn events(node: &KaspaNode) -> Events {
+    let (sender, events) = mpsc::unbounded_channel();
+    node.observe(Arc::new(move |event: &KaspaEvent| drop(sender.send(event.clone()))));
+    events
+}
+
+pub async fn await_event(events: &mut Events, wanted: impl Fn(&KaspaEvent) -> bool) -> KaspaEvent {
     let mut seen = Vec::new();
     let found = timeout(DEADLINE, async {
         loop {
@@ -104,13 +113,18 @@ pub fn transaction(n: u64) -> TransactionMessage {
 /// Plain TCP on loopback, without the TCP adapter: this crate knows the domain alone.
 pub struct Loopback(pub TcpListener);
 
+pub fn loopback(stream: TcpStream, direction: Direction) -> DuplexStream {
+    let remote = stream.peer_addr().unwrap();
+    let locator = PeerLocator { peer: None, address: PeerAddress::Direct(TransportAddress::tcp(remote)) };
+    let info = ConnectInfo { peer: None, direction, remote: locator, synthetic: remote };
+    DuplexStream::new(stream, info, PathWatch::fixed(Path::Direct { transport: Transport::Tcp }))
+}
+
 #[async_trait]
 impl StreamListener for Loopback {
     async fn accept(&self) -> Result<DuplexStream, ListenError> {
-        let (stream, remote) = self.0.accept().await.map_err(|_| ListenError::Closed)?;
-        let locator = PeerLocator { peer: None, address: PeerAddress::Direct(TransportAddress::tcp(remote)) };
-        let info = ConnectInfo { peer: None, direction: Direction::Inbound, remote: locator, synthetic: remote };
-        Ok(DuplexStream::new(stream, info, PathWatch::fixed(Path::Direct { transport: Transport::Tcp })))
+        let (stream, _) = self.0.accept().await.map_err(|_| ListenError::Closed)?;
+        Ok(loopback(stream, Direction::Inbound))
     }
 }
 

@@ -35,7 +35,7 @@ fn open(path: &Path) -> PeerStore {
 fn note(store: &PeerStore, n: u16, now: u64) {
     store.update(&peer(n), PeerChange::Admitted, at(now)).unwrap();
     let locator = format!("/ip4/192.0.2.1/tcp/{n}").parse().unwrap();
-    let source = AddressSource::Identify { relay: Some(peer(999)) };
+    let source = AddressSource::Dialed { relay: Some(peer(999)) };
     store.update(&peer(n), PeerChange::Address { locator, source }, at(now)).unwrap();
 }
 

@@ -9,10 +9,10 @@ struct BackOff {
     until: Moment,
 }
 
-/// Who is left alone after failures, and until when. Bounded: beyond the limit the one
+/// Who is not dialled after failures, and until when. Bounded: beyond the limit the one
 /// whose failure is oldest is forgotten.
 #[derive(Clone, Debug)]
-pub struct BackOffs<K> {
+pub(super) struct BackOffs<K> {
     cadence: RetryCadence,
     limit: usize,
     waiting: HashMap<K, BackOff>,
@@ -20,18 +20,18 @@ pub struct BackOffs<K> {
 
 impl<K: Clone + Eq + Hash> BackOffs<K> {
     /// By this cadence, without its jitter.
-    pub fn new(cadence: RetryCadence, limit: usize) -> Self {
+    pub(super) fn new(cadence: RetryCadence, limit: usize) -> Self {
         Self { cadence, limit: limit.max(1), waiting: HashMap::new() }
     }
 
-    /// How long it is still left alone; zero if it is not.
-    pub fn left(&self, key: &K, now: Moment) -> Duration {
+    /// How long its back-off still lasts; zero if it has none.
+    pub(super) fn left(&self, key: &K, now: Moment) -> Duration {
         self.waiting.get(key).map_or(Duration::ZERO, |back_off| back_off.until.since(now))
     }
 
-    /// It has failed: it is left alone for longer than the last time. Until then further
-    /// failures are the echo of the first.
-    pub fn failed(&mut self, key: &K, now: Moment) {
+    /// It has failed: its back-off is longer than the last one. Until that has ended,
+    /// further failures are the echo of the first.
+    pub(super) fn failed(&mut self, key: &K, now: Moment) {
         if !self.left(key, now).is_zero() {
             return;
         }
@@ -41,18 +41,13 @@ impl<K: Clone + Eq + Hash> BackOffs<K> {
         self.waiting.insert(key.clone(), BackOff { failures, since: now, until: now + delay });
     }
 
-    /// It has worked: all is forgotten.
-    pub fn worked(&mut self, key: &K) {
+    /// It has worked: its failures are forgotten.
+    pub(super) fn worked(&mut self, key: &K) {
         self.waiting.remove(key);
     }
 
     /// How many are remembered.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 }

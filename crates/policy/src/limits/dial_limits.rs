@@ -107,7 +107,7 @@ impl DialLimits {
                     self.peers.worked(peer);
                 }
             }
-            // What a relay says of one peer is no reason to spare it others.
+            // What a relay says of one peer is not a reason to dial it for no other.
             (Err(DialError::RelayUnreachable { .. }), Some(relay)) => self.relays.failed(relay, now),
             (Err(_), _) => {}
         }

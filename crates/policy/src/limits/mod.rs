@@ -5,7 +5,7 @@ mod dial_limits;
 mod moves;
 mod rate_limited;
 
-pub use back_off::BackOffs;
+use back_off::BackOffs;
 pub use dial_limits::{DialLimits, DialLimitsConfig};
 pub use moves::MovePace;
 pub use rate_limited::{RateLimited, SharedLimits};

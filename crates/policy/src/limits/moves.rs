@@ -2,8 +2,8 @@ use std::{collections::HashMap, time::Duration};
 
 use kaspath_domain::{Moment, PeerIdentity, make_room};
 
-/// How often a peer's session moves from the relay to a direct path: a path that comes
-/// and goes must not take the session with it each time. Pure and bounded: beyond the
+/// How often a peer's session moves from the relay to a direct path: a path that is added
+/// and removed often must not take the session with it each time. Pure and bounded: beyond the
 /// limit no other peer's session moves until a move is old enough to be forgotten.
 #[derive(Clone, Debug)]
 pub struct MovePace {
@@ -34,7 +34,7 @@ impl MovePace {
             return Err(self.between - now.since(*at));
         }
         if self.moved.len() >= self.limit && !self.moved.contains_key(peer) {
-            // Nobody can be forgotten before his time without losing count of his moves.
+            // A peer that is forgotten earlier could move again at once.
             let oldest = self.moved.values().min().map_or(Duration::ZERO, |at| now.since(*at));
             if oldest < self.between {
                 return Err(self.between - oldest);

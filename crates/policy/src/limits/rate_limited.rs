@@ -7,14 +7,14 @@ use kaspath_domain::{
 
 use super::{DialLimits, DialLimitsConfig};
 
-/// [`DialLimits`] that are shared: they are told of outcomes where these happen.
+/// [`DialLimits`] that are shared: they observe outcomes where these happen.
 pub struct SharedLimits {
     limits: Mutex<DialLimits>,
     clock: MonotonicClock,
 }
 
 impl SharedLimits {
-    /// Limits for one connector. They are to be told how its attempts end.
+    /// Limits for one connector. They must observe how its attempts end.
     pub fn new(config: DialLimitsConfig, clock: MonotonicClock) -> Self {
         Self { limits: Mutex::new(DialLimits::new(config)), clock }
     }

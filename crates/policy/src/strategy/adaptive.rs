@@ -6,7 +6,7 @@ use std::{
 
 use kaspath_domain::{
     AttemptOutcome, DialError, DialPlan, IpPrefix, Moment, NatMapping, Path, PeerAddress, PlanRequest, PolicyError, Punching,
-    Route, Transport, TransportPolicy, TransportSet,
+    Route, Transport, TransportPolicy, TransportSet, make_room,
 };
 
 use super::{
@@ -78,7 +78,7 @@ impl Stats {
     }
 }
 
-/// Where a peer is, as far as it can be told before it is reached, and how our own
+/// Where a peer is, as far as that is known before it is reached, and how our own
 /// NAT maps. Which relay it is found through is left out: punches succeed alike
 /// through all (Trautwein et al. 2025, arXiv:2510.27500).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,7 +96,7 @@ impl Bucket {
             PeerAddress::Relayed(_) => None,
         });
         match address {
-            Some(socket) => Self::Prefix(IpPrefix::of(socket.ip()), request.mapping),
+            Some(socket) => Self::Prefix(IpPrefix::provider_block(socket.ip()), request.mapping),
             None => Self::Anywhere(request.mapping),
         }
     }
@@ -138,26 +138,10 @@ impl Adaptive {
 }
 
 fn of(buckets: &mut Buckets, bucket: Bucket, now: Moment) -> &mut Stats {
-    if !buckets.contains_key(&bucket) && buckets.len() >= MAX_BUCKETS {
-        forget_stalest(buckets);
-    }
+    make_room(buckets, &bucket, MAX_BUCKETS, |stats| stats.used);
     let stats = buckets.entry(bucket).or_insert_with(|| Stats::new(now));
     stats.used = stats.used.max(now);
     stats
-}
-
-/// An eighth at a time, so that the search for them is rare.
-fn forget_stalest(buckets: &mut Buckets) {
-    let mut times: Vec<Moment> = buckets.values().map(|stats| stats.used).collect();
-    let at = times.len() / 8;
-    let (_, limit, _) = times.select_nth_unstable(at);
-    let limit = *limit;
-    let mut left = at + 1;
-    buckets.retain(|_, stats| {
-        let goes = left > 0 && stats.used <= limit;
-        left -= usize::from(goes);
-        !goes
-    });
 }
 
 impl TransportPolicy for Adaptive {

@@ -67,12 +67,15 @@ impl StrategyName {
         ("quic-first", StrategyName::QuicFirst),
         ("adaptive", StrategyName::Adaptive),
     ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, strategy)| *strategy == self).map_or("?", |(name, _)| *name)
+    }
 }
 
 impl fmt::Display for StrategyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ALL.iter().find(|(_, strategy)| strategy == self).map_or("?", |(name, _)| *name);
-        f.write_str(name)
+        f.write_str(self.as_str())
     }
 }
 
@@ -82,7 +85,7 @@ impl FromStr for StrategyName {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, strategy)| *strategy).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
-            format!("{text:?} is no policy; choose one of {}", names.join(", "))
+            format!("{text:?} is not a policy; choose one of {}", names.join(", "))
         })
     }
 }

@@ -62,11 +62,11 @@ pub(super) fn plan(
     // A peer's own order within a transport.
     direct.sort_by_key(|address| address.transport != allowed.first);
     direct.truncate(MAX_DIRECT);
-    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::of(socket.ip())));
+    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())));
     relays.truncate(MAX_RELAYS);
 
-    let attempt = |route, deadline, start_after| Attempt {
-        request: DialRequest { peer: request.peer.clone(), route, deadline },
+    let attempt = |route, timeout, start_after| Attempt {
+        request: DialRequest { peer: request.peer.clone(), route, timeout },
         start_after,
     };
     let mut stages = Vec::with_capacity(1 + relays.len());

@@ -116,6 +116,6 @@ pub async fn await_event(events: &mut Events, wanted: impl Fn(&NetworkEvent) -> 
 }
 
 pub async fn dial(from: &Network, to: &Network, route: Route) -> Result<DuplexStream, DialError> {
-    let request = DialRequest { peer: Some(to.local_peer().clone()), route, deadline: DEADLINE };
+    let request = DialRequest { peer: Some(to.local_peer().clone()), route, timeout: DEADLINE };
     timeout(DEADLINE * 2, from.dialer().dial(request)).await.expect("a dial keeps its deadline")
 }

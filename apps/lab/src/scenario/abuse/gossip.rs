@@ -1,6 +1,6 @@
 //! A mebibyte through a Kaspa node: what one peer announces reaches another.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use anyhow::{Context, Result};
 use kaspath_domain::DuplexStream;
@@ -9,6 +9,7 @@ use kaspath_kaspa_adaptor::{
     pb::{SubnetworkId, TransactionMessage},
 };
 use rand::RngCore;
+use tokio::sync::mpsc;
 
 /// What honest peers exchange each time.
 pub(super) const MEBIBYTE: usize = 1 << 20;
@@ -19,14 +20,15 @@ const PAYLOAD: usize = MEBIBYTE / 2;
 /// transactions of a mebibyte in all have gone from the first to the second.
 pub(super) async fn exchange(first: DuplexStream, second: DuplexStream) -> Result<()> {
     let [sender, receiver] = [(); 2].map(|()| Guarded(KaspaNode::new(NodeConfig::new(KaspaNetwork::Simnet))));
-    let mut events = receiver.0.events();
+    let (report, mut events) = mpsc::unbounded_channel();
+    receiver.0.observe(Arc::new(move |event: &KaspaEvent| drop(report.send(event.clone()))));
     tokio::try_join!(sender.0.connect(first), receiver.0.connect(second))?;
     let mut missing = HashSet::new();
     for _ in 0..MEBIBYTE / PAYLOAD {
         missing.insert(sender.0.announce_transaction(transaction()).context("not a valid transaction")?);
     }
     while !missing.is_empty() {
-        if let KaspaEvent::TransactionReceived { id, .. } = events.recv().await? {
+        if let KaspaEvent::TransactionReceived { id, .. } = events.recv().await.context("events go on")? {
             missing.remove(&id);
         }
     }

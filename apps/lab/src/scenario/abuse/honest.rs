@@ -184,7 +184,7 @@ async fn network(args: &HonestArgs, n: usize, config: NetworkConfig) -> Result<N
 }
 
 async fn dial(network: &Network, peer: PeerIdentity, route: Route) -> Result<DuplexStream> {
-    let request = DialRequest { peer: Some(peer), route, deadline: GIVE_UP };
+    let request = DialRequest { peer: Some(peer), route, timeout: GIVE_UP };
     Ok(network.dialer().dial(request).await?)
 }
 

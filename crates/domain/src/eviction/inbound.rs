@@ -1,13 +1,13 @@
-//! A place for an inbound Kaspa peer under a policy's limits.
+//! A slot for an inbound Kaspa peer under a policy's limits.
 
 use std::time::Duration;
 
 use super::{Candidate, Eviction};
-use crate::{Admission, AdmissionRequest, IpPrefix, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
+use crate::{AdmissionRequest, Moment, PeerClass, PeerGroup, PeerIdentity, RefuseReason};
 
 /// Longer than kaspad's pings are apart, 120 s: a Kaspa peer answers each of them.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
-/// A session without a handshake after so long gives its place up to whoever asks. A
+/// A session without a handshake after so long gives its slot up to whoever asks. A
 /// peer on the other side of the world, over a relay, needs less if its node comes at
 /// once; else it tries again.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
@@ -17,27 +17,27 @@ const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
 const MAX_EVICTED: usize = 2;
 
 /// The inbound sessions that must end so that `newcomer` may stay beside the rest of
-/// `standing`, or why it may not. `admit` is the policy's decision on a request. A
+/// `sessions`, or why it may not. `admit` is the policy's decision on a request. A
 /// candidate without activity has not finished its handshake.
 ///
-/// All places taken: whoever [`Eviction`] chooses goes. Only the places of one
-/// address, prefix or relay taken: somebody who says nothing goes, or nobody, for
-/// that somebody came later is no merit among peers that may have one owner.
-pub fn make_place<Id: Clone + Ord>(
+/// If all slots are taken, the one that [`Eviction`] chooses is evicted. If only the slots
+/// of one address, prefix or relay are taken, a silent one is evicted, or none: to have
+/// come later is not a merit among peers that may have one owner.
+pub fn make_slot<Id: Clone + Ord>(
     newcomer: (Option<&PeerIdentity>, &PeerClass),
-    mut standing: Vec<Candidate<Id, PeerClass>>,
+    mut sessions: Vec<Candidate<Id, PeerClass>>,
     now: Moment,
-    admit: impl Fn(&AdmissionRequest) -> Admission,
+    admit: impl Fn(&AdmissionRequest) -> Result<(), RefuseReason>,
 ) -> Result<Vec<Id>, RefuseReason> {
     let (peer, class) = newcomer;
     let mut evicted = Vec::new();
     loop {
-        let classes = standing.iter().map(|session| &session.group);
+        let classes = sessions.iter().map(|session| &session.group);
         let request = AdmissionRequest::beside(peer.cloned(), class.clone(), classes);
-        let Admission::Refuse(reason) = admit(&request) else { return Ok(evicted) };
-        let chosen = choose(&reason, class, &standing, now).filter(|_| evicted.len() < MAX_EVICTED);
+        let Err(reason) = admit(&request) else { return Ok(evicted) };
+        let chosen = choose(&reason, class, &sessions, now).filter(|_| evicted.len() < MAX_EVICTED);
         let Some(chosen) = chosen else { return Err(reason) };
-        standing.retain(|session| session.id != chosen);
+        sessions.retain(|session| session.id != chosen);
         evicted.push(chosen);
     }
 }
@@ -45,18 +45,16 @@ pub fn make_place<Id: Clone + Ord>(
 fn choose<Id: Clone + Ord>(
     reason: &RefuseReason,
     newcomer: &PeerClass,
-    standing: &[Candidate<Id, PeerClass>],
+    sessions: &[Candidate<Id, PeerClass>],
     now: Moment,
 ) -> Option<Id> {
-    let in_the_way = |session: &&Candidate<Id, PeerClass>| match (reason, &session.group, newcomer) {
-        (RefuseReason::TooManyInbound { .. }, _, _) => true,
-        (RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. }, theirs, ours) => theirs == ours,
-        (RefuseReason::TooManyFromPrefix { .. }, PeerClass::Direct { from: theirs }, PeerClass::Direct { from: ours }) => {
-            IpPrefix::of(*theirs) == IpPrefix::of(*ours)
-        }
-        (RefuseReason::TooManyFromPrefix { .. } | RefuseReason::Banned, _, _) => false,
+    let in_the_way = |session: &&Candidate<Id, PeerClass>| match reason {
+        RefuseReason::TooManyInbound { .. } => true,
+        RefuseReason::TooManyFromAddress { .. } | RefuseReason::TooManyThroughRelay { .. } => session.group == *newcomer,
+        RefuseReason::TooManyFromPrefix { .. } => PeerGroup::of(&session.group) == PeerGroup::of(newcomer),
+        RefuseReason::Banned => false,
     };
-    let in_the_way: Vec<_> = standing.iter().filter(in_the_way).collect();
+    let in_the_way: Vec<_> = sessions.iter().filter(in_the_way).collect();
     let silent: Vec<_> = in_the_way.iter().copied().filter(|session| is_silent(session, now)).collect();
     let from = match reason {
         RefuseReason::TooManyInbound { .. } if silent.is_empty() => in_the_way,

@@ -1,4 +1,4 @@
-//! What changed from one look at kaspad to the next: pure.
+//! What changed from one poll of kaspad to the next: pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +8,16 @@ use std::{
 
 use kaspath_domain::Moment;
 
-use super::NodeSnapshot;
+use super::KaspadSnapshot;
 
 /// Between two reports of how kaspad is doing, if nothing important changes.
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
-/// Looks without an answer before a kaspad that was never there is told.
+/// Polls without an answer before a kaspad that was never there is reported.
 const PATIENCE: u32 = 4;
-/// Pairs remembered so as to be told once.
-const MAX_TOLD: usize = 1024;
+/// Pairs remembered so as to be reported once.
+const MAX_REPORTED: usize = 1024;
 
-/// What a look at kaspad found.
+/// What a poll of kaspad found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// It answers again.
@@ -26,22 +26,22 @@ pub(super) enum Finding {
     OtherNetwork,
     /// An address is banned.
     Banned(IpAddr),
-    /// An address was banned at the last look and is not now.
+    /// An address was banned at the last poll and is not now.
     Unbanned(IpAddr),
-    /// One id stands at several addresses.
+    /// One id is listed at several addresses.
     SeenTwice { id: String, addresses: Vec<IpAddr> },
-    /// Its state, worth telling.
+    /// Its state, worth a report.
     Status,
 }
 
-/// Remembers the last look.
+/// Remembers the last poll.
 #[derive(Default)]
 pub(super) struct Watch {
     network: String,
     /// `None` until it has answered since it was lost.
     banned: Option<BTreeSet<IpAddr>>,
-    told: BTreeSet<String>,
-    /// Since the start, or since it was told.
+    reported: BTreeSet<String>,
+    /// Since the start, or since it was reported.
     failures: u32,
     status: Option<(Moment, bool, usize)>,
 }
@@ -52,7 +52,7 @@ impl Watch {
         Self { network, ..Self::default() }
     }
 
-    /// kaspad does not answer; whether that is to be told. At the start it may
+    /// kaspad does not answer; whether that is to be reported. At the start it may
     /// need a moment. What it forgets meanwhile, such as bans when its data is
     /// deleted, is not taken for its owner's will.
     pub(super) fn lost(&mut self) -> bool {
@@ -61,11 +61,11 @@ impl Watch {
         self.banned.take().is_some() || self.failures == PATIENCE
     }
 
-    /// Takes a look; `tunnelled` tells the gateway's own addresses.
-    pub(super) fn look(&mut self, now: Moment, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
+    /// Evaluates a poll; `tunnelled` recognizes the gateway's own addresses.
+    pub(super) fn poll(&mut self, now: Moment, node: &KaspadSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
         let mut findings = Vec::new();
         let is_new = self.banned.is_none();
-        // From now on a loss is told at once, and once.
+        // From now on a loss is reported at once, and once.
         self.failures = PATIENCE;
         if node.network != self.network {
             findings.extend(is_new.then_some(Finding::OtherNetwork));
@@ -90,16 +90,16 @@ impl Watch {
         findings
     }
 
-    fn seen_twice(&mut self, node: &NodeSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
+    fn seen_twice(&mut self, node: &KaspadSnapshot, tunnelled: impl Fn(IpAddr) -> bool) -> Vec<Finding> {
         let mut by_id: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
         for peer in &node.peers {
             by_id.entry(&peer.id).or_default().insert(peer.address.ip().to_canonical());
         }
         by_id.retain(|_, addresses| addresses.len() > 1 && addresses.iter().any(|ip| tunnelled(*ip)));
-        self.told.retain(|id| by_id.contains_key(id.as_str()));
+        self.reported.retain(|id| by_id.contains_key(id.as_str()));
         let mut findings = Vec::new();
         for (id, addresses) in by_id {
-            if self.told.len() < MAX_TOLD && self.told.insert(id.to_owned()) {
+            if self.reported.len() < MAX_REPORTED && self.reported.insert(id.to_owned()) {
                 findings.push(Finding::SeenTwice { id: id.to_owned(), addresses: addresses.into_iter().collect() });
             }
         }
@@ -110,7 +110,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::NodePeer;
+    use crate::kaspad::KaspadPeer;
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
@@ -124,24 +124,27 @@ mod tests {
         matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 127)
     }
 
-    fn node(peers: &[(&str, &str)], banned: &[&str]) -> NodeSnapshot {
-        let peers =
-            peers.iter().map(|(id, address)| NodePeer { id: (*id).into(), address: address.parse().unwrap(), round_trip: None });
+    fn node(peers: &[(&str, &str)], banned: &[&str]) -> KaspadSnapshot {
+        let peers = peers.iter().map(|(id, address)| KaspadPeer {
+            id: (*id).into(),
+            address: address.parse().unwrap(),
+            round_trip: None,
+        });
         let banned = banned.iter().map(|text| ip(text)).collect();
-        NodeSnapshot { network: "simnet".into(), peers: peers.collect(), banned, ..NodeSnapshot::default() }
+        KaspadSnapshot { network: "simnet".into(), peers: peers.collect(), banned, ..KaspadSnapshot::default() }
     }
 
     #[test]
     fn bans_are_followed_both_ways_but_not_over_a_loss() {
         let mut watch = Watch::new("simnet".into());
         let banned = node(&[], &["127.64.0.1", "192.0.2.1"]);
-        let first = watch.look(at(0), &banned, tunnelled);
+        let first = watch.poll(at(0), &banned, tunnelled);
         assert_eq!(first, [Finding::Up, Finding::Banned(ip("127.64.0.1")), Finding::Status]);
-        assert_eq!(watch.look(at(1), &banned, tunnelled), []);
-        assert_eq!(watch.look(at(2), &node(&[], &[]), tunnelled), [Finding::Unbanned(ip("127.64.0.1"))]);
-        watch.look(at(3), &banned, tunnelled);
+        assert_eq!(watch.poll(at(1), &banned, tunnelled), []);
+        assert_eq!(watch.poll(at(2), &node(&[], &[]), tunnelled), [Finding::Unbanned(ip("127.64.0.1"))]);
+        watch.poll(at(3), &banned, tunnelled);
         assert!(watch.lost() && !watch.lost());
-        assert_eq!(watch.look(at(4), &node(&[], &[]), tunnelled), [Finding::Up, Finding::Status], "its data may be new");
+        assert_eq!(watch.poll(at(4), &node(&[], &[]), tunnelled), [Finding::Up, Finding::Status], "its data may be new");
     }
 
     #[test]
@@ -157,24 +160,24 @@ mod tests {
         let mut watch = Watch::new("simnet".into());
         let twice = node(&[("a", "127.64.0.1:5"), ("a", "192.0.2.1:6"), ("b", "127.64.0.2:7"), ("b", "127.64.0.2:8")], &[]);
         let told = Finding::SeenTwice { id: "a".into(), addresses: vec![ip("127.64.0.1"), ip("192.0.2.1")] };
-        assert!(watch.look(at(0), &twice, tunnelled).contains(&told));
-        assert!(watch.look(at(1), &twice, tunnelled).is_empty());
+        assert!(watch.poll(at(0), &twice, tunnelled).contains(&told));
+        assert!(watch.poll(at(1), &twice, tunnelled).is_empty());
         let elsewhere = node(&[("a", "192.0.2.9:5"), ("a", "192.0.2.1:6")], &[]);
-        assert!(watch.look(at(2), &elsewhere, tunnelled).is_empty(), "that is not ours to tell");
+        assert!(watch.poll(at(2), &elsewhere, tunnelled).is_empty(), "that is not ours to tell");
     }
 
     #[test]
     fn another_network_is_told_once_and_the_status_not_too_often() {
         let mut watch = Watch::new("mainnet".into());
-        assert_eq!(watch.look(at(0), &node(&[], &[]), tunnelled), [Finding::OtherNetwork]);
-        assert_eq!(watch.look(at(1), &node(&[], &[]), tunnelled), []);
+        assert_eq!(watch.poll(at(0), &node(&[], &[]), tunnelled), [Finding::OtherNetwork]);
+        assert_eq!(watch.poll(at(1), &node(&[], &[]), tunnelled), []);
         watch.lost();
-        let mut synced = NodeSnapshot { network: "mainnet".into(), ..node(&[("a", "192.0.2.1:1")], &[]) };
-        assert_eq!(watch.look(at(2), &synced, tunnelled), [Finding::Up, Finding::Status]);
-        assert_eq!(watch.look(at(31), &synced, tunnelled), []);
-        assert_eq!(watch.look(at(32), &synced, tunnelled), [Finding::Status], "it is still syncing");
+        let mut synced = KaspadSnapshot { network: "mainnet".into(), ..node(&[("a", "192.0.2.1:1")], &[]) };
+        assert_eq!(watch.poll(at(2), &synced, tunnelled), [Finding::Up, Finding::Status]);
+        assert_eq!(watch.poll(at(31), &synced, tunnelled), []);
+        assert_eq!(watch.poll(at(32), &synced, tunnelled), [Finding::Status], "it is still syncing");
         synced.synced = true;
-        assert_eq!(watch.look(at(33), &synced, tunnelled), [Finding::Status]);
-        assert_eq!(watch.look(at(99), &synced, tunnelled), []);
+        assert_eq!(watch.poll(at(33), &synced, tunnelled), [Finding::Status]);
+        assert_eq!(watch.poll(at(99), &synced, tunnelled), []);
     }
 }

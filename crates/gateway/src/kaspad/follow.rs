@@ -1,4 +1,4 @@
-//! Looks at kaspad again and again, and carries out what follows.
+//! Polls kaspad, and carries out what follows.
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
@@ -6,12 +6,12 @@ use kaspath_domain::PeerIdentity;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    NodeControl, NodeSnapshot, NodeState,
+    Kaspad, KaspadSnapshot, KaspadState,
     watch::{Finding, Watch},
 };
 use crate::{CloseReason, GatewayEvent, shared::Shared};
 
-/// Between two looks. kaspad itself acts on a ban at once; here it only must not
+/// Between two polls. kaspad itself acts on a ban at once; here it only must not
 /// be forgotten.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -21,18 +21,18 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const UNLISTED: Duration = Duration::from_secs(45);
 
 /// Follows kaspad. Runs until it is dropped.
-pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
+pub(crate) async fn follow(shared: Arc<Shared>, rpc: Arc<dyn Kaspad>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watch = Watch::new(shared.network.clone());
+    let mut watch = Watch::new(shared.parts.network.clone());
     let mut has_our_peers = false;
     loop {
         ticks.tick().await;
-        let asked = shared.clock.now();
-        let node = match control.snapshot().await {
+        let asked = shared.parts.clock.now();
+        let node = match rpc.snapshot().await {
             Ok(node) => node,
             Err(error) => {
-                shared.node.send_replace(NodeState::Unknown);
+                shared.kaspad.send_replace(KaspadState::Unknown);
                 if watch.lost() {
                     shared.report(GatewayEvent::KaspadDown { cause: error.to_string() });
                 }
@@ -40,9 +40,10 @@ pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
             }
         };
         let tunnelled = |ip: IpAddr| shared.table.peer_at(ip).is_some();
-        let findings = watch.look(shared.clock.now(), &node, tunnelled);
-        let state = if node.network == shared.network { NodeState::Up } else { NodeState::OtherNetwork(node.network.clone()) };
-        shared.node.send_if_modified(|old| {
+        let findings = watch.poll(shared.parts.clock.now(), &node, tunnelled);
+        let state =
+            if node.network == shared.parts.network { KaspadState::Up } else { KaspadState::OtherNetwork(node.network.clone()) };
+        shared.kaspad.send_if_modified(|old| {
             let changed = *old != state;
             *old = state;
             changed
@@ -62,7 +63,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, control: Arc<dyn NodeControl>) {
 }
 
 /// The sessions whose peers kaspad has; their round trips are noted.
-fn listed(shared: &Shared, node: &NodeSnapshot) -> HashSet<PeerIdentity> {
+fn listed(shared: &Shared, node: &KaspadSnapshot) -> HashSet<PeerIdentity> {
     let ours = node.peers.iter().filter_map(|listed| {
         let peer = shared.table.peer_at(listed.address.ip())?;
         shared.sessions.measured(&peer, listed.round_trip).then_some(peer)
@@ -70,24 +71,24 @@ fn listed(shared: &Shared, node: &NodeSnapshot) -> HashSet<PeerIdentity> {
     ours.collect()
 }
 
-fn act(shared: &Shared, finding: Finding, node: &NodeSnapshot) {
+fn act(shared: &Shared, finding: Finding, node: &KaspadSnapshot) {
     match finding {
         Finding::Up => {
-            shared.table.lists(&node.banned, (shared.wall_clock)());
+            shared.table.lists(&node.banned, (shared.parts.wall_clock)());
             shared.report(GatewayEvent::KaspadUp { version: node.version.clone(), network: node.network.clone() });
         }
         Finding::OtherNetwork => {
-            let (network, expected) = (node.network.clone(), shared.network.clone());
+            let (network, expected) = (node.network.clone(), shared.parts.network.clone());
             shared.report(GatewayEvent::KaspadOnOtherNetwork { network, expected });
         }
         Finding::Banned(address) => {
-            if let Some(peer) = shared.table.ban(address, (shared.wall_clock)()) {
+            if let Some(peer) = shared.table.ban(address, (shared.parts.wall_clock)()) {
                 shared.sessions.end(&peer, CloseReason::Banned);
                 shared.report(GatewayEvent::PeerBanned { peer, address });
             }
         }
         Finding::Unbanned(address) => {
-            if let Some(peer) = shared.table.unban(address, (shared.wall_clock)()) {
+            if let Some(peer) = shared.table.unban(address, (shared.parts.wall_clock)()) {
                 shared.report(GatewayEvent::PeerUnbanned { peer, address });
             }
         }

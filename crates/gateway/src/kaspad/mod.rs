@@ -15,7 +15,7 @@ pub(crate) use follow::follow;
 
 /// One of kaspad's peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePeer {
+pub struct KaspadPeer {
     /// The id in its Version message: new at each start, and only claimed.
     pub id: String,
     /// Where kaspad has it.
@@ -26,7 +26,7 @@ pub struct NodePeer {
 
 /// kaspad at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeSnapshot {
+pub struct KaspadSnapshot {
     /// Its version.
     pub version: String,
     /// Its network, such as `mainnet` or `testnet-10`.
@@ -36,17 +36,17 @@ pub struct NodeSnapshot {
     /// Blocks it has.
     pub blocks: u64,
     /// Its peers.
-    pub peers: Vec<NodePeer>,
+    pub peers: Vec<KaspadPeer>,
     /// The addresses it has banned.
     pub banned: Vec<IpAddr>,
 }
 
 /// Why kaspad could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ControlError {
-    /// It does not answer. The next call begins anew.
+pub enum KaspadError {
+    /// It did not work this time, or kaspad does not answer. The next call begins anew.
     #[error("{0}")]
-    Unreachable(String),
+    Failed(String),
     /// It does not allow this.
     #[error("{0}")]
     NotAllowed(String),
@@ -54,18 +54,18 @@ pub enum ControlError {
 
 /// kaspad's RPC, as far as the gateway needs it.
 #[async_trait]
-pub trait NodeControl: Send + Sync {
+pub trait Kaspad: Send + Sync {
     /// How kaspad is doing. Dropping the future is harmless.
-    async fn snapshot(&self) -> Result<NodeSnapshot, ControlError>;
+    async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError>;
 
     /// Asks kaspad to dial an address once, at once. Dropping the future may
     /// leave the request made.
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), ControlError>;
+    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError>;
 }
 
 /// What is known of kaspad now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum NodeState {
+pub(crate) enum KaspadState {
     /// Nothing: it has no RPC, or does not answer.
     #[default]
     Unknown,
