@@ -15,7 +15,7 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-domain", &["serde_core", "tokio"]),
     ("kaspath-transport-tcp", &["kaspath_domain"]),
-    ("kaspath-transport-libp2p", &["kaspath_domain", "serde_core", "tokio"]),
+    ("kaspath-transport-libp2p", &["kaspath_domain", "serde_core"]),
     ("kaspath-policy", &["kaspath_domain", "serde_core", "tokio"]),
     ("kaspath-simulator", &["kaspath_domain", "serde_core"]),
     ("kaspath-gateway", &["kaspath_domain", "kaspath_policy", "serde_core", "tokio"]),
