@@ -216,6 +216,9 @@ pub(crate) struct StockArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PumpArgs {
+    /// Open sessions, and not plain streams.
+    #[arg(long)]
+    pub(crate) session: bool,
     /// Send for so many seconds to the remote; receive without it.
     #[arg(long)]
     pub(crate) remote: Option<String>,
