@@ -278,12 +278,10 @@ impl Machine {
 
     /// Begins to carry the session on a stream that this side opened.
     pub(crate) fn attach(&mut self, now: Moment) -> Option<PathId> {
-        if self.paths.len() >= MAX_PATHS {
-            return None;
-        }
         // The opener's epochs are even and the other side's odd: two never are the same.
         let least = self.epoch.max(self.proposed).checked_add(1)?;
         let epoch = least.checked_add(u32::from((least % 2 == 0) != self.is_opener))?;
+        self.make_room(now);
         self.proposed = epoch;
         let (received, limit) = self.tell();
         let hello = Frame::Hello(Hello {
@@ -315,9 +313,7 @@ impl Machine {
         if hello.epoch <= self.epoch {
             return Err(Refusal::Superseded);
         }
-        if self.paths.len() >= MAX_PATHS {
-            return Err(Refusal::Limited);
-        }
+        self.make_room(now);
         if let Err(violation) = self.out.acknowledge(hello.received, hello.limit) {
             self.finish(violation.into());
             return Err(Refusal::Unknown);
@@ -329,6 +325,16 @@ impl Machine {
         (self.epoch, self.heard) = (hello.epoch, now);
         self.move_to(id, now);
         Ok(id)
+    }
+
+    /// Drops the path that waits longest, for its answer or its end, if there are too many:
+    /// a newer one is more likely to work.
+    fn make_room(&mut self, now: Moment) {
+        if self.paths.len() >= MAX_PATHS {
+            let waiting = self.paths.iter().filter(|path| path.stage != Stage::Attached);
+            let longest = waiting.min_by_key(|path| path.since).map(|path| path.id);
+            longest.into_iter().for_each(|id| self.lost(id, now));
+        }
     }
 
     /// What the peer is told of the bytes that came; that counts as an acknowledgement.

@@ -526,3 +526,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn paths_that_never_answer_give_way_to_newer_ones() {
+    let mut world = World::new();
+    world.run(secs(1), BOTH);
+    world.break_link(0);
+    for _ in 0..10 {
+        world.open(0);
+        let last = world.links.len() - 1;
+        world.links[last].silent = true;
+        assert!(world.sides[0].paths.len() <= MAX_PATHS);
+    }
+    world.open(0);
+    world.run(secs(1), [false, false]);
+    assert!(world.sides.iter().all(|side| !side.needs_path()));
+}
