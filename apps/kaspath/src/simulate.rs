@@ -9,7 +9,7 @@ use kaspath_simulator::{Figures, Population, SimulationConfig, plot, simulate, t
 use crate::{cli::SimulateArgs, output};
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
-    let population = Population::default();
+    let population = Population { plain: args.plain_peers, ..Population::default() };
     let config = SimulationConfig { peers: args.peers.get(), per_node: args.per_node.get(), seed: args.seed, population };
     let mut all = Vec::new();
     for name in &args.policy {
@@ -38,11 +38,14 @@ fn report(args: &SimulateArgs, config: &SimulationConfig, all: &[Figures]) -> St
     format!(
         "# Policies, simulated
 
-Made by `kaspath simulate --peers {} --per-node {} --seed {} --policy {}{out}`: each node dials
+Made by `kaspath simulate --peers {} --per-node {} --seed {} --policy {} --plain-peers {}{out}`: each node dials
 {} private peers through relays, a minute apart, and its policy learns from them.
 
 {}{plot}
-*Reached* is any stream, *direct* a direct path within 30 minutes. NATs: full-cone {:.0} %, address-restricted
+*Reached* is any stream, *usable* the peer's first answer on it, *direct* a direct path within 30 minutes. A
+session begins on the circuit: its first answer comes 3 round trips after the dial (CONNECT, Noise, the answer),
+and the punch goes on behind it. {:.0} % of peers speak no sessions; these wait for the punch first, as the policy
+says, and for one round trip more, in which the stream is negotiated. NATs: full-cone {:.0} %, address-restricted
 {:.0} %, port-restricted {:.0} %, symmetric {:.0} %, by which {:.0} % of pairs can be punched (70 % +- 7.1 % were, in
 Trautwein et al. 2025, arXiv:2510.27500); {:.1} % of these at the first attempt (the same study). No UDP in {:.0} %
 of networks, no TCP punch in {:.0} %; a relay is down in {:.0} % and full in {:.0} % of dials. The round trip's median
@@ -52,8 +55,10 @@ is {} ms. A punch takes what `kaspath-lab bench` measures: 4.5 round trips over 
         config.per_node,
         config.seed,
         names.join(","),
+        config.population.plain,
         config.per_node,
         table(all),
+        config.population.plain * 100.0,
         shares.full_cone * 100.0,
         shares.address_restricted * 100.0,
         shares.port_restricted * 100.0,

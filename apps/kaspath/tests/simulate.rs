@@ -39,11 +39,26 @@ fn what_can_be_punched_is_direct_and_what_cannot_stays_on_the_relay() {
 }
 
 #[test]
+fn a_session_is_usable_as_soon_as_on_a_relay_and_direct_as_soon_as_without_sessions() {
+    let relay = run(StrategyName::RelayOnly, Population::default()).time_to_usable;
+    for name in [StrategyName::Balanced, StrategyName::Adaptive] {
+        let session = run(name, Population::default());
+        let plain = run(name, Population { plain: 1.0, ..Population::default() });
+        assert!(session.time_to_usable.p90 <= relay.p90, "{session:?} {relay:?}");
+        assert!(plain.time_to_usable.p90 > 2.0 * relay.p90, "a plain stream waits for the punch: {plain:?}");
+        assert!((session.direct - plain.direct).abs() < 0.01, "{session:?} {plain:?}");
+        let (now, before) = (session.time_to_direct, plain.time_to_direct);
+        assert!((now.p50 / before.p50 - 1.0).abs() < 0.02 && now.p90 <= before.p90 * 1.02, "{now:?} {before:?}");
+    }
+}
+
+#[test]
 fn adaptive_stops_waiting_for_punches_that_never_work_and_loses_none_that_do() {
-    let hopeless = only(Shares { symmetric: 1.0, ..NOBODY });
+    let hopeless = Population { plain: 1.0, ..only(Shares { symmetric: 1.0, ..NOBODY }) };
     let [balanced, adaptive] = [StrategyName::Balanced, StrategyName::Adaptive].map(|name| run(name, hopeless.clone()));
     assert!(adaptive.time_to_usable.p50 < balanced.time_to_usable.p50 / 2.0, "{adaptive:?} {balanced:?}");
-    let [balanced, adaptive] = [StrategyName::Balanced, StrategyName::Adaptive].map(|name| run(name, Population::default()));
+    let plain = Population { plain: 1.0, ..Population::default() };
+    let [balanced, adaptive] = [StrategyName::Balanced, StrategyName::Adaptive].map(|name| run(name, plain.clone()));
     assert!((adaptive.direct - balanced.direct).abs() < 0.01, "{adaptive:?} {balanced:?}");
 }
 

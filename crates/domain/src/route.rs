@@ -11,7 +11,8 @@ pub enum Route {
     Direct(TransportAddress),
     /// A stream over a relay's circuit.
     Relayed(RelayAddress),
-    /// A circuit to punch from, and a stream only over the direct path.
+    /// A circuit to punch from, and a stream over the direct path. A session takes the
+    /// circuit until then.
     Punched {
         /// The relay of the circuit.
         relay: RelayAddress,

@@ -121,6 +121,24 @@ fn a_punch_that_the_relay_overtook_has_failed_if_it_had_its_time() {
     assert!(relay_start(11) < patient);
 }
 
+#[test]
+fn a_circuit_that_carries_a_session_says_nothing_about_the_punch() {
+    for name in [StrategyName::Balanced, StrategyName::Adaptive] {
+        let strategy = StrategyConfig::new(name).build();
+        let relay_start = || strategy.plan(&private_peer(), at(10)).unwrap().stages[1].attempts[1].start_after;
+        let route = strategy.plan(&private_peer(), at(0)).unwrap().stages[1].attempts[0].request.route.clone();
+        let peer: PeerIdentity = PEER.parse().unwrap();
+        let failed = DialError::NoDirectPath { peer: peer.clone(), reason: RelayReason::PunchFailed { attempts: 1 } };
+        let mut outcome = AttemptOutcome { peer: Some(peer), route, result: Err(failed), elapsed: Duration::from_secs(1) };
+        (0..10).for_each(|_| strategy.observe(&private_peer(), &outcome, at(10)));
+        let hopeless = relay_start();
+        assert!(hopeless < Duration::from_secs(1), "{name} {hopeless:?}");
+        outcome.result = Ok(Path::Relayed { relay: RELAY.parse().unwrap(), reason: RelayReason::PunchPending });
+        (0..8).for_each(|_| strategy.observe(&private_peer(), &outcome, at(10)));
+        assert_eq!(relay_start(), hopeless, "{name}");
+    }
+}
+
 /// Times after which a punch's dial that ended so leaves the relay waiting.
 fn relay_start_after(error: DialError) -> (Duration, Duration) {
     let strategy = StrategyConfig::new(StrategyName::Balanced).build();

@@ -105,6 +105,8 @@ pub struct Population {
     pub round_trip: Duration,
     /// Relays.
     pub relays: u16,
+    /// Peers that speak no sessions, and are known not to.
+    pub plain: f64,
 }
 
 impl Default for Population {
@@ -118,6 +120,7 @@ impl Default for Population {
             relay_full: 0.01,
             round_trip: Duration::from_millis(120),
             relays: 50,
+            plain: 0.0,
         }
     }
 }

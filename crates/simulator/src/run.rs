@@ -56,7 +56,7 @@ pub struct Figures {
     pub usable: f64,
     /// Share of them with a direct path within the watched half hour.
     pub direct: f64,
-    /// From the dial to the first stream.
+    /// From the dial to the peer's first answer.
     pub time_to_usable: Percentiles,
     /// From the dial to the direct path, of those that have one.
     pub time_to_direct: Percentiles,
@@ -64,7 +64,7 @@ pub struct Figures {
     pub relay_seconds: f64,
     /// Dials by plan in a row, until one was reached or given up.
     pub plans: f64,
-    /// Times to the first stream in even steps of their rank, for a plot.
+    /// Times to the first answer in even steps of their rank, for a plot.
     pub usable_curve: Vec<f32>,
 }
 
@@ -140,20 +140,23 @@ fn identity(number: u64) -> PeerIdentity {
 
 fn run_node(config: &SimulationConfig, node: u64, count: usize, policy: &dyn TransportPolicy, tally: &mut Tally) {
     // Of its own for each node, so that threads change nothing.
-    let mut random = StdRng::seed_from_u64(config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node);
+    let mut peers = StdRng::seed_from_u64(config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ node);
+    // What a policy does changes nothing about whom it meets: each has the same peers.
+    let mut random = StdRng::seed_from_u64(peers.r#gen());
     let world = &config.population;
-    let ours = world.host(&mut random);
+    let ours = world.host(&mut peers);
     let limits = DialLimits::new(DialLimitsConfig::default());
     let mut dialling = Dialling { policy, limits, world, tally };
     let mut now = Moment::after_start(Duration::from_secs(1));
     for n in 0..count {
-        let relay = random.gen_range(0..world.relays.max(1));
+        let relay = peers.gen_range(0..world.relays.max(1));
         let pair = Pair {
             ours,
-            theirs: world.host(&mut random),
-            round_trip: world.round_trip(&mut random),
-            relay_down: random.gen_range(0.0..1.0) < world.relay_down,
-            relay_full: random.gen_range(0.0..1.0) < world.relay_full,
+            theirs: world.host(&mut peers),
+            round_trip: world.round_trip(&mut peers),
+            relay_down: peers.gen_range(0.0..1.0) < world.relay_down,
+            relay_full: peers.gen_range(0.0..1.0) < world.relay_full,
+            plain: peers.gen_range(0.0..1.0) < world.plain,
             peer: identity((node << 20) + n as u64 + 1_000_000),
         };
         let target = target(&pair, relay);
@@ -212,7 +215,7 @@ impl Dialling<'_> {
     }
 
     fn reached(&mut self, pair: &Pair, path: &Path, elapsed: Duration, random: &mut StdRng) {
-        self.tally.usable.push(elapsed.as_secs_f32());
+        self.tally.usable.push((elapsed + pair.answer()).as_secs_f32());
         let direct = if path.is_relayed() { upgrade(pair, self.policy, self.world, random) } else { Some(Duration::ZERO) };
         let on_relay = direct.unwrap_or(WATCHED);
         self.tally.relay_seconds += on_relay.as_secs_f64();

@@ -7,8 +7,12 @@ use rand::Rng;
 
 use crate::population::{Host, Population};
 
-/// Round trips to connect to a relay and open a circuit.
+/// Round trips to a circuit: CONNECT and Noise.
 const CIRCUIT: f64 = 2.0;
+/// Round trips from a path to the peer's first answer on it. A plain stream is negotiated
+/// before; a session's first bytes travel with the proposal.
+const SESSION_ANSWER: f64 = 1.0;
+const PLAIN_ANSWER: f64 = 2.0;
 /// Round trips from the circuit to the direct connection, as `kaspath-lab bench`
 /// measures them for this implementation.
 const TCP_PUNCH: f64 = 4.5;
@@ -24,6 +28,8 @@ pub(crate) struct Pair {
     pub(crate) round_trip: Duration,
     pub(crate) relay_down: bool,
     pub(crate) relay_full: bool,
+    /// The peer speaks no sessions.
+    pub(crate) plain: bool,
     pub(crate) peer: PeerIdentity,
 }
 
@@ -62,7 +68,13 @@ impl Pair {
         }
     }
 
-    /// How an attempt by that route ends.
+    /// From a path to the peer's first answer on it.
+    pub(crate) fn answer(&self) -> Duration {
+        self.round_trip.mul_f64(if self.plain { PLAIN_ANSWER } else { SESSION_ANSWER })
+    }
+
+    /// How an attempt by that route ends. A session takes the circuit that it punches from,
+    /// as the dialer for sessions does; the punch goes on behind it.
     pub(crate) fn attempt(&self, route: &Route, timeout: Duration, world: &Population, random: &mut impl Rng) -> End {
         let relay = match route {
             // Private peers are not there for a dial.
@@ -81,7 +93,7 @@ impl Pair {
             return (circuit, Err(DialError::RelayRefused { relay: relay.relay.clone(), cause: "full".into() }));
         }
         match route {
-            Route::Punched { transports, .. } => match self.punch(*transports, world, random) {
+            Route::Punched { transports, .. } if self.plain => match self.punch(*transports, world, random) {
                 Some((time, transport)) if circuit + time <= timeout => (circuit + time, Ok(Path::Direct { transport })),
                 _ => {
                     let reason = RelayReason::PunchFailed { attempts: 1 };

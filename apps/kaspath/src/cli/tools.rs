@@ -96,9 +96,16 @@ pub(crate) struct SimulateArgs {
     /// The policies, a row each.
     #[arg(long, value_delimiter = ',', default_value = "balanced,adaptive,direct-first,relay-only")]
     pub(crate) policy: Vec<StrategyName>,
+    /// The share of peers that speak no sessions, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub(crate) plain_peers: f64,
     /// Also write the report and its plot there, as report.md and usable.svg.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| format!("{text:?} is no share from 0 to 1"))
 }
 
 #[derive(Debug, Subcommand)]

@@ -183,7 +183,8 @@ impl TransportPolicy for Adaptive {
         let own = of(&mut buckets, bucket, now);
         own.tried += 1;
         let counts = match &outcome.result {
-            Ok(_) => true,
+            // A session took the circuit; its punch goes on.
+            Ok(path) => !path.is_relayed(),
             // One that did not have its time says nothing.
             Err(DialError::Overtaken) => outcome.elapsed.as_secs_f64() >= own.seconds,
             // Nor does a relay that failed.

@@ -60,6 +60,8 @@ impl TransportPolicy for Balanced {
         let (Some(peer), Route::Punched { .. }) = (&outcome.peer, &outcome.route) else { return };
         let mut failed = self.failed_punches();
         let has_failed = match &outcome.result {
+            // A session took the circuit; its punch goes on.
+            Ok(path) if path.is_relayed() => return,
             Ok(_) => {
                 failed.remove(peer);
                 return;
