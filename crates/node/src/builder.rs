@@ -5,8 +5,8 @@ use kaspath_domain::{
     StreamListener, TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
-    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SharedLimits, StrategyConfig,
-    StrategyName,
+    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SessionExecutor, SharedLimits,
+    StrategyConfig, StrategyName,
 };
 use kaspath_session::{SessionLimits, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
@@ -105,12 +105,14 @@ impl NodeBuilder {
         let with = |dialer| dialers.iter().cloned().chain([Arc::new(dialer) as Arc<dyn StreamDialer>]).collect();
         let executor = Executor::new(policy, with(network.dialer()), clock).with_mapping(mapping).with_observers(attempts);
         let executor = Arc::new(executor);
-        let limited = |executor: Arc<Executor>| Arc::new(RateLimited::new(executor, limits.clone(), admission.clone()));
+        let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
         let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
         let exact_connector: Arc<dyn PeerConnector> = limited(executor.clone());
         let plain = addressed(exact_connector.clone());
         let (connector, listener) = if has_sessions {
-            let for_sessions = Arc::new(executor.with_dialers(with(network.session_dialer())));
+            let relayed = executor.with_dialers(with(network.session_dialer().taking_circuits()));
+            let direct = executor.with_dialers(with(network.session_dialer()));
+            let for_sessions: Arc<dyn PeerConnector> = Arc::new(SessionExecutor::new(relayed, direct));
             let paths = NodePaths {
                 dialer: network.session_dialer(),
                 first: addressed(limited(for_sessions.clone())),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use futures::stream::{FuturesUnordered, StreamExt};
 use kaspath_domain::{
-    AttemptOutcome, ConnectorError, DialError, DialPlan, DialRequest, DuplexStream, MonotonicClock, NatMapping, Observer,
+    AttemptOutcome, ConnectorError, DialError, DialPlan, DialRequest, DuplexStream, Moment, MonotonicClock, NatMapping, Observer,
     Observers, PeerConnector, PeerTarget, PlanRequest, StreamDialer, TransportPolicy,
 };
 use tokio::time::{sleep, timeout};
@@ -53,14 +53,23 @@ impl Executor {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
     /// The policy that plans now.
     pub fn policy(&self) -> Arc<dyn TransportPolicy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn request(&self, target: &PeerTarget) -> (Arc<dyn TransportPolicy>, PlanRequest) {
+        let PeerTarget { peer, addresses } = target.clone();
+        (self.policy(), PlanRequest { peer, addresses, mapping: (self.mapping)() })
+    }
+
     /// Runs the plan that `policy` made for the request, and tells it how each attempt
     /// ended.
-    async fn run(
+    pub(crate) async fn run(
         &self,
         policy: &dyn TransportPolicy,
         request: &PlanRequest,
@@ -114,9 +123,7 @@ impl Executor {
 #[async_trait]
 impl PeerConnector for Executor {
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
-        let policy = self.policy();
-        let PeerTarget { peer, addresses } = target.clone();
-        let request = PlanRequest { peer, addresses, mapping: (self.mapping)() };
+        let (policy, request) = self.request(target);
         let plan = policy.plan(&request, self.clock.now())?;
         self.run(policy.as_ref(), &request, plan).await
     }

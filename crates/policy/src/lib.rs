@@ -25,6 +25,7 @@ mod keeper;
 mod limits;
 mod mapping;
 mod race;
+mod session_executor;
 mod strategy;
 
 pub use executor::Executor;
@@ -33,4 +34,5 @@ pub use keeper::{Keeper, KeeperEvent, KeptSession};
 pub use limits::{DialLimits, DialLimitsConfig, MovePace, RateLimited, SharedLimits};
 pub use mapping::MappingObserver;
 pub use race::{AttemptId, Race, Step};
+pub use session_executor::SessionExecutor;
 pub use strategy::{Adaptive, Balanced, StrategyConfig, StrategyName, Timing, diverse_relays};

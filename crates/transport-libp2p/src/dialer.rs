@@ -26,6 +26,8 @@ pub struct Libp2pDialer {
     protocol: Arc<str>,
     /// Streams are for sessions.
     for_sessions: bool,
+    /// On a punched route the circuit will do.
+    takes_circuits: bool,
 }
 
 /// What a dial was waiting for when its deadline passed.
@@ -33,11 +35,18 @@ type Stage = Arc<Mutex<&'static str>>;
 
 impl Libp2pDialer {
     pub(crate) fn new(handle: Handle, protocol: Arc<str>, resolver: Resolver) -> Self {
-        Self { handle, resolver, protocol, for_sessions: false }
+        Self { handle, resolver, protocol, for_sessions: false, takes_circuits: false }
     }
 
     pub(crate) fn for_sessions(self) -> Self {
         Self { for_sessions: true, ..self }
+    }
+
+    /// Gives the circuit for a punched route, if no direct connection is up: the punch goes
+    /// on behind it.
+    #[must_use]
+    pub fn taking_circuits(self) -> Self {
+        Self { takes_circuits: true, ..self }
     }
 
     /// A stream to the peer on a direct connection that is there, or comes up in time.
@@ -72,7 +81,7 @@ impl Libp2pDialer {
     ) -> Result<ConnId, DialError> {
         *stage.lock().await = "connecting to the relay";
         // A session does not wait for the link that only a punch needs: it is made meanwhile.
-        let transports = if self.for_sessions { TransportSet::NONE } else { punch };
+        let transports = if self.takes_circuits { TransportSet::NONE } else { punch };
         let connect = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports };
         self.handle.connection(connect).await?;
         *stage.lock().await = "opening a circuit through the relay";
@@ -95,7 +104,7 @@ impl Libp2pDialer {
             direct = &mut direct => return direct,
             circuit = self.circuit(peer, relay, transports, stage) => circuit?,
         };
-        if self.for_sessions {
+        if self.takes_circuits {
             return Ok(circuit);
         }
         let first = match timeout_at(deadline, direct).await {

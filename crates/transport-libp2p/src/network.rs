@@ -95,8 +95,7 @@ impl Network {
         Libp2pDialer::new(self.handle.clone(), self.protocol.clone(), self.resolver.clone())
     }
 
-    /// Opens streams for sessions. On a punched route the circuit of the relay will do,
-    /// if no direct connection is up: the session moves when one is.
+    /// Opens streams for sessions.
     pub fn session_dialer(&self) -> Libp2pDialer {
         self.dialer().for_sessions()
     }
