@@ -20,7 +20,7 @@ use crate::{
     wire::{BootId, Frame, Hello, Refusal, SessionId},
 };
 use incoming::{Incoming, MIN_WINDOW};
-use liveness::Liveness;
+use liveness::{FIRST_PATIENCE, Liveness};
 use outgoing::Outgoing;
 pub(crate) use path::PathId;
 use path::{PathState, Stage};
@@ -70,7 +70,7 @@ pub enum SessionEnd {
     #[error("the peer has restarted")]
     Restarted,
     /// No path came up in time.
-    #[error("no path to the peer came up within 90 s")]
+    #[error("no path to the peer came up in time")]
     NoPath,
     /// The peer took no new session.
     #[error("the peer takes no more sessions now")]
@@ -133,6 +133,8 @@ pub(crate) struct Machine {
     /// There was a usable path once.
     has_begun: bool,
     highest_sent: u64,
+    /// The peer does not speak the protocol: the bytes go over one plain stream.
+    is_plain: bool,
     /// The owner has gone: until when the last bytes may take.
     linger: Option<Moment>,
     end: Option<SessionEnd>,
@@ -172,6 +174,7 @@ impl Machine {
             stalled_since: Some(now),
             has_begun: false,
             highest_sent: 0,
+            is_plain: false,
             linger: None,
             end: None,
             stats: SessionStats::default(),
@@ -203,6 +206,11 @@ impl Machine {
     /// Whether another path is needed: there is none, or the one in use is silent.
     pub(crate) fn needs_path(&self) -> bool {
         self.end.is_none() && self.stalled_since.is_some()
+    }
+
+    /// Whether that path is suspect, if its stream is still wanted.
+    pub(crate) fn is_suspect(&self, path: PathId) -> Option<bool> {
+        self.paths.iter().find(|state| state.id == path).map(|path| path.suspect)
     }
 
     /// Whether the stream of that path is still wanted.
@@ -243,7 +251,7 @@ impl Machine {
 
     /// Whether the peer should be told of room.
     pub(crate) fn is_limit_due(&self) -> bool {
-        self.incoming.is_limit_due()
+        self.is_plain || self.incoming.is_limit_due()
     }
 
     /// The owner has gone. If it had ended its bytes, they have a while to arrive.
@@ -419,6 +427,7 @@ impl Machine {
         consider(self.stalled_since.map(|since| since + PARKED));
         for path in &self.paths {
             consider((path.stage != Stage::Attached).then(|| path.since + ANSWER));
+            consider((path.stage == Stage::Attaching && !path.suspect).then(|| path.since + FIRST_PATIENCE));
         }
         if let Some(path) = self.sending() {
             // What is due while the stream takes nothing is due when it does again.
@@ -458,18 +467,25 @@ impl Machine {
         while let Some(id) = self.paths.iter().find(overdue).map(|path| path.id) {
             self.lost(id, now);
         }
+        // Each is judged by itself: a newer one may be in use already.
+        for path in self.paths.iter_mut().filter(|path| path.stage == Stage::Attaching) {
+            path.suspect |= path.since + FIRST_PATIENCE <= now;
+        }
         let late = self.liveness.late_at().is_some_and(|late| late <= now);
         let silent = self.heard + HEARTBEAT <= now;
         let number = self.next_ping;
         let Some(path) = self.sending_mut() else { return };
-        if late && !path.suspect {
-            path.suspect = true;
-            self.stall(now);
-        } else if silent && path.ping.is_none() && path.stage == Stage::Attached {
+        path.suspect |= late;
+        let is_suspect = path.suspect;
+        // A suspect path is asked too: what was due on it may be acknowledged on another.
+        if (silent || path.suspect) && path.ping.is_none() && path.stage == Stage::Attached {
             path.ping = Some((number, now));
             path.push(Frame::Ping(number));
             self.next_ping = number.wrapping_add(1);
             self.liveness.asked(now);
+        }
+        if is_suspect {
+            self.stall(now);
         }
     }
 

@@ -179,6 +179,7 @@ impl Machine {
             self.move_to(id, now);
         } else {
             path.enter(Stage::Leaving, now);
+            path.suspect = false;
             if self.current == Some(id) {
                 self.leave(now);
             }
