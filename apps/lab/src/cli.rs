@@ -1,5 +1,6 @@
 mod abuse;
 mod common;
+mod survive;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 pub(crate) use common::CommonArgs;
+pub(crate) use survive::{Fault, SurviveArgs};
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
 #[derive(Debug, Parser)]
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     Gateway(GatewayArgs),
     /// The same pair with each part restarted in turn: it must find itself again, with the same addresses.
     Restarts(KaspadsArgs),
+    /// The same pair through every fault of its path: kaspad's connection must live on.
+    Survive(SurviveArgs),
     /// Ten gateways around one kaspad: stable addresses, and a ban that hits just one.
     Crowd(KaspadsArgs),
     /// What an idle peer costs a gateway, in memory, over TCP and over QUIC.
@@ -216,6 +220,9 @@ pub(crate) struct StockArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PumpArgs {
+    /// Open sessions, and not plain streams.
+    #[arg(long)]
+    pub(crate) session: bool,
     /// Send for so many seconds to the remote; receive without it.
     #[arg(long)]
     pub(crate) remote: Option<String>,

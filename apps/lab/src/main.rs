@@ -73,6 +73,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Kaspad(args) => scenario::kaspad(&args).await,
             Command::Gateway(args) => scenario::gateway(&args).await,
             Command::Restarts(args) => scenario::restarts(&args).await,
+            Command::Survive(args) => scenario::survive(&args).await,
             Command::Crowd(args) => scenario::crowd(&args).await,
             Command::Memory(args) => scenario::memory(&args).await,
             Command::Idle(args) => scenario::idle(&args).await,

@@ -80,6 +80,7 @@ pub(crate) async fn run(args: &StockArgs) -> Result<()> {
     if let (Some(address), Some(peer)) = (&remote, target) {
         swarm.dial(DialOpts::peer_id(peer).addresses(vec![address.clone()]).build())?;
     }
+    let (dialled, mut answered) = (Instant::now(), false);
     let mut relayed: Option<(PeerId, Instant)> = None;
     loop {
         match swarm.select_next_some().await {
@@ -94,6 +95,11 @@ pub(crate) async fn run(args: &StockArgs) -> Result<()> {
                     print(json!({ "event": "direct", "elapsed": since.elapsed().as_secs_f64() }));
                     relayed = None;
                 }
+            }
+            SwarmEvent::Behaviour(StockEvent::Ping(ping::Event { peer, result: Ok(_), .. }))
+                if Some(peer) == target && !std::mem::replace(&mut answered, true) =>
+            {
+                print(json!({ "event": "answered", "elapsed": dialled.elapsed().as_secs_f64() }));
             }
             SwarmEvent::Behaviour(StockEvent::Dcutr(dcutr::Event { result: Err(error), .. })) => {
                 print(json!({ "event": "dcutr-failed", "cause": error.to_string() }));

@@ -23,6 +23,8 @@ pub struct ServerInfo {
 pub struct BlockDag {
     /// Blocks with their bodies.
     pub block_count: u64,
+    /// Headers.
+    pub header_count: u64,
     /// The tip that it holds to be the best.
     pub sink: String,
 }
@@ -40,6 +42,9 @@ pub struct ConnectedPeer {
     /// The round trip of its last ping, in milliseconds; 0 before the first.
     #[serde(default)]
     pub last_ping_duration: u64,
+    /// How long it has been connected, in milliseconds.
+    #[serde(default)]
+    pub time_connected: u64,
 }
 
 /// kaspad writes addresses as `{"ip": …, "port": …}`.

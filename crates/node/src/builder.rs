@@ -2,8 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use kaspath_domain::{
     AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, StreamDialer,
-    StreamListener,
-    TransportPolicy, memory::MemoryPeerBook,
+    StreamListener, TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
     DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SharedLimits, StrategyConfig,
@@ -12,7 +11,10 @@ use kaspath_policy::{
 use kaspath_session::{SessionLimits, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 
-use crate::{Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder, session_paths::NodePaths};
+use crate::{
+    Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder,
+    session_paths::NodePaths,
+};
 
 /// Peers in the default book.
 const MAX_PEERS: usize = 10_000;

@@ -4,9 +4,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kaspath_domain::{
-    AdmissionPolicy, ConnectorError, DuplexStream, Moment, Path, PeerConnector, PeerIdentity, PeerTarget,
-};
+use kaspath_domain::{AdmissionPolicy, ConnectorError, DuplexStream, Moment, Path, PeerConnector, PeerIdentity, PeerTarget};
 use kaspath_policy::MovePace;
 use kaspath_session::SessionPaths;
 use kaspath_transport_libp2p::Libp2pDialer;

@@ -28,6 +28,23 @@ impl NatKind {
 
     /// The router's rules: `wan` is its outer interface, `host` the one behind it.
     pub(super) fn rules(self, host: Ipv4Addr) -> String {
+        self.rules_mapping(host, "")
+    }
+
+    /// The rules of a port-restricted NAT that maps to other ports than its host uses:
+    /// port 4001, where the programs listen, to `port` for every destination, and any
+    /// other to whatever comes.
+    pub(super) fn rules_on_other_ports(host: Ipv4Addr, port: u16) -> String {
+        let moved = format!(
+            "oifname \"wan\" tcp sport 4001 masquerade to :{port}
+                    oifname \"wan\" udp sport 4001 masquerade to :{port}
+                    oifname \"wan\" masquerade fully-random"
+        );
+        Self::PortRestricted.rules_mapping(host, &moved)
+    }
+
+    /// `first` are rules of the mapping that go before the kind's own.
+    fn rules_mapping(self, host: Ipv4Addr, first: &str) -> String {
         // The router itself drops what nobody asked for: an RST would end a punch.
         let base = "
             chain input { type filter hook input priority filter; policy accept;
@@ -62,6 +79,7 @@ impl NatKind {
                 chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; {prerouting}
                 }}
                 chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;
+                    {first}
                     oifname \"wan\" {mapping}
                 }}
                 chain forward {{ type filter hook forward priority filter; policy drop;

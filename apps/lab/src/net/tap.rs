@@ -4,24 +4,18 @@
 use std::{
     fs::{File, OpenOptions},
     os::fd::AsRawFd,
-    thread,
 };
 
 use anyhow::{Context, Result, bail};
-use nix::{
-    libc,
-    sched::{CloneFlags, setns},
-};
+use nix::libc;
+
+use super::enter::in_namespace;
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
 /// Makes a TAP interface in a namespace; each read and write is one frame.
 pub(super) fn create(namespace: &str, name: &'static str) -> Result<File> {
-    let path = format!("/run/netns/{namespace}");
-    // A thread of its own, for it stays in the namespace that it enters.
-    let made = thread::spawn(move || -> Result<File> {
-        let target = File::open(&path).with_context(|| path.clone())?;
-        setns(&target, CloneFlags::CLONE_NEWNET).context("cannot enter the namespace")?;
+    let made = in_namespace(namespace, move || {
         let tap = OpenOptions::new()
             .read(true)
             .write(true)

@@ -43,8 +43,8 @@ pub(crate) struct Site {
     pub(crate) host: Host,
     /// Where the internet sees it.
     pub(crate) wan_ip: Ipv4Addr,
-    host_ip: Ipv4Addr,
-    nat: String,
+    pub(super) host_ip: Ipv4Addr,
+    pub(super) nat: String,
 }
 
 /// One lab. Several can follow one another in a process; each has its own
@@ -53,6 +53,10 @@ pub(crate) struct Site {
 pub(crate) struct Lab {
     pub(crate) relay: Host,
     pub(crate) sites: [Site; 2],
+    /// The number of the interface that each site's host has now.
+    pub(super) interfaces: [u32; 2],
+    /// Reboots of NATs so far, each with other ports.
+    pub(super) reboots: u16,
     number: u32,
     internet: String,
     namespaces: Vec<String>,
@@ -68,7 +72,9 @@ impl Lab {
         let built = builder.build(specs);
         let namespaces = builder.namespaces;
         match built {
-            Ok((internet, relay, sites)) => Ok(Lab { relay, sites, number, internet, namespaces }),
+            Ok((internet, relay, sites)) => {
+                Ok(Lab { relay, sites, interfaces: [0; 2], reboots: 0, number, internet, namespaces })
+            }
             Err(error) => {
                 remove(&namespaces);
                 Err(error)
@@ -128,22 +134,6 @@ impl Lab {
         let site = &self.sites[site];
         let rules = format!("flush ruleset\n{}", kind.rules(site.host_ip));
         shell::run_with_input(Some(&site.nat), "nft -f -", &rules).map(drop)
-    }
-
-    /// Cuts the way between the two sites; both still reach the relay. Packets
-    /// vanish without a word, as on a path that is dead.
-    pub(crate) fn cut_direct_way(&self) -> Result<()> {
-        for (site, other) in [(0, 1), (1, 0)] {
-            let rules = format!(
-                "table ip cut {{ chain forward {{ type filter hook forward priority filter - 2; policy accept;
-                    ip daddr {} drop
-                }}
-                }}",
-                self.sites[other].wan_ip
-            );
-            shell::run_with_input(Some(&self.sites[site].nat), "nft -f -", &rules)?;
-        }
-        Ok(())
     }
 
     /// Pulls the relay's plug.
@@ -238,7 +228,7 @@ impl Builder {
 }
 
 /// Reaches the public ranges that `ip` is not in, on the same link.
-fn other_ranges(namespace: &str, interface: &str, ip: Ipv4Addr) -> Result<()> {
+pub(super) fn other_ranges(namespace: &str, interface: &str, ip: Ipv4Addr) -> Result<()> {
     let [a, b, c, _] = ip.octets();
     let own = format!("{a}.{b}.{c}.0/24");
     for range in PUBLIC_RANGES.iter().filter(|range| **range != own) {
@@ -248,7 +238,7 @@ fn other_ranges(namespace: &str, interface: &str, ip: Ipv4Addr) -> Result<()> {
 }
 
 /// A kernel wire between two namespaces, both ends up.
-fn veth(left: &str, left_name: &str, right: &str, right_name: &str) -> Result<()> {
+pub(super) fn veth(left: &str, left_name: &str, right: &str, right_name: &str) -> Result<()> {
     shell::run(Some(left), &format!("ip link add {left_name} type veth peer name {right_name} netns /run/netns/{right}"))?;
     shell::run(Some(left), &format!("ip link set {left_name} up"))?;
     shell::run(Some(right), &format!("ip link set {right_name} up"))?;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{
     cast::{Cast, SESSION, START, sites, started, strings},
-    pump,
+    pump::Pump,
 };
 use crate::{
     cli::BenchArgs,
@@ -51,22 +51,13 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
         }
         eprintln!();
         for (name, times) in [("ours", &ours), ("stock", &stock)] {
-            let (median, p95) = (percentile(times, 0.5), percentile(times, 0.95));
-            let direct = format!("{}/{}", times.len(), args.runs);
-            writeln!(
-                report,
-                "{:<18}{direct:>8}{:>11.1} ms{:>11.1} ms{:>8.2} RTT{:>8.2} RTT",
-                format!("{transport}, {name}"),
-                median * 1000.0,
-                p95 * 1000.0,
-                median / rtt,
-                p95 / rtt
-            )?;
+            write_times(&mut report, &format!("{transport}, {name}"), times, args.runs, rtt)?;
             medians.push(
                 json!({ "transport": transport, "swarm": name, "direct": times.len(), "runs": args.runs, "seconds": times }),
             );
         }
     }
+    let answers = first_answers(args, wire, rtt, &mut report).await?;
     let throughput = match args.seconds {
         0 => Ok(Vec::new()),
         _ => measure_throughput(args, &mut report).await,
@@ -74,7 +65,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
     print!("{report}");
     let evidence = Evidence::create(&args.common.evidence, "bench")?;
     evidence.table("report.txt", &report)?;
-    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "throughput": throughput.as_ref().ok() }))?;
+    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "first-answer": answers, "throughput": throughput.as_ref().ok() }))?;
     println!("evidence: {}", evidence.dir().display());
     throughput.map(drop)
 }
@@ -99,25 +90,80 @@ async fn our_punch(args: &BenchArgs, wire: WireSpec, policy: &'static str) -> Re
     Ok(elapsed)
 }
 
+/// A stock relay and listener.
+struct Stock<'a> {
+    lab: &'a Lab,
+    dialer: Vec<String>,
+    listener: Program,
+    _relay: Program,
+}
+
+impl<'a> Stock<'a> {
+    async fn start(lab: &'a Lab, transport: &str) -> Result<Stock<'a>> {
+        let this = std::env::current_exe()?;
+        let (relay_listen, host_listen) = match transport {
+            "quic" => (format!("/ip4/{RELAY_IP}/udp/4002/quic-v1"), "/ip4/0.0.0.0/udp/0/quic-v1"),
+            _ => (format!("/ip4/{RELAY_IP}/tcp/4002"), "/ip4/0.0.0.0/tcp/0"),
+        };
+        let relay_args = strings(&["stock", "relay", "--listen", &relay_listen]);
+        let mut relay = Program::start("stock relay", &lab.relay, &this, &relay_args)?;
+        let at_relay = format!("{relay_listen}/p2p/{}", started(&mut relay).await?);
+        let listener_args = strings(&["stock", "listener", "--listen", host_listen, "--relay", &at_relay]);
+        let mut listener = Program::start("stock listener", &lab.sites[1].host, &this, &listener_args)?;
+        let listener_id = started(&mut listener).await?;
+        listener.wait_event("reserved", SESSION).await?;
+        let remote = format!("{at_relay}/p2p-circuit/p2p/{listener_id}");
+        let dialer = strings(&["stock", "dialer", "--listen", host_listen, "--relay", &at_relay, "--remote", &remote]);
+        Ok(Stock { lab, dialer, listener, _relay: relay })
+    }
+
+    fn dial(&self) -> Result<Program> {
+        Program::start("stock dialer", &self.lab.sites[0].host, &std::env::current_exe()?, &self.dialer)
+    }
+}
+
 async fn stock_punch(args: &BenchArgs, wire: WireSpec, transport: &str) -> Result<Option<f64>> {
     let lab = Lab::build(sites(args.client_nat, args.server_nat, wire))?;
-    let this = std::env::current_exe()?;
-    let (relay_listen, host_listen) = match transport {
-        "quic" => (format!("/ip4/{RELAY_IP}/udp/4002/quic-v1"), "/ip4/0.0.0.0/udp/0/quic-v1"),
-        _ => (format!("/ip4/{RELAY_IP}/tcp/4002"), "/ip4/0.0.0.0/tcp/0"),
-    };
-    let mut relay = Program::start("stock relay", &lab.relay, &this, &strings(&["stock", "relay", "--listen", &relay_listen]))?;
-    let relay_address = format!("{relay_listen}/p2p/{}", started(&mut relay).await?);
-    let listener_args = strings(&["stock", "listener", "--listen", host_listen, "--relay", &relay_address]);
-    let mut listener = Program::start("stock listener", &lab.sites[1].host, &this, &listener_args)?;
-    let listener_id = started(&mut listener).await?;
-    listener.wait_event("reserved", SESSION).await?;
-    let remote = format!("{relay_address}/p2p-circuit/p2p/{listener_id}");
-    let dialer_args = strings(&["stock", "dialer", "--listen", host_listen, "--relay", &relay_address, "--remote", &remote]);
-    let _dialer = Program::start("stock dialer", &lab.sites[0].host, &this, &dialer_args)?;
-    listener.wait_event("relayed", SESSION).await?;
-    let direct = listener.wait_event("direct", GIVE_UP).await;
+    let mut stock = Stock::start(&lab, transport).await?;
+    let _dialer = stock.dial()?;
+    stock.listener.wait_event("relayed", SESSION).await?;
+    let direct = stock.listener.wait_event("direct", GIVE_UP).await;
     Ok(direct.ok().and_then(|event| event["elapsed"].as_f64()))
+}
+
+/// From the dial of a peer, by one that is connected to the relay, to the first answer: of
+/// our sessions, and of the stock swarm's ping, which needs nothing but the circuit.
+async fn first_answers(args: &BenchArgs, wire: WireSpec, rtt: f64, report: &mut String) -> Result<Vec<serde_json::Value>> {
+    writeln!(report, "\nFirst answer after the dial, symmetric x symmetric, {} runs each", args.runs)?;
+    let mut results = Vec::new();
+    for transport in ["tcp", "quic"] {
+        // Nobody can punch here, so each answer comes through the circuit.
+        let lab = Lab::build(sites(NatKind::Symmetric, NatKind::Symmetric, wire))?;
+        let mut pump = Pump::start(&lab, transport, true).await?;
+        let stock = Stock::start(&lab, transport).await?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for run in 1..=args.runs {
+            eprint!("\r{transport}, first answer: run {run} of {}   ", args.runs);
+            ours.push(pump.first_answer().await?);
+            let answered = stock.dial()?.wait_event("answered", SESSION).await?;
+            theirs.push(answered["elapsed"].as_f64().context("no time")?);
+        }
+        eprintln!();
+        for (name, times) in [("ours", &ours), ("stock", &theirs)] {
+            write_times(report, &format!("{transport}, {name}"), times, args.runs, rtt)?;
+            results.push(json!({ "transport": transport, "swarm": name, "seconds": times }));
+        }
+    }
+    Ok(results)
+}
+
+fn write_times(report: &mut String, name: &str, times: &[f64], runs: usize, rtt: f64) -> Result<()> {
+    let (median, p95) = (percentile(times, 0.5), percentile(times, 0.95));
+    let direct = format!("{}/{runs}", times.len());
+    let (in_median, in_p95) = (median / rtt, p95 / rtt);
+    let (median, p95) = (median * 1000.0, p95 * 1000.0);
+    writeln!(report, "{name:<18}{direct:>8}{median:>11.1} ms{p95:>11.1} ms{in_median:>8.2} RTT{in_p95:>8.2} RTT")?;
+    Ok(())
 }
 
 async fn measure_throughput(args: &BenchArgs, report: &mut String) -> Result<Vec<serde_json::Value>> {
@@ -130,9 +176,19 @@ async fn measure_throughput(args: &BenchArgs, report: &mut String) -> Result<Vec
     writeln!(report, "{:<18}{:>9.0} MB/s", "iperf3 (TCP)", reference / 1e6)?;
     let mut results = vec![json!({ "name": "iperf3", "bytes-per-second": reference })];
     for transport in ["tcp", "quic"] {
-        let rate = pump::measure(&lab, transport, args.seconds).await.with_context(|| format!("throughput over {transport}"))?;
-        writeln!(report, "{transport:<18}{:>9.0} MB/s{:>8.2} of iperf3", rate / 1e6, rate / reference)?;
-        results.push(json!({ "name": transport, "bytes-per-second": rate, "of-iperf3": rate / reference }));
+        let mut plain_rate = 0.0;
+        for session in [false, true] {
+            let name = if session { format!("{transport}, session") } else { transport.to_owned() };
+            let measured = async { Pump::start(&lab, transport, session).await?.rate(args.seconds).await };
+            let rate = measured.await.with_context(|| format!("throughput over {name}"))?;
+            write!(report, "{name:<18}{:>9.0} MB/s{:>8.2} of iperf3", rate / 1e6, rate / reference)?;
+            if session {
+                write!(report, "{:>8.2} of the plain stream", rate / plain_rate)?;
+            }
+            writeln!(report)?;
+            plain_rate = rate;
+            results.push(json!({ "name": name, "bytes-per-second": rate, "of-iperf3": rate / reference }));
+        }
     }
     Ok(results)
 }

@@ -1,6 +1,7 @@
 //! A lab with a relay, a server that is found through it, and a client.
 
 use std::{
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use super::announced::{self, public_addresses};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
-    net::{Lab, NatKind, RELAY_IP, SiteSpec, WireSpec},
+    net::{Host, Lab, NatKind, RELAY_IP, SiteSpec, WireSpec},
     process::{Program, kaspath},
 };
 
@@ -170,11 +171,16 @@ pub(super) struct RelayAddresses {
 
 /// Starts a relay as the README says: on the wildcard.
 pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
+    start_relay_at(&lab.relay, RELAY_IP, kaspath, appdir).await
+}
+
+/// The same on another host.
+pub(super) async fn start_relay_at(host: &Host, ip: Ipv4Addr, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
     let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json"]);
     args.extend(strings(&ANY));
-    let mut relay = Program::start("relay", &lab.relay, kaspath, &args)?;
+    let mut relay = Program::start("relay", host, kaspath, &args)?;
     let peer = started(&mut relay).await?;
-    let [tcp, quic] = public_addresses(RELAY_IP).map(|address| format!("{address}/p2p/{peer}"));
+    let [tcp, quic] = public_addresses(ip).map(|address| format!("{address}/p2p/{peer}"));
     Ok((relay, RelayAddresses { peer, tcp, quic }))
 }
 

@@ -11,8 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use kaspath_domain::{DialRequest, PeerAddress, PeerLocator, Route, StreamDialer};
-use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey};
+use kaspath_domain::{PeerLocator, PeerTarget};
+use kaspath_node::{
+    NodeBuilder,
+    transport::{NetworkConfig, NodeKey, SESSION_PROTOCOL},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -115,14 +118,13 @@ async fn idle_peers(address: &str, count: usize, warm_up: usize) -> Result<Progr
 /// A part of this: so many peers of one gateway, which say something and then nothing.
 pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     let remote: PeerLocator = args.remote.parse()?;
-    let PeerAddress::Direct(address) = remote.address else { bail!("a direct address is needed") };
     println!("{}", json!({ "event": "started", "peer": "many" }));
     let mut held = Vec::new();
     for _ in 0..args.peers {
-        let config = NetworkConfig { protocols: vec![GATEWAY_PROTOCOL.into()], ..NetworkConfig::default() };
-        let network = Network::start(NodeKey::generate(), config).await?;
-        let request = DialRequest { peer: remote.peer.clone(), route: Route::Direct(address.clone()), timeout: SESSION };
-        let mut stream = network.dialer().dial(request).await?;
+        let session_protocol = Some(format!("{SESSION_PROTOCOL}/kaspa-simnet"));
+        let config = NetworkConfig { session_protocol, ..NetworkConfig::default() };
+        let node = NodeBuilder::new(NodeKey::generate()).network(config).start().await?;
+        let mut stream = node.connector().connect(&PeerTarget::at(remote.clone())).await?;
         let (mut sent, mut back) = (vec![7; args.warm_up], vec![0; args.warm_up]);
         let (mut reader, mut writer) = tokio::io::split(&mut stream);
         tokio::try_join!(writer.write_all(&sent), reader.read_exact(&mut back))?;
@@ -130,7 +132,7 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
             bail!("what came back is something else");
         }
         sent.clear();
-        held.push((network, stream));
+        held.push((node, stream));
     }
     println!("{}", json!({ "event": "idle", "peers": held.len() }));
     std::future::pending::<()>().await;

@@ -20,6 +20,7 @@ mod pump;
 mod reload;
 mod restarts;
 mod rpc;
+mod survive;
 
 pub(crate) use abuse::{PLAIN_PORT, abuse, honest};
 pub(crate) use addresses::addresses;
@@ -38,3 +39,4 @@ pub(crate) use pump::pump;
 pub(crate) use reload::reload;
 pub(crate) use restarts::restarts;
 pub(crate) use rpc::rpc;
+pub(crate) use survive::survive;

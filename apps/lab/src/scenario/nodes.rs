@@ -39,6 +39,11 @@ fn rpc_flag() -> String {
     format!("--rpclisten-json={RPC}")
 }
 
+/// Where its RPC is, within its host.
+pub(super) fn rpc_url() -> String {
+    format!("ws://{RPC}")
+}
+
 /// A kaspad that can be ended and started again on the same data.
 pub(super) struct Kaspad {
     pub(super) name: &'static str,
@@ -86,6 +91,12 @@ impl Kaspad {
         }
         timeout(STOP, child.wait()).await.map_err(|_| anyhow::anyhow!("{} does not end at SIGTERM", self.name))??;
         Ok(())
+    }
+
+    /// Starts it without any data, once it has ended.
+    pub(super) fn start_empty(&mut self) -> Result<()> {
+        fs::remove_dir_all(self.dir.join("data"))?;
+        self.start_again()
     }
 
     /// What it printed, over all its starts.
@@ -147,7 +158,7 @@ impl Rpc {
     }
 
     fn with(host: &Host, more: &[&str]) -> Result<Self> {
-        let url = format!("ws://{RPC}");
+        let url = rpc_url();
         let args = [&["rpc", "--url", &url], more].concat();
         Ok(Self(Program::start("rpc", host, &std::env::current_exe()?, &strings(&args))?))
     }

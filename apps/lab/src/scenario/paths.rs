@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::cast::{Cast, SESSION, is_direct, relay_reason, sites};
 use crate::{
     cli::CommonArgs,
-    net::{NatKind, WireSpec},
+    net::{Cut, NatKind, WireSpec},
 };
 
 /// Transactions that must pass over a new session, both ways together.
@@ -45,7 +45,7 @@ pub(crate) async fn paths(args: &CommonArgs) -> Result<()> {
     println!("moved to a direct path after {:.1} s; the session on the relay is closed", upgraded.as_secs_f64());
     expect_gossip(&mut cast).await?;
 
-    cast.lab.cut_direct_way()?;
+    cast.lab.cut(Cut::Direct)?;
     println!("the way between the two sites is dead from now on");
     let begin = Instant::now();
     cast.client()?.wait_for("Ready over the relay again", NOTICED, relayed).await?;

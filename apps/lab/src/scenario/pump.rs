@@ -1,10 +1,14 @@
-//! One stream's throughput, through this workspace's own adapter.
+//! One stream's throughput and first answer, through this workspace's own node.
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use kaspath_domain::{DialRequest, PeerAddress, PeerLocator, Route, StreamDialer, StreamListener, TransportSet};
-use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState};
+use anyhow::{Context, Result};
+use kaspath_domain::{DuplexStream, PeerTarget};
+use kaspath_node::{
+    Node, NodeBuilder,
+    transport::{NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, SESSION_PROTOCOL},
+};
+use kaspath_policy::{StrategyConfig, StrategyName};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,25 +27,58 @@ use crate::{
 const CHUNK: usize = 256 * 1024;
 const RELAY_PORT: u16 = 4003;
 
-/// Bytes per second from the first site's host to the second's.
-pub(super) async fn measure(lab: &Lab, transport: &str, seconds: u64) -> Result<f64> {
-    let this = std::env::current_exe()?;
-    let args = |more: &[&str]| strings(&[&["pump", "--transport", transport][..], more].concat());
-    let mut relay = Program::start("pump relay", &lab.relay, &this, &args(&["--relay", "serve"]))?;
-    let relay_id = started(&mut relay).await?;
-    let via = match transport {
-        "quic" => format!("/ip4/{RELAY_IP}/udp/{RELAY_PORT}/quic-v1"),
-        _ => format!("/ip4/{RELAY_IP}/tcp/{RELAY_PORT}"),
-    };
-    let relay_address = format!("{via}/p2p/{relay_id}");
-    let mut receiver = Program::start("receiver", &lab.sites[1].host, &this, &args(&["--relay", &relay_address]))?;
-    let receiver_id = started(&mut receiver).await?;
-    receiver.wait_event("reserved", SESSION).await?;
-    let remote = format!("{relay_address}/p2p-circuit/p2p/{receiver_id}");
-    let sender_args = args(&["--remote", &remote, "--seconds", &seconds.to_string()]);
-    let _sender = Program::start("sender", &lab.sites[0].host, &this, &sender_args)?;
-    let received = receiver.wait_event("received", SESSION + Duration::from_secs(seconds)).await?;
-    received["bytes-per-second"].as_f64().context("no rate")
+/// The first site's host sends to the second's through a relay.
+pub(super) struct Pump<'a> {
+    lab: &'a Lab,
+    args: Vec<String>,
+    relay: String,
+    remote: String,
+    receiver: Program,
+    _relay: Program,
+}
+
+impl<'a> Pump<'a> {
+    /// Starts the relay and the receiver, over `tcp` or `quic`.
+    pub(super) async fn start(lab: &'a Lab, transport: &str, session: bool) -> Result<Pump<'a>> {
+        let this = std::env::current_exe()?;
+        let mut args = strings(&["pump", "--transport", transport]);
+        args.extend(session.then(|| "--session".to_owned()));
+        let with = |more: &[&str]| [args.clone(), strings(more)].concat();
+        let mut relay = Program::start("pump relay", &lab.relay, &this, &with(&["--relay", "serve"]))?;
+        let relay_id = started(&mut relay).await?;
+        let via = match transport {
+            "quic" => format!("/ip4/{RELAY_IP}/udp/{RELAY_PORT}/quic-v1"),
+            _ => format!("/ip4/{RELAY_IP}/tcp/{RELAY_PORT}"),
+        };
+        let at_relay = format!("{via}/p2p/{relay_id}");
+        let mut receiver = Program::start("receiver", &lab.sites[1].host, &this, &with(&["--relay", &at_relay]))?;
+        let receiver_id = started(&mut receiver).await?;
+        receiver.wait_event("reserved", SESSION).await?;
+        let remote = format!("{at_relay}/p2p-circuit/p2p/{receiver_id}");
+        Ok(Pump { lab, args, relay: at_relay, remote, receiver, _relay: relay })
+    }
+
+    fn sender(&self, seconds: u64) -> Result<Program> {
+        let seconds = seconds.to_string();
+        let more = ["--relay", &self.relay, "--remote", &self.remote, "--seconds", &seconds];
+        let args = [self.args.clone(), strings(&more)].concat();
+        Program::start("sender", &self.lab.sites[0].host, &std::env::current_exe()?, &args)
+    }
+
+    /// Bytes per second over a direct path.
+    pub(super) async fn rate(&mut self, seconds: u64) -> Result<f64> {
+        let _sender = self.sender(seconds)?;
+        let received = self.receiver.wait_event("received", SESSION + Duration::from_secs(seconds)).await?;
+        received["bytes-per-second"].as_f64().context("no rate")
+    }
+
+    /// Seconds from the dial of a new sender, which is connected to the relay, to the first
+    /// answer.
+    pub(super) async fn first_answer(&mut self) -> Result<f64> {
+        let mut sender = self.sender(0)?;
+        let answered = sender.wait_event("answered", SESSION).await?;
+        answered["elapsed"].as_f64().context("no time")
+    }
 }
 
 /// The relay, the receiver or the sender, by what is given.
@@ -66,28 +103,39 @@ pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
             confirmed.notify_one();
         }
     }));
-    let network = Network::start(NodeKey::generate(), config).await?;
-    println!("{}", json!({ "event": "started", "peer": network.local_peer() }));
+    config.session_protocol = args.session.then(|| SESSION_PROTOCOL.to_owned());
+    let policy = StrategyConfig::new(if args.transport == "quic" { StrategyName::QuicOnly } else { StrategyName::TcpOnly });
+    let node = NodeBuilder::new(NodeKey::generate()).network(config).policy(policy.build()).start().await?;
+    println!("{}", json!({ "event": "started", "peer": node.network().local_peer() }));
     if is_relay {
         return std::future::pending().await;
     }
+    reserved.notified().await;
     match &args.remote {
-        Some(remote) => send(&network, remote.parse()?, args).await,
+        Some(remote) => send(&node, &PeerTarget::at(remote.parse()?), args.seconds).await,
         None => {
-            reserved.notified().await;
             println!("{}", json!({ "event": "reserved" }));
-            receive(&network).await
+            receive(&node).await
         }
     }
 }
 
-async fn send(network: &Network, remote: PeerLocator, args: &PumpArgs) -> Result<()> {
-    let PeerAddress::Relayed(relay) = remote.address else { bail!("the remote is not behind a relay") };
-    let transports = if args.transport == "quic" { TransportSet::QUIC } else { TransportSet::TCP };
-    let route = Route::Punched { relay, transports };
-    let mut stream = network.dialer().dial(DialRequest { peer: remote.peer, route, timeout: SESSION }).await?;
+/// Waits for the answer to one byte, and then sends for so long over a direct path.
+async fn send(node: &Node, target: &PeerTarget, seconds: u64) -> Result<()> {
+    let dialled = Instant::now();
+    let mut stream = node.connector().connect(target).await?;
+    stream.write_all(&[0]).await?;
+    stream.read_u8().await?;
+    println!("{}", json!({ "event": "answered", "elapsed": dialled.elapsed().as_secs_f64(), "path": stream.path() }));
+    if seconds == 0 {
+        return Ok(());
+    }
+    let mut path = stream.path_watch();
+    while stream.path().is_relayed() {
+        path.changed().await.context("the path ended")?;
+    }
     let chunk = vec![0x5a; CHUNK];
-    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         stream.write_all(&chunk).await?;
     }
@@ -97,11 +145,28 @@ async fn send(network: &Network, remote: PeerLocator, args: &PumpArgs) -> Result
     Ok(())
 }
 
-async fn receive(network: &Network) -> Result<()> {
-    let mut stream = network.listener().accept().await?;
+async fn receive(node: &Node) -> Result<()> {
+    let listener = node.listener();
+    loop {
+        let stream = listener.accept().await?;
+        tokio::spawn(async move {
+            if let Err(error) = take(stream).await {
+                eprintln!("a sender has gone: {error}");
+            }
+        });
+    }
+}
+
+/// Answers the first byte, and measures what follows.
+async fn take(mut stream: DuplexStream) -> Result<()> {
+    let first = stream.read_u8().await?;
+    stream.write_all(&[first]).await?;
     let mut buffer = vec![0; CHUNK];
+    let mut bytes = stream.read(&mut buffer).await? as u64;
     let begin = Instant::now();
-    let mut bytes = 0_u64;
+    if bytes == 0 {
+        return Ok(());
+    }
     loop {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {

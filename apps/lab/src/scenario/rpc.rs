@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kaspath_kaspad_rpc::KaspadRpc;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -15,7 +15,8 @@ const RETRY: Duration = Duration::from_millis(100);
 /// A valid simnet address; nobody spends what it earns.
 const PAY_ADDRESS: &str = "kaspasim:qpumuen7l8wthtz45p3ftn58pvrs9xlumvkuu2xet8egzkcklqtes65ue9mw6";
 
-async fn connect(url: &str) -> Result<KaspadRpc> {
+/// Connects to a kaspad that may be starting.
+pub(super) async fn connect(url: &str) -> Result<KaspadRpc> {
     let deadline = Instant::now() + START;
     loop {
         match KaspadRpc::connect(url).await {
@@ -26,18 +27,21 @@ async fn connect(url: &str) -> Result<KaspadRpc> {
     }
 }
 
-async fn mine(rpc: &mut KaspadRpc) -> Result<()> {
+/// Mines a block. kaspad takes none while it syncs many: `false`.
+pub(super) async fn mine(rpc: &mut KaspadRpc) -> Result<bool> {
     let mut template = rpc.call("getBlockTemplate", json!({ "payAddress": PAY_ADDRESS, "extraData": [] })).await?;
     let block = template["block"].take();
-    rpc.call("submitBlock", json!({ "block": block, "allowNonDAABlocks": false })).await?;
-    Ok(())
+    let answer = rpc.call("submitBlock", json!({ "block": block, "allowNonDAABlocks": false })).await?;
+    Ok(answer["report"]["type"] == "success")
 }
 
 /// Does what is asked, then prints kaspad's state for ever.
 pub(crate) async fn rpc(args: &RpcArgs) -> Result<()> {
     let mut rpc = connect(&args.url).await?;
     for _ in 0..args.mine {
-        mine(&mut rpc).await?;
+        if !mine(&mut rpc).await? {
+            bail!("kaspad does not take the block");
+        }
     }
     println!("{}", json!({ "event": "mined", "blocks": args.mine }));
     if let Some(ip) = &args.ban {

@@ -33,6 +33,9 @@ const ACK_DELAY: Duration = Duration::from_millis(25);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a session waits for a path. kaspad waits 120 s for an answer.
 const PARKED: Duration = Duration::from_secs(90);
+/// How long a peer to which paths come up may acknowledge nothing of what is under way. It
+/// would have the same bytes sent on one path after another.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(180);
 /// How long a hello waits for its answer, and a path that is left for the peer's last byte.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long the peer has for taking the last bytes after the owner has gone.
@@ -133,6 +136,8 @@ pub(crate) struct Machine {
     /// There was a usable path once.
     has_begun: bool,
     highest_sent: u64,
+    /// When bytes were acknowledged last, or sent when none were under way.
+    progress: Moment,
     /// The peer does not speak the protocol: the bytes go over one plain stream.
     is_plain: bool,
     /// The owner has gone: until when the last bytes may take.
@@ -174,6 +179,7 @@ impl Machine {
             stalled_since: Some(now),
             has_begun: false,
             highest_sent: 0,
+            progress: now,
             is_plain: false,
             linger: None,
             end: None,
@@ -286,12 +292,10 @@ impl Machine {
 
     /// Begins to carry the session on a stream that this side opened.
     pub(crate) fn attach(&mut self, now: Moment) -> Option<PathId> {
-        if self.paths.len() >= MAX_PATHS {
-            return None;
-        }
         // The opener's epochs are even and the other side's odd: two never are the same.
         let least = self.epoch.max(self.proposed).checked_add(1)?;
         let epoch = least.checked_add(u32::from((least % 2 == 0) != self.is_opener))?;
+        self.make_room(now);
         self.proposed = epoch;
         let (received, limit) = self.tell();
         let hello = Frame::Hello(Hello {
@@ -323,12 +327,14 @@ impl Machine {
         if hello.epoch <= self.epoch {
             return Err(Refusal::Superseded);
         }
-        if self.paths.len() >= MAX_PATHS {
-            return Err(Refusal::Limited);
-        }
-        if let Err(violation) = self.out.acknowledge(hello.received, hello.limit) {
-            self.finish(violation.into());
-            return Err(Refusal::Unknown);
+        self.make_room(now);
+        match self.out.acknowledge(hello.received, hello.limit) {
+            Ok(true) => self.progress = now,
+            Ok(false) => {}
+            Err(violation) => {
+                self.finish(violation.into());
+                return Err(Refusal::Unknown);
+            }
         }
         self.peer_boot = Some(hello.boot);
         let (received, limit) = self.tell();
@@ -337,6 +343,16 @@ impl Machine {
         (self.epoch, self.heard) = (hello.epoch, now);
         self.move_to(id, now);
         Ok(id)
+    }
+
+    /// Drops the path that waits longest, for its answer or its end, if there are too many:
+    /// a newer one is more likely to work.
+    fn make_room(&mut self, now: Moment) {
+        if self.paths.len() >= MAX_PATHS {
+            let waiting = self.paths.iter().filter(|path| path.stage != Stage::Attached);
+            let longest = waiting.min_by_key(|path| path.since).map(|path| path.id);
+            longest.into_iter().for_each(|id| self.lost(id, now));
+        }
     }
 
     /// What the peer is told of the bytes that came; that counts as an acknowledgement.
@@ -425,6 +441,7 @@ impl Machine {
         let mut earliest = [self.linger, self.rest_at()].into_iter().flatten().min();
         let mut consider = |at: Option<Moment>| earliest = [earliest, at].into_iter().flatten().min();
         consider(self.stalled_since.map(|since| since + PARKED));
+        consider((self.highest_sent > self.out.acked()).then(|| self.progress + UNACKNOWLEDGED));
         for path in &self.paths {
             consider((path.stage != Stage::Attached).then(|| path.since + ANSWER));
             consider((path.stage == Stage::Attaching && !path.suspect).then(|| path.since + FIRST_PATIENCE));
@@ -460,7 +477,8 @@ impl Machine {
         if self.linger.is_some_and(|until| until <= now) {
             return self.finish(SessionEnd::Dropped);
         }
-        if self.stalled_since.is_some_and(|since| since + PARKED <= now) {
+        let is_stuck = self.highest_sent > self.out.acked() && self.progress + UNACKNOWLEDGED <= now;
+        if is_stuck || self.stalled_since.is_some_and(|since| since + PARKED <= now) {
             return self.finish(SessionEnd::NoPath);
         }
         let overdue = |path: &&PathState| path.stage != Stage::Attached && path.since + ANSWER <= now;
@@ -537,6 +555,9 @@ impl Machine {
             path.push(Frame::Data { offset: path.cursor, length: length as u32 });
             let end = path.cursor + length as u64;
             self.stats.replayed += self.highest_sent.min(end).saturating_sub(path.cursor);
+            if self.highest_sent <= self.out.acked() {
+                self.progress = now;
+            }
             self.highest_sent = self.highest_sent.max(end);
             while path.cursor < end {
                 let bytes = self.out.bytes(path.cursor, (end - path.cursor) as usize);

@@ -6,6 +6,8 @@ impl Machine {
     /// The session has no paths from now on, and waits for none.
     pub(crate) fn begin_plain(&mut self) {
         self.paths.clear();
+        // What was sent on them was lost with them.
+        self.highest_sent = 0;
         (self.current, self.stalled_since, self.is_plain) = (None, None, true);
     }
 

@@ -551,6 +551,29 @@ fn a_suspect_path_recovers_though_what_was_due_was_acknowledged_on_the_path_befo
     assert!(!machine.needs_path());
 }
 
+#[test]
+fn a_peer_that_accepts_each_path_and_acknowledges_nothing_is_given_up() {
+    let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
+    let mut machine = Machine::open(SessionId([7; 16]), BootId(1), &Budget::new(BUDGET), at(0));
+    for n in 0..200 {
+        // A quiet time before the first byte does not count.
+        if n == 100 {
+            machine.write(&[1; 1000]);
+        }
+        let Some(id) = machine.attach(at(2 * n)) else { panic!("no room for a path") };
+        let mut bytes = Vec::new();
+        Frame::Accept { boot: BootId(2), epoch: machine.proposed, received: 0, limit: u64::MAX }.encode(&mut bytes);
+        machine.received(id, &bytes, at(2 * n));
+        drain(&mut machine, id, at(2 * n));
+        (machine.tick(at(2 * n + 1)), machine.tick(at(2 * n + 2)));
+        if machine.end().is_some() {
+            assert_eq!((machine.end(), n), (Some(SessionEnd::NoPath), 189));
+            return;
+        }
+    }
+    panic!("it goes on for ever: {:?}", machine.stats());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -587,4 +610,20 @@ proptest! {
             prop_assert!(world.sides.iter().all(|side| !side.needs_path() && side.paths.len() == 1));
         }
     }
+}
+
+#[test]
+fn paths_that_never_answer_give_way_to_newer_ones() {
+    let mut world = World::new();
+    world.run(secs(1), BOTH);
+    world.break_link(0);
+    for _ in 0..10 {
+        world.open(0);
+        let last = world.links.len() - 1;
+        world.links[last].silent = true;
+        assert!(world.sides[0].paths.len() <= MAX_PATHS);
+    }
+    world.open(0);
+    world.run(secs(1), [false, false]);
+    assert!(world.sides.iter().all(|side| !side.needs_path()));
 }

@@ -15,15 +15,15 @@ use super::{
     shared::{Shared, Signal},
 };
 
-/// Rounds of probes at once, and the time for one more: a peer that answers late when it
+/// Rounds of probes of the relays at once, and the time for one more: a peer that answers late when it
 /// likes has no relay probed without end.
 const BURST: u32 = 4;
 const REFILL: Duration = Duration::from_secs(10);
 
 pub(super) struct Probes {
     rounds: TokenBucket,
-    /// Those under way, with their link and its relay.
-    running: BTreeMap<OperationId, (ConnId, PeerIdentity)>,
+    /// Those under way, with the connection of each, and its relay if it is a link.
+    running: BTreeMap<OperationId, (ConnId, Option<PeerIdentity>)>,
 }
 
 impl Default for Probes {
@@ -34,19 +34,33 @@ impl Default for Probes {
 
 impl Probes {
     /// An answer on that connection is late. `relays` are those whose links are in use.
+    ///
+    /// Other direct connections with the peer are suspect too, until they answer.
     pub(super) fn suspect(&mut self, shared: &mut Shared, id: ConnId, relays: &[PeerIdentity]) {
-        if !shared.connections.set_suspect(id, true) || self.rounds.take(shared.now).is_err() {
+        if !shared.connections.set_suspect(id, true) {
+            return;
+        }
+        let peer = shared.connections.get(id).map(|connection| connection.peer.clone());
+        let others: Vec<ConnId> = peer.iter().flat_map(|peer| shared.connections.direct(peer)).map(|(other, _)| other).collect();
+        for other in others {
+            if other != id && shared.connections.set_suspect(other, true) {
+                self.begin(shared, other, None);
+            }
+        }
+        if self.rounds.take(shared.now).is_err() {
             return;
         }
         for relay in relays {
             let links: Vec<ConnId> = shared.connections.direct(relay).map(|(link, _)| link).collect();
-            for link in links {
-                if self.running.values().all(|(probed, _)| *probed != link) {
-                    let probe = shared.operation();
-                    self.running.insert(probe, (link, relay.clone()));
-                    shared.put(Output::Probe { probe, id: link });
-                }
-            }
+            links.into_iter().for_each(|link| self.begin(shared, link, Some(relay.clone())));
+        }
+    }
+
+    fn begin(&mut self, shared: &mut Shared, id: ConnId, relay: Option<PeerIdentity>) {
+        if self.running.values().all(|(probed, _)| *probed != id) {
+            let probe = shared.operation();
+            self.running.insert(probe, (id, relay));
+            shared.put(Output::Probe { probe, id });
         }
     }
 
@@ -57,10 +71,14 @@ impl Probes {
 
     /// The probe is over.
     pub(super) fn probed(&mut self, shared: &mut Shared, probe: OperationId, is_alive: bool) {
-        let Some((link, relay)) = self.running.remove(&probe) else { return };
-        if !is_alive {
-            shared.put(Output::Close(link));
-            shared.signal(Signal::RelaySilent { relay, link });
+        let Some((id, relay)) = self.running.remove(&probe) else { return };
+        match (is_alive, relay) {
+            (true, None) => drop(shared.connections.set_suspect(id, false)),
+            (true, Some(_)) => {}
+            (false, relay) => {
+                shared.put(Output::Close(id));
+                relay.into_iter().for_each(|relay| shared.signal(Signal::RelaySilent { relay, link: id }));
+            }
         }
     }
 
@@ -100,14 +118,17 @@ mod tests {
         let relays = [identity(9), identity(8)];
         machine.suspect(&mut shared, ConnId(3), &relays);
         let begun = probes(outputs(&mut shared));
-        assert_eq!(begun.iter().map(|(_, link)| link.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(begun.iter().map(|(_, link)| link.0).collect::<Vec<_>>(), [4, 1, 2], "the peer's other connection too");
         machine.suspect(&mut shared, ConnId(3), &relays);
         machine.suspect(&mut shared, ConnId(4), &relays);
         assert!(probes(outputs(&mut shared)).is_empty(), "they are probed already");
+        assert!(shared.connections.is_suspect(ConnId(4)));
         machine.probed(&mut shared, begun[0].0, true);
+        assert!(!shared.connections.is_suspect(ConnId(4)));
+        machine.probed(&mut shared, begun[1].0, true);
         assert!(outputs(&mut shared).is_empty());
-        machine.probed(&mut shared, begun[1].0, false);
-        machine.probed(&mut shared, begun[1].0, false);
+        machine.probed(&mut shared, begun[2].0, false);
+        machine.probed(&mut shared, begun[2].0, false);
         assert!(matches!(outputs(&mut shared)[..], [Output::Close(ConnId(2))]));
         assert!(matches!(shared.next_signal(), Some(Signal::RelaySilent { relay, link: ConnId(2) }) if relay == identity(8)));
         assert!(shared.next_signal().is_none() && machine.held() == 0);
