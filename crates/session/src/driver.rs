@@ -13,7 +13,7 @@ use std::{
 use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Sleep, sleep, timeout},
+    time::timeout,
 };
 use tokio_stream::{Stream, wrappers::WatchStream};
 
@@ -23,6 +23,7 @@ use crate::{
     io::PathStream,
     machine::{PathId, SessionEnd},
     refuse::refuse,
+    timer::Timer,
     wire::Hello,
 };
 
@@ -70,7 +71,9 @@ pub(crate) struct Driver {
     dials: Vec<Dial>,
     /// Not before this moment the session dials again.
     dial_after: Moment,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Not before this moment it asks for a planned move again.
+    move_after: Moment,
+    timer: Timer,
     seen: Seen,
 }
 
@@ -78,8 +81,6 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
-    /// The path that the transport was told to be suspect.
-    suspect: Option<PathId>,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -88,8 +89,9 @@ impl Driver {
     /// Drives a session that is attached to its first path.
     pub(crate) fn new(parts: Parts, id: PathId, stream: DuplexStream) -> Self {
         let best = WatchStream::from_changes(parts.paths.best(&parts.peer));
-        let (streams, timer, seen) = (vec![PathStream::new(id, stream)], None, Seen::default());
-        Self { parts, best, streams, dials: Vec::new(), dial_after: Moment::default(), timer, seen }
+        let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
+        let (dials, timer, seen) = Default::default();
+        Self { parts, best, streams, dials, dial_after: never, move_after: never, timer, seen }
     }
 
     /// The session's state and its peer.
@@ -136,19 +138,31 @@ impl Driver {
                 Err(error) => {
                     tracing::debug!(peer = %self.parts.peer.short(), %error, "a session's path has ended");
                     unsupported |= error.kind() == io::ErrorKind::Unsupported && !state.machine.is_confirmed();
+                    stream.has_ended = true;
                     state.machine.ended(stream.id, now);
                 }
             }
         }
         state.machine.tick(now);
-        let (machine, suspect) = (&state.machine, self.seen.suspect);
-        self.streams.retain(|stream| {
-            let is_kept = machine.has_path(stream.id) && !(machine.end().is_some() && stream.is_closed());
-            if !is_kept && suspect == Some(stream.id) && machine.current().is_some_and(|current| current != stream.id) {
-                stream.stream.report(Health::Dead);
+        let machine = &state.machine;
+        self.streams.retain_mut(|stream| {
+            let is_suspect = machine.is_suspect(stream.id);
+            let has_moved = machine.current().is_some_and(|current| current != stream.id);
+            match (stream.is_suspect, is_suspect) {
+                (false, Some(true)) => stream.stream.report(Health::Suspect),
+                (true, Some(false)) => stream.stream.report(Health::Recovered),
+                // That the peer has ended it is an answer too.
+                (true, None) if stream.has_ended => stream.stream.report(Health::Recovered),
+                (true, None) if has_moved => stream.stream.report(Health::Dead),
+                _ => {}
             }
-            is_kept
+            stream.is_suspect = is_suspect == Some(true);
+            is_suspect.is_some() && !(machine.end().is_some() && stream.is_closed())
         });
+        // Before its first answer a session has no other path, and the peer may not know it.
+        if self.streams.is_empty() && !unsupported && !state.machine.is_confirmed() {
+            state.machine.finish(SessionEnd::NoPath);
+        }
         state.wake_owner();
         if more {
             cx.waker().wake_by_ref();
@@ -158,38 +172,31 @@ impl Driver {
 
     /// Tells the owner and the observers what has changed.
     fn report(&mut self, now: Moment) {
-        let (current, stalled, stats) = {
+        let (current, stalled, confirmed, stats) = {
             let machine = &self.parts.cell.lock().machine;
-            (machine.current(), machine.needs_path(), machine.stats())
+            (machine.current(), machine.needs_path(), machine.is_confirmed(), machine.stats())
         };
         let peer = || self.parts.peer.clone();
         let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
         if let Some(path) = &path {
             self.parts.shown.send_if_modified(|shown| std::mem::replace(shown, path.clone()) != *path);
         }
+        // Its first path may have ended already.
+        if confirmed && self.seen.moves.is_none() {
+            self.seen.moves = Some(stats.moves);
+            let path = self.parts.shown.borrow().clone();
+            self.parts.events.observe(&SessionEvent::Began { peer: peer(), path });
+        }
         match (self.seen.stalled_at, stalled) {
-            (None, true) if self.seen.moves.is_some() => {
+            (None, true) if confirmed => {
                 self.seen.stalled_at = Some(now);
-                if let Some(stream) = self.streams.iter().find(|stream| Some(stream.id) == current) {
-                    stream.stream.report(Health::Suspect);
-                    self.seen.suspect = current;
-                }
                 self.parts.events.observe(&SessionEvent::Stalled { peer: peer() });
             }
-            (Some(_), false) | (None, false) => {
+            (_, false) => {
                 let stall = self.seen.stalled_at.take().map(|since| now.since(since));
-                let to = self.parts.shown.borrow().clone();
-                match self.seen.moves.replace(stats.moves) {
-                    None => self.parts.events.observe(&SessionEvent::Began { peer: peer(), path: to }),
-                    Some(before) if before < stats.moves => {
-                        self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
-                    }
-                    Some(_) => {
-                        let suspect = self.seen.suspect.take();
-                        if let Some(stream) = self.streams.iter().find(|stream| Some(stream.id) == suspect) {
-                            stream.stream.report(Health::Recovered);
-                        }
-                    }
+                if self.seen.moves.replace(stats.moves).is_some_and(|before| before < stats.moves) {
+                    let to = self.parts.shown.borrow().clone();
+                    self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
                 }
             }
             _ => {}
@@ -199,12 +206,11 @@ impl Driver {
     /// Begins a dial if one is due; when to look again.
     fn begin_dial(&mut self, now: Moment) -> Option<Moment> {
         let needed = self.parts.cell.lock().machine.needs_path();
-        let is_begun = self.seen.moves.is_some();
         if !needed {
             return self.begin_move(now);
         }
         // Before its first answer a session's only path is the one that was dialled for it.
-        if !is_begun || self.dials.len() >= MAX_DIALS {
+        if self.seen.moves.is_none() || self.dials.len() >= MAX_DIALS {
             return None;
         }
         if self.dial_after <= now {
@@ -231,32 +237,22 @@ impl Driver {
         if !may_gain {
             return None;
         }
-        if self.dial_after > now {
-            return Some(self.dial_after);
+        if self.move_after > now {
+            return Some(self.move_after);
         }
         match self.parts.paths.may_move(&self.parts.peer, now) {
-            Err(wait) => self.dial_after = now + wait.max(DIAL_EVERY),
+            Err(wait) => self.move_after = now + wait.max(DIAL_EVERY),
             Ok(()) => {
-                self.dial_after = now + DIAL_EVERY;
+                self.move_after = now + DIAL_EVERY;
                 let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
                 self.dial(async move { paths.direct(&target).await });
             }
         }
-        Some(self.dial_after)
+        Some(self.move_after)
     }
 
     fn dial(&mut self, dial: impl Future<Output = Option<DuplexStream>> + Send + 'static) {
         self.dials.push(Box::pin(async move { timeout(DIAL_TIMEOUT, dial).await.ok().flatten() }));
-    }
-
-    /// Has the task woken at that moment.
-    fn wake_at(&mut self, at: Option<Moment>, now: Moment, cx: &mut Context<'_>) {
-        self.timer = at.map(|at| Box::pin(sleep(at.since(now))));
-        if let Some(timer) = &mut self.timer
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            cx.waker().wake_by_ref();
-        }
     }
 }
 
@@ -284,14 +280,14 @@ impl Future for Driver {
                 // The new dial has to be polled once.
                 cx.waker().wake_by_ref();
             }
-            this.wake_at([deadline, dial_at].into_iter().flatten().min(), now, cx);
+            this.timer.wake_at([deadline, dial_at].into_iter().flatten().min(), now, cx);
             return Poll::Pending;
         };
         let over = *this.seen.ended_at.get_or_insert(now) + LAST_FRAMES;
         if this.streams.is_empty() || now >= over {
             return Poll::Ready(Outcome::Ended(end));
         }
-        this.wake_at(Some(over), now, cx);
+        this.timer.wake_at(Some(over), now, cx);
         Poll::Pending
     }
 }

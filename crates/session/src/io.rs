@@ -31,11 +31,15 @@ pub(crate) struct PathStream {
     pub(crate) stream: DuplexStream,
     unflushed: bool,
     is_closed: bool,
+    /// The peer has ended it, or it has failed.
+    pub(crate) has_ended: bool,
+    /// The transport was told that it is suspect.
+    pub(crate) is_suspect: bool,
 }
 
 impl PathStream {
     pub(crate) fn new(id: PathId, stream: DuplexStream) -> Self {
-        Self { id, stream, unflushed: false, is_closed: false }
+        Self { id, stream, unflushed: false, is_closed: false, has_ended: false, is_suspect: false }
     }
 
     /// Moves what can be moved now. Whether there may be more at once.
@@ -43,6 +47,7 @@ impl PathStream {
         let (reads_more, at_end) = self.poll_read(cx, &mut state.machine, now)?;
         let writes_more = self.poll_write(cx, &mut state.machine, now)?;
         if at_end {
+            self.has_ended = true;
             state.machine.ended(self.id, now);
         }
         Ok(reads_more || writes_more)

@@ -19,6 +19,7 @@ mod plain;
 mod refuse;
 mod sessions;
 mod table;
+mod timer;
 mod wire;
 
 pub use events::SessionEvent;

@@ -12,13 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::{
     cell::{Cell, State},
     machine::SessionEnd,
+    timer::Timer,
 };
 
 const CHUNK: usize = 16 * 1024;
 
 /// Carries the session's bytes as they are, until both sides are done.
 pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream) {
-    let mut closed = false;
+    cell.lock().machine.begin_plain();
+    let (mut closed, mut timer) = (false, Timer::default());
     std::future::poll_fn(|cx| {
         let mut state = cell.lock();
         state.wait_for_owner(cx);
@@ -26,8 +28,10 @@ pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream) {
         if moved.is_err() {
             state.machine.finish(SessionEnd::Reset);
         }
-        state.machine.tick(cell.now());
+        let now = cell.now();
+        state.machine.tick(now);
         state.wake_owner();
+        timer.wake_at(state.machine.deadline(), now, cx);
         if state.machine.end().is_some() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

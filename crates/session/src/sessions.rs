@@ -40,6 +40,9 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams that have not said hello or were not accepted yet, of a peer and in all.
 const PENDING_BY_PEER: usize = 8;
 const MAX_PENDING: usize = 256;
+/// Those in all that peers with a session may fill: strangers keep none of them from its
+/// next path.
+const MAX_PENDING_KNOWN: usize = 2 * MAX_PENDING;
 /// Hellos of one peer at once, and the time for one more. A session whose paths flap
 /// says one each second.
 const HELLO_BURST: u32 = 32;
@@ -291,8 +294,8 @@ struct Registered {
 impl Registered {
     async fn run(self, driver: Driver) {
         let (cell, target) = driver.session();
-        let mut driver = Box::pin(driver);
-        if driver.as_mut().await == Outcome::Unsupported {
+        // With the driver its streams are gone.
+        if Box::pin(driver).await == Outcome::Unsupported {
             {
                 let (now, mut state) = (self.shared.clock.now(), self.shared.lock());
                 make_room(&mut state.plain, &self.peer, MAX_PEERS, |since| *since);
@@ -328,7 +331,9 @@ impl Pending {
         {
             let mut state = shared.lock();
             let of_peer = peer.as_ref().map_or(0, |peer| state.pending.of(peer));
-            if state.pending_in_all >= MAX_PENDING || of_peer >= PENDING_BY_PEER {
+            let is_known = peer.as_ref().is_some_and(|peer| !state.table.of(peer).is_empty());
+            let most = if is_known { MAX_PENDING_KNOWN } else { MAX_PENDING };
+            if state.pending_in_all >= most || of_peer >= PENDING_BY_PEER {
                 return None;
             }
             state.pending_in_all += 1;

@@ -2,8 +2,11 @@
 
 mod support;
 
-use kaspath_domain::DuplexStream;
-use support::{DIRECT, Node, Wire, alone, pair, peer, soon};
+use std::time::Duration;
+
+use kaspath_domain::{DuplexStream, Health};
+use kaspath_session::SessionEvent;
+use support::{DIRECT, Node, Wire, alone, pair, peer, relayed, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const UNKNOWN: [u8; 5] = [3, 0, 0, 1, 1];
@@ -106,4 +109,121 @@ async fn streams_that_never_say_hello_are_bounded_by_peer() {
         closed += usize::from(answer(stream).await.is_empty());
     }
     assert_eq!(closed, 92, "those beyond eight were dropped at once");
+}
+
+/// Takes the node's hello, gives its session, and accepts it.
+async fn accept(stream: &mut DuplexStream) -> [u8; 16] {
+    let mut hello = [0; 49];
+    soon(stream.read_exact(&mut hello)).await.unwrap();
+    let boot = 77u64.to_be_bytes();
+    let accept = [&[2, 0, 0, 28][..], &boot, &hello[28..32], &[0; 8], &[0xff; 8]].concat();
+    stream.write_all(&accept).await.unwrap();
+    hello[4..20].try_into().unwrap()
+}
+
+#[tokio::test]
+async fn strangers_that_never_say_hello_do_not_keep_a_session_from_its_next_path() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, mut streams) = alone(&wire);
+    let _session = node.connect(2).await;
+    let mut theirs = streams.recv().await.unwrap();
+    let id = accept(&mut theirs).await;
+    let mut silent = Vec::new();
+    for n in 3..80 {
+        for _ in 0..8 {
+            silent.push(open(&wire, &node, n, &[1]).await);
+        }
+    }
+    let mut again = open(&wire, &node, 2, &hello(&id, 51, 0)).await;
+    let mut accepted = [0; 4];
+    soon(again.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted, [2, 0, 0, 28]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_first_path_ends_or_is_silent_before_the_answer_ends_too() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, mut streams) = alone(&wire);
+    for silent in [false, true] {
+        let mut session = node.connect(2).await;
+        let stream = streams.recv().await.unwrap();
+        let kept = silent.then_some(stream);
+        assert!(soon(session.read_u8()).await.is_err());
+        drop(kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_first_path_ends_with_the_answer_is_dialled_for() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut node, mut streams) = alone(&wire);
+    let _session = node.connect(2).await;
+    accept(&mut streams.recv().await.unwrap()).await;
+    let lost = tokio::time::Instant::now();
+    soon(streams.recv()).await.unwrap();
+    assert!(lost.elapsed() <= Duration::from_secs(1), "{:?}", lost.elapsed());
+    assert!(matches!(node.event(|_| true).await, SessionEvent::Began { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_on_moves_does_not_delay_the_next_path_of_a_session_without_one() {
+    let wire = Wire::new(relayed(), true);
+    let (mut node, mut streams) = alone(&wire);
+    *wire.move_wait.lock().unwrap() = Duration::from_secs(60);
+    let _session = node.connect(2).await;
+    let mut first = streams.recv().await.unwrap();
+    accept(&mut first).await;
+    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    // A direct path is up, and no move is allowed now.
+    wire.path.send_replace(Some(DIRECT));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(first);
+    let lost = tokio::time::Instant::now();
+    soon(streams.recv()).await.unwrap();
+    assert!(lost.elapsed() <= Duration::from_secs(1), "{:?}", lost.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_path_without_an_answer_is_told_to_the_transport() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut node, mut streams) = alone(&wire);
+    let mut session = node.connect(2).await;
+    let mut first = streams.recv().await.unwrap();
+    accept(&mut first).await;
+    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    session.write_all(b"a").await.unwrap();
+    // The connection of the second path is as dead as that of the first.
+    let _second = soon(streams.recv()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let told = wire.health.lock().unwrap().clone();
+    assert!(told.contains(&(0, Health::Suspect)) && told.contains(&(1, Health::Suspect)), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_the_peer_ends_is_not_left_suspect() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut node, mut streams) = alone(&wire);
+    let mut session = node.connect(2).await;
+    let mut first = streams.recv().await.unwrap();
+    accept(&mut first).await;
+    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    session.write_all(b"a").await.unwrap();
+    let _second = soon(streams.recv()).await.unwrap();
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let told: Vec<_> = wire.health.lock().unwrap().iter().copied().filter(|(stream, _)| *stream == 0).collect();
+    assert_eq!(told, [(0, Health::Suspect), (0, Health::Recovered)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_stream_whose_peer_reads_nothing_ends_after_its_owner() {
+    let (ours, theirs) = pair(&Wire::new(DIRECT, false));
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let _accepted = theirs.accept().await;
+    session.write_all(&vec![7; 3 << 20]).await.unwrap();
+    session.shutdown().await.unwrap();
+    drop(session);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(ours.sessions.is_empty());
 }

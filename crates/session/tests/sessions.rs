@@ -167,3 +167,36 @@ async fn a_restarted_peer_ends_the_session_at_once() {
     assert!(failure.to_string().contains("restarted"), "{failure}");
     assert_eq!(soon(ours.accept().await.read_u8()).await.unwrap(), b'b');
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_stream_lasts_and_carries_more_than_a_window() {
+    let (ours, theirs) = pair(&Wire::new(DIRECT, false));
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    tokio::spawn(async move {
+        accepted.write_all(&bytes(32 << 20, 0)).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let (mut chunk, expected) = (vec![0; 1 << 20], bytes(32 << 20, 0));
+    for n in 0..32 {
+        soon(session.read_exact(&mut chunk)).await.unwrap();
+        assert!(chunk == expected[n << 20..][..1 << 20]);
+        // What comes meanwhile fills the buffer.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_stream_is_not_taken_for_a_session_without_a_path() {
+    let (ours, theirs) = pair(&Wire::new(DIRECT, false));
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    for _ in 0..2 {
+        accepted.write_all(b"b").await.unwrap();
+        assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
+    }
+}

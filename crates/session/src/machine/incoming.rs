@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_window_grows_while_it_is_read_and_only_from_the_budget() {
-        let budget = Budget::new(MAX_WINDOW);
+        let budget = Budget::new(8 * MAX_WINDOW);
         let mut incoming = Incoming::new(&budget);
         let bytes = vec![1; MIN_WINDOW];
         assert!(incoming.receive(0, &vec![1; MIN_WINDOW + 1]).is_err());

@@ -6,6 +6,8 @@ use kaspath_domain::Moment;
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// A round trip that nobody has measured.
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(500);
+/// After which time an answer is late on a path without a measured round trip.
+pub(super) const FIRST_PATIENCE: Duration = Duration::from_millis(1_500);
 /// The longest time that an answer may take. More is said by no measurement.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -20,7 +20,7 @@ use crate::{
     wire::{BootId, Frame, Hello, Refusal, SessionId},
 };
 use incoming::{Incoming, MIN_WINDOW};
-use liveness::Liveness;
+use liveness::{FIRST_PATIENCE, Liveness};
 use outgoing::Outgoing;
 pub(crate) use path::PathId;
 use path::{PathState, Stage};
@@ -33,6 +33,9 @@ const ACK_DELAY: Duration = Duration::from_millis(25);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a session waits for a path. kaspad waits 120 s for an answer.
 const PARKED: Duration = Duration::from_secs(90);
+/// How long a peer to which paths come up may acknowledge nothing of what is under way. It
+/// would have the same bytes sent on one path after another.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(180);
 /// How long a hello waits for its answer, and a path that is left for the peer's last byte.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long the peer has for taking the last bytes after the owner has gone.
@@ -70,7 +73,7 @@ pub enum SessionEnd {
     #[error("the peer has restarted")]
     Restarted,
     /// No path came up in time.
-    #[error("no path to the peer came up within 90 s")]
+    #[error("no path to the peer came up in time")]
     NoPath,
     /// The peer took no new session.
     #[error("the peer takes no more sessions now")]
@@ -133,6 +136,10 @@ pub(crate) struct Machine {
     /// There was a usable path once.
     has_begun: bool,
     highest_sent: u64,
+    /// When bytes were acknowledged last, or sent when none were under way.
+    progress: Moment,
+    /// The peer does not speak the protocol: the bytes go over one plain stream.
+    is_plain: bool,
     /// The owner has gone: until when the last bytes may take.
     linger: Option<Moment>,
     end: Option<SessionEnd>,
@@ -172,6 +179,8 @@ impl Machine {
             stalled_since: Some(now),
             has_begun: false,
             highest_sent: 0,
+            progress: now,
+            is_plain: false,
             linger: None,
             end: None,
             stats: SessionStats::default(),
@@ -203,6 +212,11 @@ impl Machine {
     /// Whether another path is needed: there is none, or the one in use is silent.
     pub(crate) fn needs_path(&self) -> bool {
         self.end.is_none() && self.stalled_since.is_some()
+    }
+
+    /// Whether that path is suspect, if its stream is still wanted.
+    pub(crate) fn is_suspect(&self, path: PathId) -> Option<bool> {
+        self.paths.iter().find(|state| state.id == path).map(|path| path.suspect)
     }
 
     /// Whether the stream of that path is still wanted.
@@ -243,7 +257,7 @@ impl Machine {
 
     /// Whether the peer should be told of room.
     pub(crate) fn is_limit_due(&self) -> bool {
-        self.incoming.is_limit_due()
+        self.is_plain || self.incoming.is_limit_due()
     }
 
     /// The owner has gone. If it had ended its bytes, they have a while to arrive.
@@ -314,9 +328,13 @@ impl Machine {
             return Err(Refusal::Superseded);
         }
         self.make_room(now);
-        if let Err(violation) = self.out.acknowledge(hello.received, hello.limit) {
-            self.finish(violation.into());
-            return Err(Refusal::Unknown);
+        match self.out.acknowledge(hello.received, hello.limit) {
+            Ok(true) => self.progress = now,
+            Ok(false) => {}
+            Err(violation) => {
+                self.finish(violation.into());
+                return Err(Refusal::Unknown);
+            }
         }
         self.peer_boot = Some(hello.boot);
         let (received, limit) = self.tell();
@@ -423,8 +441,10 @@ impl Machine {
         let mut earliest = [self.linger, self.rest_at()].into_iter().flatten().min();
         let mut consider = |at: Option<Moment>| earliest = [earliest, at].into_iter().flatten().min();
         consider(self.stalled_since.map(|since| since + PARKED));
+        consider((self.highest_sent > self.out.acked()).then(|| self.progress + UNACKNOWLEDGED));
         for path in &self.paths {
             consider((path.stage != Stage::Attached).then(|| path.since + ANSWER));
+            consider((path.stage == Stage::Attaching && !path.suspect).then(|| path.since + FIRST_PATIENCE));
         }
         if let Some(path) = self.sending() {
             // What is due while the stream takes nothing is due when it does again.
@@ -457,25 +477,33 @@ impl Machine {
         if self.linger.is_some_and(|until| until <= now) {
             return self.finish(SessionEnd::Dropped);
         }
-        if self.stalled_since.is_some_and(|since| since + PARKED <= now) {
+        let is_stuck = self.highest_sent > self.out.acked() && self.progress + UNACKNOWLEDGED <= now;
+        if is_stuck || self.stalled_since.is_some_and(|since| since + PARKED <= now) {
             return self.finish(SessionEnd::NoPath);
         }
         let overdue = |path: &&PathState| path.stage != Stage::Attached && path.since + ANSWER <= now;
         while let Some(id) = self.paths.iter().find(overdue).map(|path| path.id) {
             self.lost(id, now);
         }
+        // Each is judged by itself: a newer one may be in use already.
+        for path in self.paths.iter_mut().filter(|path| path.stage == Stage::Attaching) {
+            path.suspect |= path.since + FIRST_PATIENCE <= now;
+        }
         let late = self.liveness.late_at().is_some_and(|late| late <= now);
         let silent = self.heard + HEARTBEAT <= now;
         let number = self.next_ping;
         let Some(path) = self.sending_mut() else { return };
-        if late && !path.suspect {
-            path.suspect = true;
-            self.stall(now);
-        } else if silent && path.ping.is_none() && path.stage == Stage::Attached {
+        path.suspect |= late;
+        let is_suspect = path.suspect;
+        // A suspect path is asked too: what was due on it may be acknowledged on another.
+        if (silent || path.suspect) && path.ping.is_none() && path.stage == Stage::Attached {
             path.ping = Some((number, now));
             path.push(Frame::Ping(number));
             self.next_ping = number.wrapping_add(1);
             self.liveness.asked(now);
+        }
+        if is_suspect {
+            self.stall(now);
         }
     }
 
@@ -527,6 +555,9 @@ impl Machine {
             path.push(Frame::Data { offset: path.cursor, length: length as u32 });
             let end = path.cursor + length as u64;
             self.stats.replayed += self.highest_sent.min(end).saturating_sub(path.cursor);
+            if self.highest_sent <= self.out.acked() {
+                self.progress = now;
+            }
             self.highest_sent = self.highest_sent.max(end);
             while path.cursor < end {
                 let bytes = self.out.bytes(path.cursor, (end - path.cursor) as usize);

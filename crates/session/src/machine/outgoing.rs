@@ -36,7 +36,11 @@ impl Outgoing {
         let wanted = self.ring.len() + bytes.len();
         if wanted > MIN_REPLAY {
             let share = (wanted - MIN_REPLAY).next_multiple_of(STEP);
-            self.share.resize(share.min(MAX_REPLAY - MIN_REPLAY));
+            if share > self.share.bytes() {
+                self.share.resize(share.min(MAX_REPLAY - MIN_REPLAY));
+                // No more than was taken from the budget.
+                self.ring.reserve_exact((MIN_REPLAY + self.share.bytes()).saturating_sub(self.ring.len()));
+            }
         }
         let taken = self.room().min(bytes.len());
         self.ring.extend(&bytes[..taken]);
@@ -111,6 +115,10 @@ impl Outgoing {
         let freed = (received.min(self.written) - self.acked.min(self.written)) as usize;
         self.ring.drain(..freed);
         self.acked = received;
+        // A session that always has a little to send never rests.
+        if self.share.bytes() > 0 {
+            self.rest();
+        }
         Ok(true)
     }
 
@@ -154,12 +162,29 @@ mod tests {
     #[test]
     fn without_a_share_only_the_minimum_is_held_and_with_one_the_maximum() {
         let bytes = vec![7; 2 * MAX_REPLAY];
-        let budget = Budget::new(MAX_REPLAY);
+        let share = MAX_REPLAY - MIN_REPLAY;
+        let budget = Budget::new(8 * share);
         let (mut first, mut second) = (Outgoing::new(&budget, 0), Outgoing::new(&budget, 0));
-        assert_eq!((first.write(&bytes), second.write(&bytes)), (MAX_REPLAY, 2 * MIN_REPLAY));
+        assert_eq!((first.write(&bytes), second.write(&bytes)), (MAX_REPLAY, MIN_REPLAY + share / 8 * 7));
         assert!(first.is_full() && second.is_full());
         first.acknowledge(MAX_REPLAY as u64, 0).unwrap();
-        first.rest();
-        assert_eq!(second.write(&bytes), MAX_REPLAY - 2 * MIN_REPLAY);
+        assert_eq!(second.write(&bytes), share / 8);
+        assert_eq!(Outgoing::new(&Budget::new(0), 0).write(&bytes), MIN_REPLAY);
+    }
+
+    #[test]
+    fn memory_that_a_burst_took_is_in_the_budget_until_it_is_released() {
+        let budget = Budget::new(8 * MAX_REPLAY);
+        let mut out = Outgoing::new(&budget, u64::MAX);
+        assert_eq!(out.write(&vec![7; MAX_REPLAY]), MAX_REPLAY);
+        out.acknowledge(MAX_REPLAY as u64 - 10, 0).unwrap();
+        // It never rests, and writes a little more than the minimum now and then.
+        for _ in 0..4 {
+            out.write(&vec![7; MIN_REPLAY + 1]);
+            assert!(out.ring.capacity() <= MIN_REPLAY + out.share.bytes(), "{} {}", out.ring.capacity(), out.share.bytes());
+            out.acknowledge(out.written() - 10, 0).unwrap();
+        }
+        out.acknowledge(out.written(), 0).unwrap();
+        assert!((out.share.bytes(), out.ring.capacity()) <= (0, MIN_REPLAY), "all is acknowledged");
     }
 }

@@ -75,8 +75,10 @@ impl PathState {
 
     pub(super) fn wrote(&mut self, count: usize) {
         self.at += count;
-        if self.at >= self.frames.len() {
-            self.frames.clear();
+        // Half at least is dropped, so that a byte is moved once on average, and a peer that
+        // always leaves something unread makes nothing grow.
+        if 2 * self.at >= self.frames.len() {
+            self.frames.drain(..self.at);
             self.at = 0;
         }
     }
@@ -86,6 +88,12 @@ impl PathState {
         if self.frames.is_empty() {
             self.frames = Vec::new();
         }
+    }
+
+    /// Memory held for frames, for tests.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.frames.capacity()
     }
 
     pub(super) fn enter(&mut self, stage: Stage, now: Moment) {

@@ -3,6 +3,14 @@
 use super::{Machine, SessionEnd, incoming::MIN_WINDOW};
 
 impl Machine {
+    /// The session has no paths from now on, and waits for none.
+    pub(crate) fn begin_plain(&mut self) {
+        self.paths.clear();
+        // What was sent on them was lost with them.
+        self.highest_sent = 0;
+        (self.current, self.stalled_since, self.is_plain) = (None, None, true);
+    }
+
     /// Bytes to be written to the stream next.
     pub(crate) fn plain_pending(&self) -> &[u8] {
         self.out.bytes(self.out.acked(), usize::MAX)

@@ -145,6 +145,9 @@ impl Machine {
 
     fn acknowledge(&mut self, id: PathId, received: u64, limit: u64, now: Moment) -> Result<(), Violation> {
         let progress = self.out.acknowledge(received, limit)?;
+        if progress {
+            self.progress = now;
+        }
         let is_more_due = self.sending().is_some_and(|path| path.sent() > self.out.acked());
         if self.current == Some(id) && progress {
             self.liveness.acknowledged(received, is_more_due, now);
@@ -179,6 +182,7 @@ impl Machine {
             self.move_to(id, now);
         } else {
             path.enter(Stage::Leaving, now);
+            path.suspect = false;
             if self.current == Some(id) {
                 self.leave(now);
             }

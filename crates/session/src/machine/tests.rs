@@ -489,6 +489,91 @@ fn a_peer_that_only_asks_is_answered_within_bounds() {
     assert_eq!(world.sides[1].end(), None);
 }
 
+#[test]
+fn answers_that_are_read_slowly_take_no_more_memory() {
+    let mut world = World::new();
+    world.run(secs(1), BOTH);
+    let id = world.sides[1].current().unwrap();
+    let mut pings = Vec::new();
+    (0..100).for_each(|n| Frame::Ping(n).encode(&mut pings));
+    for _ in 0..10_000 {
+        world.sides[1].received(id, &pings, world.now);
+        // All but a little is read: something is always pending.
+        let Transmit::Bytes(bytes) = world.sides[1].transmit(id, world.now) else { panic!("nothing pending") };
+        let count = bytes.len() - 1;
+        world.sides[1].wrote(id, count);
+    }
+    let held = world.sides[1].sending().unwrap().held();
+    assert!(held < 256 * 1024, "{held}");
+}
+
+/// All that the machine wants to write on a path is written.
+fn drain(machine: &mut Machine, id: PathId, now: Moment) -> Vec<u8> {
+    let mut written = Vec::new();
+    while let Transmit::Bytes(bytes) = machine.transmit(id, now) {
+        let count = bytes.len();
+        written.extend(bytes);
+        machine.wrote(id, count);
+    }
+    written
+}
+
+#[test]
+fn a_suspect_path_recovers_though_what_was_due_was_acknowledged_on_the_path_before() {
+    let at = |millis| Moment::after_start(Duration::from_millis(millis));
+    let mut machine = Machine::open(SessionId([7; 16]), BootId(1), &Budget::new(BUDGET), at(0));
+    let receive = |machine: &mut Machine, id, frame: Frame, now| {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        machine.received(id, &bytes, now);
+    };
+    let accept = |epoch| Frame::Accept { boot: BootId(2), epoch, received: 0, limit: u64::MAX };
+    let old = machine.attach(at(0)).unwrap();
+    receive(&mut machine, old, accept(2), at(10));
+    assert_eq!(machine.write(b"0123456789"), 10);
+    drain(&mut machine, old, at(10));
+    let new = machine.attach(at(20)).unwrap();
+    receive(&mut machine, new, accept(4), at(30));
+    drain(&mut machine, new, at(30));
+    machine.tick(at(2_000));
+    assert!(machine.needs_path(), "nothing has come on the new path");
+    let ack = Frame::Ack { received: 10, limit: u64::MAX };
+    receive(&mut machine, old, ack, at(2_010));
+    let asked = drain(&mut machine, new, at(2_010));
+    receive(&mut machine, new, ack, at(2_020));
+    // The peer answers what it was asked.
+    let (mut decoder, mut asked) = (Decoder::default(), &asked[..]);
+    while let Some(piece) = decoder.next(&mut asked).unwrap() {
+        if let Piece::Frame(Frame::Ping(number)) = piece {
+            receive(&mut machine, new, Frame::Pong(number), at(2_020));
+        }
+    }
+    assert!(!machine.needs_path());
+}
+
+#[test]
+fn a_peer_that_accepts_each_path_and_acknowledges_nothing_is_given_up() {
+    let at = |seconds| Moment::after_start(Duration::from_secs(seconds));
+    let mut machine = Machine::open(SessionId([7; 16]), BootId(1), &Budget::new(BUDGET), at(0));
+    for n in 0..200 {
+        // A quiet time before the first byte does not count.
+        if n == 100 {
+            machine.write(&[1; 1000]);
+        }
+        let Some(id) = machine.attach(at(2 * n)) else { panic!("no room for a path") };
+        let mut bytes = Vec::new();
+        Frame::Accept { boot: BootId(2), epoch: machine.proposed, received: 0, limit: u64::MAX }.encode(&mut bytes);
+        machine.received(id, &bytes, at(2 * n));
+        drain(&mut machine, id, at(2 * n));
+        (machine.tick(at(2 * n + 1)), machine.tick(at(2 * n + 2)));
+        if machine.end().is_some() {
+            assert_eq!((machine.end(), n), (Some(SessionEnd::NoPath), 189));
+            return;
+        }
+    }
+    panic!("it goes on for ever: {:?}", machine.stats());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -1,14 +1,17 @@
 //! Two nodes in one process whose paths can be cut.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    ConnectInfo, ConnectorError, Direction, DuplexStream, ListenError, Moment, MonotonicClock, Observers, Path, PathWatch,
-    PeerConnector, PeerIdentity, PeerTarget, RelayReason, StreamListener, Transport, synthetic_address,
+    ConnectInfo, ConnectorError, Direction, DuplexStream, Health, ListenError, Moment, MonotonicClock, Observers, Path,
+    PathHealth, PathWatch, PeerConnector, PeerIdentity, PeerTarget, RelayReason, StreamListener, Transport, synthetic_address,
 };
 use kaspath_session::{SessionEvent, SessionLimits, SessionPaths, Sessions};
 use tokio::{
@@ -42,11 +45,26 @@ pub struct Wire {
     pub path: watch::Sender<Option<Path>>,
     /// Whether the peers speak the session protocol.
     pub speaks: bool,
+    /// After which time a planned move may be asked for again; zero allows it.
+    pub move_wait: Arc<Mutex<Duration>>,
+    /// What was told of each stream that was opened, by its number.
+    pub health: Arc<Mutex<Vec<(usize, Health)>>>,
+    opened: Arc<AtomicUsize>,
+}
+
+/// Notes what a session tells of one stream.
+struct Noted(usize, Arc<Mutex<Vec<(usize, Health)>>>);
+
+impl PathHealth for Noted {
+    fn report(&self, health: Health) {
+        self.1.lock().unwrap().push((self.0, health));
+    }
 }
 
 impl Wire {
     pub fn new(path: Path, speaks: bool) -> Self {
-        Self { up: Arc::default(), path: watch::channel(Some(path)).0, speaks }
+        let (up, move_wait, health, opened) = Default::default();
+        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened }
     }
 
     /// Ends every stream that is up.
@@ -62,11 +80,16 @@ impl Wire {
             let _ = copy_bidirectional_with_sizes(&mut near, &mut far, 64 * 1024, 64 * 1024).await;
         });
         self.up.lock().unwrap().push(task.abort_handle());
+        let noted = Arc::new(Noted(self.opened.fetch_add(1, Ordering::Relaxed), self.health.clone()));
         let end = |inner, peer: &PeerIdentity, direction| {
             let remote = "192.0.2.1:1".parse().unwrap();
             let info = ConnectInfo { peer: Some(peer.clone()), direction, remote, synthetic: synthetic_address(peer) };
             let stream = DuplexStream::new(inner, info, PathWatch::fixed(path.clone()));
-            if session { stream.for_session(Arc::new(())) } else { stream }
+            let health: Arc<dyn PathHealth> = match direction {
+                Direction::Outbound => noted.clone(),
+                Direction::Inbound => Arc::new(()),
+            };
+            if session { stream.for_session(health) } else { stream }
         };
         (end(ours, to, Direction::Outbound), end(theirs, from, Direction::Inbound))
     }
@@ -152,7 +175,8 @@ impl SessionPaths for Paths {
     }
 
     fn may_move(&self, _: &PeerIdentity, _: Moment) -> Result<(), Duration> {
-        Ok(())
+        let wait = *self.wire.move_wait.lock().unwrap();
+        if wait.is_zero() { Ok(()) } else { Err(wait) }
     }
 }
 

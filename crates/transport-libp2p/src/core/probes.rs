@@ -5,9 +5,9 @@
 //! does after a second. Then each relay is asked for an answer on each link, and a link
 //! that gives none is closed, for whoever needs the relay to dial it anew.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use kaspath_domain::PeerIdentity;
+use kaspath_domain::{PeerIdentity, TokenBucket};
 
 use super::{
     connections::ConnId,
@@ -15,10 +15,21 @@ use super::{
     shared::{Shared, Signal},
 };
 
-#[derive(Default)]
+/// Rounds of probes of the relays at once, and the time for one more: a peer that answers late when it
+/// likes has no relay probed without end.
+const BURST: u32 = 4;
+const REFILL: Duration = Duration::from_secs(10);
+
 pub(super) struct Probes {
+    rounds: TokenBucket,
     /// Those under way, with the connection of each, and its relay if it is a link.
     running: BTreeMap<OperationId, (ConnId, Option<PeerIdentity>)>,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { rounds: TokenBucket::new(BURST, REFILL), running: BTreeMap::new() }
+    }
 }
 
 impl Probes {
@@ -35,6 +46,9 @@ impl Probes {
             if other != id && shared.connections.set_suspect(other, true) {
                 self.begin(shared, other, None);
             }
+        }
+        if self.rounds.take(shared.now).is_err() {
+            return;
         }
         for relay in relays {
             let links: Vec<ConnId> = shared.connections.direct(relay).map(|(link, _)| link).collect();
@@ -133,5 +147,24 @@ mod tests {
         shared.connections.remove(ConnId(3));
         machine.suspect(&mut shared, ConnId(3), &[identity(9)]);
         assert!(outputs(&mut shared).is_empty(), "one that is gone is not suspect");
+    }
+
+    #[test]
+    fn paths_that_flap_do_not_have_relays_probed_without_end() {
+        let (mut machine, mut shared) = (Probes::default(), shared());
+        for (id, peer, at) in [(1, 9, RELAY), (3, 1, PEER)] {
+            shared.connections.insert(ConnId(id), connection(peer, Direction::Outbound, at));
+        }
+        let mut count = 0;
+        for second in 0..600 {
+            shared.now = kaspath_domain::Moment::after_start(std::time::Duration::from_secs(second));
+            machine.suspect(&mut shared, ConnId(3), &[identity(9)]);
+            for (probe, _) in probes(outputs(&mut shared)) {
+                count += 1;
+                machine.probed(&mut shared, probe, true);
+            }
+            Probes::recovered(&mut shared, ConnId(3));
+        }
+        assert!((4..70).contains(&count), "{count}");
     }
 }

@@ -19,6 +19,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long after a link gave no answer losses are put down to that.
 const SILENCE: Duration = Duration::from_secs(2);
+/// The first pause after such a loss.
+const SILENT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
@@ -45,9 +47,9 @@ impl State {
 struct Entry {
     state: State,
     failures: u32,
-    /// The network has changed: until then a loss is no failure of the relay's, which is
-    /// asked again at once.
-    silent_until: Option<Moment>,
+    /// When a link to it gave no answer: the network has changed, and for a while a loss
+    /// is no failure of the relay's, which is asked again at once, then ever later.
+    silent_at: Option<Moment>,
     /// Its position among the relays as they were given.
     rank: usize,
 }
@@ -68,7 +70,7 @@ impl Reservations {
     /// A relay to reserve at, after those that are known.
     pub(super) fn add(&mut self, shared: &Shared, relay: PeerIdentity) {
         let rank = self.relays.values().map(|entry| entry.rank + 1).max().unwrap_or(0);
-        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_until: None, rank };
+        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_at: None, rank };
         self.relays.entry(relay).or_insert(new);
     }
 
@@ -161,7 +163,7 @@ impl Reservations {
     /// A link to the relay gave no answer, and is being closed.
     pub(super) fn silent(&mut self, shared: &Shared, relay: &PeerIdentity) {
         if let Some(entry) = self.relays.get_mut(relay) {
-            entry.silent_until = Some(shared.now + SILENCE);
+            entry.silent_at = Some(shared.now);
         }
     }
 
@@ -171,9 +173,10 @@ impl Reservations {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
             return;
         };
-        let is_silent = entry.silent_until.is_some_and(|until| shared.now < until);
-        let delay = if is_silent {
-            Duration::ZERO
+        let silence = entry.silent_at.map(|at| shared.now.since(at)).filter(|silence| *silence < SILENCE);
+        let delay = if let Some(silence) = silence {
+            // Without a network a dial fails at once. The pauses double.
+            silence.max(SILENT_PAUSE)
         } else {
             entry.failures = entry.failures.saturating_add(1);
             // A cadence without end is what a reservation needs; if it has one, wait for an hour.

@@ -186,7 +186,7 @@ impl Links {
             }
         }
         causes.dedup();
-        if shared.connections.direct(relay).next().is_some() || known.is_linking() {
+        if shared.connections.direct(relay).next().is_some() || !known.may_dial(shared.now) {
             return;
         }
         let addresses = known.addresses.all();

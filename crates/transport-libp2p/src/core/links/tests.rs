@@ -220,3 +220,26 @@ fn addresses_given_with_peers_are_bounded_and_never_push_out_configured_ones() {
     assert_eq!(addresses.len(), MAX_ADDRESSES);
     assert_eq!((&addresses[0], &addresses[MAX_ADDRESSES - 1]), (&address(TCP), &address("/ip4/203.0.113.99/tcp/4001")));
 }
+
+#[test]
+fn a_relay_known_by_name_is_dialled_again_beside_a_dial_that_is_slow() {
+    let (mut links, mut shared) = (Links::default(), shared());
+    let name = "/dns4/relay.example/tcp/4001";
+    let mut dials = 0;
+    // Each second somebody asks; no dial has an answer.
+    for n in 0..20 {
+        shared.now = at(n * 1000);
+        links.connect(&mut shared, WaiterId(n), relay(1, name), TransportSet::NONE);
+        for output in outputs(&mut shared) {
+            match output {
+                Output::Resolve { lookup, .. } => {
+                    links.resolved(&mut shared, lookup, vec![(address(name), Ok(vec![address(TCP)]))]);
+                }
+                Output::Dial { .. } => dials += 1,
+                _ => {}
+            }
+        }
+        dials += outputs(&mut shared).iter().filter(|output| matches!(output, Output::Dial { .. })).count();
+    }
+    assert_eq!(dials, 4);
+}

@@ -183,3 +183,23 @@ proptest::proptest! {
         prop_assert_eq!(alone.step(now + 100).len(), wanted);
     }
 }
+
+#[test]
+fn a_silent_relay_is_asked_again_at_once_but_not_without_a_pause() {
+    let mut alone = Alone::new(1, 1);
+    assert_eq!(alone.step(0), [identity(0)]);
+    let request = alone.connected(0).unwrap();
+    alone.machine.granted(&mut alone.shared, request);
+    alone.machine.silent(&alone.shared, &identity(0));
+    let mut asked = 0;
+    // Without a network each dial fails at once.
+    for millis in 0..2_000 {
+        alone.shared.now = at(millis);
+        alone.lost(0);
+        alone.machine.step(&mut alone.shared);
+        let needed = std::iter::from_fn(|| alone.shared.next_signal()).filter(|signal| matches!(signal, Signal::RelayNeeded(_)));
+        asked += needed.count();
+        assert!(asked >= 1 || millis < 50, "at once");
+    }
+    assert!(asked <= 12, "{asked}");
+}
