@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-transport-tcp", &["kaspath_domain"]),
     ("kaspath-transport-libp2p", &["kaspath_domain", "serde_core"]),
     ("kaspath-policy", &["kaspath_domain", "serde_core", "tokio"]),
+    ("kaspath-session", &["kaspath_domain", "tokio"]),
     ("kaspath-simulator", &["kaspath_domain", "serde_core"]),
     ("kaspath-gateway", &["kaspath_domain", "kaspath_policy", "serde_core", "tokio"]),
     (
@@ -41,7 +42,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-control", &["kaspath_domain", "serde_core"]),
     (
         "kaspath-node",
-        &["kaspath_domain", "kaspath_policy", "kaspath_kaspa_adaptor", "kaspath_gateway", "kaspath_transport_libp2p", "tokio"],
+        &[
+            "kaspath_domain",
+            "kaspath_policy",
+            "kaspath_kaspa_adaptor",
+            "kaspath_gateway",
+            "kaspath_session",
+            "kaspath_transport_libp2p",
+            "tokio",
+        ],
     ),
 ];
 

@@ -31,6 +31,7 @@ fn dependencies_point_inwards() {
         ("kaspath-transport-tcp", &["kaspath-domain"]),
         ("kaspath-transport-libp2p", &["kaspath-domain"]),
         ("kaspath-policy", &["kaspath-domain"]),
+        ("kaspath-session", &["kaspath-domain"]),
         ("kaspath-simulator", &["kaspath-domain", "kaspath-policy"]),
         ("kaspath-gateway", &["kaspath-domain", "kaspath-policy"]),
         ("kaspath-kaspa-adaptor", &["kaspath-domain"]),
@@ -45,6 +46,7 @@ fn dependencies_point_inwards() {
                 "kaspath-kaspa-adaptor",
                 "kaspath-kaspad-rpc",
                 "kaspath-policy",
+                "kaspath-session",
                 "kaspath-transport-libp2p",
             ],
         ),
@@ -74,7 +76,17 @@ fn dependencies_point_inwards() {
                 "kaspath-transport-libp2p",
             ],
         ),
-        ("kaspath-lab", &["kaspath-domain", "kaspath-kaspa-adaptor", "kaspath-kaspad-rpc", "kaspath-transport-libp2p"]),
+        (
+            "kaspath-lab",
+            &[
+                "kaspath-domain",
+                "kaspath-kaspa-adaptor",
+                "kaspath-kaspad-rpc",
+                "kaspath-node",
+                "kaspath-policy",
+                "kaspath-transport-libp2p",
+            ],
+        ),
     ]);
     let found = dependencies();
     assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), allowed.keys().copied().collect::<Vec<_>>());

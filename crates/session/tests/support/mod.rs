@@ -1,4 +1,5 @@
 //! Two nodes in one process whose paths can be cut.
+#![allow(dead_code, reason = "each test file uses some of it")]
 
 use std::{
     sync::{
@@ -21,34 +22,34 @@ use tokio::{
     time::timeout,
 };
 
-pub const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
+pub(crate) const DIRECT: Path = Path::Direct { transport: Transport::Tcp };
 
-pub fn relayed() -> Path {
+pub(crate) fn relayed() -> Path {
     Path::Relayed { relay: peer(9), reason: RelayReason::PunchPending }
 }
 
-pub fn peer(n: u8) -> PeerIdentity {
+pub(crate) fn peer(n: u8) -> PeerIdentity {
     PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
 }
 
 /// An event with a deadline.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), what).await.expect("in time")
 }
 
 /// What lies between two nodes.
 #[derive(Clone)]
-pub struct Wire {
+pub(crate) struct Wire {
     /// The streams that are up.
     up: Arc<Mutex<Vec<AbortHandle>>>,
     /// Which path a dial finds; none means that it fails.
-    pub path: watch::Sender<Option<Path>>,
+    pub(crate) path: watch::Sender<Option<Path>>,
     /// Whether the peers speak the session protocol.
-    pub speaks: bool,
+    pub(crate) speaks: bool,
     /// After which time a planned move may be asked for again; zero allows it.
-    pub move_wait: Arc<Mutex<Duration>>,
+    pub(crate) move_wait: Arc<Mutex<Duration>>,
     /// What was told of each stream that was opened, by its number.
-    pub health: Arc<Mutex<Vec<(usize, Health)>>>,
+    pub(crate) health: Arc<Mutex<Vec<(usize, Health)>>>,
     opened: Arc<AtomicUsize>,
 }
 
@@ -62,18 +63,24 @@ impl PathHealth for Noted {
 }
 
 impl Wire {
-    pub fn new(path: Path, speaks: bool) -> Self {
+    pub(crate) fn new(path: Path, speaks: bool) -> Self {
         let (up, move_wait, health, opened) = Default::default();
         Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened }
     }
 
     /// Ends every stream that is up.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
     }
 
     /// Two ends of a new stream.
-    pub fn stream(&self, from: &PeerIdentity, to: &PeerIdentity, path: Path, session: bool) -> (DuplexStream, DuplexStream) {
+    pub(crate) fn stream(
+        &self,
+        from: &PeerIdentity,
+        to: &PeerIdentity,
+        path: Path,
+        session: bool,
+    ) -> (DuplexStream, DuplexStream) {
         let (ours, mut near) = duplex(256 * 1024);
         let (mut far, theirs) = duplex(256 * 1024);
         let task = tokio::spawn(async move {
@@ -127,8 +134,8 @@ impl tokio::io::AsyncWrite for Unsupported {
 }
 
 /// The paths of one node to the other.
-pub struct Paths {
-    pub wire: Wire,
+pub(crate) struct Paths {
+    pub(crate) wire: Wire,
     from: PeerIdentity,
     to: PeerIdentity,
     streams: mpsc::Sender<DuplexStream>,
@@ -190,26 +197,26 @@ impl StreamListener for Streams {
 }
 
 /// A node: its layer, what comes in, and its events.
-pub struct Node {
-    pub sessions: Sessions,
-    pub listener: Arc<dyn StreamListener>,
-    pub events: mpsc::UnboundedReceiver<SessionEvent>,
+pub(crate) struct Node {
+    pub(crate) sessions: Sessions,
+    pub(crate) listener: Arc<dyn StreamListener>,
+    pub(crate) events: mpsc::UnboundedReceiver<SessionEvent>,
     /// Streams put here are the node's inbound ones.
-    pub inbound: mpsc::Sender<DuplexStream>,
+    pub(crate) inbound: mpsc::Sender<DuplexStream>,
 }
 
 impl Node {
-    pub async fn connect(&self, to: u8) -> DuplexStream {
+    pub(crate) async fn connect(&self, to: u8) -> DuplexStream {
         let target = PeerTarget { peer: Some(peer(to)), addresses: Vec::new() };
         self.sessions.connect(&target).await.unwrap()
     }
 
-    pub async fn accept(&self) -> DuplexStream {
+    pub(crate) async fn accept(&self) -> DuplexStream {
         soon(self.listener.accept()).await.unwrap()
     }
 
     /// The next event that `wanted` is true of.
-    pub async fn event(&mut self, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
+    pub(crate) async fn event(&mut self, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
         soon(async {
             loop {
                 let event = self.events.recv().await.expect("the layer is there");
@@ -234,7 +241,7 @@ fn node(wire: &Wire, from: u8, to: u8, outbound: mpsc::Sender<DuplexStream>) -> 
 }
 
 /// Two nodes, `peer(1)` and `peer(2)`.
-pub fn pair(wire: &Wire) -> (Node, Node) {
+pub(crate) fn pair(wire: &Wire) -> (Node, Node) {
     let (sender, mut streams) = mpsc::channel::<DuplexStream>(64);
     let one = node(wire, 1, 2, sender);
     let two = node(wire, 2, 1, one.inbound.clone());
@@ -248,12 +255,12 @@ pub fn pair(wire: &Wire) -> (Node, Node) {
 }
 
 /// Another program with the identity of `peer(2)`, whose peer is `one`.
-pub fn restarted(wire: &Wire, one: &Node) -> Node {
+pub(crate) fn restarted(wire: &Wire, one: &Node) -> Node {
     node(wire, 2, 1, one.inbound.clone())
 }
 
 /// A node whose streams to its peer come out here as they are.
-pub fn alone(wire: &Wire) -> (Node, mpsc::Receiver<DuplexStream>) {
+pub(crate) fn alone(wire: &Wire) -> (Node, mpsc::Receiver<DuplexStream>) {
     let (sender, streams) = mpsc::channel(64);
     (node(wire, 1, 2, sender), streams)
 }
