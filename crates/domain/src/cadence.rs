@@ -23,9 +23,11 @@ impl RetryCadence {
         Self { delays: Vec::new(), then: None, jitter: 0.0 }
     }
 
-    /// For punches: 2, 5, 10 and 20 seconds, then every 5 minutes, a quarter of it random.
+    /// For punches: 2, 5 and 10 seconds, then 15 for a quarter of an hour, in which most
+    /// networks that are in the way come back, then every 5 minutes; a quarter of it random.
     pub fn punch() -> Self {
-        Self { delays: [2, 5, 10, 20].map(Duration::from_secs).to_vec(), then: Some(Duration::from_secs(300)), jitter: 0.25 }
+        let delays = [2, 5, 10].into_iter().chain([15; 36]).map(Duration::from_secs).collect();
+        Self { delays, then: Some(Duration::from_secs(300)), jitter: 0.25 }
     }
 
     /// For reservations and other things that must come back: from 1 second to 2 minutes.

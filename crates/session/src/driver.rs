@@ -71,6 +71,8 @@ pub(crate) struct Driver {
     dials: Vec<Dial>,
     /// Not before this moment the session dials again.
     dial_after: Moment,
+    /// Dials since the session lost its path.
+    tries: u32,
     /// Not before this moment it asks for a planned move again.
     move_after: Moment,
     timer: Timer,
@@ -91,7 +93,7 @@ impl Driver {
         let best = WatchStream::from_changes(parts.paths.best(&parts.peer));
         let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
         let (dials, timer, seen) = Default::default();
-        Self { parts, best, streams, dials, dial_after: never, move_after: never, timer, seen }
+        Self { parts, best, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
     }
 
     /// The session's state and its peer.
@@ -207,14 +209,23 @@ impl Driver {
     fn begin_dial(&mut self, now: Moment) -> Option<Moment> {
         let needed = self.parts.cell.lock().machine.needs_path();
         if !needed {
+            self.tries = 0;
             return self.begin_move(now);
         }
         // Before its first answer a session's only path is the one that was dialled for it.
-        if self.seen.moves.is_none() || self.dials.len() >= MAX_DIALS {
+        if self.seen.moves.is_none() {
             return None;
         }
         if self.dial_after <= now {
-            self.dial_after = now + DIAL_EVERY;
+            // The opener knows where the peer is. What the other side knows the peer may have
+            // announced: such addresses are not dialled each second.
+            let every = if self.parts.is_opener { DIAL_EVERY } else { DIAL_EVERY * (1 << self.tries.min(4)) };
+            self.dial_after = now + every;
+            self.tries += 1;
+            // The oldest has had its time: the network may have come back since.
+            if self.dials.len() >= MAX_DIALS {
+                drop(self.dials.remove(0));
+            }
             let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
             let peer = self.parts.peer.short();
             self.dial(async move {
