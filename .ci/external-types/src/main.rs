@@ -16,10 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-domain", &["serde_core", "tokio"]),
     ("kaspath-transport-tcp", &["kaspath_domain"]),
     ("kaspath-transport-libp2p", &["kaspath_domain", "serde_core"]),
-    ("kaspath-policy", &["kaspath_domain", "serde_core", "tokio"]),
-    ("kaspath-session", &["kaspath_domain", "tokio"]),
+    ("kaspath-policy", &["kaspath_domain", "serde_core"]),
+    ("kaspath-session", &["kaspath_domain", "serde_core", "tokio"]),
     ("kaspath-simulator", &["kaspath_domain", "serde_core"]),
-    ("kaspath-gateway", &["kaspath_domain", "kaspath_policy", "serde_core", "tokio"]),
+    ("kaspath-gateway", &["kaspath_domain", "kaspath_policy", "serde_core"]),
     (
         "kaspath-kaspa-adaptor",
         &[
@@ -49,7 +49,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kaspath_gateway",
             "kaspath_session",
             "kaspath_transport_libp2p",
-            "tokio",
         ],
     ),
 ];

@@ -94,6 +94,7 @@ fn relay_server_and_client_say_how_they_are_doing() {
     assert_eq!(of_relay["counters"]["relay-circuit-opened"], 1);
 
     let of_server = settled("the server's session", &trio.dirs[1], &|status| status["counters"]["peer-ready"] == 1);
+    assert_eq!(of_server["counters"]["session-began"], 1);
     assert_eq!((&of_server["role"], &of_server["peer"]), (&json!("node"), &json!(server)));
     let reservation = &of_server["relays"]["shown"][0];
     assert_eq!((&reservation["relay"], &reservation["state"]), (&json!(relay), &json!("confirmed")));

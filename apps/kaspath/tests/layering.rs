@@ -60,6 +60,7 @@ fn dependencies_point_inwards() {
                 "kaspath-node",
                 "kaspath-peer-store",
                 "kaspath-policy",
+                "kaspath-session",
                 "kaspath-simulator",
                 "kaspath-transport-libp2p",
                 "kaspath-transport-tcp",

@@ -16,8 +16,6 @@ pub enum CloseReason {
     Replaced,
     /// The peer is banned, by kaspad or by the user.
     Banned,
-    /// It begins again on a direct path.
-    Moving,
     /// All inbound slots were taken, and it was the least useful session.
     Evicted,
     /// No handshake came from both sides in time.
@@ -70,12 +68,6 @@ pub enum GatewayEvent {
         cause: String,
         /// Refusals, of any peer, that were not reported since the last that was.
         omitted: u64,
-    },
-    /// A relayed session is ended, to be begun again over the direct path that
-    /// there is now.
-    GatewayMoving {
-        /// The peer.
-        peer: PeerIdentity,
     },
     /// kaspad's RPC answers.
     KaspadUp {

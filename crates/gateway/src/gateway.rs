@@ -50,10 +50,9 @@ impl Gateway {
 
     /// Lets kaspad reach one peer: listens on its loopback address and joins what
     /// kaspad opens there to a stream to the peer. Where kaspad's RPC allows it,
-    /// also has kaspad dial there whenever there is no session with the peer, and
-    /// moves a session of ours from the relay to a direct path that comes up: it ends,
-    /// and begins again there. `listening` is called with the address once it is open.
-    /// Runs until it is dropped; sessions end with it.
+    /// also has kaspad dial there whenever there is no session with the peer. `listening`
+    /// is called with the address once it is open. Runs until it is dropped; sessions end
+    /// with it.
     pub async fn keep(&self, kept: KeptPeer, listening: impl FnOnce(SocketAddr) + Send) -> Result<(), ListenError> {
         outbound::keep(self.0.clone(), kept, listening).await
     }

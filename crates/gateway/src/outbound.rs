@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use kaspath_domain::{Activity, Direction, DuplexStream, ListenError, Path, PeerConnector, PeerIdentity, PeerTarget};
-use kaspath_policy::{Keeper, KeeperEvent, KeptSession};
+use kaspath_domain::{Activity, Direction, DuplexStream, ListenError, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_policy::{Keeper, KeeperEvent};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -43,8 +42,6 @@ pub struct KeptPeer {
     pub target: PeerTarget,
     /// What opens streams to it. kaspad waits ten seconds for one.
     pub connector: Arc<dyn PeerConnector>,
-    /// The best path that there is to it.
-    pub best: watch::Receiver<Option<Path>>,
     /// What keeps kaspad's session with it.
     pub keeper: Keeper,
 }
@@ -72,7 +69,7 @@ pub(crate) async fn keep(
     kept: KeptPeer,
     listening: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), ListenError> {
-    let KeptPeer { peer, target, connector, best, keeper } = kept;
+    let KeptPeer { peer, target, connector, keeper } = kept;
     let hold = shared
         .table
         .hold(&peer, (shared.parts.wall_clock)())
@@ -101,8 +98,12 @@ pub(crate) async fn keep(
     let keeping = async {
         match rpc {
             Some(rpc) => {
-                let session = Dialled { remote: &remote, rpc: rpc.as_ref() };
-                keeper.keep(&session, Some(&remote.peer), best).await;
+                let report = |event| {
+                    if let KeeperEvent::Failed { cause } = event {
+                        remote.refused(cause);
+                    }
+                };
+                keeper.keep(|| remote.session(rpc.as_ref()), report).await;
             }
             // kaspad dials by itself, or never.
             None => std::future::pending().await,
@@ -243,67 +244,37 @@ impl Remote {
         }
     }
 
+    /// kaspad's session with the peer, until it has ended: opens a stream, then has kaspad
+    /// dial, so that kaspad never waits for a peer that is not there. A session that
+    /// somebody else began is as good.
+    async fn session(&self, rpc: &dyn Kaspad) -> Result<(), String> {
+        let exists = || self.shared.sessions.contains(&self.peer);
+        loop {
+            self.until(|is_up| exists() || (is_up && !self.is_banned())).await;
+            if exists() {
+                break;
+            }
+            match self.dial(rpc).await {
+                Ok(()) => break,
+                Err(KaspadError::NotAllowed(cause)) => {
+                    if !self.is_forbidden.swap(true, Ordering::Relaxed) {
+                        self.shared.report(GatewayEvent::PeersNotAdded { cause });
+                    }
+                    // kaspad's flags only change with a restart.
+                    self.restarted().await;
+                }
+                Err(KaspadError::Failed(cause)) => return Err(cause),
+            }
+        }
+        self.until(|_| !exists()).await;
+        Ok(())
+    }
+
     /// Returns when kaspad has gone and come again.
     async fn restarted(&self) {
         let mut node = self.shared.kaspad.subscribe();
         let _ = node.wait_for(|node| *node != KaspadState::Up).await;
         let _ = node.wait_for(|node| *node == KaspadState::Up).await;
-    }
-}
-
-/// kaspad's session with the peer, for which kaspad is asked to dial.
-struct Dialled<'a> {
-    remote: &'a Remote,
-    rpc: &'a dyn Kaspad,
-}
-
-#[async_trait]
-impl KeptSession for Dialled<'_> {
-    /// Opens a stream, then has kaspad dial, so that kaspad never waits for a peer that
-    /// is not there. A session that somebody else began is as good.
-    async fn begin(&self) -> Result<(), String> {
-        let Remote { shared, peer, is_forbidden, .. } = self.remote;
-        loop {
-            self.remote.until(|is_up| shared.sessions.contains(peer) || (is_up && !self.remote.is_banned())).await;
-            if shared.sessions.contains(peer) {
-                return Ok(());
-            }
-            match self.remote.dial(self.rpc).await {
-                Ok(()) => return Ok(()),
-                Err(KaspadError::NotAllowed(cause)) => {
-                    if !is_forbidden.swap(true, Ordering::Relaxed) {
-                        shared.report(GatewayEvent::PeersNotAdded { cause });
-                    }
-                    // kaspad's flags only change with a restart.
-                    self.remote.restarted().await;
-                }
-                Err(KaspadError::Failed(cause)) => return Err(cause),
-            }
-        }
-    }
-
-    async fn ended(&self) {
-        self.remote.until(|_| !self.remote.shared.sessions.contains(&self.remote.peer)).await;
-    }
-
-    /// kaspad must run as well, so that it can be asked to dial at once.
-    async fn relayed(&self) {
-        self.remote.until(|is_up| is_up && self.remote.shared.sessions.is_relayed_outbound(&self.remote.peer)).await;
-    }
-
-    /// The session ends; the next one is begun on the direct path.
-    async fn move_to_direct(&self) -> Result<(), String> {
-        let Remote { shared, peer, .. } = self.remote;
-        if shared.sessions.end_relayed_outbound(peer) {
-            shared.report(GatewayEvent::GatewayMoving { peer: peer.clone() });
-        }
-        Ok(())
-    }
-
-    fn report(&self, event: KeeperEvent) {
-        if let KeeperEvent::Failed { cause } = event {
-            self.remote.refused(cause);
-        }
     }
 }
 

@@ -15,14 +15,16 @@ use tokio::{
 use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::SessionSlot};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
-/// half a connection, and a peer must not hold a slot with one.
+/// half a connection, and a peer must not hold a slot with one. It does not begin while
+/// a stream only waits for a path: that is no end.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
 /// only from the peer's request on: it waits for ever for that. A peer's gateway may
 /// open its stream 15 s before its kaspad comes ([`crate::outbound`]).
 const FIRST_BYTES: Duration = Duration::from_secs(20);
 /// A peer that sends nothing for so long is gone: kaspad pings every 120 s and ends
-/// the session itself if no answer comes in another 120 s.
+/// the session itself if no answer comes in another 120 s. A stream may wait 90 s for a
+/// path beside that.
 const IDLE: Duration = Duration::from_secs(300);
 /// Time for both ends to take note of a session's end.
 const CLOSING: Duration = Duration::from_secs(1);

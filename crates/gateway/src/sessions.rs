@@ -27,10 +27,6 @@ impl Entry {
         self.end.borrow().is_some()
     }
 
-    fn is_relayed_outbound(&self) -> bool {
-        self.direction == Direction::Outbound && self.path.current().is_relayed()
-    }
-
     /// Tells it to end; the first reason counts.
     fn end(&self, reason: CloseReason) {
         self.end.send_if_modified(|end| {
@@ -173,22 +169,6 @@ impl Sessions {
         Some(SessionSlot { sessions: self.clone(), peer: peer.clone(), number, activity, ended })
     }
 
-    /// Ends the session with a peer, if there is one.
-    pub(crate) fn end(&self, peer: &PeerIdentity, reason: CloseReason) -> bool {
-        self.end_if(peer, reason, |_| true)
-    }
-
-    /// Whether there is a session with the peer that our side began and that is on a
-    /// relay.
-    pub(crate) fn is_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
-        self.lock().sessions.get(peer).is_some_and(|entry| !entry.is_ending() && entry.is_relayed_outbound())
-    }
-
-    /// Ends such a session, for it to begin again on a direct path.
-    pub(crate) fn end_relayed_outbound(&self, peer: &PeerIdentity) -> bool {
-        self.end_if(peer, CloseReason::Moving, Entry::is_relayed_outbound)
-    }
-
     /// Ends every session for which `condition` holds, by its activity.
     pub(crate) fn end_all(&self, reason: CloseReason, condition: impl Fn(&PeerIdentity, &Activity) -> bool) {
         for (peer, entry) in &self.lock().sessions {
@@ -198,9 +178,10 @@ impl Sessions {
         }
     }
 
-    fn end_if(&self, peer: &PeerIdentity, reason: CloseReason, condition: impl Fn(&Entry) -> bool) -> bool {
+    /// Ends the session with a peer, if there is one.
+    pub(crate) fn end(&self, peer: &PeerIdentity, reason: CloseReason) -> bool {
         let open = self.lock();
-        let Some(entry) = open.sessions.get(peer).filter(|entry| !entry.is_ending() && condition(entry)) else { return false };
+        let Some(entry) = open.sessions.get(peer).filter(|entry| !entry.is_ending()) else { return false };
         entry.end(reason);
         true
     }
@@ -286,18 +267,6 @@ mod tests {
         assert!(sessions.contains(&peer(1)));
         drop(slot);
         assert!(sessions.is_empty());
-    }
-
-    #[test]
-    fn only_our_own_relayed_session_is_ended_for_a_better_path() {
-        let sessions = Sessions::new(peer(9));
-        let relayed = Path::Relayed { relay: peer(8), reason: RelayReason::Policy };
-        let _direct = enter(&sessions, 1, None, DIRECT).unwrap();
-        let _relayed = enter(&sessions, 2, None, relayed.clone()).unwrap();
-        let _theirs = enter(&sessions, 3, class(3), relayed).unwrap();
-        assert_eq!([1, 2, 3].map(|n| sessions.is_relayed_outbound(&peer(n))), [false, true, false]);
-        assert_eq!([1, 2, 3].map(|n| sessions.end_relayed_outbound(&peer(n))), [false, true, false]);
-        assert!(!sessions.is_relayed_outbound(&peer(2)), "it ends already");
     }
 
     #[test]

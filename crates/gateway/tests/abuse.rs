@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
 use kaspath_gateway::{CloseReason, GatewayEvent, KaspadPeer};
-use support::{DEADLINE, Desk, Node, by_memory_over_relay, dial, dial_relayed, is_closed, let_all_in, peer};
+use support::{DEADLINE, Desk, Node, by_memory, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -220,7 +220,7 @@ async fn the_end_of_the_gateway_ends_every_session_in_order() {
     let mut desk = Desk::with(address, let_all_in(), None);
     let (mut stream, mut connection) = talk(&desk.serve(2), &kaspad).await;
     let (dialer, listener) = kaspath_domain::memory::memory_network(peer(1));
-    let local = desk.keep(by_memory_over_relay(peer(5), dialer)).await;
+    let local = desk.keep(by_memory(peer(5), dialer)).await;
     let mut dialled = TcpStream::connect(local).await.unwrap();
     let mut remote = timeout(DEADLINE, kaspath_domain::StreamListener::accept(&listener)).await.unwrap().unwrap();
     remote.write_all(b"hello").await.unwrap();

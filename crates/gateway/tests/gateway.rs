@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use kaspath_domain::{RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
 use kaspath_gateway::{GatewayEvent, KaspadError, KaspadPeer, KaspadSnapshot};
@@ -165,26 +165,4 @@ async fn a_node_that_kaspad_has_twice_is_noticed() {
     let told = desk.wait(|event| matches!(event, GatewayEvent::SeenTwice { .. })).await;
     let GatewayEvent::SeenTwice { addresses, .. } = told else { unreachable!() };
     assert_eq!(addresses.len(), 2);
-}
-
-#[tokio::test]
-async fn a_relayed_session_of_ours_moves_when_a_direct_path_comes_up() {
-    let (dialer, listener) = memory_network(peer(1));
-    let node = Arc::new(Node::on("simnet"));
-    let mut desk = Desk::controlled(node.clone());
-    let reach = support::by_memory_over_relay(peer(2), dialer);
-    let local = desk.keep(reach.clone()).await;
-    desk.follow();
-    let _first = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
-    node.asked().await;
-    let mut kaspad = TcpStream::connect(local).await.unwrap();
-    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { path, .. } if path.is_relayed())).await;
-
-    reach.now_direct();
-    desk.wait(|event| matches!(event, GatewayEvent::GatewayMoving { .. })).await;
-    is_closed(&mut kaspad).await;
-    let _second = timeout(Duration::from_secs(10), listener.accept()).await.unwrap().unwrap();
-    node.asked().await;
-    let _kaspad = TcpStream::connect(local).await.unwrap();
-    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { path, .. } if !path.is_relayed())).await;
 }

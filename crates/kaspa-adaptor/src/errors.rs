@@ -113,8 +113,8 @@ pub enum CloseReason {
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Transport(String),
-    /// A session with the same peer over a better path replaced it.
-    #[error("a session over a better path replaced it")]
+    /// The peer has restarted and has a new session.
+    #[error("the peer has restarted, and its new session replaced it")]
     Superseded,
     /// All inbound slots were taken, and it was the least useful session.
     #[error("all inbound slots were taken, and it was the least useful session")]

@@ -37,6 +37,8 @@ mod node;
 mod session;
 mod wire;
 
+use std::time::Duration;
+
 pub use book::AddressBook;
 pub use errors::{CloseReason, ConnectError, HandshakeError};
 pub use events::{HandshakeStep, KaspaEvent};
@@ -57,6 +59,9 @@ pub const MIN_PROTOCOL_VERSION: u32 = 10;
 /// 256 MiB, for it exchanges whole pruning points; nothing that a light peer
 /// understands comes near this. Before Ready 64 KiB are accepted.
 pub const MAX_MESSAGE_SIZE: usize = 4 << 20;
+/// How long a session whose bytes stand still lives on. A stream that has lost its path
+/// waits 90 s for another one, which must not end what runs over it.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(100);
 /// What our user agent begins with; peers with it are gossiped with.
 pub const USER_AGENT_PREFIX: &str = "/kaspath:";
 

@@ -85,15 +85,17 @@ async fn a_full_server_gives_the_last_place_of_the_most_crowded_prefix_to_a_newc
 }
 
 #[tokio::test]
-async fn a_full_server_lets_a_peer_move_from_the_relay_and_ends_no_other_session() {
+async fn a_full_server_takes_a_peer_that_has_restarted_and_ends_no_other_session() {
     let mut server = Server::start();
-    let clients: Vec<_> = (0..4).map(|_| node(KaspaNetwork::Simnet)).collect();
-    let over_relay = server.takes(&clients[0], 1, relayed()).await;
+    let clients: Vec<_> = (0..5).map(|_| node(KaspaNetwork::Simnet)).collect();
+    let before = server.takes(&clients[0], 1, relayed()).await;
     for n in 1..4 {
         server.takes(&clients[usize::from(n)], n + 1, from([192, n, 2, 1])).await;
     }
-    let straight = server.takes(&clients[0], 1, from([203, 0, 113, 1])).await;
-    assert_eq!(ended(&over_relay).await, CloseReason::Superseded);
-    assert!(!straight.router().is_closed());
+    let restarted = server.takes(&clients[4], 1, from([203, 0, 113, 1])).await;
+    let left = await_event(&mut server.events, |event| matches!(event, KaspaEvent::PeerLeft { .. })).await;
+    assert!(matches!(&left, KaspaEvent::PeerLeft { reason: CloseReason::Superseded, .. }), "{left:?}");
+    ended(&before).await;
+    assert!(!restarted.router().is_closed());
     assert_eq!([1, 2, 3, 4].map(|n| server.has(n)), [true; 4]);
 }

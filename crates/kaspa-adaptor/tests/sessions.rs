@@ -2,12 +2,28 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use kaspath_domain::{Direction, Path, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address};
-use kaspath_kaspa_adaptor::{CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, PeerKey};
-use support::{CLIENT, DEADLINE, SERVER, await_event, direct, events, identity, node, relayed, serve, stream, transaction};
-use tokio::time::timeout;
+use kaspath_domain::{
+    Direction, DuplexStream, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address,
+};
+use kaspath_kaspa_adaptor::{
+    CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork,
+    pb::{PingMessage, kaspad_message::Payload},
+};
+use support::{
+    Bare, CLIENT, DEADLINE, SERVER, await_event, direct, encoded, events, identity, node, relayed, serve, stream, transaction,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep, timeout},
+};
 
 #[tokio::test]
 async fn two_peers_reach_ready_and_know_whom_and_how() {
@@ -71,10 +87,10 @@ async fn a_peer_of_another_network_is_refused_by_both() {
 }
 
 #[tokio::test]
-async fn a_second_session_of_the_same_kind_is_a_duplicate() {
+async fn a_second_session_is_a_duplicate_also_if_the_first_is_on_a_relay() {
     let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
     let dialer = serve(&server, CLIENT);
-    let first = client.connect(stream(&dialer, direct()).await).await.unwrap();
+    let first = client.connect(stream(&dialer, relayed()).await).await.unwrap();
     let error = client.connect(stream(&dialer, direct()).await).await.unwrap_err();
     let duplicate = match &error {
         ConnectError::Handshake(HandshakeError::Duplicate(key)) => *key == first.key(),
@@ -85,22 +101,69 @@ async fn a_second_session_of_the_same_kind_is_a_duplicate() {
     assert!(!first.router().is_closed());
 }
 
-#[tokio::test]
-async fn a_direct_session_takes_the_place_of_a_relayed_one_and_not_the_other_way_round() {
-    let (server, client) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
-    let dialer = serve(&server, CLIENT);
-    let over_relay = client.connect(stream(&dialer, relayed()).await).await.unwrap();
-    assert!(over_relay.router().path().is_relayed());
-    let key: PeerKey = over_relay.key();
+#[tokio::test(start_paused = true)]
+async fn a_session_outlives_ninety_seconds_without_a_path_and_ends_later() {
+    let server = node(KaspaNetwork::Simnet);
+    let mut events = events(&server);
+    let halted = Arc::new(Mutex::new(Instant::now()));
+    let inner = stream(&serve(&server, CLIENT), direct()).await;
+    let mut peer = Bare::open(Halting { inner, until: halted.clone(), wake: Box::pin(sleep(Duration::ZERO)) }).await;
+    peer.shake_hands(1, "/raw:1/").await;
+    await_event(&mut events, |event| matches!(event, KaspaEvent::PeerReady { .. })).await;
+    let ping = encoded(Payload::Ping(PingMessage { nonce: 9 }));
+    let ping = [&[0][..], &(ping.len() as u32).to_be_bytes(), &ping].concat();
+    // Its path is lost in the middle of a message.
+    peer.say(&ping[..6]).await;
+    peer.is_received().await;
+    *halted.lock().unwrap() = Instant::now() + Duration::from_secs(90);
+    peer.say(&ping[6..]).await;
+    loop {
+        let event = events.recv().await.unwrap();
+        assert!(!matches!(event, KaspaEvent::PeerLeft { .. }), "{event:?}");
+        if matches!(event, KaspaEvent::PongSent { .. }) {
+            break;
+        }
+    }
+    let begin = Instant::now();
+    *halted.lock().unwrap() = begin + Duration::from_secs(10_000);
+    while !matches!(events.recv().await.unwrap(), KaspaEvent::PeerLeft { .. }) {}
+    assert!(begin.elapsed() < Duration::from_secs(140), "{:?}", begin.elapsed());
+}
 
-    let straight = client.connect(stream(&dialer, direct()).await).await.unwrap();
-    assert_eq!(straight.key(), key, "one peer, one place, whatever the path");
-    assert_eq!(timeout(DEADLINE, over_relay.router().closed()).await.unwrap(), CloseReason::Superseded);
-    assert!(matches!(straight.router().path(), Path::Direct { .. }));
+/// A stream that moves no byte until a moment.
+struct Halting {
+    inner: DuplexStream,
+    until: Arc<Mutex<Instant>>,
+    wake: Pin<Box<Sleep>>,
+}
 
-    client.connect(stream(&dialer, relayed()).await).await.unwrap_err();
-    assert!(!straight.router().is_closed());
-    assert_eq!(client.hub().peers().len(), 1);
+impl Halting {
+    fn poll_halted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wake.as_mut().reset(*self.until.lock().unwrap());
+        self.wake.as_mut().poll(cx)
+    }
+}
+
+impl AsyncRead for Halting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_halted(cx));
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Halting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_halted(cx));
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
 }
 
 #[tokio::test]

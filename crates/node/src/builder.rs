@@ -1,11 +1,14 @@
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, StreamDialer,
+    AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, Rates, StreamDialer,
     StreamListener, TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
-    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, MovePace, RateLimited, SessionExecutor, SharedLimits,
+    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, RateLimited, SessionExecutor, SharedLimits,
     StrategyConfig, StrategyName,
 };
 use kaspath_session::{SessionLimits, Sessions};
@@ -18,6 +21,11 @@ use crate::{
 
 /// Peers in the default book.
 const MAX_PEERS: usize = 10_000;
+/// Planned moves of a peer's sessions at once, and the time for one more: each sends again
+/// what was under way. And the peers remembered for that.
+const MOVES: u32 = 4;
+const MOVE_REFILL: Duration = Duration::from_secs(60);
+const MAX_MOVING: usize = 4096;
 
 /// The parts of a node. The defaults fit a private node.
 #[must_use]
@@ -107,9 +115,8 @@ impl NodeBuilder {
         let executor = Arc::new(executor);
         let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
         let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
-        let exact_connector: Arc<dyn PeerConnector> = limited(executor.clone());
-        let plain = addressed(exact_connector.clone());
-        let (connector, listener) = if has_sessions {
+        let plain = addressed(limited(executor.clone()));
+        let (connector, listener, sessions) = if has_sessions {
             let relayed = executor.with_dialers(with(network.session_dialer().taking_circuits()));
             let direct = executor.with_dialers(with(network.session_dialer()));
             let for_sessions: Arc<dyn PeerConnector> = Arc::new(SessionExecutor::new(relayed, direct));
@@ -119,27 +126,26 @@ impl NodeBuilder {
                 again: addressed(for_sessions),
                 plain,
                 admission: admission.clone(),
-                best: best_paths.clone(),
-                moves: Mutex::new(MovePace::default()),
+                best: best_paths,
+                moves: Mutex::new(Rates::new(MOVES, MOVE_REFILL, MAX_MOVING)),
             };
             let sessions = Sessions::new(Arc::new(paths), &SessionLimits::default(), clock, session_observers.clone());
             let listener = sessions.listener(network.listener());
-            (Arc::new(sessions) as Arc<dyn PeerConnector>, listener)
+            (Arc::new(sessions.clone()) as Arc<dyn PeerConnector>, listener, Some(sessions))
         } else {
-            (plain, network.listener() as Arc<dyn StreamListener>)
+            (plain, network.listener() as Arc<dyn StreamListener>, None)
         };
-        let keeper = Keeper::new(MovePace::default(), clock, rand::random);
+        let keeper = Keeper::new(clock, rand::random);
         Ok(Node(Arc::new(Parts {
             network,
             executor,
             connector,
             listener,
-            exact_connector,
             admission,
             book,
             recorder,
-            best_paths,
             observers,
+            sessions,
             session_observers,
             keeper,
             clock,

@@ -1,29 +1,25 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, Observer, Observers, Path, PeerBook, PeerConnector, PeerIdentity, Punching, StreamListener,
-    TransportPolicy,
+    AdmissionPolicy, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, Punching, StreamListener, TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
-use kaspath_session::SessionEvent;
+use kaspath_session::{SessionEvent, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
-use tokio::sync::watch;
 
-use crate::{admitting::Admitting, best_paths::BestPaths, recording::Recorder};
+use crate::{admitting::Admitting, recording::Recorder};
 
 pub(crate) struct Parts {
     pub(crate) network: Network,
     pub(crate) executor: Arc<Executor>,
     pub(crate) connector: Arc<dyn PeerConnector>,
     pub(crate) listener: Arc<dyn StreamListener>,
-    /// The same, only at a target's own addresses.
-    pub(crate) exact_connector: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<Admitting>,
     pub(crate) book: Arc<dyn PeerBook>,
     /// Records events in the book.
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) best_paths: BestPaths,
     pub(crate) observers: Observers<NetworkEvent>,
+    pub(crate) sessions: Option<Sessions>,
     pub(crate) session_observers: Observers<SessionEvent>,
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
@@ -83,11 +79,6 @@ impl Node {
         self.0.session_observers.add(observer);
     }
 
-    /// The best path that there is to a peer, now and from now on.
-    pub fn best_path(&self, peer: &PeerIdentity) -> watch::Receiver<Option<Path>> {
-        self.0.best_paths.watch(peer)
-    }
-
     /// Reaches and punches peers by that policy from now on. What the old one has learnt
     /// goes with it. If it punches over other transports, circuits with peers are
     /// closed, and begin again by the new rule.
@@ -97,8 +88,12 @@ impl Node {
         self.0.network.set_punch(punch).await;
     }
 
-    /// Closes every connection and returns when the network has ended, within a second.
+    /// Ends every session, closes every connection and returns when the network has ended,
+    /// within two seconds.
     pub async fn shutdown(&self) {
+        if let Some(sessions) = &self.0.sessions {
+            sessions.shutdown().await;
+        }
         self.0.network.shutdown().await;
     }
 }

@@ -4,8 +4,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kaspath_domain::{AdmissionPolicy, ConnectorError, DuplexStream, Moment, Path, PeerConnector, PeerIdentity, PeerTarget};
-use kaspath_policy::MovePace;
+use kaspath_domain::{
+    AdmissionPolicy, ConnectorError, DuplexStream, Moment, Path, PeerConnector, PeerIdentity, PeerTarget, Rates,
+};
 use kaspath_session::SessionPaths;
 use kaspath_transport_libp2p::Libp2pDialer;
 use tokio::sync::watch;
@@ -25,7 +26,8 @@ pub(crate) struct NodePaths {
     pub(crate) plain: Arc<dyn PeerConnector>,
     pub(crate) admission: Arc<dyn AdmissionPolicy>,
     pub(crate) best: BestPaths,
-    pub(crate) moves: Mutex<MovePace>,
+    /// Planned moves. Only who opened a session plans them, so strangers add no peer.
+    pub(crate) moves: Mutex<Rates<PeerIdentity>>,
 }
 
 #[async_trait]

@@ -102,6 +102,19 @@ async fn a_session_outlives_connections_that_end_and_connections_that_fall_silen
 }
 
 #[tokio::test]
+async fn a_node_that_ends_tells_its_peers() {
+    let (client, server) = (node(true).await, node(true).await);
+    let target = PeerTarget::at(server.network().listening()[0].clone());
+    let mut ours = client.connector().connect(&target).await.unwrap();
+    ours.write_all(b"a").await.unwrap();
+    let mut theirs = soon(server.listener().accept()).await.unwrap();
+    assert_eq!(soon(theirs.read_u8()).await.unwrap(), b'a');
+    client.shutdown().await;
+    assert!(soon(theirs.read_u8()).await.is_err(), "it waits for no path");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_peer_without_sessions_gets_plain_streams() {
     for (ours, theirs) in [(true, false), (false, true), (false, false)] {
         let (client, server) = (node(ours).await, node(theirs).await);

@@ -30,8 +30,8 @@ mod strategy;
 
 pub use executor::Executor;
 pub use inbound::InboundLimits;
-pub use keeper::{Keeper, KeeperEvent, KeptSession};
-pub use limits::{DialLimits, DialLimitsConfig, MovePace, RateLimited, SharedLimits};
+pub use keeper::{Keeper, KeeperEvent};
+pub use limits::{DialLimits, DialLimitsConfig, RateLimited, SharedLimits};
 pub use mapping::MappingObserver;
 pub use race::{AttemptId, Race, Step};
 pub use session_executor::SessionExecutor;

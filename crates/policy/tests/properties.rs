@@ -7,9 +7,7 @@ use kaspath_domain::{
     AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path, PeerClass,
     PeerGroup, PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
 };
-use kaspath_policy::{
-    Adaptive, DialLimits, DialLimitsConfig, InboundLimits, MovePace, StrategyConfig, StrategyName, diverse_relays,
-};
+use kaspath_policy::{Adaptive, DialLimits, DialLimitsConfig, InboundLimits, StrategyConfig, StrategyName, diverse_relays};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 fn at(millis: u64) -> Moment {
@@ -156,27 +154,6 @@ proptest! {
             prop_assert!(limits.remembered().iter().all(|count| *count <= config.remembered));
         }
         prop_assert!(dials <= u64::from(config.burst) + now / 500 + 1);
-    }
-
-    /// A session moves at most once in the time between moves, whatever its path does,
-    /// and may move after the time that a refusal says.
-    #[test]
-    fn a_session_does_not_flap(waits in vec((0..20_000u64, 0..12u16), 1..200)) {
-        let mut moves = MovePace::new(Duration::from_secs(60), 8);
-        let mut moved: HashMap<u16, u64> = HashMap::new();
-        let mut now = 0;
-        for (wait, n) in waits {
-            now += wait;
-            match moves.take(&peer(n), at(now)) {
-                Ok(()) => {
-                    if let Some(before) = moved.insert(n, now) {
-                        prop_assert!(now - before >= 60_000);
-                    }
-                }
-                Err(wait) => prop_assert_eq!(moves.clone().take(&peer(n), at(now) + wait), Ok(())),
-            }
-            prop_assert!(moves.len() <= 8);
-        }
     }
 
     /// However peers come and go, no limit is passed, and a place that is given

@@ -43,17 +43,13 @@ impl Cell {
     pub(crate) fn restarted(&self, boot: BootId) {
         let mut state = self.lock();
         if state.machine.has_restarted(boot) {
-            state.machine.finish(SessionEnd::Restarted);
-            state.wake_driver();
-            state.wake_owner();
+            state.finish(SessionEnd::Restarted);
         }
     }
 
     /// Ends the session, for a cause beside its paths.
     pub(crate) fn finish(&self, end: SessionEnd) {
-        let mut state = self.lock();
-        state.machine.finish(end);
-        state.wake_owner();
+        self.lock().finish(end);
     }
 
     /// How the session, which is over, has ended, and what it did.
@@ -73,6 +69,12 @@ impl State {
         if !self.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.driver = Some(cx.waker().clone());
         }
+    }
+
+    fn finish(&mut self, end: SessionEnd) {
+        self.machine.finish(end);
+        self.wake_driver();
+        self.wake_owner();
     }
 
     fn wake_driver(&mut self) {

@@ -1,13 +1,16 @@
 use std::time::Duration;
 
-use kaspath_domain::{Path, PeerIdentity};
+use kaspath_domain::{Path, PeerIdentity, time::seconds};
+use serde::{Serialize, Serializer};
 
 use crate::{SessionEnd, SessionStats};
 
-/// What happens to sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What happens to sessions. The serialized form is stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event")]
 pub enum SessionEvent {
     /// A session is carried by a path for the first time.
+    #[serde(rename = "session-began")]
     Began {
         /// The peer.
         peer: PeerIdentity,
@@ -15,26 +18,37 @@ pub enum SessionEvent {
         path: Path,
     },
     /// A session has moved to another path.
+    #[serde(rename = "session-moved")]
     Moved {
         /// The peer.
         peer: PeerIdentity,
         /// The path from now on.
+        #[serde(rename = "path")]
         to: Path,
         /// For how long no path was usable; zero for a planned move.
+        #[serde(serialize_with = "seconds")]
         stall: Duration,
     },
     /// The path in use is silent or has ended: another one is dialled.
+    #[serde(rename = "session-stalled")]
     Stalled {
         /// The peer.
         peer: PeerIdentity,
     },
     /// A session has ended.
+    #[serde(rename = "session-ended")]
     Ended {
         /// The peer.
         peer: PeerIdentity,
         /// Why.
+        #[serde(rename = "cause", serialize_with = "text")]
         end: SessionEnd,
         /// What it did.
+        #[serde(flatten)]
         stats: SessionStats,
     },
+}
+
+fn text<S: Serializer>(end: &SessionEnd, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(end)
 }

@@ -14,7 +14,7 @@ use kaspath_domain::{
 use rand::Rng;
 use tokio::{
     io::AsyncReadExt,
-    sync::{Mutex as AsyncMutex, mpsc},
+    sync::{Mutex as AsyncMutex, mpsc, watch},
     time::timeout,
 };
 
@@ -37,6 +37,8 @@ const ACCEPT_BACKLOG: usize = 32;
 /// How long a stream may take for its hello, and for being accepted.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// At the end: time for sessions to end by themselves, and for peers to be told of the rest.
+const ENDING: Duration = Duration::from_millis(500);
 /// Streams that have not said hello or were not accepted yet, of a peer and in all.
 const PENDING_BY_PEER: usize = 8;
 const MAX_PENDING: usize = 256;
@@ -83,6 +85,8 @@ struct Shared {
     paths: Arc<dyn SessionPaths>,
     events: Observers<SessionEvent>,
     state: Mutex<State>,
+    /// Notified when a session has ended.
+    ended: watch::Sender<()>,
 }
 
 struct State {
@@ -115,7 +119,7 @@ impl Sessions {
         };
         let boot = BootId(rand::thread_rng().r#gen());
         let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
-        Self(Arc::new(Shared { boot, budget, clock, paths, events, state }))
+        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, ended: watch::channel(()).0 }))
     }
 
     /// How many sessions there are, those without a path included.
@@ -126,6 +130,17 @@ impl Sessions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Ends every session and tells the peers, which would wait for a path otherwise.
+    /// Sessions whose owners have gone end by themselves first. Returns within a second.
+    pub async fn shutdown(&self) {
+        let mut ended = self.0.ended.subscribe();
+        let mut all_ended = async || while !self.is_empty() && ended.changed().await.is_ok() {};
+        if timeout(ENDING, all_ended()).await.is_err() {
+            self.0.lock().table.all().for_each(|entry| entry.cell.finish(SessionEnd::Dropped));
+            let _ = timeout(ENDING, all_ended()).await;
+        }
     }
 
     /// A listener that gives out the sessions that peers open, and the streams of peers
@@ -317,6 +332,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.shared.lock().table.remove(&self.peer, self.id);
+        self.shared.ended.send_replace(());
     }
 }
 

@@ -25,6 +25,11 @@ impl<T> Table<T> {
         self.by_peer.get(peer).map_or(&[], Vec::as_slice)
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> {
+        self.by_peer.values().flatten().map(|(_, session)| session)
+    }
+
     /// Adds a session, if there is room for it.
     pub(crate) fn insert(&mut self, peer: &PeerIdentity, id: SessionId, session: T) -> Result<(), Refusal> {
         let of_peer = self.of(peer);

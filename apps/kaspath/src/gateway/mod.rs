@@ -38,8 +38,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
     let node = node::builder(&settings, &node_settings, book, &control)?.start().await?;
-    printer.started("gateway", node.network(), &settings.network_config);
-    node.observe_network(printer.of_network(&settings.network_config));
+    node::report("gateway", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
     gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
 
@@ -118,8 +117,8 @@ async fn keep_remotes(
                 printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", of.short()));
                 let _ = opened.try_send(local);
             };
-            let (connector, best, keeper) = (node.connector(), node.best_path(&peer), node.keeper().clone());
-            gateway.keep(KeptPeer { peer, target, connector, best, keeper }, listening).await?;
+            let (connector, keeper) = (node.connector(), node.keeper().clone());
+            gateway.keep(KeptPeer { peer, target, connector, keeper }, listening).await?;
             bail!("reaching {name} ended unexpectedly")
         });
     }

@@ -20,9 +20,6 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
                 if *omitted > 0 { format!(" ({omitted} refusals before this one are not shown)") } else { String::new() };
             format!("no session with {}: {cause}{omitted}", peer.short())
         }
-        GatewayEvent::GatewayMoving { peer } => {
-            format!("a direct path to {} has come up: its session leaves the relay and begins again there", peer.short())
-        }
         GatewayEvent::KaspadUp { version, network } => format!("kaspad {version} on {network}: its RPC answers"),
         GatewayEvent::KaspadDown { cause } => {
             format!("{cause}. Until it answers, bans are not followed and no peers are added")
@@ -60,7 +57,6 @@ fn closed(reason: CloseReason, to_kaspad: u64, to_peer: u64) -> &'static str {
         (CloseReason::Closed, ..) => "one end closed it",
         (CloseReason::Replaced, ..) => "another session with the peer replaced it",
         (CloseReason::Banned, ..) => "the peer is banned",
-        (CloseReason::Moving, ..) => "it begins again on a direct path",
         (CloseReason::Evicted, ..) => "all slots were taken, and it was the least useful session",
         (CloseReason::NoHandshake, 0, _) => "the peer sent nothing, its slot is free",
         (CloseReason::NoHandshake, ..) => "there was no handshake, its slot is free",

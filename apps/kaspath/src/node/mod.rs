@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use kaspath_domain::{PeerBook, PeerTarget, StreamListener};
 use kaspath_kaspa_adaptor::NodeConfig;
-use kaspath_node::{LightPeer, NodeBuilder};
+use kaspath_node::{LightPeer, Node, NodeBuilder};
 use kaspath_policy::KeeperEvent;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
 use tokio::task::JoinSet;
@@ -37,9 +37,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     kaspa.observers.add(printer.of_kaspa());
     kaspa.observers.add(control.activity().counting());
     let light = node.light_peer(kaspa);
-    printer.started("node", node.network(), &settings.network_config);
-    node.observe_network(printer.of_network(&settings.network_config));
-
+    report("node", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
     control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone()));
@@ -84,6 +82,14 @@ pub(crate) fn builder(
         .observe_network(control.activity().of_network()))
 }
 
+/// Prints where the node is, and from now on what happens to it; counts its sessions' events.
+pub(crate) fn report(role: &str, node: &Node, settings: &Settings, control: &Control, printer: Printer) {
+    printer.started(role, node.network(), &settings.network_config);
+    node.observe_network(printer.of_network(&settings.network_config));
+    node.observe_sessions(control.activity().counting());
+    node.observe_sessions(printer.of_sessions());
+}
+
 /// Keeps every remote reached; returns only with `--once`.
 async fn reach_all(settings: &NodeSettings, light: &LightPeer, printer: Printer) -> Result<()> {
     if settings.remotes.is_empty() {
@@ -96,10 +102,9 @@ async fn reach_all(settings: &NodeSettings, light: &LightPeer, printer: Printer)
             let report = |event: &KeeperEvent| match event {
                 KeeperEvent::Failed { cause } => printer.warning(&format!("{name} cannot be reached: {cause}")),
                 KeeperEvent::Retrying { after } => printer.line(&format!("trying {name} again in {:.1} s", after.as_secs_f32())),
-                KeeperEvent::StaysRelayed { cause } => printer.warning(&format!("the session stays on the relay: {cause}")),
             };
             if once {
-                light.once(target, &report).await.map_err(|error| anyhow!("{name} cannot be reached: {error}"))
+                light.once(&target).await.map_err(|error| anyhow!("{name} cannot be reached: {error}"))
             } else {
                 light.keep(target, &report).await;
                 bail!("keeping {name} reached ended unexpectedly")

@@ -27,6 +27,7 @@ use std::{io::Write, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use kaspath_domain::{Observer, PeerAddress, PeerLocator, TransportAddress, wall_clock};
 use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
 use serde_json::json;
@@ -116,6 +117,11 @@ impl Printer {
     /// Prints what happens in sessions.
     pub(crate) fn of_kaspa(self) -> Arc<dyn Observer<KaspaEvent>> {
         Arc::new(move |event: &KaspaEvent| self.print(Class::Event, event, text::kaspa(event)))
+    }
+
+    /// Prints how sessions get on with their paths.
+    pub(crate) fn of_sessions(self) -> Arc<dyn Observer<SessionEvent>> {
+        Arc::new(move |event: &SessionEvent| self.print(Class::Event, event, text::session(event)))
     }
 
     fn print(&self, class: Class, event: &impl Serialize, text: Option<String>) {

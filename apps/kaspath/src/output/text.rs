@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
+use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
 use super::{reach::Reach, safe::cause as tidy};
@@ -105,6 +106,21 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
     })
 }
 
+pub(super) fn session(event: &SessionEvent) -> Option<String> {
+    match event {
+        SessionEvent::Moved { peer, to, stall } => {
+            let stall =
+                if stall.is_zero() { String::new() } else { format!(", after {:.1} s without a path", stall.as_secs_f64()) };
+            Some(format!("the session with {} has moved: {to}{stall}", peer.short()))
+        }
+        SessionEvent::Stalled { peer } => {
+            Some(format!("the session with {} has lost its path: looking for another", peer.short()))
+        }
+        // Whoever uses the session says more of these.
+        SessionEvent::Began { .. } | SessionEvent::Ended { .. } => None,
+    }
+}
+
 pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
     let name = |peer: &Option<PeerIdentity>, address: &std::net::SocketAddr| {
         peer.as_ref().map_or_else(|| address.to_string(), PeerIdentity::short)
@@ -159,6 +175,27 @@ mod tests {
     fn a_wrong_relay_id_is_named_with_its_cure() {
         let text = lost(&format!("peer {PEER} answered"));
         assert!(text.contains(PEER) && text.contains("--relay") && text.contains("kaspath id"), "{text}");
+    }
+
+    #[test]
+    fn a_move_is_told_with_its_path_and_the_time_without_one() {
+        let to = kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Tcp };
+        let moved = |stall| SessionEvent::Moved { peer: PEER.parse().unwrap(), to: to.clone(), stall };
+        assert!(session(&moved(Duration::ZERO)).unwrap().ends_with(&format!("has moved: {to}")));
+        let late = moved(Duration::from_millis(1500));
+        assert!(session(&late).unwrap().ends_with("after 1.5 s without a path"));
+        let json = serde_json::json!({ "event": "session-moved", "peer": PEER, "path": to, "stall": 1.5 });
+        assert_eq!(serde_json::json!(late), json);
+        let ended = SessionEvent::Ended {
+            peer: PEER.parse().unwrap(),
+            end: kaspath_session::SessionEnd::NoPath,
+            stats: kaspath_session::SessionStats { moves: 2, replayed: 3, longest_stall: Duration::from_secs(90) },
+        };
+        let json = serde_json::json!({
+            "event": "session-ended", "peer": PEER, "cause": "no path to the peer came up within 90 s",
+            "moves": 2, "replayed": 3, "longest_stall": 90.0,
+        });
+        assert_eq!(serde_json::json!(ended), json);
     }
 
     #[test]

@@ -215,6 +215,12 @@ pub(super) fn is_direct(event: &Value, transport: &str) -> bool {
     event["path"]["direct"]["transport"] == transport
 }
 
+/// Whether an event shows a session on a direct path: one that begins there, or moves there.
+pub(super) fn is_direct_session(event: &Value) -> bool {
+    let is_session = ["peer-ready", "gateway-opened", "session-moved"].iter().any(|name| event["event"] == *name);
+    is_session && event["path"]["direct"].is_object()
+}
+
 /// The reason in an event's relayed path, if it is one.
 pub(super) fn relay_reason(event: &Value) -> Option<&Value> {
     event["path"]["relayed"].get("reason")

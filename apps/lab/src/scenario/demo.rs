@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::cast::{Cast, SESSION, is_direct, relay_reason, sites};
+use super::cast::{Cast, SESSION, is_direct_session, relay_reason, sites};
 use crate::{
     cli::CommonArgs,
     net::{NatKind, WireSpec},
@@ -59,6 +59,7 @@ async fn reservation(cast: &mut Cast) -> Result<()> {
 async fn watch_client(cast: &mut Cast, over_relay: bool) -> Result<Value> {
     let deadline = Instant::now() + SESSION;
     let client = cast.client()?;
+    let mut is_ready = false;
     loop {
         let Some(event) = client.next(deadline).await? else { bail!("the client did not reach Ready within {SESSION:?}") };
         match event["event"].as_str().unwrap_or_default() {
@@ -78,8 +79,15 @@ async fn watch_client(cast: &mut Cast, over_relay: bool) -> Result<Value> {
                 let step = event["step"].as_str().unwrap_or_default();
                 tell(&format!("{step:<13} after {}", millis(&event["elapsed"])));
             }
-            "peer-ready" if is_direct(&event, "tcp") || is_direct(&event, "quic") || over_relay => return Ok(event),
-            "peer-ready" => tell("ready         on the relay for now"),
+            "peer-ready" if is_direct_session(&event) || over_relay => return Ok(event),
+            "peer-ready" => {
+                is_ready = true;
+                tell("ready         on the relay for now");
+            }
+            "session-moved" if is_ready && is_direct_session(&event) => {
+                tell("moved         the session goes on over the direct path, without a new handshake");
+                return Ok(event);
+            }
             "warning" => tell(&format!("warning       {}", event["text"].as_str().unwrap_or_default())),
             _ => {}
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cast::{SESSION, START, reserved, sites, start_relay, started, strings},
+    cast::{SESSION, START, is_direct_session, reserved, sites, start_relay, started, strings},
     nodes::{Kaspad, P2P, Rpc},
 };
 use crate::{
@@ -89,7 +89,11 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     let left_kaspad = Kaspad::start("left-kaspad", &args.kaspad, left, dirs.path(), &[&format!("--addpeer={peer_address}")])?;
     let opened = left_gateway.wait_event("gateway-opened", SESSION).await?;
     println!("its connection goes through: {}", opened["path"]);
-    if opened["path"].get("direct").is_some() != must_be_direct {
+    if must_be_direct && !is_direct_session(&opened) {
+        let moved = left_gateway.wait_for("a direct path", SESSION, is_direct_session).await?;
+        println!("the same connection has moved: {}", moved["path"]);
+    }
+    if !must_be_direct && is_direct_session(&opened) {
         bail!("the session does not take the way that it must: {opened}");
     }
     let mut left_rpc = Rpc::watch_every(left, LOOK)?;

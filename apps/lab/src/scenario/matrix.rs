@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::cast::{Cast, SESSION, is_direct, relay_reason, sites};
+use super::cast::{Cast, SESSION, is_direct, is_direct_session, relay_reason, sites};
 use crate::{
     cli::MatrixArgs,
     net::{NatKind, WireSpec},
@@ -74,7 +74,7 @@ async fn case(
 async fn direct(cast: &mut Cast, transport: &str) -> Result<(String, Value)> {
     let client = cast.client()?;
     client
-        .wait_for("Ready over a direct path", SESSION, |event| event["event"] == "peer-ready" && is_direct(event, transport))
+        .wait_for("a session on a direct path", SESSION, |event| is_direct_session(event) && is_direct(event, transport))
         .await?;
     let punched = client.events.iter().find(|event| event["event"] == "punch-succeeded");
     let elapsed = punched.and_then(|event| event["elapsed"].as_f64()).unwrap_or(f64::NAN);

@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::cast::{RelayAddresses, SESSION, is_direct, relay_reason, reserved, sites, start_relay, started, strings};
+use super::cast::{RelayAddresses, SESSION, is_direct_session, relay_reason, reserved, sites, start_relay, started, strings};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
@@ -49,8 +49,7 @@ pub(crate) async fn reload(args: &CommonArgs) -> Result<()> {
 
     fs::write(&file, "policy = \"balanced\"\n")?;
     client.hang_up()?;
-    let direct = |event: &Value| event["event"] == "peer-ready" && (is_direct(event, "tcp") || is_direct(event, "quic"));
-    let moved = client.wait_for("a direct session", SESSION, direct).await?;
+    let moved = client.wait_for("a direct session", SESSION, is_direct_session).await?;
     if client.pid()? != pid {
         bail!("the client is another process");
     }

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{AttemptOutcome, DuplexStream, PeerAddress, PeerIdentity, PeerLocator, PolicyError};
+use crate::{AttemptOutcome, DuplexStream, PeerIdentity, PeerLocator, PolicyError};
 
 /// A peer and where it may be found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +32,6 @@ impl PeerTarget {
             }
         }
         targets
-    }
-
-    /// The same peer, with only its circuits.
-    pub fn through_relays(&self) -> Self {
-        let circuits = self.addresses.iter().filter(|locator| matches!(locator.address, PeerAddress::Relayed(_)));
-        Self { peer: self.peer.clone(), addresses: circuits.cloned().collect() }
     }
 }
 
@@ -113,7 +107,6 @@ mod tests {
         let addresses: Vec<PeerLocator> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let targets = PeerTarget::group(&addresses);
         assert_eq!(targets.iter().map(|target| target.addresses.len()).collect::<Vec<_>>(), [2, 1, 1]);
-        assert_eq!(targets[0].through_relays().addresses, [addresses[2].clone()]);
         assert!(targets[0].to_string().starts_with("peer "), "{}", targets[0]);
     }
 }

@@ -1,5 +1,6 @@
 use std::io;
 
+use async_trait::async_trait;
 use kaspath_domain::{
     ConnectorError, DialRequest, MonotonicClock, Observers, Route, StreamDialer, StreamListener, Timestamp, TransportAddress,
     memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},

@@ -14,15 +14,15 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    AdmissionPolicy, ConnectorError, DialRequest, DuplexStream, MonotonicClock, Observers, Path, PeerConnector, PeerIdentity,
-    PeerTarget, RelayAddress, Route, StreamDialer, Timestamp, Transport, TransportAddress,
+    AdmissionPolicy, ConnectorError, DialRequest, DuplexStream, MonotonicClock, Observers, PeerConnector, PeerIdentity,
+    PeerTarget, RelayAddress, Route, StreamDialer, Timestamp, TransportAddress,
     memory::{AdmitAll, MemoryDialer, MemoryPeerBook, memory_network},
 };
 use kaspath_gateway::{CloseReason, Gateway, GatewayEvent, GatewayParts, Kaspad, KaspadError, KaspadSnapshot, KeptPeer};
-use kaspath_policy::{Keeper, MovePace};
+use kaspath_policy::Keeper;
 use tokio::{
     io::AsyncReadExt,
-    sync::{Mutex as AsyncMutex, mpsc, watch},
+    sync::{Mutex as AsyncMutex, mpsc},
     task::JoinSet,
     time::timeout,
 };
@@ -60,38 +60,20 @@ pub(crate) async fn dial_relayed(dialer: &MemoryDialer) -> DuplexStream {
     dial_over(dialer, Route::Relayed(relay)).await
 }
 
-/// Reaches a peer in memory, over a relay until a direct path has come up.
+/// Reaches a peer in memory.
 pub(crate) struct ByMemory {
     peer: PeerIdentity,
     dialer: MemoryDialer,
-    best: watch::Sender<Option<Path>>,
-    relayed: AtomicBool,
-}
-
-fn in_memory(peer: PeerIdentity, dialer: MemoryDialer, relayed: bool) -> Arc<ByMemory> {
-    Arc::new(ByMemory { peer, dialer, best: watch::channel(None).0, relayed: AtomicBool::new(relayed) })
 }
 
 pub(crate) fn by_memory(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    in_memory(peer, dialer, false)
-}
-
-pub(crate) fn by_memory_over_relay(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    in_memory(peer, dialer, true)
-}
-
-impl ByMemory {
-    pub(crate) fn now_direct(&self) {
-        self.relayed.store(false, Ordering::SeqCst);
-        self.best.send_replace(Some(Path::Direct { transport: Transport::Tcp }));
-    }
+    Arc::new(ByMemory { peer, dialer })
 }
 
 #[async_trait]
 impl PeerConnector for ByMemory {
     async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
-        let relayed = self.relayed.load(Ordering::SeqCst);
-        Ok(if relayed { dial_relayed(&self.dialer).await } else { dial(&self.dialer).await })
+        Ok(dial(&self.dialer).await)
     }
 }
 
@@ -233,9 +215,8 @@ impl Desk {
         let kept = KeptPeer {
             peer: connector.peer.clone(),
             target: PeerTarget { peer: Some(connector.peer.clone()), ..PeerTarget::default() },
-            best: connector.best.subscribe(),
             connector,
-            keeper: Keeper::new(MovePace::default(), MonotonicClock::start(), || 0.0),
+            keeper: Keeper::new(MonotonicClock::start(), || 0.0),
         };
         let (listening, mut at) = mpsc::unbounded_channel();
         let gateway = self.gateway.clone();

@@ -21,7 +21,7 @@ pub(super) const MAX_FRAME: Option<u32> = Some(64 << 10);
 /// Idle time before a ping.
 pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for the ping's answer.
-pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const KEEPALIVE_TIMEOUT: Duration = crate::STANDSTILL;
 
 /// What limits sessions.
 #[derive(Clone, Debug)]

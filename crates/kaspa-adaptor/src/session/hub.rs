@@ -53,7 +53,7 @@ impl Drop for HubSlot {
     fn drop(&mut self) {
         let mut peers = self.hub.lock();
         let who = Who::of(&self.peer);
-        // A better session may have taken the slot meanwhile.
+        // Another session may have taken the slot meanwhile.
         if peers.get(&who).is_some_and(|peer| Arc::ptr_eq(peer, &self.peer)) {
             peers.remove(&who);
         }
@@ -76,15 +76,15 @@ impl Hub {
     }
 
     /// Takes a slot for a peer. A peer that is here already keeps its session,
-    /// unless the new one is better: direct instead of relayed, or the peer has
-    /// restarted, so that the old one is dead. An inbound peer comes with the policy's
+    /// unless that has ended, or the peer has restarted. An inbound peer comes with the policy's
     /// `admit`, which does not count the session that it replaces; when all slots are
     /// taken, the least useful session is evicted.
     pub(crate) fn enter(&self, peer: Arc<Peer>, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
         let mut peers = self.lock();
         let who = Who::of(&peer);
         if let Some(old) = peers.get(&who)
-            && !supersedes(&peer, old)
+            && peer.key().id == old.key().id
+            && !old.router.is_closed()
         {
             return Err(HandshakeError::Duplicate(peer.key()));
         }
@@ -117,10 +117,4 @@ impl Hub {
         let to = peers.iter().filter(|peer| peer.gossips() && !except.is_some_and(|except| std::ptr::eq(&***peer, except)));
         to.filter(|peer| peer.router.offer(message.clone())).count()
     }
-}
-
-fn supersedes(new: &Peer, old: &Peer) -> bool {
-    let restarted = new.key().id != old.key().id;
-    let better = old.router.path().is_relayed() && !new.router.path().is_relayed();
-    restarted || better || old.router.is_closed()
 }

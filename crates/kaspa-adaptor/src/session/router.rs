@@ -28,7 +28,7 @@ use crate::{
 /// Messages that may wait for a flow, as in kaspad.
 const ROUTE_CAPACITY: usize = 256;
 /// How long a full outgoing queue is waited for.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const SEND_TIMEOUT: Duration = crate::STANDSTILL;
 /// Time for the last messages to leave.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
 

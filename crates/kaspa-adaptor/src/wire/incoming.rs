@@ -16,7 +16,7 @@ use crate::CloseReason;
 
 /// A message that has begun must be whole in this time: who sends one drop by
 /// drop would hold room that others need.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const MESSAGE_TIMEOUT: Duration = crate::STANDSTILL;
 
 /// A decoded message, and the room that it takes until it is dropped.
 #[derive(Debug)]

@@ -2,10 +2,8 @@
 
 mod back_off;
 mod dial_limits;
-mod moves;
 mod rate_limited;
 
 use back_off::BackOffs;
 pub use dial_limits::{DialLimits, DialLimitsConfig};
-pub use moves::MovePace;
 pub use rate_limited::{RateLimited, SharedLimits};

@@ -17,6 +17,7 @@ mod time;
 use std::time::Duration;
 
 use kaspath_domain::Moment;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::{
@@ -99,13 +100,14 @@ pub(crate) enum Transmit<'a> {
 }
 
 /// What a session has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionStats {
     /// How often it moved to another path.
     pub moves: u64,
     /// Bytes that were sent again on another path.
     pub replayed: u64,
     /// The longest time without a usable path.
+    #[serde(serialize_with = "kaspath_domain::time::seconds")]
     pub longest_stall: Duration,
 }
 
