@@ -213,9 +213,7 @@ impl Driver {
             return self.begin_move(now);
         }
         // Before its first answer a session's only path is the one that was dialled for it.
-        if self.seen.moves.is_none() {
-            return None;
-        }
+        self.seen.moves?;
         if self.dial_after <= now {
             // The opener knows where the peer is. What the other side knows the peer may have
             // announced: such addresses are not dialled each second.

@@ -74,7 +74,7 @@ mod tests {
         assert_eq!((table.of(&peer(1)), table.of(&peer(2))), (&[(id(1), 1), (id(2), 2)][..], &[(id(1), 9)][..]));
         assert_eq!([2, 3, 4].map(|n| table.insert(&peer(n), id(7), n).is_ok()), [true, true, false]);
         assert_eq!((table.of(&peer(9)).len(), table.len()), (0, 5));
-        (table.remove(&peer(1), id(1)), table.remove(&peer(1), id(1)), table.remove(&peer(9), id(1)));
+        [1, 1, 9].into_iter().for_each(|n| table.remove(&peer(n), id(1)));
         assert_eq!((table.insert(&peer(4), id(7), 4), table.len()), (Ok(()), 5));
         (1..5).for_each(|n| (1..8).for_each(|m| table.remove(&peer(n), id(m))));
         assert_eq!((table.by_peer.len(), table.len()), (0, 0));

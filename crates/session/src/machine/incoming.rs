@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::Violation;
+use super::violation::Violation;
 use crate::budget::{Budget, Share};
 
 /// What a peer may send before its session's owner reads, in any case and at most. It

@@ -13,6 +13,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 mod time;
+mod violation;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use liveness::Liveness;
 use outgoing::Outgoing;
 pub(crate) use path::PathId;
 use path::PathState;
+pub use violation::Violation;
 
 /// Bytes of which the peer is told at once.
 const ACK_BYTES: u64 = 64 * 1024;
@@ -53,11 +55,6 @@ const MAX_PATHS: usize = 4;
 /// Data in one frame of ours. It is copied there, so that a path never needs bytes that
 /// were acknowledged meanwhile.
 const FRAME_DATA: usize = 32 * 1024;
-
-/// What the peer did against the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the peer breaks the session protocol: {0}")]
-pub struct Violation(pub(crate) &'static str);
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

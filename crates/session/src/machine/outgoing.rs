@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::Violation;
+use super::violation::Violation;
 use crate::budget::{Budget, Share};
 
 /// What a session may hold for its peer without a share of the common budget.

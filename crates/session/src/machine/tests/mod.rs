@@ -83,7 +83,8 @@ fn attaches_that_cross_end_on_one_path() {
     world.run(secs(1), BOTH);
     world.write(0, 100_000);
     world.write(1, 100_000);
-    (world.open(0), world.open(1));
+    world.open(0);
+    world.open(1);
     world.run(secs(12), BOTH);
     world.assert_delivered();
     assert_eq!(world.sides.each_ref().map(|side| side.paths.len()), [1, 1]);
@@ -176,7 +177,7 @@ proptest! {
                 0 => world.write(0, size % (chunk * 200)),
                 1 => world.write(1, size % (chunk * 200)),
                 2 => world.open(size % 2),
-                3 => (world.open(0), world.open(1)).0,
+                3 => [0, 1].into_iter().for_each(|side| world.open(side)),
                 4 if !world.links.is_empty() => world.break_link(last),
                 5 if !world.links.is_empty() => world.break_link(any),
                 6 if !world.links.is_empty() => world.links[any].silent = true,
