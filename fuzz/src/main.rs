@@ -25,6 +25,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("relay", kaspath_transport_libp2p::fuzz::relay),
     ("key", kaspath_transport_libp2p::fuzz::key),
     ("table", kaspath_gateway::fuzz::table),
+    ("session", kaspath_session::fuzz::session),
     ("record", record),
     ("rpc", rpc),
     ("control", control),

@@ -74,6 +74,7 @@ fn dependencies_point_inwards() {
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",
                 "kaspath-kaspad-rpc",
+                "kaspath-session",
                 "kaspath-transport-libp2p",
             ],
         ),

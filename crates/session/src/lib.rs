@@ -12,6 +12,8 @@ mod budget;
 mod cell;
 mod driver;
 mod events;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod io;
 mod machine;
 mod paths;

@@ -21,7 +21,8 @@ async fn bytes_written_before_the_peer_answers_arrive_and_so_does_the_answer() {
     accepted.write_all(b"world").await.unwrap();
     soon(session.read_exact(&mut bytes)).await.unwrap();
     assert_eq!(&bytes, b"world");
-    (session.shutdown().await.unwrap(), accepted.shutdown().await.unwrap());
+    session.shutdown().await.unwrap();
+    accepted.shutdown().await.unwrap();
     let mut rest = Vec::new();
     soon(session.read_to_end(&mut rest)).await.unwrap();
     soon(accepted.read_to_end(&mut rest)).await.unwrap();

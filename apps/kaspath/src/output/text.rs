@@ -192,7 +192,7 @@ mod tests {
             stats: kaspath_session::SessionStats { moves: 2, replayed: 3, longest_stall: Duration::from_secs(90) },
         };
         let json = serde_json::json!({
-            "event": "session-ended", "peer": PEER, "cause": "no path to the peer came up within 90 s",
+            "event": "session-ended", "peer": PEER, "cause": "no path to the peer came up in time",
             "moves": 2, "replayed": 3, "longest_stall": 90.0,
         });
         assert_eq!(serde_json::json!(ended), json);

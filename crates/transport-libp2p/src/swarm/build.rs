@@ -21,7 +21,7 @@ use crate::{
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic,
     streams::{self, DataProtocols, OpenStream},
-    tcp::Tcp,
+    tcp::{Tcp, Watched},
 };
 
 /// Time for a connection to be set up, security and muxer included. Punches
@@ -73,7 +73,9 @@ pub(crate) fn build(
         .with_tokio()
         .with_other_transport(|keypair| Ok(secured(circuits, keypair, muxer.clone(), &of_circuits)?))
         .map_err(|error| failed(&error))?
-        .with_other_transport(|keypair| Ok(secured(Tcp::new(), keypair, muxer.clone(), &budget)?))
+        .with_other_transport(|keypair| {
+            Ok(secured(Tcp::new().map(|stream, _| Watched::new(stream)), keypair, muxer.clone(), &budget)?)
+        })
         .map_err(|error| failed(&error))?
         .with_other_transport(|keypair| {
             let (quic, budget) = (quic::Transport::new(keypair, quic_config(config))?, budget.clone());

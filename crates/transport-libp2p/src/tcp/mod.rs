@@ -1,5 +1,7 @@
 //! libp2p's TCP transport, where it gives up too early or never.
 
+mod silence;
+
 use std::{
     io::{self, ErrorKind},
     pin::Pin,
@@ -12,6 +14,8 @@ use libp2p::{
     core::transport::{DialOpts, ListenerId, PortUse, TransportError, TransportEvent},
     tcp,
 };
+
+pub(crate) use silence::Watched;
 
 /// A transport that
 /// - dials from a new port if the listening port cannot be bound for a dial, as libp2p
