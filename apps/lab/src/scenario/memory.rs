@@ -16,6 +16,7 @@ use kaspath_node::{
     NodeBuilder,
     transport::{NetworkConfig, NodeKey, SESSION_PROTOCOL},
 };
+use kaspath_policy::{StrategyConfig, StrategyName};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -38,9 +39,10 @@ use crate::{
 /// least is nearest to the former.
 const GATEWAYS: usize = 8;
 /// Peers that come first and move so much, so that what is made once, such as the
-/// QUIC socket's buffers, is not counted.
+/// QUIC socket's buffers, is not counted. Less than a session's first window: what is
+/// left of a grown one would be the others' to use, and they would seem to cost nothing.
 const FIRST: usize = 20;
-const FIRST_MOVE: usize = 4 << 20;
+const FIRST_MOVE: usize = 128 << 10;
 /// What gateways of simnet speak.
 pub(crate) const GATEWAY_PROTOCOL: &str = "/kaspath/kaspad/kaspa-simnet/1.0.0";
 
@@ -123,7 +125,10 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     for _ in 0..args.peers {
         let session_protocol = Some(format!("{SESSION_PROTOCOL}/kaspa-simnet"));
         let config = NetworkConfig { session_protocol, ..NetworkConfig::default() };
-        let node = NodeBuilder::new(NodeKey::generate()).network(config).start().await?;
+        let mut policy = StrategyConfig::new(StrategyName::Balanced);
+        // The gateway lets one host shake hands only so often.
+        policy.timing.direct = SESSION;
+        let node = NodeBuilder::new(NodeKey::generate()).network(config).policy(policy.build()).start().await?;
         let mut stream = node.connector().connect(&PeerTarget::at(remote.clone())).await?;
         let (mut sent, mut back) = (vec![7; args.warm_up], vec![0; args.warm_up]);
         let (mut reader, mut writer) = tokio::io::split(&mut stream);

@@ -54,7 +54,7 @@ const REST: Duration = Duration::from_secs(1);
 const MAX_PATHS: usize = 4;
 /// Data in one frame of ours. It is copied there, so that a path never needs bytes that
 /// were acknowledged meanwhile.
-const FRAME_DATA: usize = 32 * 1024;
+const FRAME_DATA: usize = 64 * 1024;
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
