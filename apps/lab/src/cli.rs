@@ -139,6 +139,9 @@ pub(crate) struct IdleArgs {
     pub(crate) peers: usize,
     #[arg(long)]
     pub(crate) warm_up: usize,
+    /// Open plain streams, and not sessions.
+    #[arg(long)]
+    pub(crate) plain: bool,
 }
 
 #[derive(Debug, Args)]

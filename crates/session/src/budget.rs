@@ -9,6 +9,10 @@ use std::sync::{
 /// as large as they can be, one more gets something.
 const PART: usize = 8;
 
+/// Buffers of this size are released as soon as they are empty; larger ones are kept while
+/// the session is busy.
+pub(crate) const SMALL: usize = 16 * 1024;
+
 /// Bytes that sessions may hold beside what each may hold in any case. Cheap to clone;
 /// clones are one budget.
 #[derive(Clone, Debug)]

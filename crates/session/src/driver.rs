@@ -48,6 +48,10 @@ pub(crate) enum Outcome {
     Unsupported,
 }
 
+/// A stream on which the peer attaches, with its hello. In a box, since a channel has room
+/// for 32 from the start.
+pub(crate) type Attach = Box<(Hello, DuplexStream)>;
+
 /// What a driver is made of.
 pub(crate) struct Parts {
     pub(crate) cell: Arc<Cell>,
@@ -56,7 +60,7 @@ pub(crate) struct Parts {
     pub(crate) paths: Arc<dyn SessionPaths>,
     pub(crate) events: Observers<SessionEvent>,
     /// Streams on which the peer attaches, with its hello.
-    pub(crate) attaches: mpsc::Receiver<(Hello, DuplexStream)>,
+    pub(crate) attaches: mpsc::Receiver<Attach>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
     /// Planned moves are the opener's, so that both sides do not make them.
@@ -103,7 +107,8 @@ impl Driver {
 
     /// Takes the streams on which the peer attaches.
     fn poll_attaches(&mut self, cx: &mut Context<'_>, now: Moment) {
-        while let Poll::Ready(Some((hello, stream))) = self.parts.attaches.poll_recv(cx) {
+        while let Poll::Ready(Some(attach)) = self.parts.attaches.poll_recv(cx) {
+            let (hello, stream) = *attach;
             let attached = self.parts.cell.lock().machine.attached(&hello, now);
             match attached {
                 Ok(id) => self.streams.push(PathStream::new(id, stream)),

@@ -22,12 +22,12 @@ use crate::{
     SessionEvent, SessionPaths,
     budget::Budget,
     cell::{Cell, SessionStream},
-    driver::{Driver, Outcome, Parts},
+    driver::{Attach, Driver, Outcome, Parts},
     machine::{Machine, PathId, SessionEnd},
     plain,
     refuse::refuse,
     table::Table,
-    wire::{BootId, Decoder, Frame, HELLO_FRAME, Hello, Piece, Refusal, SessionId},
+    wire::{BootId, Decoder, Frame, HELLO_FRAME, Piece, Refusal, SessionId},
 };
 
 /// Attaches of one session that may wait for its task.
@@ -74,7 +74,7 @@ impl Default for SessionLimits {
 
 /// What reaches a session.
 struct Entry {
-    attaches: mpsc::Sender<(Hello, DuplexStream)>,
+    attaches: mpsc::Sender<Attach>,
     cell: Arc<Cell>,
 }
 
@@ -243,9 +243,8 @@ impl Shared {
             sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, entry)| entry.attaches.clone())
         };
         if let Some(attaches) = known {
-            if let Err(error) = attaches.try_send((hello, stream)) {
-                let (mpsc::error::TrySendError::Full((_, stream)) | mpsc::error::TrySendError::Closed((_, stream))) = error;
-                refuse(stream, Refusal::Limited);
+            if let Err(error) = attaches.try_send(Box::new((hello, stream))) {
+                refuse(error.into_inner().1, Refusal::Limited);
             }
             return Ok(());
         }

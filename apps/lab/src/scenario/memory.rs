@@ -39,10 +39,10 @@ use crate::{
 /// least is nearest to the former.
 const GATEWAYS: usize = 8;
 /// Peers that come first and move so much, so that what is made once, such as the
-/// QUIC socket's buffers, is not counted. Less than a session's first window: what is
-/// left of a grown one would be the others' to use, and they would seem to cost nothing.
+/// QUIC socket's buffers, is not counted. They open plain streams: what would be left of a
+/// session's grown window would be the others' to use, and they would seem to cost nothing.
 const FIRST: usize = 20;
-const FIRST_MOVE: usize = 128 << 10;
+const FIRST_MOVE: usize = 4 << 20;
 /// What gateways of simnet speak.
 pub(crate) const GATEWAY_PROTOCOL: &str = "/kaspath/kaspad/kaspa-simnet/1.0.0";
 
@@ -96,9 +96,9 @@ async fn one(kaspath: &Path, transport: &str, args: &MemoryArgs) -> Result<u64> 
     let mut gateway = Program::start_here("gateway", kaspath, &strings(&[&flags[..], &more].concat()))?;
     let event = gateway.wait_event("started", SESSION).await?;
     let address = event["listening"][0].as_str().context("no address")?.to_owned();
-    let _first = idle_peers(&address, FIRST, FIRST_MOVE).await?;
+    let _first = idle_peers(&address, FIRST, FIRST_MOVE, true).await?;
     let before = resident(gateway.pid()?)?;
-    let _others = idle_peers(&address, peers, args.warm_up).await?;
+    let _others = idle_peers(&address, peers, args.warm_up, false).await?;
     let after = resident(gateway.pid()?)?;
     // At kaspad's side: what the gateway prints is limited to some lines a second.
     let open = sessions.load(Ordering::Acquire);
@@ -109,8 +109,9 @@ async fn one(kaspath: &Path, transport: &str, args: &MemoryArgs) -> Result<u64> 
 }
 
 /// Peers in a process of their own; returns when all are idle.
-async fn idle_peers(address: &str, count: usize, warm_up: usize) -> Result<Program> {
-    let args = strings(&["idle", "--remote", address, "--peers", &count.to_string(), "--warm-up", &warm_up.to_string()]);
+async fn idle_peers(address: &str, count: usize, warm_up: usize, plain: bool) -> Result<Program> {
+    let mut args = strings(&["idle", "--remote", address, "--peers", &count.to_string(), "--warm-up", &warm_up.to_string()]);
+    args.extend(plain.then(|| "--plain".to_owned()));
     let mut program = Program::start_here("idle peers", &std::env::current_exe()?, &args)?;
     started(&mut program).await?;
     program.wait_event("idle", SESSION + Duration::from_millis(200) * u32::try_from(count)?).await?;
@@ -123,8 +124,9 @@ pub(crate) async fn idle(args: &IdleArgs) -> Result<()> {
     println!("{}", json!({ "event": "started", "peer": "many" }));
     let mut held = Vec::new();
     for _ in 0..args.peers {
-        let session_protocol = Some(format!("{SESSION_PROTOCOL}/kaspa-simnet"));
-        let config = NetworkConfig { session_protocol, ..NetworkConfig::default() };
+        let session_protocol = (!args.plain).then(|| format!("{SESSION_PROTOCOL}/kaspa-simnet"));
+        let protocols = vec![GATEWAY_PROTOCOL.into()];
+        let config = NetworkConfig { protocols, session_protocol, ..NetworkConfig::default() };
         let mut policy = StrategyConfig::new(StrategyName::Balanced);
         // The gateway lets one host shake hands only so often.
         policy.timing.direct = SESSION;

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use super::violation::Violation;
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, SMALL, Share};
 
 /// What a session may hold for its peer without a share of the common budget.
 pub(crate) const MIN_REPLAY: usize = 256 * 1024;
@@ -116,7 +116,7 @@ impl Outgoing {
         self.ring.drain(..freed);
         self.acked = received;
         // A session that always has a little to send never rests.
-        if self.share.bytes() > 0 {
+        if self.share.bytes() > 0 || self.ring.capacity() <= SMALL {
             self.rest();
         }
         Ok(true)
@@ -154,7 +154,11 @@ mod tests {
         assert_eq!(out.acknowledge(12, 0), Ok(true));
         assert!(!out.is_finished());
         assert_eq!(out.acknowledge(13, 0), Ok(true));
-        assert!(out.is_finished() && out.is_restless());
+        assert!(out.is_finished() && !out.is_restless(), "little memory is released at once");
+        let mut out = Outgoing::new(&Budget::new(0), u64::MAX);
+        out.write(&[7; 2 * SMALL]);
+        out.acknowledge(2 * SMALL as u64, 0).unwrap();
+        assert!(out.is_restless(), "much is kept for the next bytes");
         out.rest();
         assert!(!out.is_restless());
     }

@@ -1,6 +1,9 @@
 use kaspath_domain::Moment;
 
-use crate::wire::{Decoder, Frame};
+use crate::{
+    budget::SMALL,
+    wire::{Decoder, Frame},
+};
 
 /// Names a path of one session; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +84,14 @@ impl PathState {
             self.frames.drain(..self.at);
             self.at = 0;
         }
+        if self.frames.capacity() <= SMALL {
+            self.rest();
+        }
+    }
+
+    /// Whether there is memory to release.
+    pub(super) fn is_restless(&self) -> bool {
+        self.frames.is_empty() && self.frames.capacity() > 0
     }
 
     /// Releases memory that nothing is kept in.

@@ -38,7 +38,8 @@ impl Machine {
 
     /// When memory is released that a busy session keeps for its next bytes.
     pub(super) fn rest_at(&self) -> Option<Moment> {
-        (self.out.is_restless() || self.incoming.is_restless()).then(|| self.active + REST)
+        let is_restless = self.paths.iter().any(PathState::is_restless);
+        (is_restless || self.out.is_restless() || self.incoming.is_restless()).then(|| self.active + REST)
     }
 
     /// Time has passed.
