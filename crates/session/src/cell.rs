@@ -7,13 +7,16 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use kaspath_domain::{Moment, MonotonicClock};
+use kaspath_domain::{DuplexStream, Moment, MonotonicClock};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     machine::{Machine, SessionEnd, SessionStats},
-    wire::BootId,
+    wire::{BootId, Hello},
 };
+
+/// Streams on which a peer attaches that may wait for the driver.
+const MAX_ATTACHES: usize = 4;
 
 /// A session's state, which its owner reads and writes and its driver moves.
 pub(crate) struct Cell {
@@ -23,6 +26,8 @@ pub(crate) struct Cell {
 
 pub(crate) struct State {
     pub(crate) machine: Machine,
+    /// Streams on which the peer attaches, with its hello, until the driver takes them.
+    pub(crate) attaches: Vec<(Hello, DuplexStream)>,
     driver: Option<Waker>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -30,7 +35,7 @@ pub(crate) struct State {
 
 impl Cell {
     pub(crate) fn new(machine: Machine, clock: MonotonicClock) -> Arc<Self> {
-        let state = State { machine, driver: None, reader: None, writer: None };
+        let state = State { machine, attaches: Vec::new(), driver: None, reader: None, writer: None };
         Arc::new(Self { state: Mutex::new(state), clock })
     }
 
@@ -45,6 +50,17 @@ impl Cell {
         if state.machine.has_restarted(boot) {
             state.finish(SessionEnd::Restarted);
         }
+    }
+
+    /// The peer attaches on a stream, which is given back if too many wait already.
+    pub(crate) fn attach(&self, hello: Hello, stream: DuplexStream) -> Result<(), DuplexStream> {
+        let mut state = self.lock();
+        if state.attaches.len() >= MAX_ATTACHES {
+            return Err(stream);
+        }
+        state.attaches.push((hello, stream));
+        state.wake_driver();
+        Ok(())
     }
 
     /// Ends the session, for a cause beside its paths.

@@ -11,10 +11,7 @@ use std::{
 };
 
 use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tokio_stream::{Stream, wrappers::WatchStream};
 
 use crate::{
@@ -24,7 +21,6 @@ use crate::{
     machine::{PathId, SessionEnd},
     refuse::refuse,
     timer::Timer,
-    wire::Hello,
 };
 
 /// A session without a path dials again after this time, whatever became of the dial
@@ -40,17 +36,13 @@ const LAST_FRAMES: Duration = Duration::from_secs(2);
 type Dial = Pin<Box<dyn Future<Output = Option<DuplexStream>> + Send>>;
 
 /// How a session's task has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Outcome {
     /// With the session.
-    Ended(SessionEnd),
-    /// The peer does not speak the protocol, and no byte was lost.
-    Unsupported,
+    Ended,
+    /// The peer at this target does not speak the protocol, and no byte was lost.
+    Unsupported(PeerTarget),
 }
-
-/// A stream on which the peer attaches, with its hello. In a box, since a channel has room
-/// for 32 from the start.
-pub(crate) type Attach = Box<(Hello, DuplexStream)>;
 
 /// What a driver is made of.
 pub(crate) struct Parts {
@@ -59,8 +51,6 @@ pub(crate) struct Parts {
     pub(crate) target: PeerTarget,
     pub(crate) paths: Arc<dyn SessionPaths>,
     pub(crate) events: Observers<SessionEvent>,
-    /// Streams on which the peer attaches, with its hello.
-    pub(crate) attaches: mpsc::Receiver<Attach>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
     /// Planned moves are the opener's, so that both sides do not make them.
@@ -100,15 +90,15 @@ impl Driver {
         Self { parts, best, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
     }
 
-    /// The session's state and its peer.
-    pub(crate) fn session(&self) -> (Arc<Cell>, PeerTarget) {
-        (self.parts.cell.clone(), self.parts.target.clone())
+    /// The session's state.
+    pub(crate) fn cell(&self) -> Arc<Cell> {
+        self.parts.cell.clone()
     }
 
     /// Takes the streams on which the peer attaches.
-    fn poll_attaches(&mut self, cx: &mut Context<'_>, now: Moment) {
-        while let Poll::Ready(Some(attach)) = self.parts.attaches.poll_recv(cx) {
-            let (hello, stream) = *attach;
+    fn take_attaches(&mut self, now: Moment) {
+        let attaches = std::mem::take(&mut self.parts.cell.lock().attaches);
+        for (hello, stream) in attaches {
             let attached = self.parts.cell.lock().machine.attached(&hello, now);
             match attached {
                 Ok(id) => self.streams.push(PathStream::new(id, stream)),
@@ -276,17 +266,17 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
         let this = &mut *self;
         let now = this.parts.cell.now();
-        this.poll_attaches(cx, now);
+        this.take_attaches(now);
         while let Poll::Ready(Some(_)) = Pin::new(&mut this.best).poll_next(cx) {}
         this.poll_dials(cx, now);
         if this.poll_streams(cx, now) {
-            return Poll::Ready(Outcome::Unsupported);
+            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
         }
-        let (end, deadline) = {
+        let (has_ended, deadline) = {
             let machine = &this.parts.cell.lock().machine;
-            (machine.end(), machine.deadline())
+            (machine.end().is_some(), machine.deadline())
         };
-        let Some(end) = end else {
+        if !has_ended {
             this.report(now);
             let before = this.dials.len();
             let dial_at = this.begin_dial(now);
@@ -296,10 +286,10 @@ impl Future for Driver {
             }
             this.timer.wake_at([deadline, dial_at].into_iter().flatten().min(), now, cx);
             return Poll::Pending;
-        };
+        }
         let over = *this.seen.ended_at.get_or_insert(now) + LAST_FRAMES;
         if this.streams.is_empty() || now >= over {
-            return Poll::Ready(Outcome::Ended(end));
+            return Poll::Ready(Outcome::Ended);
         }
         this.timer.wake_at(Some(over), now, cx);
         Poll::Pending

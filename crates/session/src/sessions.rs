@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use crate::{
     SessionEvent, SessionPaths,
     budget::Budget,
     cell::{Cell, SessionStream},
-    driver::{Attach, Driver, Outcome, Parts},
+    driver::{Driver, Outcome, Parts},
     machine::{Machine, PathId, SessionEnd},
     plain,
     refuse::refuse,
@@ -30,8 +31,6 @@ use crate::{
     wire::{BootId, Decoder, Frame, HELLO_FRAME, Piece, Refusal, SessionId},
 };
 
-/// Attaches of one session that may wait for its task.
-const ATTACH_BACKLOG: usize = 4;
 /// Streams that may wait for [`StreamListener::accept`].
 const ACCEPT_BACKLOG: usize = 32;
 /// How long a stream may take for its hello, and for being accepted.
@@ -74,7 +73,6 @@ impl Default for SessionLimits {
 
 /// What reaches a session.
 struct Entry {
-    attaches: mpsc::Sender<Attach>,
     cell: Arc<Cell>,
 }
 
@@ -240,11 +238,11 @@ impl Shared {
             }
             let sessions = state.table.of(&peer);
             sessions.iter().for_each(|(_, entry)| entry.cell.restarted(hello.boot));
-            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, entry)| entry.attaches.clone())
+            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, entry)| entry.cell.clone())
         };
-        if let Some(attaches) = known {
-            if let Err(error) = attaches.try_send(Box::new((hello, stream))) {
-                refuse(error.into_inner().1, Refusal::Limited);
+        if let Some(session) = known {
+            if let Err(stream) = session.attach(hello, stream) {
+                refuse(stream, Refusal::Limited);
             }
             return Ok(());
         }
@@ -281,9 +279,8 @@ impl Shared {
         is_opener: bool,
     ) -> Result<DuplexStream, ()> {
         let cell = Cell::new(machine, self.clock);
-        let (sender, attaches) = mpsc::channel(ATTACH_BACKLOG);
         let peer = target.peer.clone().expect("the caller proved it");
-        let entry = Entry { attaches: sender, cell: cell.clone() };
+        let entry = Entry { cell: cell.clone() };
         if let Err(refusal) = self.lock().table.insert(&peer, id, entry) {
             refuse(stream, refusal);
             return Err(());
@@ -291,9 +288,9 @@ impl Shared {
         let (info, (shown, watch)) = (stream.info().clone(), PathWatch::channel(stream.path()));
         let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
         let (paths, events) = (self.paths.clone(), self.events.clone());
-        let parts = Parts { cell, peer, target, paths, events, attaches, shown, is_opener };
+        let parts = Parts { cell, peer, target, paths, events, shown, is_opener };
         let registered = Registered { shared: self.clone(), peer: parts.peer.clone(), id };
-        tokio::spawn(registered.run(Driver::new(parts, path, stream)));
+        tokio::spawn(registered.run(Box::pin(Driver::new(parts, path, stream))));
         Ok(session)
     }
 }
@@ -306,25 +303,32 @@ struct Registered {
 }
 
 impl Registered {
-    async fn run(self, driver: Driver) {
-        let (cell, target) = driver.session();
-        // With the driver its streams are gone.
-        if Box::pin(driver).await == Outcome::Unsupported {
-            {
-                let (now, mut state) = (self.shared.clock.now(), self.shared.lock());
-                make_room(&mut state.plain, &self.peer, MAX_PEERS, |since| *since);
-                state.plain.insert(self.peer.clone(), now);
-            }
-            match self.shared.paths.plain(&target).await {
-                Ok(stream) => plain::carry(&cell, stream).await,
-                Err(error) => {
-                    tracing::debug!(peer = %self.peer.short(), %error, "no plain stream");
-                    cell.finish(SessionEnd::NoPath);
-                }
-            }
+    async fn run(self, driver: Pin<Box<Driver>>) {
+        let cell = driver.cell();
+        // With the driver its streams are gone. What is rare takes no memory of the others.
+        if let Outcome::Unsupported(target) = driver.await {
+            Box::pin(self.go_on_plain(&cell, &target)).await;
         }
         let (end, stats) = cell.ended();
         self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, stats });
+    }
+}
+
+impl Registered {
+    /// The peer does not speak the protocol: it gets the same bytes on a plain stream.
+    async fn go_on_plain(&self, cell: &Cell, target: &PeerTarget) {
+        {
+            let (now, mut state) = (self.shared.clock.now(), self.shared.lock());
+            make_room(&mut state.plain, &self.peer, MAX_PEERS, |since| *since);
+            state.plain.insert(self.peer.clone(), now);
+        }
+        match self.shared.paths.plain(target).await {
+            Ok(stream) => plain::carry(cell, stream).await,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer.short(), %error, "no plain stream");
+                cell.finish(SessionEnd::NoPath);
+            }
+        }
     }
 }
 
