@@ -37,7 +37,7 @@ use crate::{
 /// Gateways that are measured one after the other. What is resident is what peers hold and
 /// what the allocator keeps of handshakes that happened to meet, several KiB a peer; the
 /// least is nearest to the former.
-const GATEWAYS: usize = 8;
+const GATEWAYS: usize = 12;
 /// Peers that come first and move so much, so that what is made once, such as the
 /// QUIC socket's buffers, is not counted. They open plain streams: what would be left of a
 /// session's grown window would be the others' to use, and they would seem to cost nothing.
