@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Demo(CommonArgs),
     /// Every pair of NAT kinds over TCP and QUIC; fails if one ends otherwise than it must.
     Matrix(MatrixArgs),
-    /// Time to direct beside a stock swarm, and one stream's throughput beside iperf3.
+    /// Time to direct and to the first answer beside a stock swarm; throughput of plain streams and sessions beside iperf3.
     Bench(BenchArgs),
     /// A session moves from the relay to a direct path when the NATs begin to allow one, and back when it dies.
     Paths(CommonArgs),
@@ -89,7 +89,7 @@ pub(crate) struct MatrixArgs {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    /// Punches per swarm and transport.
+    /// Punches, and first answers, per swarm and transport.
     #[arg(long, default_value_t = 20)]
     pub(crate) runs: usize,
     /// The client's NAT.

@@ -23,8 +23,8 @@ use crate::{
     timer::Timer,
 };
 
-/// A session without a path dials again after this time, whatever became of the dial
-/// before.
+/// The opener of a session without a path dials again after this time, whatever became of
+/// the dial before; the other side doubles it, up to 16 s.
 const DIAL_EVERY: Duration = Duration::from_secs(1);
 /// Dials of one session at once.
 const MAX_DIALS: usize = 4;
@@ -53,7 +53,7 @@ pub(crate) struct Parts {
     pub(crate) events: Observers<SessionEvent>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
-    /// Planned moves are the opener's, so that both sides do not make them.
+    /// Only the opener makes planned moves, and only the opener dials each second.
     pub(crate) is_opener: bool,
 }
 

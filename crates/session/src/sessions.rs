@@ -143,7 +143,7 @@ impl Sessions {
 
     /// A listener that gives out the sessions that peers open, and the streams of peers
     /// that do not speak the protocol. It takes `streams` from now on; when they end, it
-    /// ends. It belongs into a tokio runtime.
+    /// ends. To be called within a tokio runtime.
     pub fn listener(&self, streams: Arc<dyn StreamListener>) -> Arc<dyn StreamListener> {
         let (sender, accepted) = mpsc::channel(ACCEPT_BACKLOG);
         let shared = self.0.clone();
@@ -169,8 +169,8 @@ impl Sessions {
 #[async_trait]
 impl PeerConnector for Sessions {
     /// A new session with the peer, or a plain stream if the peer is known not to speak
-    /// the protocol. What is written before the peer has answered waits; a peer that
-    /// turns out not to speak the protocol gets it over a plain stream.
+    /// the protocol. What is written before the peer has answered is sent at once and kept;
+    /// a peer that turns out not to speak the protocol gets it again over a plain stream.
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
         let shared = &self.0;
         let is_plain = target.peer.as_ref().is_none_or(|peer| shared.lock().is_plain(peer, shared.clock.now()));
@@ -305,16 +305,15 @@ struct Registered {
 impl Registered {
     async fn run(self, driver: Pin<Box<Driver>>) {
         let cell = driver.cell();
-        // With the driver its streams are gone. What is rare takes no memory of the others.
+        // The driver's streams are gone with it. This rare case is boxed, so that it takes no
+        // memory of other sessions.
         if let Outcome::Unsupported(target) = driver.await {
             Box::pin(self.go_on_plain(&cell, &target)).await;
         }
         let (end, stats) = cell.ended();
         self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, stats });
     }
-}
 
-impl Registered {
     /// The peer does not speak the protocol: it gets the same bytes on a plain stream.
     async fn go_on_plain(&self, cell: &Cell, target: &PeerTarget) {
         {

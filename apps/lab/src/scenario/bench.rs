@@ -1,5 +1,5 @@
-//! Time to direct beside a stock swarm, and throughput beside iperf3, each pair
-//! measured in the same run.
+//! Time to direct and to the first answer beside a stock swarm, and the throughput of plain
+//! streams and sessions beside iperf3, all in one run.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 

@@ -16,7 +16,8 @@ pub struct Timing {
     pub punch: Duration,
     /// A stream over the relay.
     pub relayed: Duration,
-    /// How long a punch goes on before a relayed stream is opened beside it.
+    /// How long a punch goes on before a relayed plain stream is opened beside it. Sessions do
+    /// not wait.
     pub relay_after: Duration,
 }
 

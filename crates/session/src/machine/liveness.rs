@@ -8,7 +8,7 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(500);
 /// After which time an answer is late on a path without a measured round trip.
 pub(super) const FIRST_PATIENCE: Duration = Duration::from_millis(1_500);
-/// The longest time that an answer may take. More is said by no measurement.
+/// The longest time that an answer may take, whatever was measured.
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long answers on a path take (RFC 6298, section 2), and since when one is due.

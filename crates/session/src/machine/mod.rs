@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::{
     budget::Budget,
-    wire::{BootId, Hello, SessionId},
+    wire::{BootId, Hello, MAX_DATA, SessionId},
 };
 use incoming::{Incoming, MIN_WINDOW};
 use liveness::Liveness;
@@ -54,7 +54,7 @@ const REST: Duration = Duration::from_secs(1);
 const MAX_PATHS: usize = 4;
 /// Data in one frame of ours. It is copied there, so that a path never needs bytes that
 /// were acknowledged meanwhile.
-const FRAME_DATA: usize = 64 * 1024;
+const FRAME_DATA: usize = MAX_DATA;
 
 /// Why a session has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -80,7 +80,7 @@ pub enum SessionEnd {
     /// The peer took no new session.
     #[error("the peer takes no more sessions now")]
     Limited,
-    /// The peer's first answer was nothing that belongs to a session.
+    /// The peer broke the protocol.
     #[error(transparent)]
     Violation(#[from] Violation),
 }

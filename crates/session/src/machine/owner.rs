@@ -51,7 +51,8 @@ impl Machine {
         }
     }
 
-    /// Ends the session; the peer is told on the path in use.
+    /// Ends the session and closes its paths. Only if it was dropped here the peer is told, on
+    /// each of them.
     pub(crate) fn finish(&mut self, end: SessionEnd) {
         if self.end.is_some() {
             return;

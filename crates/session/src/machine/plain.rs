@@ -40,7 +40,9 @@ impl Machine {
 
     /// These bytes were read, or the end.
     pub(crate) fn plain_received(&mut self, bytes: &[u8]) {
-        let (at, _) = (self.incoming.received(), self.incoming.limit());
+        // Nobody is told of the limit; it only has to follow what the owner reads.
+        self.incoming.limit();
+        let at = self.incoming.received();
         let taken = if bytes.is_empty() { self.incoming.end(at).map(drop) } else { self.incoming.receive(at, bytes).map(drop) };
         if let Err(violation) = taken {
             self.finish(SessionEnd::Violation(violation));

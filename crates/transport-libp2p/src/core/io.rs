@@ -47,7 +47,7 @@ pub(crate) enum Input {
     Recovered { id: ConnId },
     /// What ran on the connection has moved elsewhere, and it gave no answer.
     Dead { id: ConnId },
-    /// Whether an answer came on the link in time.
+    /// Whether an answer came on the connection in time.
     Probed { probe: OperationId, is_alive: bool },
     /// The remote reported where it listens and at which address it sees us.
     Identified { id: ConnId, listens: Vec<TransportAddress>, observed: Option<TransportAddress> },

@@ -1,8 +1,8 @@
 //! Whether our links to relays still work, when a session has noticed that a path does not.
 //!
 //! A new address of ours, or a NAT that has lost its mappings, ends all connections in
-//! silence. The transports notice that after half a minute; a session that gets no answer
-//! does after a second. Then each relay is asked for an answer on each link, and a link
+//! silence. libp2p's ping notices that after 40 to 60 s; a session that gets no answer does after a
+//! second. Then each relay is asked for an answer on each link, and a link
 //! that gives none is closed, for whoever needs the relay to dial it anew.
 
 use std::{collections::BTreeMap, time::Duration};

@@ -48,7 +48,7 @@ pub(crate) struct DataProtocols {
 
 impl OpenStream {
     /// The domain's stream. `direction` is who opened the stream, which need not
-    /// be who dialled the connection. `health` makes what is told of a session's path.
+    /// be who dialled the connection. `health` makes what a session reports its path to.
     pub(crate) fn into_domain(
         self,
         direction: Direction,

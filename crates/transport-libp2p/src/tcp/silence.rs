@@ -1,4 +1,4 @@
-//! Connections whose remote has fallen silent, closed at once.
+//! Connections that are reset, not closed, if their remote is silent when they are dropped.
 
 use std::{
     io,
@@ -11,7 +11,8 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::tcp::tokio::TcpStream;
 use socket2::SockRef;
 
-/// A remote that has said nothing for so long after something was written gets no more.
+/// A remote is silent if it has said nothing for so long after a write. Less than a probe's
+/// timeout, so that a link that gave no answer is reset.
 const SILENT: Duration = Duration::from_millis(600);
 
 /// A connection that, when it is dropped while the remote is silent, is reset. Otherwise the

@@ -21,6 +21,7 @@ use crate::{
 const GONE: Duration = Duration::from_secs(30);
 /// A fault is watched for so long at least, also once the session is where it must be.
 const WATCHED: Duration = Duration::from_secs(3);
+/// Blocks must have flowed by the right path for so long.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Has a fault happen and waits, as long as `within`, until all is well again.
