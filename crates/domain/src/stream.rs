@@ -29,6 +29,8 @@ pub enum Health {
     Recovered,
     /// The user has left it for another path, and no answer has come.
     Dead,
+    /// The user has left it for another path.
+    Left,
 }
 
 /// Told what the user of a stream notices of its path.
@@ -98,6 +100,13 @@ impl DuplexStream {
     /// of a session.
     pub fn carries_session(&self) -> bool {
         self.health.is_some()
+    }
+
+    /// Ends the stream, and then tells the transport what was noticed of the path.
+    pub fn end(self, health: Health) {
+        let receiver = self.health.clone();
+        drop(self);
+        receiver.into_iter().for_each(|receiver| receiver.report(health));
     }
 
     /// Tells the transport what was noticed of the path, if it wants to know.

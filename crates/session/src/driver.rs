@@ -142,20 +142,23 @@ impl Driver {
         }
         state.machine.tick(now);
         let machine = &state.machine;
-        self.streams.retain_mut(|stream| {
+        let gone = self.streams.extract_if(.., |stream| {
             let is_suspect = machine.is_suspect(stream.id);
-            let has_moved = machine.current().is_some_and(|current| current != stream.id);
             match (stream.is_suspect, is_suspect) {
                 (false, Some(true)) => stream.stream.report(Health::Suspect),
                 (true, Some(false)) => stream.stream.report(Health::Recovered),
                 // That the peer has ended it is an answer too.
                 (true, None) if stream.has_ended => stream.stream.report(Health::Recovered),
-                (true, None) if has_moved => stream.stream.report(Health::Dead),
                 _ => {}
             }
-            stream.is_suspect = is_suspect == Some(true);
-            is_suspect.is_some() && !(machine.end().is_some() && stream.is_closed())
+            stream.is_suspect = is_suspect.unwrap_or(stream.is_suspect && !stream.has_ended);
+            is_suspect.is_none() || (machine.end().is_some() && stream.is_closed())
         });
+        for gone in gone {
+            if machine.current().is_some_and(|current| current != gone.id) {
+                gone.stream.end(if gone.is_suspect { Health::Dead } else { Health::Left });
+            }
+        }
         // Before its first answer a session has no other path, and the peer may not know it.
         if self.streams.is_empty() && !unsupported && !state.machine.is_confirmed() {
             state.machine.finish(SessionEnd::NoPath);

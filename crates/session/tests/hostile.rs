@@ -212,7 +212,7 @@ async fn a_path_that_the_peer_ends_is_not_left_suspect() {
     drop(first);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let told: Vec<_> = wire.health.lock().unwrap().iter().copied().filter(|(stream, _)| *stream == 0).collect();
-    assert_eq!(told, [(0, Health::Suspect), (0, Health::Recovered)]);
+    assert_eq!(told, [(0, Health::Suspect), (0, Health::Recovered), (0, Health::Left)]);
 }
 
 #[tokio::test(start_paused = true)]

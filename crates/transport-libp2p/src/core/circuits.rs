@@ -93,6 +93,15 @@ impl Circuits {
         }
     }
 
+    /// A session has left the circuit: if it is on a direct connection now, it is closed like
+    /// one that was punched.
+    pub(super) fn left(&mut self, shared: &mut Shared, id: ConnId) {
+        let peer = shared.connections.get(id).map(|connection| connection.peer.clone());
+        if peer.is_some_and(|peer| shared.connections.best_direct(&peer, TransportSet::ALL).is_some()) {
+            self.punched(shared, id);
+        }
+    }
+
     /// Other transports may be punched now. Open circuits began with the former
     /// ones, so they end; their dialers open new ones.
     pub(super) fn close_all(&mut self, shared: &mut Shared) {

@@ -47,6 +47,8 @@ pub(crate) enum Input {
     Recovered { id: ConnId },
     /// What ran on the connection has moved elsewhere, and it gave no answer.
     Dead { id: ConnId },
+    /// What ran on the connection has moved elsewhere.
+    Left { id: ConnId },
     /// Whether an answer came on the connection in time.
     Probed { probe: OperationId, is_alive: bool },
     /// The remote reported where it listens and at which address it sees us.

@@ -162,6 +162,7 @@ impl Core {
                     shared.put(Output::Close(id));
                 }
             }
+            Input::Left { id } => self.circuits.left(shared, id),
             Input::Probed { probe, is_alive } => self.probes.probed(shared, probe, is_alive),
             Input::Identified { id, listens, observed } => self.links.identified(shared, id, RemoteInfo { listens, observed }),
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),

@@ -186,6 +186,7 @@ impl Actor {
                         Health::Suspect => Input::Suspect { id },
                         Health::Recovered => Input::Recovered { id },
                         Health::Dead => Input::Dead { id },
+                        Health::Left => Input::Left { id },
                     });
                 }
             }

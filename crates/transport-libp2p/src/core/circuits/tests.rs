@@ -114,3 +114,15 @@ fn only_who_dialled_a_circuit_closes_it_when_it_is_punched() {
     circuits.punched(&mut shared, ConnId(6));
     assert!(matches!(outputs(&mut shared)[..], [Output::CloseIfUnused(ConnId(5))]));
 }
+
+#[test]
+fn a_circuit_that_a_session_has_left_is_closed_if_the_peer_is_direct() {
+    let (circuits, mut shared) = (&mut Circuits::default(), shared());
+    shared.connections.insert(ConnId(5), connection(1, Direction::Outbound, &circuit()));
+    circuits.left(&mut shared, ConnId(5));
+    assert!(outputs(&mut shared).is_empty(), "it may have gone to another circuit");
+    shared.connections.insert(ConnId(7), connection(1, Direction::Outbound, "/ip4/198.51.100.1/tcp/4001"));
+    circuits.left(&mut shared, ConnId(5));
+    circuits.left(&mut shared, ConnId(6));
+    assert!(matches!(outputs(&mut shared)[..], [Output::CloseIfUnused(ConnId(5))]));
+}

@@ -105,6 +105,7 @@ fn act(world: &mut World) {
                 let id = live[world.chance.below(live.len() as u64) as usize];
                 let input = match world.chance.below(4) {
                     0 => Input::Recovered { id },
+                    1 if world.chance.below(2) == 0 => Input::Left { id },
                     1 => Input::Dead { id },
                     _ => Input::Suspect { id },
                 };
