@@ -37,14 +37,12 @@ impl PeerConnector for SessionExecutor {
 /// All stages of a plan in one. A circuit is left out if it also comes with a punch.
 fn at_once(plan: DialPlan) -> DialPlan {
     let mut attempts: Vec<Attempt> = plan.stages.into_iter().flat_map(|stage| stage.attempts).collect();
-    let punched = |relay: &RelayAddress| {
-        let via = |attempt: &Attempt| matches!(&attempt.request.route, Route::Punched { relay: via, .. } if via == relay);
-        attempts.iter().any(via)
+    let punched = |attempt: &Attempt| match &attempt.request.route {
+        Route::Punched { relay, .. } => Some(relay.clone()),
+        _ => None,
     };
-    let keep: Vec<bool> =
-        attempts.iter().map(|attempt| !matches!(&attempt.request.route, Route::Relayed(relay) if punched(relay))).collect();
-    let mut keep = keep.into_iter();
-    attempts.retain(|_| keep.next().unwrap_or(true));
+    let punched: Vec<RelayAddress> = attempts.iter().filter_map(punched).collect();
+    attempts.retain(|attempt| !matches!(&attempt.request.route, Route::Relayed(relay) if punched.contains(relay)));
     attempts.sort_by_key(|attempt| attempt.start_after);
     DialPlan { stages: vec![Stage { attempts }] }
 }

@@ -18,7 +18,7 @@ use crate::{
     SessionEvent, SessionPaths,
     cell::Cell,
     io::PathStream,
-    machine::{PathId, SessionEnd},
+    machine::{Machine, PathId, SessionEnd},
     refuse::refuse,
     timer::Timer,
 };
@@ -61,6 +61,8 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     parts: Parts,
     best: WatchStream<Option<Path>>,
+    /// The best path that there is to the peer is a direct one.
+    is_direct_up: bool,
     streams: Vec<PathStream>,
     dials: Vec<Dial>,
     /// Not before this moment the session dials again.
@@ -81,13 +83,42 @@ struct Seen {
     ended_at: Option<Moment>,
 }
 
+/// How a session is after its streams were polled.
+struct View {
+    has_ended: bool,
+    deadline: Option<Moment>,
+    current: Option<PathId>,
+    needs_path: bool,
+    is_confirmed: bool,
+    moves: u64,
+}
+
+impl View {
+    fn of(machine: &Machine) -> Self {
+        Self {
+            has_ended: machine.end().is_some(),
+            deadline: machine.deadline(),
+            current: machine.current(),
+            needs_path: machine.needs_path(),
+            is_confirmed: machine.is_confirmed(),
+            moves: machine.stats().moves,
+        }
+    }
+}
+
+fn is_direct(path: &Option<Path>) -> bool {
+    path.as_ref().is_some_and(|path| !path.is_relayed())
+}
+
 impl Driver {
     /// Drives a session that is attached to its first path.
     pub(crate) fn new(parts: Parts, id: PathId, stream: DuplexStream) -> Self {
-        let best = WatchStream::from_changes(parts.paths.best(&parts.peer));
+        let best = parts.paths.best(&parts.peer);
+        let is_direct_up = is_direct(&best.borrow());
+        let best = WatchStream::from_changes(best);
         let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
         let (dials, timer, seen) = Default::default();
-        Self { parts, best, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
+        Self { parts, best, is_direct_up, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
     }
 
     /// The session's state.
@@ -124,8 +155,8 @@ impl Driver {
         }
     }
 
-    /// Moves bytes. Whether the peer does not speak the protocol.
-    fn poll_streams(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    /// Moves bytes. How the session is then; `None` if the peer does not speak the protocol.
+    fn poll_streams(&mut self, cx: &mut Context<'_>, now: Moment) -> Option<View> {
         let mut state = self.parts.cell.lock();
         state.wait_for_owner(cx);
         let (mut more, mut unsupported) = (false, false);
@@ -167,34 +198,37 @@ impl Driver {
         if more {
             cx.waker().wake_by_ref();
         }
-        unsupported
+        (!unsupported).then(|| View::of(&state.machine))
     }
 
     /// Tells the owner and the observers what has changed.
-    fn report(&mut self, now: Moment) {
-        let (current, stalled, confirmed, stats) = {
-            let machine = &self.parts.cell.lock().machine;
-            (machine.current(), machine.needs_path(), machine.is_confirmed(), machine.stats())
-        };
+    fn report(&mut self, view: &View, now: Moment) {
+        let View { current, needs_path, is_confirmed, moves, .. } = *view;
         let peer = || self.parts.peer.clone();
         let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
-        if let Some(path) = &path {
-            self.parts.shown.send_if_modified(|shown| std::mem::replace(shown, path.clone()) != *path);
+        if let Some(path) = path {
+            self.parts.shown.send_if_modified(|shown| {
+                let is_another = *shown != path;
+                if is_another {
+                    *shown = path;
+                }
+                is_another
+            });
         }
         // Its first path may have ended already.
-        if confirmed && self.seen.moves.is_none() {
-            self.seen.moves = Some(stats.moves);
+        if is_confirmed && self.seen.moves.is_none() {
+            self.seen.moves = Some(moves);
             let path = self.parts.shown.borrow().clone();
             self.parts.events.observe(&SessionEvent::Began { peer: peer(), path });
         }
-        match (self.seen.stalled_at, stalled) {
-            (None, true) if confirmed => {
+        match (self.seen.stalled_at, needs_path) {
+            (None, true) if is_confirmed => {
                 self.seen.stalled_at = Some(now);
                 self.parts.events.observe(&SessionEvent::Stalled { peer: peer() });
             }
             (_, false) => {
                 let stall = self.seen.stalled_at.take().map(|since| now.since(since));
-                if self.seen.moves.replace(stats.moves).is_some_and(|before| before < stats.moves) {
+                if self.seen.moves.replace(moves).is_some_and(|before| before < moves) {
                     let to = self.parts.shown.borrow().clone();
                     self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
                 }
@@ -204,9 +238,8 @@ impl Driver {
     }
 
     /// Begins a dial if one is due; when to look again.
-    fn begin_dial(&mut self, now: Moment) -> Option<Moment> {
-        let needed = self.parts.cell.lock().machine.needs_path();
-        if !needed {
+    fn begin_dial(&mut self, needs_path: bool, now: Moment) -> Option<Moment> {
+        if !needs_path {
             self.tries = 0;
             return self.begin_move(now);
         }
@@ -234,13 +267,12 @@ impl Driver {
 
     /// Dials for a planned move, from a relay to a direct path that is up.
     fn begin_move(&mut self, now: Moment) -> Option<Moment> {
-        let is_direct = |path: &Option<Path>| path.as_ref().is_some_and(|path| !path.is_relayed());
         let may_gain = self.parts.is_opener
             && self.seen.moves.is_some()
             && self.streams.len() == 1
             && self.dials.is_empty()
-            && self.parts.shown.borrow().is_relayed()
-            && is_direct(&self.parts.paths.best(&self.parts.peer).borrow());
+            && self.is_direct_up
+            && self.parts.shown.borrow().is_relayed();
         if !may_gain {
             return None;
         }
@@ -270,24 +302,22 @@ impl Future for Driver {
         let this = &mut *self;
         let now = this.parts.cell.now();
         this.take_attaches(now);
-        while let Poll::Ready(Some(_)) = Pin::new(&mut this.best).poll_next(cx) {}
-        this.poll_dials(cx, now);
-        if this.poll_streams(cx, now) {
-            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
+        while let Poll::Ready(Some(best)) = Pin::new(&mut this.best).poll_next(cx) {
+            this.is_direct_up = is_direct(&best);
         }
-        let (has_ended, deadline) = {
-            let machine = &this.parts.cell.lock().machine;
-            (machine.end().is_some(), machine.deadline())
+        this.poll_dials(cx, now);
+        let Some(view) = this.poll_streams(cx, now) else {
+            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
         };
-        if !has_ended {
-            this.report(now);
+        if !view.has_ended {
+            this.report(&view, now);
             let before = this.dials.len();
-            let dial_at = this.begin_dial(now);
+            let dial_at = this.begin_dial(view.needs_path, now);
             if this.dials.len() > before {
                 // The new dial has to be polled once.
                 cx.waker().wake_by_ref();
             }
-            this.timer.wake_at([deadline, dial_at].into_iter().flatten().min(), now, cx);
+            this.timer.wake_at([view.deadline, dial_at].into_iter().flatten().min(), now, cx);
             return Poll::Pending;
         }
         let over = *this.seen.ended_at.get_or_insert(now) + LAST_FRAMES;

@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    ConnectorError, Counts, DuplexStream, ListenError, MonotonicClock, Observer, Observers, PathWatch, PeerConnector,
-    PeerIdentity, PeerTarget, Rates, StreamListener, make_room,
+    ConnectorError, DuplexStream, ListenError, Moment, MonotonicClock, Observer, Observers, PathWatch, PeerConnector,
+    PeerIdentity, PeerTarget, Rates, Slot, Slots, StreamListener, make_room,
 };
 use rand::Rng;
 use tokio::{
@@ -71,11 +71,6 @@ impl Default for SessionLimits {
     }
 }
 
-/// What reaches a session.
-struct Entry {
-    cell: Arc<Cell>,
-}
-
 struct Shared {
     boot: BootId,
     budget: Budget,
@@ -83,17 +78,17 @@ struct Shared {
     paths: Arc<dyn SessionPaths>,
     events: Observers<SessionEvent>,
     state: Mutex<State>,
+    /// Streams that have not said hello or were not accepted yet, in all (`None`) and by peer.
+    pending: Slots<Option<PeerIdentity>>,
     /// Notified when a session has ended.
     ended: watch::Sender<()>,
 }
 
 struct State {
-    table: Table<Entry>,
-    pending: Counts<PeerIdentity>,
-    pending_in_all: usize,
+    table: Table<Arc<Cell>>,
     hellos: Rates<PeerIdentity>,
     /// Peers that do not speak the protocol, and since when that is known.
-    plain: HashMap<PeerIdentity, kaspath_domain::Moment>,
+    plain: HashMap<PeerIdentity, Moment>,
 }
 
 /// Gives out sessions in place of streams. Cheap to clone.
@@ -110,14 +105,13 @@ impl Sessions {
     ) -> Self {
         let state = State {
             table: Table::new(limits.sessions, limits.sessions_by_peer),
-            pending: Counts::default(),
-            pending_in_all: 0,
             hellos: Rates::new(HELLO_BURST, HELLO_REFILL, MAX_PEERS),
             plain: HashMap::new(),
         };
         let boot = BootId(rand::thread_rng().r#gen());
         let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
-        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, ended: watch::channel(()).0 }))
+        let (pending, ended) = (Slots::new(MAX_PENDING_KNOWN), watch::channel(()).0);
+        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, ended }))
     }
 
     /// How many sessions there are, those without a path included.
@@ -136,7 +130,7 @@ impl Sessions {
         let mut ended = self.0.ended.subscribe();
         let mut all_ended = async || while !self.is_empty() && ended.changed().await.is_ok() {};
         if timeout(ENDING, all_ended()).await.is_err() {
-            self.0.lock().table.all().for_each(|entry| entry.cell.finish(SessionEnd::Dropped));
+            self.0.lock().table.all().for_each(|session| session.finish(SessionEnd::Dropped));
             let _ = timeout(ENDING, all_ended()).await;
         }
     }
@@ -198,7 +192,7 @@ impl StreamListener for SessionListener {
 }
 
 impl State {
-    fn is_plain(&self, peer: &PeerIdentity, now: kaspath_domain::Moment) -> bool {
+    fn is_plain(&self, peer: &PeerIdentity, now: Moment) -> bool {
         self.plain.get(peer).is_some_and(|since| now.since(*since) < PLAIN_FOR)
     }
 }
@@ -210,13 +204,19 @@ impl Shared {
 
     /// Takes a stream that a peer opened. Returns at once.
     fn take(self: Arc<Self>, stream: DuplexStream, accepted: &mpsc::Sender<DuplexStream>) {
-        let peer = stream.info().peer.clone();
-        let Some(pending) = Pending::begin(self.clone(), peer) else { return };
+        let Some(pending) = self.pend(stream.info().peer.as_ref()) else { return };
         let accepted = accepted.clone();
         tokio::spawn(async move {
             let _pending = pending;
             let _ = self.serve(stream, &accepted).await;
         });
+    }
+
+    /// A slot for a stream that is not accepted yet.
+    fn pend(&self, peer: Option<&PeerIdentity>) -> Option<Slot<Option<PeerIdentity>>> {
+        let is_known = peer.is_some_and(|peer| !self.lock().table.of(peer).is_empty());
+        let in_all = (None, if is_known { MAX_PENDING_KNOWN } else { MAX_PENDING });
+        self.pending.take([in_all].into_iter().chain(peer.map(|peer| (Some(peer.clone()), PENDING_BY_PEER))))
     }
 
     async fn serve(self: &Arc<Self>, mut stream: DuplexStream, accepted: &mpsc::Sender<DuplexStream>) -> Result<(), ()> {
@@ -237,8 +237,8 @@ impl Shared {
                 return Err(());
             }
             let sessions = state.table.of(&peer);
-            sessions.iter().for_each(|(_, entry)| entry.cell.restarted(hello.boot));
-            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, entry)| entry.cell.clone())
+            sessions.iter().for_each(|(_, session)| session.restarted(hello.boot));
+            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
         };
         if let Some(session) = known {
             if let Err(stream) = session.attach(hello, stream) {
@@ -280,8 +280,7 @@ impl Shared {
     ) -> Result<DuplexStream, ()> {
         let cell = Cell::new(machine, self.clock);
         let peer = target.peer.clone().expect("the caller proved it");
-        let entry = Entry { cell: cell.clone() };
-        if let Err(refusal) = self.lock().table.insert(&peer, id, entry) {
+        if let Err(refusal) = self.lock().table.insert(&peer, id, cell.clone()) {
             refuse(stream, refusal);
             return Err(());
         }
@@ -335,36 +334,5 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.shared.lock().table.remove(&self.peer, self.id);
         self.shared.ended.send_replace(());
-    }
-}
-
-/// A stream that was not accepted yet, in the counts until it is dropped.
-struct Pending {
-    shared: Arc<Shared>,
-    peer: Option<PeerIdentity>,
-}
-
-impl Pending {
-    fn begin(shared: Arc<Shared>, peer: Option<PeerIdentity>) -> Option<Self> {
-        {
-            let mut state = shared.lock();
-            let of_peer = peer.as_ref().map_or(0, |peer| state.pending.of(peer));
-            let is_known = peer.as_ref().is_some_and(|peer| !state.table.of(peer).is_empty());
-            let most = if is_known { MAX_PENDING_KNOWN } else { MAX_PENDING };
-            if state.pending_in_all >= most || of_peer >= PENDING_BY_PEER {
-                return None;
-            }
-            state.pending_in_all += 1;
-            peer.iter().for_each(|peer| state.pending.add(peer.clone()));
-        }
-        Some(Self { shared, peer })
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.pending_in_all -= 1;
-        self.peer.iter().for_each(|peer| state.pending.remove(peer));
     }
 }

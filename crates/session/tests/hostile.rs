@@ -7,7 +7,10 @@ use std::time::Duration;
 use kaspath_domain::{DuplexStream, Health};
 use kaspath_session::SessionEvent;
 use support::{DIRECT, Node, Wire, alone, pair, peer, relayed, soon};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 const UNKNOWN: [u8; 5] = [3, 0, 0, 1, 1];
 const LIMITED: [u8; 5] = [3, 0, 0, 1, 3];
@@ -121,6 +124,16 @@ async fn accept(stream: &mut DuplexStream) -> [u8; 16] {
     hello[4..20].try_into().unwrap()
 }
 
+/// A node with a session that has begun, the stream that carries it, and those that follow.
+async fn begun(wire: &Wire) -> (Node, DuplexStream, DuplexStream, mpsc::Receiver<DuplexStream>) {
+    let (mut node, mut streams) = alone(wire);
+    let session = node.connect(2).await;
+    let mut first = streams.recv().await.unwrap();
+    accept(&mut first).await;
+    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    (node, session, first, streams)
+}
+
 #[tokio::test]
 async fn strangers_that_never_say_hello_do_not_keep_a_session_from_its_next_path() {
     let wire = Wire::new(DIRECT, true);
@@ -168,12 +181,8 @@ async fn a_session_whose_first_path_ends_with_the_answer_is_dialled_for() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_on_moves_does_not_delay_the_next_path_of_a_session_without_one() {
     let wire = Wire::new(relayed(), true);
-    let (mut node, mut streams) = alone(&wire);
     *wire.move_wait.lock().unwrap() = Duration::from_secs(60);
-    let _session = node.connect(2).await;
-    let mut first = streams.recv().await.unwrap();
-    accept(&mut first).await;
-    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (_node, _session, first, mut streams) = begun(&wire).await;
     // A direct path is up, and no move is allowed now.
     wire.path.send_replace(Some(DIRECT));
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -186,11 +195,7 @@ async fn a_limit_on_moves_does_not_delay_the_next_path_of_a_session_without_one(
 #[tokio::test(start_paused = true)]
 async fn each_path_without_an_answer_is_told_to_the_transport() {
     let wire = Wire::new(DIRECT, true);
-    let (mut node, mut streams) = alone(&wire);
-    let mut session = node.connect(2).await;
-    let mut first = streams.recv().await.unwrap();
-    accept(&mut first).await;
-    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (_node, mut session, _first, mut streams) = begun(&wire).await;
     session.write_all(b"a").await.unwrap();
     // The connection of the second path is as dead as that of the first.
     let _second = soon(streams.recv()).await.unwrap();
@@ -202,11 +207,7 @@ async fn each_path_without_an_answer_is_told_to_the_transport() {
 #[tokio::test(start_paused = true)]
 async fn a_path_that_the_peer_ends_is_not_left_suspect() {
     let wire = Wire::new(DIRECT, true);
-    let (mut node, mut streams) = alone(&wire);
-    let mut session = node.connect(2).await;
-    let mut first = streams.recv().await.unwrap();
-    accept(&mut first).await;
-    node.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (_node, mut session, first, mut streams) = begun(&wire).await;
     session.write_all(b"a").await.unwrap();
     let _second = soon(streams.recv()).await.unwrap();
     drop(first);

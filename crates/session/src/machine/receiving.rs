@@ -5,6 +5,10 @@ use kaspath_domain::Moment;
 use super::{ACK_BYTES, ACK_DELAY, Machine, PathId, SessionEnd, Violation, path::Stage};
 use crate::wire::{Decoder, Frame, Piece, Refusal};
 
+/// Bytes of frames that wait on a path: a peer that asks without reading the answers gets no
+/// more of them.
+const MAX_PENDING_FRAMES: usize = 64 * 1024;
+
 impl Machine {
     /// Bytes have come on a path. A peer that breaks the protocol ends the session.
     pub(crate) fn received(&mut self, id: PathId, mut bytes: &[u8], now: Moment) {
@@ -119,7 +123,8 @@ impl Machine {
         match frame {
             Frame::Ack { received, limit } => self.acknowledge(id, received, limit, now)?,
             Frame::Ping(number) => {
-                if let Some(path) = self.paths.iter_mut().find(|path| path.id == id && path.pending().len() < MAX_PENDING) {
+                if let Some(path) = self.paths.iter_mut().find(|path| path.id == id && path.pending().len() < MAX_PENDING_FRAMES)
+                {
                     path.push(Frame::Pong(number));
                 }
             }
@@ -195,6 +200,3 @@ impl Machine {
         }
     }
 }
-
-/// A peer that asks without reading the answers gets no more of them.
-const MAX_PENDING: usize = 64 * 1024;

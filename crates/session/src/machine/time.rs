@@ -17,8 +17,7 @@ impl Machine {
         }
         let mut earliest = [self.linger, self.rest_at()].into_iter().flatten().min();
         let mut consider = |at: Option<Moment>| earliest = [earliest, at].into_iter().flatten().min();
-        consider(self.stalled_since.map(|since| since + PARKED));
-        consider((self.highest_sent > self.out.acked()).then(|| self.progress + UNACKNOWLEDGED));
+        consider(self.gives_up_at());
         for path in &self.paths {
             consider((path.stage != Stage::Attached).then(|| path.since + ANSWER));
             consider((path.stage == Stage::Attaching && !path.suspect).then(|| path.since + FIRST_PATIENCE));
@@ -34,6 +33,13 @@ impl Machine {
             }
         }
         earliest
+    }
+
+    /// When the session ends for want of a path, or of a peer that acknowledges anything.
+    fn gives_up_at(&self) -> Option<Moment> {
+        let parked = self.stalled_since.map(|since| since + PARKED);
+        let stuck = (self.highest_sent > self.out.acked()).then(|| self.progress + UNACKNOWLEDGED);
+        parked.into_iter().chain(stuck).min()
     }
 
     /// When memory is released that a busy session keeps for its next bytes.
@@ -55,8 +61,7 @@ impl Machine {
         if self.linger.is_some_and(|until| until <= now) {
             return self.finish(SessionEnd::Dropped);
         }
-        let is_stuck = self.highest_sent > self.out.acked() && self.progress + UNACKNOWLEDGED <= now;
-        if is_stuck || self.stalled_since.is_some_and(|since| since + PARKED <= now) {
+        if self.gives_up_at().is_some_and(|at| at <= now) {
             return self.finish(SessionEnd::NoPath);
         }
         let overdue = |path: &&PathState| path.stage != Stage::Attached && path.since + ANSWER <= now;

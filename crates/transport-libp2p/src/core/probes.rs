@@ -1,9 +1,9 @@
 //! Whether our links to relays still work, when a session has noticed that a path does not.
 //!
 //! A new address of ours, or a NAT that has lost its mappings, ends all connections in
-//! silence. libp2p's ping notices that after 40 to 60 s; a session that gets no answer does after a
-//! second. Then each relay is asked for an answer on each link, and a link
-//! that gives none is closed, for whoever needs the relay to dial it anew.
+//! silence. libp2p's ping notices that after 40 to 60 s; a session that gets no answer does
+//! after a second. Then each relay is asked for an answer on each link, and a link that
+//! gives none is closed, for whoever needs the relay to dial it anew.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,8 +15,8 @@ use super::{
     shared::{Shared, Signal},
 };
 
-/// Rounds of probes of the relays at once, and the time for one more: a peer that answers late when it
-/// likes has no relay probed without end.
+/// Rounds of probes of the relays at once, and the time for one more, so that a peer that
+/// answers late on purpose cannot have relays probed without end.
 const BURST: u32 = 4;
 const REFILL: Duration = Duration::from_secs(10);
 
