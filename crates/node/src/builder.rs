@@ -24,7 +24,7 @@ const MAX_PEERS: usize = 10_000;
 /// Planned moves of a peer's sessions at once, and the time for one more: each sends again
 /// what was under way. And the peers remembered for that.
 const MOVES: u32 = 4;
-const MOVE_REFILL: Duration = Duration::from_secs(60);
+const MOVE_REFILL: Duration = Duration::from_secs(20);
 const MAX_MOVING: usize = 4096;
 
 /// The parts of a node. The defaults fit a private node.

@@ -168,7 +168,8 @@ impl Machine {
             is_opener,
             out: Outgoing::new(budget, MIN_WINDOW as u64),
             incoming: Incoming::new(budget),
-            paths: Vec::new(),
+            // Most sessions have one for all their life, and a first push makes room for four.
+            paths: Vec::with_capacity(1),
             next_path: 0,
             current: None,
             epoch: 0,
