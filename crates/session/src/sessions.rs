@@ -306,11 +306,15 @@ impl Registered {
         let cell = driver.cell();
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
-        if let Outcome::Unsupported(target) = driver.await {
-            Box::pin(self.go_on_plain(&cell, &target)).await;
-        }
+        let path = match driver.await {
+            Outcome::Ended(path) => path,
+            Outcome::Unsupported(target) => {
+                Box::pin(self.go_on_plain(&cell, &target)).await;
+                None
+            }
+        };
         let (end, stats) = cell.ended();
-        self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, stats });
+        self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, path, stats });
     }
 
     /// The peer does not speak the protocol: it gets the same bytes on a plain stream.
