@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_stream::{Stream, wrappers::WatchStream};
 
 use crate::{
-    SessionEvent, SessionPaths,
+    MoveKind, SessionEvent, SessionPaths,
     cell::Cell,
     io::PathStream,
     machine::{Machine, PathId, SessionEnd},
@@ -38,10 +38,11 @@ type Dial = Pin<Box<dyn Future<Output = Option<DuplexStream>> + Send>>;
 /// How a session's task has ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// With the session.
-    Ended,
-    /// The peer at this target does not speak the protocol, and no byte was lost.
-    Unsupported(PeerTarget),
+    /// With the session, whose last path this was, if it had begun.
+    Ended(Option<Path>),
+    /// The peer at this target does not speak the protocol, and no byte was lost. The owner
+    /// is told of the path there.
+    Unsupported(PeerTarget, watch::Sender<Path>),
 }
 
 /// What a driver is made of.
@@ -79,6 +80,8 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
+    /// The path before a move that is not reported yet.
+    from: Option<Path>,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -87,10 +90,11 @@ struct Seen {
 struct View {
     has_ended: bool,
     deadline: Option<Moment>,
-    current: Option<PathId>,
+    carrying: Option<PathId>,
     needs_path: bool,
     is_confirmed: bool,
     moves: u64,
+    replays: u64,
 }
 
 impl View {
@@ -98,12 +102,24 @@ impl View {
         Self {
             has_ended: machine.end().is_some(),
             deadline: machine.deadline(),
-            current: machine.current(),
+            carrying: machine.carrying(),
             needs_path: machine.needs_path(),
             is_confirmed: machine.is_confirmed(),
             moves: machine.stats().moves,
+            replays: machine.replays(),
         }
     }
+}
+
+/// Tells the owner of the path, if it is another than before.
+pub(crate) fn show(shown: &watch::Sender<Path>, path: Path) {
+    shown.send_if_modified(|shown| {
+        let is_another = *shown != path;
+        if is_another {
+            *shown = path;
+        }
+        is_another
+    });
 }
 
 fn is_direct(path: &Option<Path>) -> bool {
@@ -119,11 +135,6 @@ impl Driver {
         let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
         let (dials, timer, seen) = Default::default();
         Self { parts, best, is_direct_up, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
-    }
-
-    /// The session's state.
-    pub(crate) fn cell(&self) -> Arc<Cell> {
-        self.parts.cell.clone()
     }
 
     /// Takes the streams on which the peer attaches.
@@ -203,18 +214,13 @@ impl Driver {
 
     /// Tells the owner and the observers what has changed.
     fn report(&mut self, view: &View, now: Moment) {
-        let View { current, needs_path, is_confirmed, moves, .. } = *view;
+        let View { carrying, needs_path, is_confirmed, moves, replays, .. } = *view;
         let peer = || self.parts.peer.clone();
-        let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
-        if let Some(path) = path {
-            self.parts.shown.send_if_modified(|shown| {
-                let is_another = *shown != path;
-                if is_another {
-                    *shown = path;
-                }
-                is_another
-            });
+        if self.seen.moves.is_some_and(|before| before < moves) {
+            self.seen.from.get_or_insert_with(|| self.parts.shown.borrow().clone());
         }
+        let path = self.streams.iter().find(|stream| Some(stream.id) == carrying).map(|stream| stream.stream.path());
+        path.into_iter().for_each(|path| show(&self.parts.shown, path));
         // Its first path may have ended already.
         if is_confirmed && self.seen.moves.is_none() {
             self.seen.moves = Some(moves);
@@ -228,9 +234,13 @@ impl Driver {
             }
             (_, false) => {
                 let stall = self.seen.stalled_at.take().map(|since| now.since(since));
-                if self.seen.moves.replace(moves).is_some_and(|before| before < moves) {
+                self.seen.moves = self.seen.moves.map(|_| moves);
+                if let Some(from) = self.seen.from.take() {
                     let to = self.parts.shown.borrow().clone();
-                    self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
+                    let kind = if stall.is_some() { MoveKind::Failover } else { MoveKind::Planned };
+                    let stall = stall.unwrap_or_default();
+                    let moved = SessionEvent::Moved { peer: peer(), kind, from, to, stall, replayed: replays };
+                    self.parts.events.observe(&moved);
                 }
             }
             _ => {}
@@ -307,7 +317,7 @@ impl Future for Driver {
         }
         this.poll_dials(cx, now);
         let Some(view) = this.poll_streams(cx, now) else {
-            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
+            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target), this.parts.shown.clone()));
         };
         if !view.has_ended {
             this.report(&view, now);
@@ -322,7 +332,8 @@ impl Future for Driver {
         }
         let over = *this.seen.ended_at.get_or_insert(now) + LAST_FRAMES;
         if this.streams.is_empty() || now >= over {
-            return Poll::Ready(Outcome::Ended);
+            let last = this.seen.moves.map(|_| this.parts.shown.borrow().clone());
+            return Poll::Ready(Outcome::Ended(last));
         }
         this.timer.wake_at(Some(over), now, cx);
         Poll::Pending

@@ -29,7 +29,7 @@ use incoming::{Incoming, MIN_WINDOW};
 use liveness::Liveness;
 use outgoing::Outgoing;
 pub(crate) use path::PathId;
-use path::PathState;
+use path::{PathState, Stage};
 pub use violation::Violation;
 
 /// Bytes of which the peer is told at once.
@@ -203,14 +203,37 @@ impl Machine {
         self.current
     }
 
+    /// The path in use, if the peer has agreed to it.
+    pub(crate) fn carrying(&self) -> Option<PathId> {
+        self.sending().filter(|path| path.stage == Stage::Attached).map(|path| path.id)
+    }
+
+    /// Bytes that are sent on the path in use and were sent on another before, those
+    /// included that are still to be sent.
+    pub(crate) fn replays(&self) -> u64 {
+        let left = |path: &PathState| self.highest_sent.saturating_sub(path.cursor.max(self.out.acked()));
+        self.sending().map_or(0, |path| path.replayed + left(path))
+    }
+
     /// Whether the peer has confirmed that it has the session.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.peer_boot.is_some()
     }
 
-    /// Whether a hello with this boot id shows that the peer has restarted.
+    /// Whether a hello with this boot id shows that the peer has restarted. One of an earlier
+    /// start only shows that it comes late.
     pub(crate) fn has_restarted(&self, boot: BootId) -> bool {
+        self.peer_boot.is_some_and(|known| known < boot)
+    }
+
+    /// Whether this boot id is of another start of the peer's program than the session.
+    fn is_of_another_start(&self, boot: BootId) -> bool {
         self.peer_boot.is_some_and(|known| known != boot)
+    }
+
+    /// Since when the session, which has begun, has no usable path.
+    pub(crate) fn parked_since(&self) -> Option<Moment> {
+        self.stalled_since.filter(|_| self.has_begun && self.end.is_none())
     }
 
     /// Whether another path is needed: there is none, or the one in use is silent.
