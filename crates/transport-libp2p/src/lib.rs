@@ -45,6 +45,7 @@ mod failure;
 mod keys;
 mod limits;
 mod listener;
+mod loss;
 mod muxing;
 mod network;
 mod punch;
@@ -63,6 +64,7 @@ pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
 pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
+pub use loss::ReservationLoss;
 pub use network::Network;
 pub use resolve::Resolver;
 

@@ -117,7 +117,7 @@ pub(super) fn session(event: &SessionEvent) -> Option<String> {
             Some(format!("the session with {} has lost its path: looking for another", peer.short()))
         }
         // Whoever uses the session says more of these.
-        SessionEvent::Began { .. } | SessionEvent::Ended { .. } => None,
+        SessionEvent::Began { .. } | SessionEvent::Recovered { .. } | SessionEvent::Ended { .. } => None,
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
             };
             format!("{step} from {} after {}", name(peer, address), ms(*elapsed))
         }
-        KaspaEvent::HandshakeFailed { peer, address, cause } => {
+        KaspaEvent::HandshakeFailed { peer, address, cause, .. } => {
             format!("handshake with {} failed: {}", name(peer, address), tidy(cause))
         }
         KaspaEvent::PeerReady { peer, address, direction, path, user_agent, protocol_version, .. } => {
