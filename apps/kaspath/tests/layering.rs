@@ -65,6 +65,7 @@ fn dependencies_point_inwards() {
                 "kaspath-simulator",
                 "kaspath-transport-libp2p",
                 "kaspath-transport-tcp",
+                "kaspath-web",
             ],
         ),
         (

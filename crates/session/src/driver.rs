@@ -79,6 +79,9 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
+    /// The path in use, and the one before it.
+    current: Option<PathId>,
+    left: Option<Path>,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -207,6 +210,11 @@ impl Driver {
         let peer = || self.parts.peer.clone();
         let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
         if let Some(path) = path {
+            let has_left = self.seen.current.is_some() && self.seen.current != current;
+            self.seen.current = current;
+            if has_left {
+                self.seen.left = Some(self.parts.shown.borrow().clone());
+            }
             self.parts.shown.send_if_modified(|shown| {
                 let is_another = *shown != path;
                 if is_another {
@@ -230,7 +238,8 @@ impl Driver {
                 let stall = self.seen.stalled_at.take().map(|since| now.since(since));
                 if self.seen.moves.replace(moves).is_some_and(|before| before < moves) {
                     let to = self.parts.shown.borrow().clone();
-                    self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
+                    let (from, stall) = (self.seen.left.take().unwrap_or_else(|| to.clone()), stall.unwrap_or_default());
+                    self.parts.events.observe(&SessionEvent::Moved { peer: peer(), from, to, stall });
                 }
             }
             _ => {}

@@ -22,6 +22,8 @@ pub enum SessionEvent {
     Moved {
         /// The peer.
         peer: PeerIdentity,
+        /// The path before.
+        from: Path,
         /// The path from now on.
         #[serde(rename = "path")]
         to: Path,

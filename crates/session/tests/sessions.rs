@@ -99,7 +99,7 @@ async fn a_session_on_a_relay_moves_to_a_direct_path_that_comes_up() {
     assert_eq!(soon(watch.changed()).await, Some(DIRECT));
     assert_eq!(soon(their_watch.changed()).await, Some(DIRECT));
     let moved = ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
-    assert_eq!(moved, SessionEvent::Moved { peer: peer(2), to: DIRECT, stall: Duration::ZERO });
+    assert_eq!(moved, SessionEvent::Moved { peer: peer(2), from: relayed(), to: DIRECT, stall: Duration::ZERO });
     accepted.write_all(b"b").await.unwrap();
     assert_eq!((soon(accepted.read_u8()).await.unwrap(), soon(session.read_u8()).await.unwrap()), (b'a', b'b'));
 }

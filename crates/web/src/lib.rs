@@ -26,4 +26,5 @@ mod token;
 
 pub use content::{Changes, Content, Source};
 pub use server::{BindError, Web};
+pub use table::MAX_CONNECTIONS;
 pub use token::{Token, TokenError};

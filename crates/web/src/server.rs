@@ -82,12 +82,14 @@ impl Web {
     ///
     /// # Errors
     /// If the address needs a token and there is none, or the system fails.
-    pub async fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, token: Option<Token>) -> Result<Self, BindError> {
         if token.is_none() && !address.ip().to_canonical().is_loopback() {
             return Err(BindError::WithoutToken(address));
         }
         let failed = |cause| BindError::Io { address, cause };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let access = token.map_or(Access::Local, |token| Access::ByToken(ByToken::new(token, address.port())));
         Ok(Self { listener, address, access })

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use kaspath_domain::IpPrefix;
 
 /// Connections at once.
-pub(crate) const MAX_CONNECTIONS: usize = 32;
+pub const MAX_CONNECTIONS: usize = 32;
 /// Of them from one host.
 pub(crate) const MAX_OF_HOST: usize = 16;
 

@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
-    kaspa.observers.add(control.activity().counting());
+    kaspa.observers.add(control.activity().of_kaspa());
     let light = node.light_peer(kaspa);
     report("node", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
@@ -86,7 +86,7 @@ pub(crate) fn builder(
 pub(crate) fn report(role: &str, node: &Node, settings: &Settings, control: &Control, printer: Printer) {
     printer.started(role, node.network(), &settings.network_config);
     node.observe_network(printer.of_network(&settings.network_config));
-    node.observe_sessions(control.activity().counting());
+    node.observe_sessions(control.activity().of_sessions());
     node.observe_sessions(printer.of_sessions());
 }
 

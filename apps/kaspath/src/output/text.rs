@@ -108,7 +108,7 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
 
 pub(super) fn session(event: &SessionEvent) -> Option<String> {
     match event {
-        SessionEvent::Moved { peer, to, stall } => {
+        SessionEvent::Moved { peer, to, stall, .. } => {
             let stall =
                 if stall.is_zero() { String::new() } else { format!(", after {:.1} s without a path", stall.as_secs_f64()) };
             Some(format!("the session with {} has moved: {to}{stall}", peer.short()))
@@ -180,11 +180,12 @@ mod tests {
     #[test]
     fn a_move_is_told_with_its_path_and_the_time_without_one() {
         let to = kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Tcp };
-        let moved = |stall| SessionEvent::Moved { peer: PEER.parse().unwrap(), to: to.clone(), stall };
+        let from = kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Quic };
+        let moved = |stall| SessionEvent::Moved { peer: PEER.parse().unwrap(), from: from.clone(), to: to.clone(), stall };
         assert!(session(&moved(Duration::ZERO)).unwrap().ends_with(&format!("has moved: {to}")));
         let late = moved(Duration::from_millis(1500));
         assert!(session(&late).unwrap().ends_with("after 1.5 s without a path"));
-        let json = serde_json::json!({ "event": "session-moved", "peer": PEER, "path": to, "stall": 1.5 });
+        let json = serde_json::json!({ "event": "session-moved", "peer": PEER, "from": from, "path": to, "stall": 1.5 });
         assert_eq!(serde_json::json!(late), json);
         let ended = SessionEvent::Ended {
             peer: PEER.parse().unwrap(),

@@ -25,6 +25,7 @@ use super::{
     commands::{Command, ConnectReply},
     exchanging::Exchanges,
     ids::Ids,
+    round_trips::RoundTrips,
 };
 use crate::{
     NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, Resolver, convert,
@@ -53,6 +54,7 @@ pub(crate) struct Actor {
     /// Each ends when nobody waits for that reply any more.
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
+    pub(super) round_trips: RoundTrips,
     /// Once the loop must end: as it was asked to, or why it fails.
     pub(super) end: Option<Result<(), NetworkFailure>>,
 }
@@ -66,6 +68,7 @@ impl Actor {
         announcing: Announcing,
         external: &[Multiaddr],
         relays: Vec<RelayAddress>,
+        round_trips: RoundTrips,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {
@@ -93,6 +96,7 @@ impl Actor {
             replies: HashMap::new(),
             gone: FuturesUnordered::new(),
             announcing,
+            round_trips,
             end: None,
         }
     }

@@ -171,10 +171,10 @@ fn guesses_are_slowed_down_and_only_where_they_come_from() {
 #[tokio::test]
 async fn an_address_that_others_reach_is_refused_without_a_token() {
     let anywhere = || (Ipv4Addr::UNSPECIFIED, 0).into();
-    let Err(error) = Web::bind(anywhere(), None).await else { panic!("it listens") };
+    let Err(error) = Web::bind(anywhere(), None) else { panic!("it listens") };
     assert!(matches!(error, BindError::WithoutToken(_)) && error.to_string().contains("--web-token-file"), "{error}");
-    assert!(Web::bind("[::1]:0".parse().unwrap(), None).await.is_ok_and(|web| web.address().port() != 0));
-    let first = Web::bind(anywhere(), Some(token())).await.unwrap();
-    let Err(taken) = Web::bind(first.address(), Some(token())).await else { panic!("the port is taken") };
+    assert!(Web::bind("[::1]:0".parse().unwrap(), None).is_ok_and(|web| web.address().port() != 0));
+    let first = Web::bind(anywhere(), Some(token())).unwrap();
+    let Err(taken) = Web::bind(first.address(), Some(token())) else { panic!("the port is taken") };
     assert!(taken.to_string().contains("--web-listen"), "{taken}");
 }

@@ -38,7 +38,7 @@ pub(crate) fn token() -> Token {
 /// A server; its status is how often it was made, with a text that could be HTML.
 pub(crate) fn server(token: Option<Token>) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let web = runtime.block_on(Web::bind((Ipv4Addr::LOCALHOST, 0).into(), token)).unwrap();
+    let web = runtime.block_on(async { Web::bind((Ipv4Addr::LOCALHOST, 0).into(), token) }).unwrap();
     let (changes, ready, made) = (Changes::default(), Arc::new(Mutex::new(Ok(()))), Arc::new(AtomicU64::new(0)));
     let (count, is_ready) = (made.clone(), ready.clone());
     let content = Content {
