@@ -113,7 +113,7 @@ impl Metrics {
         let build = Info::new(vec![("version", version), ("role", role_label)]);
         registry.register("kaspath_build", "The program", build);
         let process = Arc::new(Process::new(&mut registry));
-        let service = relay_server.map(|limits| Service::new(&mut registry, &limits));
+        let service = relay_server.map(|limits| Service::new(&mut registry, limits.reservations, limits.circuits));
         let client = (role != Role::Relay).then(|| Client {
             relays: Relays::new(&mut registry, &relays, wanted_reservations),
             punches: Punches::new(&mut registry),
