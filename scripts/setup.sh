@@ -12,6 +12,8 @@ packages_of() {
         build) echo "ca-certificates curl build-essential pkg-config protobuf-compiler libprotobuf-dev" ;;
         lab) echo "iproute2 nftables util-linux mount" ;;
         bench) echo "iperf3" ;;
+        # The status page, in a browser.
+        page) echo "chromium chromium-driver" ;;
         # kaspad compiles RocksDB.
         kaspad) echo "clang libclang-dev" ;;
     esac
@@ -29,6 +31,7 @@ present() {
         nftables) PATH="$PATH:/usr/sbin:/sbin" command -v nft >/dev/null ;;
         util-linux) command -v unshare >/dev/null && command -v nsenter >/dev/null ;;
         libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ;;
+        chromium-driver) command -v chromedriver >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }

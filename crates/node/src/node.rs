@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, Punching, StreamListener, TransportPolicy,
+    AdmissionPolicy, AttemptOutcome, MonotonicClock, NatMapping, Observer, Observers, PeerBook, PeerConnector, Punching,
+    StreamListener, TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
 use kaspath_session::{SessionEvent, Sessions};
@@ -21,9 +22,11 @@ pub(crate) struct Parts {
     pub(crate) observers: Observers<NetworkEvent>,
     pub(crate) sessions: Option<Sessions>,
     pub(crate) session_observers: Observers<SessionEvent>,
+    pub(crate) attempts: Observers<AttemptOutcome>,
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
+    pub(crate) mapping: Arc<dyn Fn() -> NatMapping + Send + Sync>,
 }
 
 /// A running node. Cheap to clone; all clones are one node, which ends when the last is
@@ -64,6 +67,11 @@ impl Node {
         self.0.book.clone()
     }
 
+    /// How this node's own NAT maps, as far as relays have shown it by now.
+    pub fn nat_mapping(&self) -> NatMapping {
+        (self.0.mapping)()
+    }
+
     /// What keeps sessions.
     pub fn keeper(&self) -> &Keeper {
         &self.0.keeper
@@ -77,6 +85,11 @@ impl Node {
     /// Tells `observer` of what happens to sessions from now on.
     pub fn observe_sessions(&self, observer: Arc<dyn Observer<SessionEvent>>) {
         self.0.session_observers.add(observer);
+    }
+
+    /// Tells `observer` how each attempt to reach a peer ends from now on.
+    pub fn observe_attempts(&self, observer: Arc<dyn Observer<AttemptOutcome>>) {
+        self.0.attempts.add(observer);
     }
 
     /// Reaches and punches peers by that policy from now on. What the old one has learnt

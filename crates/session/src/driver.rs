@@ -54,6 +54,8 @@ pub(crate) struct Parts {
     pub(crate) events: Observers<SessionEvent>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
+    /// When it was asked for, or when the peer's first message came.
+    pub(crate) begun: Moment,
     /// Only the opener makes planned moves, and only the opener dials each second.
     pub(crate) is_opener: bool,
 }
@@ -95,6 +97,7 @@ struct View {
     is_confirmed: bool,
     moves: u64,
     replays: u64,
+    rtt: Option<Duration>,
 }
 
 impl View {
@@ -107,6 +110,7 @@ impl View {
             is_confirmed: machine.is_confirmed(),
             moves: machine.stats().moves,
             replays: machine.replays(),
+            rtt: machine.round_trip(),
         }
     }
 }
@@ -214,7 +218,7 @@ impl Driver {
 
     /// Tells the owner and the observers what has changed.
     fn report(&mut self, view: &View, now: Moment) {
-        let View { carrying, needs_path, is_confirmed, moves, replays, .. } = *view;
+        let View { carrying, needs_path, is_confirmed, moves, replays, rtt, .. } = *view;
         let peer = || self.parts.peer.clone();
         if self.seen.moves.is_some_and(|before| before < moves) {
             self.seen.from.get_or_insert_with(|| self.parts.shown.borrow().clone());
@@ -225,7 +229,8 @@ impl Driver {
         if is_confirmed && self.seen.moves.is_none() {
             self.seen.moves = Some(moves);
             let path = self.parts.shown.borrow().clone();
-            self.parts.events.observe(&SessionEvent::Began { peer: peer(), path });
+            let after = now.since(self.parts.begun);
+            self.parts.events.observe(&SessionEvent::Began { peer: peer(), path, after, rtt });
         }
         match (self.seen.stalled_at, needs_path) {
             (None, true) if is_confirmed => {
@@ -241,6 +246,8 @@ impl Driver {
                     let stall = stall.unwrap_or_default();
                     let moved = SessionEvent::Moved { peer: peer(), kind, from, to, stall, replayed: replays };
                     self.parts.events.observe(&moved);
+                } else if let Some(stall) = stall {
+                    self.parts.events.observe(&SessionEvent::Recovered { peer: peer(), stall });
                 }
             }
             _ => {}

@@ -176,6 +176,7 @@ impl PeerConnector for Sessions {
         if let Some(peer) = &target.peer {
             shared.lock().room(peer, shared.clock.now()).map_err(ConnectorError::from)?;
         }
+        let begun = shared.clock.now();
         let stream = shared.paths.first(target).await?;
         let Some(peer) = stream.info().peer.clone() else { return Ok(stream) };
         let id = SessionId(rand::thread_rng().r#gen());
@@ -183,7 +184,7 @@ impl PeerConnector for Sessions {
         let mut machine = Machine::open(id, shared.boot, &shared.budget, now);
         let path = machine.attach(now).expect("a new session has no path");
         let target = PeerTarget { peer: Some(peer), addresses: target.addresses.clone() };
-        shared.begin(id, machine, target, path, stream, true).map_err(ConnectorError::from)
+        shared.begin(id, machine, target, path, stream, Begun { at: begun, here: true }).map_err(ConnectorError::from)
     }
 }
 
@@ -280,7 +281,7 @@ impl Shared {
         match machine.attached(&hello, now) {
             Ok(path) => {
                 let target = PeerTarget { peer: Some(peer), addresses: vec![stream.info().remote.clone()] };
-                if let Ok(session) = self.begin(hello.session, machine, target, path, stream, false) {
+                if let Ok(session) = self.begin(hello.session, machine, target, path, stream, Begun { at: now, here: false }) {
                     permit.send(session);
                 }
             }
@@ -298,13 +299,13 @@ impl Shared {
         target: PeerTarget,
         path: PathId,
         stream: DuplexStream,
-        is_opener: bool,
+        begun: Begun,
     ) -> Result<DuplexStream, Full> {
         let cell = Cell::new(machine, self.clock);
         let peer = target.peer.clone().expect("the caller proved it");
-        let begun = self.lock().begin(&peer, id, cell.clone(), self.clock.now());
-        if let Err(full) = begun {
-            if !is_opener {
+        let entered = self.lock().begin(&peer, id, cell.clone(), self.clock.now());
+        if let Err(full) = entered {
+            if !begun.here {
                 refuse(stream, Refusal::Limited);
             }
             return Err(full);
@@ -312,11 +313,18 @@ impl Shared {
         let (info, (shown, watch)) = (stream.info().clone(), PathWatch::channel(stream.path()));
         let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
         let (paths, events) = (self.paths.clone(), self.events.clone());
+        let Begun { at: begun, here: is_opener } = begun;
         let registered = Registered { shared: self.clone(), peer: peer.clone(), id, cell: cell.clone() };
-        let parts = Parts { cell, peer, target, paths, events, shown, is_opener };
+        let parts = Parts { cell, peer, target, paths, events, shown, begun, is_opener };
         tokio::spawn(registered.run(Box::pin(Driver::new(parts, path, stream))));
         Ok(session)
     }
+}
+
+/// When a session began, and whether this side began it.
+struct Begun {
+    at: Moment,
+    here: bool,
 }
 
 /// A session's entry in the table, removed on drop.

@@ -1,6 +1,10 @@
 //! The public handle.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt};
 use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
@@ -12,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError, convert,
-    swarm::{Actor, Announcing, Command, Handle, build},
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad, RelayServerConfig,
+    RelayServerError, RelayToken, Resolver, StartError, convert,
+    swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
 
 /// Time for the system to give us our ports.
@@ -27,6 +32,7 @@ pub struct Network {
     listener: Arc<Libp2pListener>,
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
+    round_trips: RoundTrips,
     protocol: Arc<str>,
     resolver: Resolver,
     ended: watch::Receiver<Option<Result<(), NetworkFailure>>>,
@@ -52,14 +58,15 @@ impl Network {
         }
         let announced = announcing.watch();
         let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
+        let round_trips = RoundTrips::to(relays.iter().map(|relay| relay.relay.clone()));
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
         let (handle, commands) = Handle::channel();
-        let actor = Actor::new(swarm, config, announcing, &external, relays, commands);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
-        Ok(Network { local, handle, listener, listening, announced, protocol, resolver, ended })
+        Ok(Network { local, handle, listener, listening, announced, round_trips, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -77,6 +84,12 @@ impl Network {
     /// change with the addresses of this host's interfaces.
     pub fn announced(&self) -> Vec<PeerLocator> {
         self.announced.borrow().clone()
+    }
+
+    /// The last round trip to a relay of the settings that was measured; on any of the
+    /// connections with it.
+    pub fn round_trip(&self, relay: &PeerIdentity) -> Option<Duration> {
+        self.round_trips.last(relay)
     }
 
     /// Returns when the network has ended: `Ok` after [`Network::shutdown`], an error if
@@ -127,6 +140,52 @@ impl Network {
     /// has used them for five minutes. Dropping the future may leave the relay removed.
     pub async fn remove_relay(&self, relay: &PeerIdentity) {
         let _ = self.handle.ask(|reply| Command::RemoveRelay { relay: relay.clone(), reply }).await;
+    }
+
+    /// Gives these tokens to private relays from now on, each to its relay. A relay that
+    /// has refused this node is asked again when its back-off ends.
+    pub async fn set_relay_tokens(&self, tokens: BTreeMap<PeerIdentity, RelayToken>) {
+        let _ = self.handle.ask(|reply| Command::SetRelayTokens { tokens, reply }).await;
+    }
+
+    /// Serves as a relay by these settings from now on. What is there and still allowed
+    /// stays, also if it is more than the new limits; circuits that have lasted longer than
+    /// the new durations end. Peers that the new access or the new tokens do not
+    /// allow lose their reservations and circuits. Rates change within a second.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn set_relay_server(&self, config: RelayServerConfig) -> Result<(), RelayServerError> {
+        let config = Box::new(config);
+        self.handle.ask_relay(|reply| RelayServerCommand::Set { config, reply }).await
+    }
+
+    /// Ends the relay's work in order: it grants no more reservations and circuits, and
+    /// its peers that speak the relay protocol learn that they have so much time for another
+    /// path. Returns when the circuits are gone, a second at least, or when the time is over,
+    /// and gives the number of circuits that are left. After that the relay still takes
+    /// nothing new; [`Network::shutdown`] ends the rest. Dropping the future leaves it draining.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn drain(&self, allowed: Duration) -> Result<usize, RelayServerError> {
+        self.handle.ask_relay(|reply| RelayServerCommand::Drain { allowed, reply }).await
+    }
+
+    /// What the relay does now and has done since it started. It costs a look at each
+    /// circuit.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn relay_load(&self) -> Result<RelayLoad, RelayServerError> {
+        self.handle.ask_relay(|reply| RelayServerCommand::Load { reply }).await
+    }
+
+    /// Memory is short: until this is taken back, no inbound connection is let in, and a
+    /// relay grants no circuits and no new reservations. What is there stays, and
+    /// reservations are renewed.
+    pub async fn set_pressure(&self, is_under_pressure: bool) {
+        let _ = self.handle.ask(|reply| Command::SetPressure { is_under_pressure, reply }).await;
     }
 
     /// Closes every connection and returns when the actor has ended, within a second.

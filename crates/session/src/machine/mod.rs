@@ -203,6 +203,11 @@ impl Machine {
         self.current
     }
 
+    /// The smoothed round trip of the path in use, if one was measured.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.liveness.round_trip()
+    }
+
     /// The path in use, if the peer has agreed to it.
     pub(crate) fn carrying(&self) -> Option<PathId> {
         self.sending().filter(|path| path.stage == Stage::Attached).map(|path| path.id)
