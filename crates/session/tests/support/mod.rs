@@ -221,8 +221,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn connect(&self, to: u8) -> DuplexStream {
-        let target = PeerTarget { peer: Some(peer(to)), addresses: Vec::new() };
-        self.sessions.connect(&target).await.unwrap()
+        self.try_connect(to).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(&self, to: u8) -> Result<DuplexStream, ConnectorError> {
+        self.sessions.connect(&PeerTarget { peer: Some(peer(to)), addresses: Vec::new() }).await
     }
 
     pub(crate) async fn accept(&self) -> DuplexStream {
