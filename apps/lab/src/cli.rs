@@ -1,5 +1,6 @@
 mod abuse;
 mod common;
+mod page;
 mod survive;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 pub(crate) use common::CommonArgs;
+pub(crate) use page::{BrowseArgs, PageArgs};
 pub(crate) use survive::{Fault, SurviveArgs};
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// A session moves from the relay to a direct path when the NATs begin to allow one, and back when it dies.
     Paths(CommonArgs),
+    /// The status page of a node in a browser: it shows that move within two seconds, as `kaspath status` does.
+    Page(PageArgs),
     /// A running client is told another policy by its file and SIGHUP, and leaves the relay for a direct path.
     Reload(CommonArgs),
     /// A program with a policy of its own reaches a stock server, as docs/policies.md shows.
@@ -59,6 +63,9 @@ pub(crate) enum Command {
     /// A part of the abuse scenario: honest peers on one host.
     #[command(hide = true)]
     Honest(HonestArgs),
+    /// A part of the page scenario: a browser that prints what a status page shows.
+    #[command(hide = true)]
+    Browse(BrowseArgs),
     /// A part of the addresses scenario: reserves at a relay and prints what it is told.
     #[command(hide = true)]
     Witness(WitnessArgs),
