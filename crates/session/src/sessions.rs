@@ -258,13 +258,13 @@ impl Shared {
                 refuse(stream, Refusal::Limited);
                 return Err(());
             }
-            let sessions = state.table.of(&peer);
-            sessions.iter().for_each(|(_, session)| session.restarted(hello.boot));
-            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
+            // They leave room at once: the peer begins as many anew.
+            state.table.remove_if(&peer, |session| session.restarted(hello.boot));
+            state.table.of(&peer).iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
         };
         if let Some(session) = known {
-            if let Err(stream) = session.attach(hello, stream) {
-                refuse(stream, Refusal::Limited);
+            if let Err((stream, refusal)) = session.attach(hello, stream) {
+                refuse(stream, refusal);
             }
             return Ok(());
         }
@@ -331,7 +331,14 @@ impl Registered {
     async fn run(self, driver: Pin<Box<Driver>>) {
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
-        let path = match driver.await {
+        let outcome = driver.await;
+        if matches!(outcome, Outcome::Unsupported(..)) {
+            self.cell.lock().machine.begin_plain();
+        }
+        // None comes after: the session has ended or is plain.
+        let not_taken = std::mem::take(&mut self.cell.lock().attaches);
+        drop(not_taken);
+        let path = match outcome {
             Outcome::Ended(path) => path,
             Outcome::Unsupported(target, shown) => {
                 Box::pin(self.go_on_plain(&target, &shown)).await;
