@@ -76,6 +76,18 @@ impl Cell {
         Ok(())
     }
 
+    /// The session, which has ended or is plain from now on, has no driver any more: streams
+    /// that wait for it end, and no more are taken.
+    pub(crate) fn without_driver(&self, is_plain: bool) {
+        let mut state = self.lock();
+        if is_plain {
+            state.machine.begin_plain();
+        }
+        let waiting = std::mem::take(&mut state.attaches);
+        drop(state);
+        drop(waiting);
+    }
+
     /// Ends the session, for a cause beside its paths.
     pub(crate) fn finish(&self, end: SessionEnd) {
         self.lock().finish(end);
@@ -234,7 +246,9 @@ mod tests {
         let (ended, plain) = (begun(), begun());
         assert!(attach(&ended) && attach(&plain));
         ended.finish(SessionEnd::NoPath);
-        plain.lock().machine.begin_plain();
+        plain.without_driver(true);
         assert!(!attach(&ended) && !attach(&plain));
+        ended.without_driver(false);
+        assert!(ended.lock().attaches.is_empty() && plain.lock().attaches.is_empty(), "nor does one wait");
     }
 }

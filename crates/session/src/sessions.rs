@@ -331,16 +331,13 @@ impl Registered {
     async fn run(self, driver: Pin<Box<Driver>>) {
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
-        let outcome = driver.await;
-        if matches!(outcome, Outcome::Unsupported(..)) {
-            self.cell.lock().machine.begin_plain();
-        }
-        // None comes after: the session has ended or is plain.
-        let not_taken = std::mem::take(&mut self.cell.lock().attaches);
-        drop(not_taken);
-        let path = match outcome {
-            Outcome::Ended(path) => path,
+        let path = match driver.await {
+            Outcome::Ended(path) => {
+                self.cell.without_driver(false);
+                path
+            }
             Outcome::Unsupported(target, shown) => {
+                self.cell.without_driver(true);
                 Box::pin(self.go_on_plain(&target, &shown)).await;
                 None
             }
