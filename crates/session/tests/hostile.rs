@@ -222,7 +222,7 @@ async fn a_session_too_many_is_refused_by_its_cause_before_anything_is_dialled()
     for _ in 0..4 {
         kept.push((node.connect(2).await, streams.recv().await.unwrap()));
     }
-    let error = node.try_connect(2).await.err().expect("a fifth session");
+    let error = node.try_connect(2).await.expect_err("a fifth session");
     assert_eq!(error, ConnectorError::SessionsOfPeer { limit: 4 });
     assert!(error.to_string().contains("wait until one of them has ended"), "{error}");
     assert!(streams.try_recv().is_err(), "no stream was opened for it");
