@@ -79,6 +79,7 @@ impl<'a> Pump<'a> {
     pub(super) async fn first_answer(&mut self) -> Result<f64> {
         let mut sender = self.sender(0, 0)?;
         let answered = sender.wait_event("answered", SESSION).await?;
+        sender.wait_event("ended", SESSION).await?;
         answered["elapsed"].as_f64().context("no time")
     }
 }
@@ -131,6 +132,11 @@ async fn send(node: &Node, target: &PeerTarget, warm_up: u8, seconds: u8) -> Res
     stream.read_u8().await?;
     println!("{}", json!({ "event": "answered", "elapsed": dialled.elapsed().as_secs_f64(), "path": stream.path() }));
     if seconds == 0 {
+        // Closed in order, or the relay would keep its reservation until the idle timeout,
+        // and has eight of an address.
+        drop(stream);
+        node.shutdown().await;
+        println!("{}", json!({ "event": "ended" }));
         return Ok(());
     }
     let mut path = stream.path_watch();
