@@ -105,9 +105,26 @@ pub(crate) struct BenchArgs {
     /// The server's NAT.
     #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
     pub(crate) server_nat: NatKind,
-    /// Seconds per throughput measurement; 0 leaves them out.
+    /// Only this part; may be given several times.
+    #[arg(long, value_enum, value_name = "PART")]
+    pub(crate) only: Vec<BenchPart>,
+    /// Seconds per throughput measurement, at most 250.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(crate) seconds: u8,
+    /// Pairs of throughput measurements, a plain stream and then a session, per transport.
     #[arg(long, default_value_t = 5)]
-    pub(crate) seconds: u64,
+    pub(crate) pairs: usize,
+    /// Measure throughput on wires with the delay, and of so many megabits a second.  [default: without delay, as fast as the machine can]
+    #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) rate: Option<u64>,
+}
+
+/// What the bench measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPart {
+    TimeToDirect,
+    FirstAnswer,
+    Throughput,
 }
 
 #[derive(Debug, Args)]
@@ -233,13 +250,16 @@ pub(crate) struct PumpArgs {
     /// Open sessions, and not plain streams.
     #[arg(long)]
     pub(crate) session: bool,
-    /// Send for so many seconds to the remote; receive without it.
+    /// Send to the remote; receive without it.
     #[arg(long)]
     pub(crate) remote: Option<String>,
     #[arg(long)]
     pub(crate) relay: Option<String>,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) seconds: u64,
+    /// Seconds to send before the clock starts, and to measure.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) warm_up: u8,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seconds: u8,
     /// tcp or quic.
     #[arg(long, default_value = "tcp")]
     pub(crate) transport: String,

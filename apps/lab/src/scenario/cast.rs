@@ -43,7 +43,12 @@ pub(super) struct Cast {
 
 impl WireSpec {
     pub(super) fn from_args(args: &CommonArgs) -> Self {
-        Self { delay: Duration::from_millis(args.delay), jitter: Duration::from_millis(args.jitter), loss: args.loss / 100.0 }
+        Self {
+            delay: Duration::from_millis(args.delay),
+            jitter: Duration::from_millis(args.jitter),
+            loss: args.loss / 100.0,
+            rate: None,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod reload;
 mod restarts;
 mod rpc;
 mod survive;
+mod throughput;
 
 pub(crate) use abuse::{PLAIN_PORT, abuse, honest};
 pub(crate) use addresses::addresses;
