@@ -269,3 +269,21 @@ async fn a_plain_stream_is_not_taken_for_a_session_without_a_path() {
         assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_finds_only_the_relay_that_it_is_to_leave_does_not_move_each_second() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let _accepted = theirs.accept().await;
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let draining = Path::Relayed { relay: peer(9), reason: RelayReason::RelayDraining };
+    wire.drain(draining);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut moves = 0;
+    while let Ok(event) = ours.events.try_recv() {
+        moves += usize::from(matches!(event, SessionEvent::Moved { .. }));
+    }
+    assert!(moves < 10, "{moves} moves in a minute");
+}
