@@ -91,6 +91,16 @@ pub enum NetworkEvent {
         #[serde(flatten)]
         state: ReservationState,
     },
+    /// A relay granted or renewed a reservation, and said what a circuit through it may use.
+    CircuitLimits {
+        /// The relay.
+        relay: PeerIdentity,
+        /// How long a circuit lasts at most; `None` if the relay names no limit.
+        #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
+        duration: Option<Duration>,
+        /// Bytes of a circuit; `None` if the relay names no limit.
+        bytes: Option<u64>,
+    },
     /// A relay or peer reported the address at which it sees us.
     CandidateObserved {
         /// The address: a candidate for punches.

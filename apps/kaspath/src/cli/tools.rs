@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kaspath_control::PeerSelector;
+use kaspath_domain::PeerLocator;
 use kaspath_policy::StrategyName;
 
 use super::common::{ControlArgs, FolderArgs, RoleArgs};
@@ -80,6 +81,30 @@ pub(crate) enum PeersCommand {
         /// The file.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The relay's address with its peer id, as it prints it; up to four of one relay.
+    #[arg(required = true, value_name = "RELAY")]
+    pub(crate) relay: Vec<PeerLocator>,
+
+    /// Also over the other transport, TCP or QUIC, at the same host and port.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Time for all steps together, like 15s; each may take a third of it.
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub(crate) timeout: Span,
+
+    /// Probe as the peer of this identity file, for a relay that serves certain peers only; the first one
+    /// reserves, a second one calls it. Its program must not run.  [default: two new identities]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+
+    /// Print one JSON object, at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
