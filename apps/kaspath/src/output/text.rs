@@ -84,6 +84,9 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
             let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
             format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
+        NetworkEvent::RelayDraining { relay, left } => {
+            format!("relay {} shuts down in {}: sessions through it move", relay.short(), ms(*left))
+        }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
         NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
