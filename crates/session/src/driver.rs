@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
+use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget, RelayReason};
 use tokio::{sync::watch, time::timeout};
 use tokio_stream::{Stream, wrappers::WatchStream};
 
@@ -104,6 +104,11 @@ impl View {
             moves: machine.stats().moves,
         }
     }
+}
+
+/// The path ends soon, though it still works.
+fn is_ending(path: &Path) -> bool {
+    matches!(path, Path::Relayed { reason: RelayReason::RelayDraining, .. })
 }
 
 fn is_direct(path: &Option<Path>) -> bool {
@@ -265,18 +270,25 @@ impl Driver {
         Some(self.dial_after)
     }
 
-    /// Dials for a planned move, from a relay to a direct path that is up.
+    /// Dials for a planned move: from a relay to a direct path that is up, or to any path
+    /// from a relay that is about to shut down. The present path carries the session until then.
     fn begin_move(&mut self, now: Moment) -> Option<Moment> {
+        let must_leave = is_ending(&self.parts.shown.borrow());
         let may_gain = self.parts.is_opener
             && self.seen.moves.is_some()
             && self.streams.len() == 1
             && self.dials.is_empty()
-            && self.is_direct_up
-            && self.parts.shown.borrow().is_relayed();
+            && (must_leave || (self.is_direct_up && self.parts.shown.borrow().is_relayed()));
         if !may_gain {
             return None;
         }
         if self.move_after > now {
+            return Some(self.move_after);
+        }
+        if must_leave {
+            self.move_after = now + DIAL_EVERY;
+            let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
+            self.dial(async move { paths.again(&target).await.ok() });
             return Some(self.move_after);
         }
         match self.parts.paths.may_move(&self.parts.peer, now) {

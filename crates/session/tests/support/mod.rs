@@ -51,6 +51,8 @@ pub(crate) struct Wire {
     /// What was told of each stream that was opened, by its number.
     pub(crate) health: Arc<Mutex<Vec<(usize, Health)>>>,
     opened: Arc<AtomicUsize>,
+    /// How each stream travels.
+    travels: Arc<Mutex<Vec<watch::Sender<Path>>>>,
 }
 
 /// Notes what a session tells of one stream.
@@ -64,13 +66,25 @@ impl PathHealth for Noted {
 
 impl Wire {
     pub(crate) fn new(path: Path, speaks: bool) -> Self {
-        let (up, move_wait, health, opened) = Default::default();
-        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened }
+        let (up, move_wait, health, opened, travels) = Default::default();
+        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened, travels }
     }
 
     /// Ends every stream that is up.
     pub(crate) fn cut(&self) {
         self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
+    }
+
+    /// The relay of all streams that are up is about to shut down; a dial finds `next`.
+    pub(crate) fn drain(&self, next: Path) {
+        for path in &*self.travels.lock().unwrap() {
+            path.send_modify(|path| {
+                if let Path::Relayed { reason, .. } = path {
+                    *reason = RelayReason::RelayDraining;
+                }
+            });
+        }
+        self.path.send_replace(Some(next));
     }
 
     /// Two ends of a new stream.
@@ -91,7 +105,9 @@ impl Wire {
         let end = |inner, peer: &PeerIdentity, direction| {
             let remote = "192.0.2.1:1".parse().unwrap();
             let info = ConnectInfo { peer: Some(peer.clone()), direction, remote, synthetic: synthetic_address(peer) };
-            let stream = DuplexStream::new(inner, info, PathWatch::fixed(path.clone()));
+            let (travels, watch) = PathWatch::channel(path.clone());
+            self.travels.lock().unwrap().push(travels);
+            let stream = DuplexStream::new(inner, info, watch);
             let health: Arc<dyn PathHealth> = match direction {
                 Direction::Outbound => noted.clone(),
                 Direction::Inbound => Arc::new(()),
