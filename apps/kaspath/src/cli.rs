@@ -53,6 +53,7 @@ const PROBE_HELP: &str = "\
 Exit codes, which stay as they are:
    0  healthy: it gave a reservation and a circuit, and passed bytes on both ways
   10  full: it has no room for a reservation or a circuit, or not for this address
+  11  draining: it is going down, and takes nothing new
   12  refused: it does not serve these peers, or asks for another token
   13  dead: it cannot be connected, or another peer answers there
   14  faulty: it answers, and does not do a relay's work
@@ -61,7 +62,7 @@ Exit codes, which stay as they are:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Connect private nodes with each other; needs a public address.
-    Relay(RelayArgs),
+    Relay(Box<RelayArgs>),
     /// Be found through relays, and accept peers.
     Server(NodeArgs),
     /// Reach peers, and stay connected to them.
@@ -111,6 +112,15 @@ impl Command {
             Command::Server(args) | Command::Client(args) => Some(&args.common),
             Command::Gateway(args) => Some(&args.common),
             Command::Run(args) => Some(&args.gateway.common),
+            _ => None,
+        }
+    }
+
+    /// Which peers a node reaches, and how; `None` for commands that are no node.
+    pub(crate) fn peers(&self) -> Option<&PeerArgs> {
+        match self {
+            Command::Server(args) | Command::Client(args) => Some(&args.peers),
+            Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => Some(&args.peers),
             _ => None,
         }
     }

@@ -102,6 +102,14 @@ pub(crate) struct ProbeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
 
+    /// The token of a private relay. Other users of this machine can see it: better give --token-file.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub(crate) token: Option<String>,
+
+    /// A file with the token, which only its owner may be able to read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
     /// Print one JSON object, at the end.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,7 @@
 //! One of the two peers that a probe consists of.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use kaspath_domain::{
     DialError, DialRequest, DuplexStream, Observers, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Route, StreamDialer,
     TransportAddress, TransportSet,
 };
-use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, Resolver};
+use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayToken, Resolver};
 use tokio::sync::watch;
 
 /// Its streams are of a protocol of their own, so that nobody takes it for a Kaspa peer.
@@ -30,7 +31,12 @@ pub(super) struct Peer {
 
 impl Peer {
     /// It listens nowhere and knows no relay yet. `found` are the addresses of the relay's name.
-    pub(super) async fn start(key: NodeKey, via: TransportAddress, found: Vec<IpAddr>) -> Result<Self> {
+    pub(super) async fn start(
+        key: NodeKey,
+        via: TransportAddress,
+        found: Vec<IpAddr>,
+        relay_tokens: BTreeMap<PeerIdentity, RelayToken>,
+    ) -> Result<Self> {
         let (sender, changed) = watch::channel(());
         let events = Events::default();
         let record = events.clone();
@@ -40,6 +46,7 @@ impl Peer {
         };
         let config = NetworkConfig {
             protocols: vec![PROTOCOL.to_owned()],
+            relay_tokens,
             // One connection to the relay, and no attempt to leave the circuit.
             punch: PunchConfig { transports: TransportSet::NONE, ..PunchConfig::default() },
             resolver: Resolver::new(move |_| {
@@ -85,6 +92,12 @@ impl Peer {
 
     async fn dial(&self, peer: &PeerIdentity, route: Route, timeout: Duration) -> Result<DuplexStream, DialError> {
         self.network.dialer().dial(DialRequest { peer: Some(peer.clone()), route, timeout }).await
+    }
+
+    /// Waits until the relay says that it is going down.
+    pub(super) async fn draining(&self) -> Duration {
+        let left = |event: &NetworkEvent| if let NetworkEvent::RelayDraining { left, .. } = event { Some(*left) } else { None };
+        self.wait_for(left).await.1
     }
 
     /// The first event of which `wanted` makes something.

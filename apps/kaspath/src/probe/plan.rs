@@ -4,9 +4,9 @@ use std::{fs::File, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
-use kaspath_transport_libp2p::NodeKey;
+use kaspath_transport_libp2p::{NodeKey, RelayToken};
 
-use crate::{cli::ProbeArgs, lock};
+use crate::{cli::ProbeArgs, lock, settings};
 
 /// Each address beyond the second costs the relay one connection more.
 const MAX_ADDRESSES: usize = 4;
@@ -17,6 +17,7 @@ pub(crate) struct Plan {
     pub(super) addresses: Vec<TransportAddress>,
     /// Of the peer that reserves, and of the one that calls it.
     pub(super) keys: [NodeKey; 2],
+    pub(super) token: Option<RelayToken>,
     pub(super) timeout: Duration,
     pub(super) json: bool,
     /// Held to the end.
@@ -63,7 +64,12 @@ impl Plan {
         if keys[0].identity() == keys[1].identity() {
             bail!("both --identity name the same peer, which cannot call itself: name another file, or leave one out");
         }
-        Ok(Self { relay, addresses, keys, timeout: args.timeout.0, json: args.json, _locks: locks })
+        let token = match &args.token_file {
+            Some(path) => Some(settings::single_token(path)?),
+            // Parsed here: the command line's own message would repeat it.
+            None => args.token.as_deref().map(str::parse).transpose().context("--token")?,
+        };
+        Ok(Self { relay, addresses, keys, token, timeout: args.timeout.0, json: args.json, _locks: locks })
     }
 
     /// The names to hide where that is asked for.
@@ -139,10 +145,11 @@ mod tests {
             (&[RELAY, other], "one relay at a time"),
             (&[&client], "the relay alone"),
             (&[RELAY, "--timeout", "0"], "15s"),
+            (&[RELAY, "--token", "two words"], "--token: a relay's token has"),
             (&[RELAY, "--identity", "/nonexistent/node.key"], "kaspath id"),
         ] {
             let error = format!("{:#}", plan(args).err().unwrap());
-            assert!(error.contains(expected), "{args:?}: {error}");
+            assert!(error.contains(expected) && !error.contains("two words"), "{args:?}: {error}");
         }
     }
 

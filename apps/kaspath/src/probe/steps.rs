@@ -21,15 +21,15 @@ use super::{
     peer::Peer,
     plan::Plan,
     report::Report,
-    verdict::{Failure, Verdict, uncircuited, unconnected, unreserved},
+    verdict::{Failure, Verdict, draining, uncircuited, unconnected, unreserved},
 };
 
 /// A step may take this part of the whole time.
 const PART: u32 = 3;
 /// Bytes that go over the circuit and come back.
 const ECHOED: usize = 4096;
-/// What a relay says of circuits comes with the reservation, in an event of its own.
-const LIMITS_WAIT: Duration = Duration::from_millis(500);
+/// What a relay says besides its answer comes at about the same time.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// How a step ended well: when, and what there is to say.
 struct Done<T> {
@@ -67,7 +67,8 @@ impl Steps {
         for (number, via) in plan.addresses.iter().cycle().take(plan.addresses.len().max(plan.keys.len())).enumerate() {
             let key = plan.keys.get(number).cloned().unwrap_or_else(NodeKey::generate);
             let found = found.get(&via.host).cloned().unwrap_or_default();
-            let mut peer = Peer::start(key, via.clone(), found).await?;
+            let tokens = plan.token.iter().map(|token| (plan.relay.clone(), token.clone())).collect();
+            let mut peer = Peer::start(key, via.clone(), found, tokens).await?;
             self.connect(&plan.relay, &mut peer).await?;
             peers.push(peer);
         }
@@ -137,8 +138,13 @@ impl Steps {
             let added = peer.network.add_relay(via).await;
             added.map_err(|error| Failure::new(Verdict::Faulty, error.to_string()))?;
             // It is asked once it has identified itself.
-            let (at, asked) = peer.wait_for(|event| reservation(event, &ReservationState::Requested)).await;
-            asked.map_err(|cause| unreserved(&cause))?;
+            let (at, identified) = peer
+                .wait_for(|event| match event {
+                    NetworkEvent::CandidateObserved { .. } => Some(Ok(())),
+                    event => reservation(event, &ReservationState::Requested),
+                })
+                .await;
+            identified?;
             let observed = peer.observed();
             let text =
                 observed.as_ref().map_or_else(|| "it does not say how it sees us".to_owned(), |at| format!("it sees us at {at}"));
@@ -154,12 +160,14 @@ impl Steps {
         let late = Failure::new(Verdict::Faulty, "it does not answer the request for a reservation in time");
         let reserving = async |_| {
             let (at, granted) = peer.wait_for(|event| reservation(event, &ReservationState::Confirmed)).await;
-            granted.map_err(|cause| unreserved(&cause))?;
+            if let Err(failure) = granted {
+                return Err(explained(failure, peer).await);
+            }
             let limits = peer.wait_for(|event| match event {
                 NetworkEvent::CircuitLimits { duration, bytes, .. } => Some((*duration, *bytes)),
                 _ => None,
             });
-            let (duration, bytes) = timeout(LIMITS_WAIT, limits).await.map_or((None, None), |(_, limits)| limits);
+            let (duration, bytes) = timeout(NOTICE, limits).await.map_or((None, None), |(_, limits)| limits);
             let lasts =
                 duration.map_or_else(|| "as long as they like".to_owned(), |time| humantime::format_duration(time).to_string());
             let carry = bytes.map_or_else(|| "any number of bytes".to_owned(), |bytes| format!("{bytes} bytes"));
@@ -173,7 +181,10 @@ impl Steps {
     async fn call(&mut self, relay: &PeerIdentity, called: &Network, calling: &Peer) -> Result<DuplexStream> {
         let late = Failure::new(Verdict::Faulty, "it opens no circuit in time");
         let calling = async |allowed| {
-            let stream = calling.call(relay, called.local_peer(), allowed).await.map_err(|error| uncircuited(&error))?;
+            let stream = match calling.call(relay, called.local_peer(), allowed).await {
+                Ok(stream) => stream,
+                Err(error) => return Err(explained(uncircuited(&error), calling).await),
+            };
             let text = stream.path().to_string();
             Ok(done(stream, text))
         };
@@ -219,13 +230,22 @@ impl Steps {
     }
 }
 
-/// Whether the reservation has come to that state, or the cause of its loss.
-fn reservation(event: &NetworkEvent, wanted: &ReservationState) -> Option<Result<(), String>> {
+/// Whether the reservation has come to that state, or why there will be none.
+fn reservation(event: &NetworkEvent, wanted: &ReservationState) -> Option<Result<(), Failure>> {
     match event {
-        NetworkEvent::Reservation { state: ReservationState::Lost { cause, .. }, .. } => Some(Err(cause.clone())),
+        NetworkEvent::RelayDraining { left, .. } => Some(Err(draining(*left))),
+        NetworkEvent::Reservation { state: ReservationState::Lost { cause, .. }, .. } => Some(Err(unreserved(cause))),
         NetworkEvent::Reservation { state, .. } if state == wanted => Some(Ok(())),
         _ => None,
     }
+}
+
+/// A relay that is going down refuses like one that is full; what it says of that may come later.
+async fn explained(failure: Failure, peer: &Peer) -> Failure {
+    if !matches!(failure.verdict, Verdict::Full | Verdict::Faulty) {
+        return failure;
+    }
+    timeout(NOTICE, peer.draining()).await.map_or(failure, draining)
 }
 
 /// Gives the caller back what it sends.

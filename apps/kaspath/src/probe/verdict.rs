@@ -1,6 +1,6 @@
 //! What is found of a relay: pure.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use kaspath_domain::DialError;
 use serde::Serialize;
@@ -13,6 +13,8 @@ pub(crate) enum Verdict {
     Healthy,
     /// It has no room for a reservation or a circuit, or not for our address.
     Full,
+    /// It is going down, and takes nothing new.
+    Draining,
     /// It does not serve these identities, or asks for a token.
     Refused,
     /// It cannot be connected, or somebody else answers there.
@@ -27,6 +29,7 @@ impl Verdict {
         match self {
             Self::Healthy => 0,
             Self::Full => 10,
+            Self::Draining => 11,
             Self::Refused => 12,
             Self::Dead => 13,
             Self::Faulty => 14,
@@ -39,6 +42,7 @@ impl fmt::Display for Verdict {
         f.write_str(match self {
             Self::Healthy => "healthy",
             Self::Full => "full",
+            Self::Draining => "draining",
             Self::Refused => "refused",
             Self::Dead => "dead",
             Self::Faulty => "faulty",
@@ -85,6 +89,11 @@ pub(super) fn unconnected(error: &DialError) -> Failure {
     Failure::new(Verdict::Dead, text)
 }
 
+/// The relay says that it ends in so much time.
+pub(super) fn draining(left: Duration) -> Failure {
+    Failure::new(Verdict::Draining, format!("it takes nothing new, and ends in {:.0} s at most", left.as_secs_f64()))
+}
+
 /// The relay ended the reservation, or gave none, for this cause.
 pub(super) fn unreserved(cause: &str) -> Failure {
     of_refusal("reservation", cause)
@@ -104,8 +113,10 @@ fn of_refusal(of: &str, cause: &str) -> Failure {
     if says("resource limit") {
         let text = format!("it has no room for a {of}: one of its limits, or this address's part of it, is used up");
         Failure::new(Verdict::Full, text)
-    } else if says("permission") {
-        Failure::new(Verdict::Refused, format!("it gives this peer no {of}: it serves others only"))
+    } else if says("wants a token") {
+        Failure::new(Verdict::Refused, format!("it gives this peer no {of}: {cause}; give its token with --token-file"))
+    } else if says("permission") || says("access list") {
+        Failure::new(Verdict::Refused, format!("it gives this peer no {of}: it does not serve it, or not from its address"))
     } else if says("does not support") || says("negotiation failed") {
         Failure::new(Verdict::Faulty, "it is no relay: it does not speak circuit relay v2".to_owned())
     } else {
@@ -115,13 +126,12 @@ fn of_refusal(of: &str, cause: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    const CODES: [(Verdict, &str, u8); 5] = [
+    const CODES: [(Verdict, &str, u8); 6] = [
         (Verdict::Healthy, "healthy", 0),
         (Verdict::Full, "full", 10),
+        (Verdict::Draining, "draining", 11),
         (Verdict::Refused, "refused", 12),
         (Verdict::Dead, "dead", 13),
         (Verdict::Faulty, "faulty", 14),
@@ -150,5 +160,9 @@ mod tests {
         assert_eq!(refused("Failed to connect to destination.: Remote denied permission."), Verdict::Refused);
         assert_eq!(refused("Failed to connect to destination.: Relay has no reservation for destination."), Verdict::Faulty);
         assert_eq!(uncircuited(&timeout).verdict, Verdict::Faulty, "it answered before");
+        for cause in ["the relay wants a token: none is set for it here", "the relay's access list does not allow this node"] {
+            assert_eq!(unreserved(cause).verdict, Verdict::Refused, "{cause}");
+        }
+        assert_eq!(draining(Duration::from_secs(9)).verdict, Verdict::Draining);
     }
 }
