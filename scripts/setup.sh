@@ -12,7 +12,7 @@ packages_of() {
         build) echo "ca-certificates curl build-essential pkg-config protobuf-compiler libprotobuf-dev" ;;
         lab) echo "iproute2 nftables util-linux mount" ;;
         bench) echo "iperf3" ;;
-        # The status page, in a browser.
+        # The status page, in a browser: Debian's; Ubuntu has snaps instead.
         page) echo "chromium chromium-driver" ;;
         # kaspad compiles RocksDB.
         kaspad) echo "clang libclang-dev" ;;
