@@ -75,6 +75,11 @@ impl Wire {
         self.held.send_replace(true);
     }
 
+    /// Lets what was held pass.
+    pub(crate) fn let_pass(&self) {
+        self.held.send_replace(false);
+    }
+
     /// Ends every stream that is up.
     pub(crate) fn cut(&self) {
         self.held.send_replace(false);
