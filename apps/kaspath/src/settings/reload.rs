@@ -7,7 +7,10 @@ use kaspath_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Settings, resolve};
-use crate::{cli::Cli, output::Printer};
+use crate::{
+    cli::Cli,
+    output::{Printer, ProgramEvent, WarningCode},
+};
 
 /// Reads the settings again at SIGHUP and applies what can change live.
 pub(crate) struct Reload {
@@ -42,16 +45,17 @@ impl Reload {
         let fixed: Vec<&str> = changed.map(|(old, _)| old.0).collect();
         if !fixed.is_empty() {
             let names = fixed.join(", ");
-            self.printer.warning(&format!("changed in the settings, but only a restart applies it: {names}"));
+            let text = format!("changed in the settings, but only a restart applies it: {names}");
+            self.printer.warn(WarningCode::RestartNeeded, &text);
         }
         match (live, &new.node) {
             (Some(live), Some(node)) if self.policy != new.policy() => {
                 self.policy = new.policy();
                 live.set_admission(Arc::new(node.inbound.clone()));
                 live.set_policy(node.policy.clone().build()).await;
-                self.printer.line(&format!("settings read again: the policy is {} now", node.policy.name));
+                self.printer.own(&ProgramEvent::PolicyChanged { policy: node.policy.name.to_string() });
             }
-            _ => self.printer.line("settings read again: nothing to apply"),
+            _ => self.printer.own(&ProgramEvent::SettingsUnchanged),
         }
     }
 }
