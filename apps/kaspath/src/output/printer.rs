@@ -1,6 +1,9 @@
 //! Prints events: bounded, cleaned and redacted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kaspath_domain::{Observer, PeerAddress, PeerLocator, TransportAddress};
 use kaspath_gateway::GatewayEvent;
@@ -18,7 +21,7 @@ use super::{
     reach::{self, Reach, rank},
     safe,
     settings::OutputSettings,
-    text,
+    text::{self, LastCauses},
 };
 use crate::{
     cli::LogFormat,
@@ -107,8 +110,11 @@ impl Printer {
     /// Prints events of the network: to be added after the first lines are printed.
     pub(crate) fn of_network(self, config: &NetworkConfig) -> Arc<dyn Observer<NetworkEvent>> {
         let reach = Reach::new(config);
+        let last = Mutex::new(LastCauses::default());
         Arc::new(move |event: &NetworkEvent| {
-            self.event(Subsystem::Transport, text::network_level(event), event, text::network(event, &reach));
+            let shorter = last.lock().unwrap_or_else(PoisonError::into_inner).shorter(event);
+            let sentence = shorter.or_else(|| text::network(event, &reach));
+            self.event(Subsystem::Transport, text::network_level(event), event, sentence);
         })
     }
 
@@ -150,7 +156,8 @@ impl Printer {
             (LogFormat::Text, None) => {}
             (LogFormat::Text, Some(text)) => console().limited(class, Stream::Out, || as_text(level, &text, redact, Stream::Out)),
             (LogFormat::Json, text) => {
-                let own = text.filter(|_| of == Subsystem::Program);
+                // The fields of the first lines say it all.
+                let own = text.filter(|text| of == Subsystem::Program && !text.contains('\n'));
                 console().limited(class, Stream::Out, || line::json(level, of, event, own.as_deref(), redact));
             }
         }

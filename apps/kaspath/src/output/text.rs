@@ -1,8 +1,8 @@
 //! Events as sentences. What has no sentence only shows in JSON.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean, make_room};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
@@ -12,6 +12,8 @@ use crate::level::Level;
 
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
+/// Relays whose last cause is remembered.
+const MAX_RELAYS: usize = 64;
 
 /// Why there is no reservation, with the cure where one is known.
 fn reservation_cause(cause: &str) -> String {
@@ -47,6 +49,31 @@ pub(super) fn network_level(event: &NetworkEvent) -> Level {
         | NetworkEvent::StreamsRefused { .. }
         | NetworkEvent::ConnectionsRefused { .. } => Level::Warn,
         _ => Level::Info,
+    }
+}
+
+/// Why each relay gave no reservation, as it was printed last.
+#[derive(Default)]
+pub(super) struct LastCauses(HashMap<PeerIdentity, String>);
+
+impl LastCauses {
+    /// A shorter sentence for a cause that was printed already, since a relay is tried
+    /// again for as long as the program runs.
+    pub(super) fn shorter(&mut self, event: &NetworkEvent) -> Option<String> {
+        let NetworkEvent::Reservation { relay, state } = event else { return None };
+        match state {
+            ReservationState::Lost { cause, retry_in } => {
+                if self.0.get(relay) == Some(cause) {
+                    let relay = relay.short();
+                    return Some(format!("reservation at relay {relay}: still none, for the same cause; {}", again(*retry_in)));
+                }
+                make_room(&mut self.0, relay, MAX_RELAYS, |_| ());
+                self.0.insert(relay.clone(), cause.clone());
+            }
+            ReservationState::Requested => {}
+            ReservationState::Confirmed | ReservationState::Renewed => drop(self.0.remove(relay)),
+        }
+        None
     }
 }
 
@@ -188,6 +215,20 @@ mod tests {
         let text = lost(&wrong.to_string());
         assert!(text.contains(&format!("/p2p/{PEER} in --relay")) && text.contains("kaspath id"), "{text}");
         assert!(!text.contains(OTHER), "{text}");
+    }
+
+    #[test]
+    fn a_cause_is_printed_once_until_the_relay_gives_a_reservation() {
+        let event = |state| NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state };
+        let lost =
+            |cause: &str| event(ReservationState::Lost { cause: cause.to_owned(), retry_in: Some(Duration::from_secs(2)) });
+        let mut last = LastCauses::default();
+        assert_eq!(last.shorter(&lost("refused")), None);
+        assert_eq!(last.shorter(&event(ReservationState::Requested)), None);
+        assert!(last.shorter(&lost("refused")).is_some_and(|text| text.contains("same cause; tried again in 2.0 s")));
+        assert_eq!(last.shorter(&lost("timed out")), None);
+        last.shorter(&event(ReservationState::Confirmed));
+        assert_eq!(last.shorter(&lost("timed out")), None);
     }
 
     #[test]
