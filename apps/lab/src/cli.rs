@@ -1,6 +1,7 @@
 mod abuse;
 mod common;
 mod page;
+mod rates;
 mod survive;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 pub(crate) use common::CommonArgs;
 pub(crate) use page::{BrowseArgs, PageArgs};
+pub(crate) use rates::{FlowsArgs, RatesArgs};
 pub(crate) use survive::{Fault, SurviveArgs};
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     OneToOne(CommonArgs),
     /// A server that starts before its relay's name resolves gets its reservation when it does.
     LateDns(CommonArgs),
+    /// Circuits that send as fast as they can, through a relay whose owner set rates.
+    Rates(RatesArgs),
     /// A part of the abuse scenario: one attacking host.
     #[command(hide = true)]
     Attack(AttackArgs),
@@ -78,6 +82,9 @@ pub(crate) enum Command {
     /// A part of the bench: a swarm of stock libp2p behaviours.
     #[command(hide = true)]
     Stock(StockArgs),
+    /// A part of the rates scenario: many nodes that send or receive over the relay.
+    #[command(hide = true)]
+    Flows(FlowsArgs),
     /// A part of the bench: sends or receives bytes over one stream.
     #[command(hide = true)]
     Pump(PumpArgs),

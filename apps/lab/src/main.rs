@@ -48,6 +48,7 @@ fn is_part(command: &Command) -> bool {
         command,
         Command::Stock(_)
             | Command::Pump(_)
+            | Command::Flows(_)
             | Command::Rpc(_)
             | Command::Idle(_)
             | Command::Attack(_)
@@ -92,6 +93,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Honest(args) => scenario::honest(&args).await,
             Command::Witness(args) => attack::witness(&args).await,
             Command::Pump(args) => scenario::pump(&args).await,
+            Command::Rates(args) => scenario::rates(&args).await,
+            Command::Flows(args) => scenario::flows(&args).await,
         }
     };
     tokio::select! {

@@ -149,11 +149,22 @@ impl Program {
         self.events.iter().any(|event| event["event"] == name)
     }
 
-    /// Tells it to end, in order, and insists on it.
-    pub(crate) async fn stop(mut self) -> Result<Vec<Value>> {
+    /// Tells it to end in order.
+    pub(crate) fn terminate(&self) -> Result<()> {
         if let Some(pid) = self.child.id() {
             kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
         }
+        Ok(())
+    }
+
+    /// Tells it to end, in order, and insists on it.
+    pub(crate) async fn stop(self) -> Result<Vec<Value>> {
+        self.terminate()?;
+        self.ended().await
+    }
+
+    /// Waits until it has ended, in order; its events.
+    pub(crate) async fn ended(mut self) -> Result<Vec<Value>> {
         let status = timeout(STOP_TIMEOUT, self.child.wait())
             .await
             .map_err(|_| anyhow::anyhow!("{} did not end within {STOP_TIMEOUT:?} of SIGTERM", self.name))??;

@@ -15,6 +15,7 @@ pub(crate) enum Fault {
     DirectCut,
     RelayKilled,
     RelaySilent,
+    RelayDrained,
     DirectBack,
     UdpBlocked,
     InterfaceReplaced,

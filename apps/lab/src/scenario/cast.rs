@@ -203,7 +203,18 @@ pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Resu
 
 /// The same on another host.
 pub(super) async fn start_relay_at(host: &Host, ip: Ipv4Addr, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
-    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json", "--drain-timeout", "0"]);
+    start_relay_with(host, ip, kaspath, appdir, "0").await
+}
+
+/// The same, with a time for its circuits to move when it ends.
+pub(super) async fn start_relay_with(
+    host: &Host,
+    ip: Ipv4Addr,
+    kaspath: &Path,
+    appdir: &str,
+    drain: &str,
+) -> Result<(Program, RelayAddresses)> {
+    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json", "--drain-timeout", drain]);
     args.extend(strings(&ANY));
     let mut relay = Program::start("relay", host, kaspath, &args)?;
     let peer = started(&mut relay).await?;

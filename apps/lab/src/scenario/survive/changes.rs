@@ -8,10 +8,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    READY,
     figures::{Direct, is_kept, longest_stall},
     play::{Outcome, connections, happen, repair},
-    world::World,
+    world::{READY, World},
 };
 use crate::{cli::Fault, stats::percentile};
 

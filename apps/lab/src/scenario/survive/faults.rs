@@ -44,13 +44,14 @@ impl Way {
 impl Fault {
     /// The order of a whole run. Those on a relay follow one another, for all of them
     /// need the direct way cut.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::None,
         Self::NatRebooted,
         Self::WanChanged,
         Self::DirectCut,
         Self::RelayKilled,
         Self::RelaySilent,
+        Self::RelayDrained,
         Self::DirectBack,
         Self::UdpBlocked,
         Self::InterfaceReplaced,
@@ -61,7 +62,7 @@ impl Fault {
     /// The longest stall that it may cause.
     pub(super) fn limit(self) -> Duration {
         match self {
-            Self::None | Self::DirectBack => PLANNED,
+            Self::None | Self::RelayDrained | Self::DirectBack => PLANNED,
             Self::DirectCut | Self::RelayKilled | Self::RelaySilent | Self::UdpBlocked => OTHER_PATH,
             Self::NatRebooted | Self::WanChanged | Self::InterfaceReplaced | Self::NetworkGone | Self::RebootedInSync => NEW_PATH,
         }
@@ -70,7 +71,7 @@ impl Fault {
     /// What is cut before it, and what carries the session then.
     pub(super) fn start(self) -> (Cut, Way) {
         match self {
-            Self::RelayKilled | Self::RelaySilent | Self::DirectBack => (Cut::Direct, Way::Relayed),
+            Self::RelayKilled | Self::RelaySilent | Self::RelayDrained | Self::DirectBack => (Cut::Direct, Way::Relayed),
             Self::UdpBlocked => (Cut::DirectTcp, Way::DirectUdp),
             _ => (Cut::Nothing, Way::Direct),
         }
@@ -79,7 +80,7 @@ impl Fault {
     /// What must carry the session afterwards, `before` being what did.
     pub(super) fn end(self, before: Carrier) -> Way {
         match (self, before) {
-            (Self::RelayKilled | Self::RelaySilent, Carrier::Relay(relay)) => Way::Relay(1 - relay),
+            (Self::RelayKilled | Self::RelaySilent | Self::RelayDrained, Carrier::Relay(relay)) => Way::Relay(1 - relay),
             (Self::DirectCut, _) => Way::Relayed,
             (Self::UdpBlocked, _) => Way::DirectTcp,
             _ => Way::Direct,
@@ -94,6 +95,7 @@ impl Fault {
             Self::DirectCut => "the direct path drops packets in silence",
             Self::RelayKilled => "the relay that carries the session is killed, a second one is there",
             Self::RelaySilent => "the packets of the relay that carries the session vanish, a second one is there",
+            Self::RelayDrained => "the relay that carries the session ends in order, a second one is there",
             Self::DirectBack => "the direct path is open again: a move from the relay",
             Self::UdpBlocked => "a firewall blocks UDP, which carries the session",
             Self::InterfaceReplaced => "a host's interface and private address are replaced by others",
@@ -112,6 +114,7 @@ impl fmt::Display for Fault {
             Self::DirectCut => "direct-cut",
             Self::RelayKilled => "relay-killed",
             Self::RelaySilent => "relay-silent",
+            Self::RelayDrained => "relay-drained",
             Self::DirectBack => "direct-back",
             Self::UdpBlocked => "udp-blocked",
             Self::InterfaceReplaced => "interface-replaced",

@@ -17,15 +17,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::Instant;
 
-use self::{figures::Figures, world::World};
+use self::{
+    figures::Figures,
+    world::{READY, World},
+};
 use crate::{
     cli::{Fault, SurviveArgs},
     process::{kaspath, need_kaspad},
 };
-
-/// Time to come to the state that a fault needs, first as things are and then with
-/// everything started anew.
-const READY: Duration = Duration::from_secs(60);
 
 pub(crate) async fn survive(args: &SurviveArgs) -> Result<()> {
     if args.list {

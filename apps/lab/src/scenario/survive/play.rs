@@ -86,6 +86,7 @@ async fn inject(world: &mut World, fault: Fault, carrier: Carrier) -> Result<Ins
         Fault::WanChanged => lab.change_wan(0)?,
         Fault::DirectCut => lab.cut(Cut::Direct)?,
         Fault::RelayKilled => world.relays[relay()?].kill()?,
+        Fault::RelayDrained => world.relays[relay()?].drain()?,
         Fault::RelaySilent => lab.silence(&world.relays[relay()?].host, true)?,
         Fault::DirectBack => lab.cut(Cut::Nothing)?,
         Fault::UdpBlocked => lab.cut(Cut::Udp)?,
@@ -105,6 +106,10 @@ pub(super) async fn repair(world: &mut World, fault: Fault, carrier: Carrier) ->
     let Carrier::Relay(relay) = carrier else { return Ok(()) };
     match fault {
         Fault::RelayKilled => world.relays[relay].start_again().await.context("the relay does not start again"),
+        Fault::RelayDrained => {
+            world.relays[relay].drained().await.context("the relay does not end in order")?;
+            world.relays[relay].start_again().await.context("the relay does not start again")
+        }
         Fault::RelaySilent => world.lab.silence(&world.relays[relay].host, false),
         _ => Ok(()),
     }

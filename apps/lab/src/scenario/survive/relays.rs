@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::super::cast::start_relay_at;
+use super::super::cast::start_relay_with;
 use crate::{
     net::{Host, Lab, RELAY_IP},
     process::Program,
@@ -17,6 +17,9 @@ use crate::{
 /// The second one, in another prefix.
 const SECOND_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(super) const IPS: [Ipv4Addr; 2] = [RELAY_IP, SECOND_IP];
+
+/// How long a relay that ends gives its circuits to move.
+const DRAIN: &str = "10s";
 
 /// A relay that can be killed and started again.
 pub(super) struct Relay {
@@ -42,7 +45,7 @@ impl Relay {
     }
 
     async fn start(host: Host, ip: Ipv4Addr, kaspath: &Path, appdir: PathBuf) -> Result<Self> {
-        let (program, addresses) = start_relay_at(&host, ip, kaspath, &appdir.display().to_string()).await?;
+        let (program, addresses) = start_relay_with(&host, ip, kaspath, &appdir.display().to_string(), DRAIN).await?;
         let (program, kaspath, events) = (Some(program), kaspath.into(), Vec::new());
         Ok(Self { host, ip, appdir, kaspath, program, peer: addresses.peer, address: addresses.tcp, events })
     }
@@ -55,11 +58,23 @@ impl Relay {
         Ok(())
     }
 
+    /// Tells it to take nothing new, and to end when its circuits have moved.
+    pub(super) fn drain(&self) -> Result<()> {
+        self.program.as_ref().context("the relay does not run")?.terminate()
+    }
+
+    /// Waits until it has ended in order.
+    pub(super) async fn drained(&mut self) -> Result<()> {
+        let program = self.program.take().context("the relay does not run")?;
+        self.events.extend(program.ended().await?);
+        Ok(())
+    }
+
     /// Starts it again if it does not run, with the same identity.
     pub(super) async fn start_again(&mut self) -> Result<()> {
         if self.program.is_none() {
             let appdir = self.appdir.display().to_string();
-            self.program = Some(start_relay_at(&self.host, self.ip, &self.kaspath, &appdir).await?.0);
+            self.program = Some(start_relay_with(&self.host, self.ip, &self.kaspath, &appdir, DRAIN).await?.0);
         }
         Ok(())
     }

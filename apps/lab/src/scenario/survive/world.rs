@@ -28,6 +28,9 @@ use crate::{
     process::Program,
 };
 
+/// Time to come to the state that a fault needs, first as things are and then with
+/// everything started anew.
+pub(super) const READY: Duration = Duration::from_secs(60);
 const COMMON: [&str; 4] = ["--network", "simnet", "--log-format", "json"];
 const KASPADS: [&str; 2] = ["left-kaspad", "right-kaspad"];
 /// Between two readings of the counters.
