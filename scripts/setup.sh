@@ -13,7 +13,7 @@ packages_of() {
         lab) echo "iproute2 nftables util-linux mount" ;;
         bench) echo "iperf3" ;;
         # With promtool.
-        monitoring) echo "prometheus" ;;
+        monitoring) echo "prometheus jq" ;;
         # kaspad compiles RocksDB.
         kaspad) echo "clang libclang-dev" ;;
     esac
