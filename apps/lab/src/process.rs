@@ -149,6 +149,13 @@ impl Program {
         self.events.iter().any(|event| event["event"] == name)
     }
 
+    /// Ends it at once, by SIGKILL; its events.
+    pub(crate) async fn kill(mut self) -> Result<Vec<Value>> {
+        self.child.kill().await?;
+        self.drain();
+        Ok(self.events)
+    }
+
     /// Tells it to end, in order, and insists on it.
     pub(crate) async fn stop(mut self) -> Result<Vec<Value>> {
         if let Some(pid) = self.child.id() {
