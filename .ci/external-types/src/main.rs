@@ -41,6 +41,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-peer-store", &["kaspath_domain"]),
     ("kaspath-control", &["kaspath_domain", "serde_core"]),
     (
+        "kaspath-metrics",
+        &["kaspath_domain", "kaspath_gateway", "kaspath_kaspa_adaptor", "kaspath_session", "kaspath_transport_libp2p"],
+    ),
+    (
         "kaspath-node",
         &[
             "kaspath_domain",

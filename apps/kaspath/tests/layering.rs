@@ -39,6 +39,10 @@ fn dependencies_point_inwards() {
         ("kaspath-peer-store", &["kaspath-domain"]),
         ("kaspath-control", &["kaspath-domain"]),
         (
+            "kaspath-metrics",
+            &["kaspath-domain", "kaspath-gateway", "kaspath-kaspa-adaptor", "kaspath-session", "kaspath-transport-libp2p"],
+        ),
+        (
             "kaspath-node",
             &[
                 "kaspath-domain",
@@ -57,6 +61,7 @@ fn dependencies_point_inwards() {
                 "kaspath-domain",
                 "kaspath-gateway",
                 "kaspath-kaspa-adaptor",
+                "kaspath-metrics",
                 "kaspath-node",
                 "kaspath-peer-store",
                 "kaspath-policy",

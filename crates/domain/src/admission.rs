@@ -3,9 +3,11 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
 };
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::{ConnectInfo, Path, PeerAddress, PeerIdentity};
 
@@ -68,13 +70,48 @@ impl IpPrefix {
         Self::cut(address, 32, 64)
     }
 
+    /// Whether the address lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        Self::cut(address, self.bits, self.bits) == *self
+    }
+
+    /// With more bits than an address has, all of them.
     fn cut(address: IpAddr, v4: u8, v6: u8) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(ip) => Self { base: Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - v4))).into(), bits: v4 },
-            IpAddr::V6(ip) => Self { base: Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - v6))).into(), bits: v6 },
+            IpAddr::V4(ip) => {
+                let bits = v4.min(32);
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                Self { base: Ipv4Addr::from_bits(ip.to_bits() & mask).into(), bits }
+            }
+            IpAddr::V6(ip) => {
+                let bits = v6.min(128);
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                Self { base: Ipv6Addr::from_bits(ip.to_bits() & mask).into(), bits }
+            }
         }
     }
 }
+
+/// `192.0.2.0/24`, `2001:db8::/32`, or an address alone. What follows the prefix is cut off.
+impl FromStr for IpPrefix {
+    type Err = IpPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, IpPrefixError> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| IpPrefixError)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(longest), |bits| bits.parse::<u8>().map_err(|_| IpPrefixError))?;
+        if bits > longest || address != address.to_canonical() {
+            return Err(IpPrefixError);
+        }
+        Ok(Self::cut(address, bits, bits))
+    }
+}
+
+/// A text that is no [`IpPrefix`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not an IP address or prefix, like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")]
+pub struct IpPrefixError;
 
 impl fmt::Display for IpPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,6 +234,22 @@ mod tests {
         let relay = PeerIdentity::from_bytes(&[0, 1, 7]).unwrap();
         let relayed = Path::Relayed { relay: relay.clone(), reason: RelayReason::Policy };
         assert_eq!(PeerClass::of(&info("192.0.2.1:1"), &relayed), PeerClass::Relayed { relay });
+    }
+
+    #[test]
+    fn a_prefix_is_read_as_it_is_printed_and_knows_its_addresses() {
+        for text in ["192.0.2.0/24", "192.0.2.7", "2001:db8::/32", "2001:db8::1/128", "0.0.0.0/0", "::/0"] {
+            assert_eq!(text.parse::<IpPrefix>().unwrap().to_string(), text);
+        }
+        let prefix = |text: &str| text.parse::<IpPrefix>().unwrap();
+        assert_eq!(prefix("192.0.2.77/24"), prefix("192.0.2.0/24"));
+        let within = |text: &str, ip: &str| prefix(text).contains(ip.parse().unwrap());
+        assert!(within("192.0.2.0/24", "192.0.2.255") && within("192.0.2.0/24", "::ffff:192.0.2.1"));
+        assert!(within("2001:db8::1", "2001:db8::1") && !within("2001:db8::1", "2001:db8::2"));
+        assert!(!within("192.0.2.0/24", "192.0.3.1") && !within("0.0.0.0/0", "2001:db8::1") && !within("::/0", "192.0.2.1"));
+        for text in ["", "192.0.2.0/33", "2001:db8::/129", "192.0.2.0/", "a.example", "::ffff:192.0.2.1/24", "192.0.2.0/-1"] {
+            assert_eq!(text.parse::<IpPrefix>(), Err(IpPrefixError), "{text}");
+        }
     }
 
     #[test]

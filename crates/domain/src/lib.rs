@@ -40,7 +40,7 @@ mod synthetic;
 pub mod time;
 
 pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
-pub use admission::{AdmissionRequest, IpPrefix, PeerClass, PeerGroup, RefuseReason};
+pub use admission::{AdmissionRequest, IpPrefix, IpPrefixError, PeerClass, PeerGroup, RefuseReason};
 pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;

@@ -23,6 +23,9 @@ pub enum RelayReason {
     PeerCannotPunch,
     /// The node's own budget for punches is used up; the next one waits its turn.
     PunchLimited,
+    /// The relay will end the circuit soon, because it shuts down: it is time to be
+    /// on another path.
+    RelayDraining,
     /// The exchange of candidates over the relay broke, so nobody dialled. It says
     /// nothing about the NATs.
     ExchangeFailed {
@@ -76,6 +79,7 @@ impl RelayReason {
             | RelayReason::Policy
             | RelayReason::NoOwnCandidate
             | RelayReason::PunchLimited
+            | RelayReason::RelayDraining
             | RelayReason::ExchangeFailed { .. } => false,
         }
     }
@@ -93,6 +97,7 @@ impl fmt::Display for RelayReason {
             RelayReason::PunchLimited => {
                 f.write_str("too many punches are under way or were tried lately; this one waits its turn")
             }
+            RelayReason::RelayDraining => f.write_str("the relay is about to shut down"),
             RelayReason::ExchangeFailed { attempts, cause } => {
                 write!(f, "{}: the exchange of addresses over the relay broke ({cause})", failed(attempts))
             }
@@ -203,6 +208,7 @@ mod tests {
             (RelayReason::NoPeerCandidate, r#""no-peer-candidate""#),
             (RelayReason::PeerCannotPunch, r#""peer-cannot-punch""#),
             (RelayReason::PunchLimited, r#""punch-limited""#),
+            (RelayReason::RelayDraining, r#""relay-draining""#),
             (RelayReason::PunchFailed { attempts: 2 }, r#"{"punch-failed":{"attempts":2}}"#),
             (
                 RelayReason::ExchangeFailed { attempts: 2, cause },

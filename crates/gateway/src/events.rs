@@ -28,6 +28,28 @@ pub enum CloseReason {
     ShuttingDown,
 }
 
+/// Why a peer was not let in, or not reached, or kaspad was not: without the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalReason {
+    /// It, or those that it shares an address or a relay with, begin sessions too often.
+    TooOften,
+    /// The peer is banned.
+    Banned,
+    /// No inbound slot could be had for it.
+    NoSlot,
+    /// kaspad is on another network.
+    OtherNetwork,
+    /// No loopback address could be had for it.
+    NoAddress,
+    /// kaspad does not answer.
+    KaspadUnreachable,
+    /// The peer could not be reached, or kaspad did not dial as it was asked to.
+    PeerUnreachable,
+    /// Another program asked for what is kaspad's.
+    NotKaspad,
+}
+
 /// Something that happened at the gateway. The serialized form is stable.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -64,6 +86,8 @@ pub enum GatewayEvent {
     GatewayRefused {
         /// The peer.
         peer: PeerIdentity,
+        /// Of which kind the cause is.
+        reason: RefusalReason,
         /// Why.
         cause: String,
         /// Refusals, of any peer, that were not reported since the last that was.

@@ -16,9 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, Hold, pipe,
+    CloseReason, Hold, RefusalReason, pipe,
     sessions::SessionSlot,
-    shared::{Shared, not_here, pass_panic_on},
+    shared::{Refused, Shared, not_here, pass_panic_on},
 };
 
 /// kaspad is on this machine: it answers at once or not at all.
@@ -44,36 +44,39 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>
             }
             // The present session is kept.
             Ok(None) => {}
-            Err(cause) => shared.refuse(Direction::Inbound, &peer, cause),
+            Err(refused) => shared.refuse(Direction::Inbound, &peer, refused),
         }
     }
 }
 
 /// A slot for the peer's session, and its address; `None` if the present one is to be
 /// kept. What the peer shares with others is taken only with the slot.
-fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(SessionSlot, Hold)>, String> {
+fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<Option<(SessionSlot, Hold)>, Refused> {
     let now = shared.parts.clock.now();
     // Held throughout: of two peers that ask at once, each sees what the other was given.
     let mut rates = shared.rates.lock().unwrap_or_else(PoisonError::into_inner);
-    rates.ask(peer, now)?;
-    if let Some(cause) = shared.closed() {
-        return Err(cause);
+    rates.ask(peer, now).map_err(Refused::by(RefusalReason::TooOften))?;
+    if let Some(refused) = shared.closed() {
+        return Err(refused);
     }
     let wall_time = (shared.parts.wall_clock)();
     if shared.table.is_banned(peer, wall_time) {
-        return Err(RefuseReason::Banned.to_string());
+        return Err(Refused::by(RefusalReason::Banned)(RefuseReason::Banned));
     }
     let class = PeerClass::of(stream.info(), &stream.path());
     let group = PeerGroup::of(&class);
     let is_new = !shared.table.knows(peer);
-    rates.check(&group, is_new, now)?;
+    rates.check(&group, is_new, now).map_err(Refused::by(RefusalReason::TooOften))?;
     // A peer that comes again replaces its own session, which is most likely dead.
     let others = shared.sessions.inbound_but(peer);
     let evicted = make_slot((Some(peer), &class), others, now, |request| shared.parts.admission.admit(request));
-    let evicted = evicted.map_err(|reason| reason.to_string())?;
+    let evicted = evicted.map_err(|reason| match reason {
+        RefuseReason::Banned => Refused::by(RefusalReason::Banned)(reason),
+        _ => Refused::by(RefusalReason::NoSlot)(reason),
+    })?;
     let activity = Arc::new(Activity::new(stream.counters(), now));
     let Some(slot) = shared.sessions.enter(peer, Some(class), stream.path_watch(), activity) else { return Ok(None) };
-    let hold = shared.table.hold(peer, wall_time).map_err(|error| error.to_string())?;
+    let hold = shared.table.hold(peer, wall_time).map_err(Refused::by(RefusalReason::NoAddress))?;
     rates.begin(&group, is_new, now);
     for evicted in evicted {
         shared.sessions.end(&evicted, CloseReason::Evicted);
@@ -87,7 +90,9 @@ async fn join(shared: Arc<Shared>, stream: DuplexStream, slot: SessionSlot, hold
             let (clock, report) = (shared.parts.clock, |event| shared.report(event));
             pipe::run(hold, Direction::Inbound, stream, connection, slot, clock, report).await;
         }
-        Err(cause) => shared.refuse(Direction::Inbound, hold.peer(), cause),
+        Err(cause) => {
+            shared.refuse(Direction::Inbound, hold.peer(), Refused { reason: RefusalReason::KaspadUnreachable, cause });
+        }
     }
 }
 

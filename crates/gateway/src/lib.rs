@@ -39,7 +39,7 @@ mod sessions;
 mod shared;
 mod table;
 
-pub use events::{CloseReason, GatewayEvent};
+pub use events::{CloseReason, GatewayEvent, RefusalReason};
 pub use gateway::Gateway;
 pub use kaspad::{Kaspad, KaspadError, KaspadPeer, KaspadSnapshot};
 pub use outbound::KeptPeer;

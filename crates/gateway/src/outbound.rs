@@ -19,11 +19,11 @@ use tokio::{
 };
 
 use crate::{
-    GatewayEvent, Hold, Kaspad, KaspadError,
+    GatewayEvent, Hold, Kaspad, KaspadError, RefusalReason,
     kaspad::KaspadState,
     owner, pipe,
     sessions::SessionSlot,
-    shared::{Shared, not_here, pass_panic_on},
+    shared::{Refused, Shared, not_here, pass_panic_on},
 };
 
 /// Time for kaspad to come once it was asked to dial; its connection manager
@@ -100,7 +100,7 @@ pub(crate) async fn keep(
             Some(rpc) => {
                 let report = |event| {
                     if let KeeperEvent::Failed { cause } = event {
-                        remote.refused(cause);
+                        remote.refused(Refused { reason: RefusalReason::PeerUnreachable, cause });
                     }
                 };
                 keeper.keep(|| remote.session(rpc.as_ref()), report).await;
@@ -125,8 +125,8 @@ impl Remote {
         self.shared.table.is_banned(&self.peer, (self.shared.parts.wall_clock)())
     }
 
-    fn refused(&self, cause: String) {
-        self.shared.refuse(Direction::Outbound, &self.peer, cause);
+    fn refused(&self, refused: Refused) {
+        self.shared.refuse(Direction::Outbound, &self.peer, refused);
     }
 
     /// Joins what kaspad opens. kaspad dials one after the other, so each
@@ -155,10 +155,10 @@ impl Remote {
                 let _ = kaspad.set_nodelay(true);
                 let joined = match remote.may_join(from).await {
                     Ok(()) => remote.join(kaspad).await,
-                    Err(cause) => Err(cause),
+                    Err(cause) => Err(Refused { reason: RefusalReason::NotKaspad, cause }),
                 };
-                if let Err(cause) = joined {
-                    remote.refused(cause);
+                if let Err(refused) = joined {
+                    remote.refused(refused);
                 }
             });
         }
@@ -172,26 +172,29 @@ impl Remote {
         owner::may_join(&listed.unwrap_or_default(), self.shared.parts.kaspad, self.local, from)
     }
 
-    async fn join(&self, kaspad: TcpStream) -> Result<(), String> {
+    async fn join(&self, kaspad: TcpStream) -> Result<(), Refused> {
         let parked = self.parked().take();
         self.taken.notify_one();
-        if let Some(cause) = self.shared.closed() {
-            return Err(cause);
+        if let Some(refused) = self.shared.closed() {
+            return Err(refused);
         }
         if self.is_banned() {
-            return Err("kaspad dials it, but has banned it".to_owned());
+            return Err(Refused::by(RefusalReason::Banned)("kaspad dials it, but has banned it"));
         }
         let Parked { stream, slot } = match parked {
             Some(parked) => parked,
             // There is the peer's own call: kaspad has it as an inbound peer.
             None if self.shared.sessions.contains(&self.peer) => return Ok(()),
-            None => match self.open().await? {
+            None => match self.open().await.map_err(Refused::by(RefusalReason::PeerUnreachable))? {
                 Some(parked) => parked,
                 None => return Ok(()),
             },
         };
-        let hold: Hold =
-            self.shared.table.hold(&self.peer, (self.shared.parts.wall_clock)()).map_err(|error| error.to_string())?;
+        let hold: Hold = self
+            .shared
+            .table
+            .hold(&self.peer, (self.shared.parts.wall_clock)())
+            .map_err(Refused::by(RefusalReason::NoAddress))?;
         let (clock, report) = (self.shared.parts.clock, |event| self.shared.report(event));
         pipe::run(hold, Direction::Outbound, stream, kaspad, slot, clock, report).await;
         Ok(())

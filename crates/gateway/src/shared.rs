@@ -10,7 +10,7 @@ use kaspath_domain::{Direction, Observer, PeerIdentity};
 use tokio::{sync::watch, task::JoinError};
 
 use crate::{
-    GatewayEvent, GatewayParts, kaspad::KaspadState, rates::SessionRates, refusals::Refusals, sessions::Sessions,
+    GatewayEvent, GatewayParts, RefusalReason, kaspad::KaspadState, rates::SessionRates, refusals::Refusals, sessions::Sessions,
     table::PeerTable,
 };
 
@@ -32,23 +32,40 @@ impl Shared {
     }
 
     /// Reports that a peer is refused, unless there were too many such reports.
-    pub(crate) fn refuse(&self, direction: Direction, peer: &PeerIdentity, cause: String) {
+    pub(crate) fn refuse(&self, direction: Direction, peer: &PeerIdentity, refused: Refused) {
         let refusals = match direction {
             Direction::Inbound => &self.refusals[0],
             Direction::Outbound => &self.refusals[1],
         };
         let reported = refusals.lock().unwrap_or_else(PoisonError::into_inner).report(peer, self.parts.clock.now());
         if let Some(omitted) = reported {
-            self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), cause, omitted });
+            let Refused { reason, cause } = refused;
+            self.report(GatewayEvent::GatewayRefused { peer: peer.clone(), reason, cause, omitted });
         }
     }
 
     /// Why no peer may be joined to kaspad now, if so.
-    pub(crate) fn closed(&self) -> Option<String> {
+    pub(crate) fn closed(&self) -> Option<Refused> {
         match &*self.kaspad.borrow() {
-            KaspadState::OtherNetwork(network) => Some(format!("kaspad is on {network}, this gateway on {}", self.parts.network)),
+            KaspadState::OtherNetwork(network) => {
+                let cause = format!("kaspad is on {network}, this gateway on {}", self.parts.network);
+                Some(Refused { reason: RefusalReason::OtherNetwork, cause })
+            }
             KaspadState::Unknown | KaspadState::Up => None,
         }
+    }
+}
+
+/// Why a peer is refused.
+pub(crate) struct Refused {
+    pub(crate) reason: RefusalReason,
+    pub(crate) cause: String,
+}
+
+impl Refused {
+    /// A refusal of that kind, for a cause.
+    pub(crate) fn by<C: ToString>(reason: RefusalReason) -> impl Fn(C) -> Refused {
+        move |cause| Refused { reason, cause: cause.to_string() }
     }
 }
 

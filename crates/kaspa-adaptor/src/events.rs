@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use kaspath_domain::{Direction, Path, PeerIdentity};
 use serde::Serialize;
 
-use crate::CloseReason;
+use crate::{CloseReason, HandshakeError};
 
 /// How far a handshake is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +17,46 @@ pub enum HandshakeStep {
     Verack,
     /// The peer is ready, and so are we.
     Ready,
+}
+
+/// Why a handshake failed, without what the peer worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandshakeOutcome {
+    /// The peer did not say in time what was due.
+    Timeout,
+    /// We talk to this peer already.
+    Duplicate,
+    /// We reached ourselves.
+    Loopback,
+    /// The peer is on another network.
+    WrongNetwork,
+    /// Its protocol version is too old.
+    OldVersion,
+    /// A field of its Version is not valid.
+    BadVersion,
+    /// It is not let in.
+    NotAdmitted,
+    /// It rejects us.
+    Rejected,
+    /// The session ended first.
+    Ended,
+}
+
+impl From<&HandshakeError> for HandshakeOutcome {
+    fn from(error: &HandshakeError) -> Self {
+        match error {
+            HandshakeError::Timeout { .. } => Self::Timeout,
+            HandshakeError::Duplicate(_) => Self::Duplicate,
+            HandshakeError::Loopback => Self::Loopback,
+            HandshakeError::WrongNetwork { .. } => Self::WrongNetwork,
+            HandshakeError::OldVersion { .. } => Self::OldVersion,
+            HandshakeError::BadVersion(_) => Self::BadVersion,
+            HandshakeError::NotAdmitted(_) => Self::NotAdmitted,
+            HandshakeError::Rejected(_) => Self::Rejected,
+            HandshakeError::Ended(_) => Self::Ended,
+        }
+    }
 }
 
 /// Something that happened. The serialized form is stable.
@@ -41,6 +81,8 @@ pub enum KaspaEvent {
         peer: Option<PeerIdentity>,
         /// Its stable socket address.
         address: SocketAddr,
+        /// Which step it did not get through.
+        outcome: HandshakeOutcome,
         /// Why.
         cause: String,
     },

@@ -41,7 +41,7 @@ use std::time::Duration;
 
 pub use book::AddressBook;
 pub use errors::{CloseReason, ConnectError, HandshakeError};
-pub use events::{HandshakeStep, KaspaEvent};
+pub use events::{HandshakeOutcome, HandshakeStep, KaspaEvent};
 pub use grpc::{CuttableIo, OneStream, StreamInfo, connector, incoming};
 pub use inventory::{Inventory, InventoryLimits};
 pub use kaspa_p2p_lib::{KaspadMessagePayloadType as MessageKind, pb};

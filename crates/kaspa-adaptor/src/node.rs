@@ -162,6 +162,7 @@ impl KaspaNode {
                 self.report(KaspaEvent::HandshakeFailed {
                     peer: router.info().peer.clone(),
                     address: router.info().synthetic,
+                    outcome: (&error).into(),
                     cause: error.to_string(),
                 });
                 match error.reject_reason() {

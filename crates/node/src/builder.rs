@@ -111,7 +111,8 @@ impl NodeBuilder {
         let attempts = Observers::of(recorder.clone());
         attempts.add(limits.clone());
         let with = |dialer| dialers.iter().cloned().chain([Arc::new(dialer) as Arc<dyn StreamDialer>]).collect();
-        let executor = Executor::new(policy, with(network.dialer()), clock).with_mapping(mapping).with_observers(attempts);
+        let executor =
+            Executor::new(policy, with(network.dialer()), clock).with_mapping(mapping).with_observers(attempts.clone());
         let executor = Arc::new(executor);
         let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
         let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
@@ -147,6 +148,7 @@ impl NodeBuilder {
             observers,
             sessions,
             session_observers,
+            attempts,
             keeper,
             clock,
             local_candidates,

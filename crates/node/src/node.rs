@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, Punching, StreamListener, TransportPolicy,
+    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, Punching, StreamListener,
+    TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
 use kaspath_session::{SessionEvent, Sessions};
@@ -21,6 +22,7 @@ pub(crate) struct Parts {
     pub(crate) observers: Observers<NetworkEvent>,
     pub(crate) sessions: Option<Sessions>,
     pub(crate) session_observers: Observers<SessionEvent>,
+    pub(crate) attempts: Observers<AttemptOutcome>,
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
@@ -77,6 +79,16 @@ impl Node {
     /// Tells `observer` of what happens to sessions from now on.
     pub fn observe_sessions(&self, observer: Arc<dyn Observer<SessionEvent>>) {
         self.0.session_observers.add(observer);
+    }
+
+    /// Tells `observer` how each attempt to reach a peer ends from now on.
+    pub fn observe_attempts(&self, observer: Arc<dyn Observer<AttemptOutcome>>) {
+        self.0.attempts.add(observer);
+    }
+
+    /// Bytes that sessions have sent again on another path since the start.
+    pub fn replayed(&self) -> u64 {
+        self.0.sessions.as_ref().map_or(0, Sessions::replayed)
     }
 
     /// Reaches and punches peers by that policy from now on. What the old one has learnt

@@ -5,7 +5,10 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -53,6 +56,10 @@ pub(crate) struct Parts {
     pub(crate) events: Observers<SessionEvent>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
+    /// Bytes that all sessions have sent again.
+    pub(crate) replayed: Arc<AtomicU64>,
+    /// When it was asked for, or when the peer's first message came.
+    pub(crate) begun: Moment,
     /// Only the opener makes planned moves, and only the opener dials each second.
     pub(crate) is_opener: bool,
 }
@@ -79,6 +86,7 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
+    replayed: u64,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -91,6 +99,8 @@ struct View {
     needs_path: bool,
     is_confirmed: bool,
     moves: u64,
+    replayed: u64,
+    rtt: Option<Duration>,
 }
 
 impl View {
@@ -102,6 +112,8 @@ impl View {
             needs_path: machine.needs_path(),
             is_confirmed: machine.is_confirmed(),
             moves: machine.stats().moves,
+            replayed: machine.stats().replayed,
+            rtt: machine.round_trip(),
         }
     }
 }
@@ -203,7 +215,7 @@ impl Driver {
 
     /// Tells the owner and the observers what has changed.
     fn report(&mut self, view: &View, now: Moment) {
-        let View { current, needs_path, is_confirmed, moves, .. } = *view;
+        let View { current, needs_path, is_confirmed, moves, rtt, .. } = *view;
         let peer = || self.parts.peer.clone();
         let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
         if let Some(path) = path {
@@ -219,7 +231,8 @@ impl Driver {
         if is_confirmed && self.seen.moves.is_none() {
             self.seen.moves = Some(moves);
             let path = self.parts.shown.borrow().clone();
-            self.parts.events.observe(&SessionEvent::Began { peer: peer(), path });
+            let after = now.since(self.parts.begun);
+            self.parts.events.observe(&SessionEvent::Began { peer: peer(), path, after, rtt });
         }
         match (self.seen.stalled_at, needs_path) {
             (None, true) if is_confirmed => {
@@ -231,6 +244,8 @@ impl Driver {
                 if self.seen.moves.replace(moves).is_some_and(|before| before < moves) {
                     let to = self.parts.shown.borrow().clone();
                     self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
+                } else if let Some(stall) = stall {
+                    self.parts.events.observe(&SessionEvent::Recovered { peer: peer(), stall });
                 }
             }
             _ => {}
@@ -309,6 +324,8 @@ impl Future for Driver {
         let Some(view) = this.poll_streams(cx, now) else {
             return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
         };
+        this.parts.replayed.fetch_add(view.replayed - this.seen.replayed, Ordering::Relaxed);
+        this.seen.replayed = view.replayed;
         if !view.has_ended {
             this.report(&view, now);
             let before = this.dials.len();

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use kaspath_domain::{Path, PeerIdentity, time::seconds};
+use kaspath_domain::{
+    Path, PeerIdentity,
+    time::{optional_seconds, seconds},
+};
 use serde::{Serialize, Serializer};
 
 use crate::{SessionEnd, SessionStats};
@@ -16,6 +19,12 @@ pub enum SessionEvent {
         peer: PeerIdentity,
         /// The path.
         path: Path,
+        /// Since it was asked for, or since the peer's first message.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+        /// The round trip of the path, if one was measured by then.
+        #[serde(serialize_with = "optional_seconds")]
+        rtt: Option<Duration>,
     },
     /// A session has moved to another path.
     #[serde(rename = "session-moved")]
@@ -26,6 +35,15 @@ pub enum SessionEvent {
         #[serde(rename = "path")]
         to: Path,
         /// For how long no path was usable; zero for a planned move.
+        #[serde(serialize_with = "seconds")]
+        stall: Duration,
+    },
+    /// The path in use was silent, and has given an answer after all.
+    #[serde(rename = "session-recovered")]
+    Recovered {
+        /// The peer.
+        peer: PeerIdentity,
+        /// How long it was unusable.
         #[serde(serialize_with = "seconds")]
         stall: Duration,
     },

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -80,6 +83,8 @@ struct Shared {
     state: Mutex<State>,
     /// Streams that have not said hello or were not accepted yet, in all (`None`) and by peer.
     pending: Slots<Option<PeerIdentity>>,
+    /// Bytes that were sent again, by all sessions there ever were.
+    replayed: Arc<AtomicU64>,
     /// Notified when a session has ended.
     ended: watch::Sender<()>,
 }
@@ -111,7 +116,8 @@ impl Sessions {
         let boot = BootId(rand::thread_rng().r#gen());
         let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
         let (pending, ended) = (Slots::new(MAX_PENDING_KNOWN), watch::channel(()).0);
-        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, ended }))
+        let replayed = Arc::default();
+        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, replayed, ended }))
     }
 
     /// How many sessions there are, those without a path included.
@@ -122,6 +128,12 @@ impl Sessions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes that sessions have sent again on another path since the start, those that have
+    /// ended included.
+    pub fn replayed(&self) -> u64 {
+        self.0.replayed.load(Ordering::Relaxed)
     }
 
     /// Ends every session and tells the peers, which would wait for a path otherwise.
@@ -171,6 +183,7 @@ impl PeerConnector for Sessions {
         if is_plain {
             return shared.paths.plain(target).await;
         }
+        let begun = shared.clock.now();
         let stream = shared.paths.first(target).await?;
         let Some(peer) = stream.info().peer.clone() else { return Ok(stream) };
         let id = SessionId(rand::thread_rng().r#gen());
@@ -178,7 +191,9 @@ impl PeerConnector for Sessions {
         let mut machine = Machine::open(id, shared.boot, &shared.budget, now);
         let path = machine.attach(now).expect("a new session has no path");
         let target = PeerTarget { peer: Some(peer), addresses: target.addresses.clone() };
-        shared.begin(id, machine, target, path, stream, true).map_err(|_| ConnectorError::RateLimited(HELLO_TIMEOUT))
+        shared
+            .begin(id, machine, target, path, stream, Begun { at: begun, here: true })
+            .map_err(|_| ConnectorError::RateLimited(HELLO_TIMEOUT))
     }
 }
 
@@ -258,7 +273,7 @@ impl Shared {
         match machine.attached(&hello, now) {
             Ok(path) => {
                 let target = PeerTarget { peer: Some(peer), addresses: vec![stream.info().remote.clone()] };
-                if let Ok(session) = self.begin(hello.session, machine, target, path, stream, false) {
+                if let Ok(session) = self.begin(hello.session, machine, target, path, stream, Begun { at: now, here: false }) {
                     permit.send(session);
                 }
             }
@@ -276,7 +291,7 @@ impl Shared {
         target: PeerTarget,
         path: PathId,
         stream: DuplexStream,
-        is_opener: bool,
+        begun: Begun,
     ) -> Result<DuplexStream, ()> {
         let cell = Cell::new(machine, self.clock);
         let peer = target.peer.clone().expect("the caller proved it");
@@ -287,11 +302,18 @@ impl Shared {
         let (info, (shown, watch)) = (stream.info().clone(), PathWatch::channel(stream.path()));
         let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
         let (paths, events) = (self.paths.clone(), self.events.clone());
-        let parts = Parts { cell, peer, target, paths, events, shown, is_opener };
+        let Begun { at: begun, here: is_opener } = begun;
+        let parts = Parts { cell, peer, target, paths, events, shown, replayed: self.replayed.clone(), begun, is_opener };
         let registered = Registered { shared: self.clone(), peer: parts.peer.clone(), id };
         tokio::spawn(registered.run(Box::pin(Driver::new(parts, path, stream))));
         Ok(session)
     }
+}
+
+/// When a session began, and whether this side began it.
+struct Begun {
+    at: Moment,
+    here: bool,
 }
 
 /// A session's entry in the table, removed on drop.

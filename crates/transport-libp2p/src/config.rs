@@ -1,11 +1,11 @@
 //! What can be set.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use kaspath_domain::{Observers, PeerLocator, RetryCadence, TransportAddress, TransportSet};
+use kaspath_domain::{Observers, PeerIdentity, PeerLocator, RetryCadence, TransportAddress, TransportSet};
 use thiserror::Error;
 
-use crate::{ConnectionLimits, NetworkEvent, Resolver};
+use crate::{ConnectionLimits, NetworkEvent, RelayServerConfig, RelayToken, Resolver};
 
 /// Settings of a [`crate::Network`]. The defaults fit a private node.
 #[derive(Clone, Debug)]
@@ -15,6 +15,9 @@ pub struct NetworkConfig {
     pub listen: Vec<PeerLocator>,
     /// Relays to hold reservations at; several addresses of one relay are one relay.
     pub relays: Vec<PeerLocator>,
+    /// The tokens of private relays, by the relay that gave each. A relay without one is
+    /// asked without.
+    pub relay_tokens: BTreeMap<PeerIdentity, RelayToken>,
     /// How many reservations to hold, pending ones included.
     pub wanted_reservations: usize,
     /// Addresses at which we are known to be reachable, beside what is observed.
@@ -53,6 +56,7 @@ impl Default for NetworkConfig {
         Self {
             listen: Vec::new(),
             relays: Vec::new(),
+            relay_tokens: BTreeMap::new(),
             wanted_reservations: 3,
             external: Vec::new(),
             punch: PunchConfig::default(),
@@ -86,80 +90,6 @@ pub struct PunchConfig {
 impl Default for PunchConfig {
     fn default() -> Self {
         Self { transports: TransportSet::ALL, cadence: RetryCadence::punch(), allow_local_candidates: false }
-    }
-}
-
-/// Limits of our relay server. One host, and one owner of a block of addresses, gets
-/// a part of what there is and no more; docs/decisions/0006-relay-limits.md counts how
-/// much. A prefix is a /24 of IPv4 or a /48 of IPv6, and an IPv6 address its /64.
-#[derive(Clone, Debug)]
-pub struct RelayServerConfig {
-    /// Peers with a reservation in all. Those who have one may always renew it.
-    pub max_reservations: usize,
-    /// Connections of one peer that hold its reservation at once; together they count
-    /// as one reservation. A peer is reached over the one on which it asked last.
-    pub max_reservations_per_peer: usize,
-    /// Peers with a reservation from one IP address.
-    pub max_reservations_per_ip: usize,
-    /// Peers with a reservation from one prefix.
-    pub max_reservations_per_prefix: usize,
-    /// Lifetime of a reservation; clients renew at three quarters of it.
-    pub reservation_duration: Duration,
-    /// Circuits in all; like the following, those included that are being made.
-    pub max_circuits: usize,
-    /// Circuits that one peer has opened.
-    pub max_circuits_per_peer: usize,
-    /// Circuits opened from one IP address.
-    pub max_circuits_per_ip: usize,
-    /// Circuits opened from one prefix.
-    pub max_circuits_per_prefix: usize,
-    /// Circuits to one peer.
-    pub max_circuits_per_destination: usize,
-    /// Circuits opened from one IP address to one peer.
-    pub max_circuits_per_ip_to_destination: usize,
-    /// Lifetime of a circuit.
-    pub max_circuit_duration: Duration,
-    /// A circuit ends when no byte went either way for this time. Kaspa pings every
-    /// two minutes.
-    pub circuit_idle_timeout: Duration,
-    /// Bytes of a circuit, both ways together; 0 is unlimited.
-    pub max_circuit_bytes: u64,
-    /// Reservations that one peer may ask for at once.
-    pub reservations_per_peer_burst: u32,
-    /// Reservations that peers without one may ask for at once from one IP address.
-    pub reservations_per_ip_burst: u32,
-    /// Circuits that one peer may ask for at once.
-    pub circuits_per_peer_burst: u32,
-    /// Circuits that peers without reservation may ask for at once from one IP address.
-    pub circuits_per_ip_burst: u32,
-    /// Time until one of each burst comes back; a second at most for the circuits of a
-    /// peer that has a reservation.
-    pub refill: Duration,
-}
-
-impl Default for RelayServerConfig {
-    fn default() -> Self {
-        Self {
-            max_reservations: 512,
-            max_reservations_per_peer: 2,
-            max_reservations_per_ip: 8,
-            max_reservations_per_prefix: 32,
-            reservation_duration: Duration::from_secs(3600),
-            max_circuits: 256,
-            max_circuits_per_peer: 16,
-            max_circuits_per_ip: 32,
-            max_circuits_per_prefix: 64,
-            max_circuits_per_destination: 64,
-            max_circuits_per_ip_to_destination: 8,
-            max_circuit_duration: Duration::from_secs(24 * 3600),
-            circuit_idle_timeout: Duration::from_secs(600),
-            max_circuit_bytes: 0,
-            reservations_per_peer_burst: 30,
-            reservations_per_ip_burst: 60,
-            circuits_per_peer_burst: 60,
-            circuits_per_ip_burst: 120,
-            refill: Duration::from_secs(15),
-        }
     }
 }
 

@@ -43,6 +43,10 @@ pub enum CircuitEnd {
     Lifetime,
     /// It moved as many bytes as it may.
     ByteLimit,
+    /// A quota of one of its peers, of a prefix or of the relay is used up.
+    Quota,
+    /// One of its peers is not allowed any more.
+    NotAllowed,
     /// The relay was full, it was silent, and many came from where it came from.
     Evicted,
 }
@@ -56,6 +60,8 @@ impl fmt::Display for CircuitEnd {
             Self::Idle => "it was idle for too long",
             Self::Lifetime => "it reached its longest duration",
             Self::ByteLimit => "it reached its limit of bytes",
+            Self::Quota => "a quota is used up",
+            Self::NotAllowed => "a peer of it is not allowed any more",
             Self::Evicted => "it was idle and made room for another one",
         })
     }
@@ -90,6 +96,14 @@ pub enum NetworkEvent {
         /// Its new state.
         #[serde(flatten)]
         state: ReservationState,
+    },
+    /// A relay takes nothing new, and ends our circuits through it when the time is over.
+    RelayDraining {
+        /// The relay.
+        relay: PeerIdentity,
+        /// The time that is left.
+        #[serde(serialize_with = "kaspath_domain::time::seconds")]
+        left: Duration,
     },
     /// A relay or peer reported the address at which it sees us.
     CandidateObserved {

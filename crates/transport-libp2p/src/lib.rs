@@ -14,6 +14,7 @@
 //! | `muxing` | a budget for streams that are not negotiated, and bounded windows |
 //! | `tcp` | libp2p's TCP transport, where that gives up too early or never |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
+//! | `relay_control` | our own protocol with relays: a token, and notice of a drain |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `swarm` | the actor that translates between the core and libp2p |
 //!
@@ -45,10 +46,12 @@ mod failure;
 mod keys;
 mod limits;
 mod listener;
+mod loss;
 mod muxing;
 mod network;
 mod punch;
 mod quic;
+mod relay_control;
 mod relay_server;
 mod resolve;
 mod streams;
@@ -56,14 +59,17 @@ mod swarm;
 mod tcp;
 mod wire;
 
-pub use config::{NetworkConfig, PunchConfig, RelayServerConfig, StartError};
+pub use config::{NetworkConfig, PunchConfig, StartError};
 pub use dialer::Libp2pDialer;
 pub use events::{CircuitEnd, NetworkEvent, ReservationState};
 pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
 pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
+pub use loss::ReservationLoss;
 pub use network::Network;
+pub use relay_control::{RelayToken, RelayTokenError};
+pub use relay_server::{RelayAccess, RelayLoad, RelayPeers, RelayQuotaUse, RelayRefusals, RelayServerConfig, RelayServerError};
 pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
@@ -77,5 +83,8 @@ pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz {
-    pub use crate::{keys::fuzz_key as key, punch::fuzz_exchange as exchange, relay_server::fuzz as relay};
+    pub use crate::{
+        keys::fuzz_key as key, punch::fuzz_exchange as exchange, relay_control::fuzz as relay_control,
+        relay_server::fuzz as relay,
+    };
 }

@@ -1,6 +1,10 @@
 //! The public handle.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt};
 use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
@@ -12,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Resolver, StartError, convert,
-    swarm::{Actor, Announcing, Command, Handle, build},
+    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad, RelayServerConfig,
+    RelayServerError, RelayToken, Resolver, StartError, convert,
+    swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, build},
 };
 
 /// Time for the system to give us our ports.
@@ -127,6 +132,52 @@ impl Network {
     /// has used them for five minutes. Dropping the future may leave the relay removed.
     pub async fn remove_relay(&self, relay: &PeerIdentity) {
         let _ = self.handle.ask(|reply| Command::RemoveRelay { relay: relay.clone(), reply }).await;
+    }
+
+    /// Gives these tokens to private relays from now on, each to its relay. A relay that
+    /// has refused this node is asked again when its back-off ends.
+    pub async fn set_relay_tokens(&self, tokens: BTreeMap<PeerIdentity, RelayToken>) {
+        let _ = self.handle.ask(|reply| Command::SetRelayTokens { tokens, reply }).await;
+    }
+
+    /// Serves as a relay by these settings from now on. What is there and still allowed
+    /// stays, also if it is more than the new limits; circuits that have lasted longer than
+    /// the new durations end. Peers that the new access or the new tokens do not
+    /// allow lose their reservations and circuits. Rates change within a second.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn set_relay_server(&self, config: RelayServerConfig) -> Result<(), RelayServerError> {
+        let config = Box::new(config);
+        self.handle.ask_relay(|reply| RelayServerCommand::Set { config, reply }).await
+    }
+
+    /// Ends the relay's work in order: it grants no more reservations and circuits, and
+    /// its peers that speak the relay protocol learn that they have so much time for another
+    /// path. Returns when the circuits are gone, a second at least, or when the time is over,
+    /// and gives the number of circuits that are left. After that the relay still takes
+    /// nothing new; [`Network::shutdown`] ends the rest. Dropping the future leaves it draining.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn drain(&self, allowed: Duration) -> Result<usize, RelayServerError> {
+        self.handle.ask_relay(|reply| RelayServerCommand::Drain { allowed, reply }).await
+    }
+
+    /// What the relay does now and has done since it started. It costs a look at each
+    /// circuit.
+    ///
+    /// # Errors
+    /// There is no relay server, or no network any more.
+    pub async fn relay_load(&self) -> Result<RelayLoad, RelayServerError> {
+        self.handle.ask_relay(|reply| RelayServerCommand::Load { reply }).await
+    }
+
+    /// Memory is short: until this is taken back, no inbound connection is let in, and a
+    /// relay grants no circuits and no new reservations. What is there stays, and
+    /// reservations are renewed.
+    pub async fn set_pressure(&self, is_under_pressure: bool) {
+        let _ = self.handle.ask(|reply| Command::SetPressure { is_under_pressure, reply }).await;
     }
 
     /// Closes every connection and returns when the actor has ended, within a second.

@@ -8,7 +8,9 @@ use kaspath_domain::{
     DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport,
     TransportSet,
 };
-use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver};
+use kaspath_transport_libp2p::{
+    NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationLoss, ReservationState, Resolver,
+};
 use support::{DEADLINE, Node, await_event, config, dial, relay, relay_address, relay_only, reserved, start, start_as};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -149,7 +151,9 @@ async fn a_full_relay_is_told_and_asked_again() {
     let lost =
         await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
             .await;
-    let NetworkEvent::Reservation { state: ReservationState::Lost { cause, retry_in }, .. } = lost else { panic!("lost") };
+    let NetworkEvent::Reservation { state, .. } = lost else { panic!("lost") };
+    assert_eq!(state.loss(), Some(ReservationLoss::Limit));
+    let ReservationState::Lost { cause, retry_in } = state else { panic!("lost") };
     assert!(cause.to_lowercase().contains("resource"), "{cause}");
     assert!(retry_in.is_some());
 }
@@ -167,8 +171,11 @@ async fn a_reservation_is_remade_when_the_relay_comes_back() {
     let mut events = server.events();
     let same_ports = relay.listening().to_vec();
     relay.shutdown().await;
-    await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
-        .await;
+    let lost =
+        await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
+            .await;
+    let NetworkEvent::Reservation { state, .. } = lost else { panic!("lost") };
+    assert_eq!(state.loss(), Some(ReservationLoss::ConnectionLost), "{state:?}");
 
     let relay = start_as(key, serving(same_ports)).await;
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;

@@ -14,7 +14,7 @@ use std::{
 
 use kaspath_domain::{DialError, Host, PeerAddress, PeerLocator, RelayAddress, Route};
 use kaspath_transport_libp2p::{
-    Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver, StartError,
+    Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationLoss, ReservationState, Resolver, StartError,
 };
 use support::{await_event, config, dial, locator, relay, relay_address, relay_only, reserved, start};
 
@@ -66,7 +66,9 @@ async fn a_name_that_does_not_resolve_at_boot_is_reported_and_tried_again() {
     let mut events = server.events();
     for _ in 0..2 {
         let event = await_event(&mut events, lost).await;
-        let NetworkEvent::Reservation { state: ReservationState::Lost { cause, retry_in }, .. } = event else { panic!("lost") };
+        let NetworkEvent::Reservation { state, .. } = event else { panic!("lost") };
+        assert_eq!(state.loss(), Some(ReservationLoss::Unresolved));
+        let ReservationState::Lost { cause, retry_in } = state else { panic!("lost") };
         assert_eq!(cause, "relay.test did not resolve: no DNS yet");
         assert!(retry_in.is_some());
     }

@@ -15,7 +15,7 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
                 closed(*reason, *to_kaspad, *to_peer)
             )
         }
-        GatewayEvent::GatewayRefused { peer, cause, omitted } => {
+        GatewayEvent::GatewayRefused { peer, cause, omitted, .. } => {
             let omitted =
                 if *omitted > 0 { format!(" ({omitted} refusals before this one are not shown)") } else { String::new() };
             format!("no session with {}: {cause}{omitted}", peer.short())

@@ -83,6 +83,9 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
             let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
             format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
+        NetworkEvent::RelayDraining { relay, left } => {
+            format!("relay {} shuts down in {}: sessions through it move", relay.short(), ms(*left))
+        }
         NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
         NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
@@ -117,7 +120,7 @@ pub(super) fn session(event: &SessionEvent) -> Option<String> {
             Some(format!("the session with {} has lost its path: looking for another", peer.short()))
         }
         // Whoever uses the session says more of these.
-        SessionEvent::Began { .. } | SessionEvent::Ended { .. } => None,
+        SessionEvent::Began { .. } | SessionEvent::Recovered { .. } | SessionEvent::Ended { .. } => None,
     }
 }
 
@@ -134,7 +137,7 @@ pub(super) fn kaspa(event: &KaspaEvent) -> Option<String> {
             };
             format!("{step} from {} after {}", name(peer, address), ms(*elapsed))
         }
-        KaspaEvent::HandshakeFailed { peer, address, cause } => {
+        KaspaEvent::HandshakeFailed { peer, address, cause, .. } => {
             format!("handshake with {} failed: {}", name(peer, address), tidy(cause))
         }
         KaspaEvent::PeerReady { peer, address, direction, path, user_agent, protocol_version, .. } => {

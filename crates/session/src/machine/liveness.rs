@@ -55,7 +55,6 @@ impl Liveness {
     }
 
     /// The smoothed round trip, if one was measured.
-    #[cfg(test)]
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.smoothed
     }

@@ -203,6 +203,11 @@ impl Machine {
         self.current
     }
 
+    /// The smoothed round trip of the path in use, if one was measured.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.liveness.round_trip()
+    }
+
     /// Whether the peer has confirmed that it has the session.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.peer_boot.is_some()

@@ -31,6 +31,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Behaviour {
     table: Table,
     clock: MonotonicClock,
+    /// No stranger is let in.
+    is_under_pressure: bool,
     /// Dials that are about to be made.
     expected: HashMap<ConnectionId, Class>,
     refused: RefusedConnections,
@@ -47,6 +49,7 @@ impl Behaviour {
         Self {
             table: Table::new(limits),
             clock: MonotonicClock::start(),
+            is_under_pressure: false,
             expected: HashMap::new(),
             refused: RefusedConnections::default(),
             reported: RefusedConnections::default(),
@@ -58,6 +61,11 @@ impl Behaviour {
     /// made. A dial of which nothing was said is one of a peer, or of a circuit.
     pub(crate) fn expect(&mut self, dial: ConnectionId, class: Class) {
         self.expected.insert(dial, class);
+    }
+
+    /// While memory is short, no inbound connection is begun. Those that are there stay.
+    pub(crate) fn set_pressure(&mut self, is_under_pressure: bool) {
+        self.is_under_pressure = is_under_pressure;
     }
 
     /// Watches how an established connection is used, until it closes.
@@ -100,7 +108,10 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let judged = self.table.pending_inbound(id, Origin::inbound(local, remote), self.clock.now());
+        let judged = match self.is_under_pressure {
+            true => Err(Refusal::Pressure),
+            false => self.table.pending_inbound(id, Origin::inbound(local, remote), self.clock.now()),
+        };
         self.judge(judged).map(drop)
     }
 
@@ -200,6 +211,17 @@ mod tests {
         }
         assert_eq!(report(&mut behaviour).await.to_string(), "11 connections refused so far (11 too many unfinished)");
         assert!(begin.elapsed() >= REPORT_EVERY);
+    }
+
+    #[tokio::test]
+    async fn while_memory_is_short_nobody_new_comes_in() {
+        let mut behaviour = Behaviour::new(ConnectionLimits::default());
+        behaviour.set_pressure(true);
+        refuse(&mut behaviour);
+        assert_eq!(report(&mut behaviour).await, RefusedConnections { pressure: 1, ..RefusedConnections::default() });
+        behaviour.set_pressure(false);
+        let (local, remote) = ("/ip4/192.0.2.1/tcp/1".parse().unwrap(), "/ip4/203.0.113.7/tcp/2".parse().unwrap());
+        behaviour.handle_pending_inbound_connection(ConnectionId::new_unchecked(2), &local, &remote).unwrap();
     }
 
     #[tokio::test]

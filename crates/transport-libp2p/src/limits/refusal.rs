@@ -83,6 +83,8 @@ pub(crate) enum Refusal {
     Full { room: Room, limit: u32 },
     #[error("too many new connections from {from} in a short time")]
     TooFast { from: IpPrefix },
+    #[error("memory is short")]
+    Pressure,
 }
 
 /// Connections that were refused since the start, by reason.
@@ -103,6 +105,8 @@ pub struct RefusedConnections {
     pub per_peer: u64,
     /// Too many of ours.
     pub outbound: u64,
+    /// Memory was short.
+    pub pressure: u64,
     /// Not refused, but closed so that others could stay.
     pub evicted: u64,
 }
@@ -111,6 +115,7 @@ impl RefusedConnections {
     pub(crate) fn count(&mut self, refusal: &Refusal) {
         let counter = match refusal {
             Refusal::TooFast { .. } => &mut self.too_fast,
+            Refusal::Pressure => &mut self.pressure,
             Refusal::Full { room, .. } => match room {
                 Room::Pending(_) | Room::PendingFromHost(..) | Room::PendingFromNetwork(..) => &mut self.pending,
                 Room::FromHost(_) | Room::FromNetwork(_) => &mut self.per_address,
@@ -125,7 +130,14 @@ impl RefusedConnections {
 
     /// All that were refused, for whatever reason.
     pub fn total(&self) -> u64 {
-        self.too_fast + self.pending + self.per_address + self.inbound + self.circuits + self.per_peer + self.outbound
+        self.too_fast
+            + self.pending
+            + self.per_address
+            + self.inbound
+            + self.circuits
+            + self.per_peer
+            + self.outbound
+            + self.pressure
     }
 }
 
@@ -139,6 +151,7 @@ impl fmt::Display for RefusedConnections {
             (self.circuits, "too many circuits"),
             (self.per_peer, "too many with one peer"),
             (self.outbound, "too many outbound"),
+            (self.pressure, "memory was short"),
         ];
         let named: Vec<String> =
             reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}")).collect();

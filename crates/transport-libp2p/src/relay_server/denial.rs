@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::messages::Status;
+use super::{budget::Exceeded, messages::Status};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Denial {
@@ -32,6 +32,22 @@ pub(super) enum Denial {
     ConnectingTooFast,
     #[error("the destination has no reservation here")]
     NoReservation,
+    #[error("its quota-per-peer is used up")]
+    QuotaOfPeer,
+    #[error("the quota-per-prefix of its /24 or /48 is used up")]
+    QuotaOfPrefix,
+    #[error("the relay's quota is used up")]
+    Quota,
+    #[error("the destination's quota is used up")]
+    QuotaOfDestination,
+    #[error("access does not allow it")]
+    NotAllowed,
+    #[error("it has not given a token of this relay")]
+    Token,
+    #[error("this relay is draining, and takes nothing new")]
+    Draining,
+    #[error("this relay is short of memory")]
+    Pressure,
     #[error("a circuit cannot lead to its own source")]
     ToItself,
     #[error("requests over a circuit are not served")]
@@ -49,7 +65,7 @@ impl Denial {
         match self {
             Self::NoAddress => Status::ReservationRefused,
             Self::NoReservation => Status::NoReservation,
-            Self::ToItself | Self::Relayed => Status::PermissionDenied,
+            Self::ToItself | Self::Relayed | Self::NotAllowed | Self::Token => Status::PermissionDenied,
             Self::DestinationFailed | Self::SourceGone => Status::ConnectionFailed,
             Self::DestinationRefused(status) => status,
             Self::TooManyReservations
@@ -62,7 +78,53 @@ impl Denial {
             | Self::TooManyCircuitsOfPrefix
             | Self::TooManyCircuitsToDestination
             | Self::TooManyCircuitsOfAddressToDestination
-            | Self::ConnectingTooFast => Status::ResourceLimitExceeded,
+            | Self::ConnectingTooFast
+            | Self::QuotaOfPeer
+            | Self::QuotaOfPrefix
+            | Self::Quota
+            | Self::QuotaOfDestination
+            | Self::Draining
+            | Self::Pressure => Status::ResourceLimitExceeded,
+        }
+    }
+
+    /// A short name for counters.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::TooManyReservations => "max-reservations",
+            Self::TooManyReservationsOfAddress => "max-reservations-per-ip",
+            Self::TooManyReservationsOfPrefix => "max-reservations-per-prefix",
+            Self::ReservingTooFast | Self::ConnectingTooFast => "too-fast",
+            Self::NoAddress => "no-address",
+            Self::TooManyCircuits => "max-circuits",
+            Self::TooManyCircuitsOfPeer => "max-circuits-per-peer",
+            Self::TooManyCircuitsOfAddress => "max-circuits-per-ip",
+            Self::TooManyCircuitsOfPrefix => "max-circuits-per-prefix",
+            Self::TooManyCircuitsToDestination => "max-circuits-per-destination",
+            Self::TooManyCircuitsOfAddressToDestination => "max-circuits-per-ip-to-destination",
+            Self::QuotaOfPeer | Self::QuotaOfDestination => "quota-per-peer",
+            Self::QuotaOfPrefix => "quota-per-prefix",
+            Self::Quota => "quota",
+            Self::NotAllowed => "access",
+            Self::Token => "token",
+            Self::Draining => "draining",
+            Self::Pressure => "pressure",
+            Self::NoReservation => "no-reservation",
+            Self::ToItself => "to-itself",
+            Self::Relayed => "relayed",
+            Self::DestinationFailed => "destination-failed",
+            Self::SourceGone => "source-gone",
+            Self::DestinationRefused(_) => "destination-refused",
+        }
+    }
+}
+
+impl From<Exceeded> for Denial {
+    fn from(exceeded: Exceeded) -> Self {
+        match exceeded {
+            Exceeded::Peer => Self::QuotaOfPeer,
+            Exceeded::Prefix => Self::QuotaOfPrefix,
+            Exceeded::All => Self::Quota,
         }
     }
 }

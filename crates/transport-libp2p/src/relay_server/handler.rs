@@ -16,6 +16,7 @@ use libp2p::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{exchange, origin::Origin};
+use crate::{relay_control, streams::AnyOf};
 
 const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
 const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
@@ -30,10 +31,12 @@ pub(crate) enum FromBehaviour {
     Hold(bool),
 }
 
-/// The remote asks for something.
+/// The remote has opened a stream.
 #[derive(Debug)]
 pub(crate) struct Hop {
     pub(super) stream: Stream,
+    /// It is for the relay protocol, and not for a request.
+    pub(super) is_control: bool,
     /// Where the connection comes from; `None` for a circuit.
     pub(super) origin: Option<Origin>,
     pub(super) slot: OwnedSemaphorePermit,
@@ -61,13 +64,13 @@ impl Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = FromBehaviour;
     type ToBehaviour = Hop;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = AnyOf;
     type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = oneshot::Sender<Stream>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, ()> {
-        SubstreamProtocol::new(ReadyUpgrade::new(HOP), ())
+        SubstreamProtocol::new(AnyOf(vec![HOP, relay_control::PROTOCOL]), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -102,9 +105,14 @@ impl ConnectionHandler for Handler {
         event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol, (), Self::OutboundOpenInfo>,
     ) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (mut stream, protocol), .. }) => {
+                let is_control = protocol == relay_control::PROTOCOL;
+                if is_control {
+                    // It is there for as long as the connection is, and no reason for that.
+                    stream.ignore_for_keep_alive();
+                }
                 if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-                    self.asked.push_back(Hop { stream, origin: self.origin, slot });
+                    self.asked.push_back(Hop { stream, is_control, origin: self.origin, slot });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {

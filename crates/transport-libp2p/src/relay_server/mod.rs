@@ -1,22 +1,35 @@
 //! A circuit relay v2 server (libp2p specs/relay/circuit-v2.md), with what libp2p's
-//! lacks: caps for each address, an end for idle circuits, counted bytes.
+//! lacks: caps for each address, an end for idle circuits, counted bytes, rates and quotas,
+//! access lists, tokens, and a drain.
 //! docs/decisions/0013-own-relay-server.md says why.
 //!
-//! `table` decides, `behaviour` carries out; `exchange` and `copy` speak with peers, as
-//! tasks beside the swarm.
+//! `table` decides who gets what, `budget` how much may be sent, `access` and `members` who
+//! may come; `behaviour` carries out, with `serving` for requests and `control` for what the
+//! owner changes; `exchange` and `copy` speak with peers, as tasks beside the swarm.
 
+mod access;
 mod behaviour;
+mod budget;
+mod config;
+mod control;
 mod copy;
 mod denial;
 mod exchange;
+mod flow;
 mod handler;
+mod load;
+mod members;
 mod messages;
 mod meter;
 mod origin;
+mod serving;
 mod table;
 mod tasks;
 
+pub use access::{RelayAccess, RelayPeers};
 pub(crate) use behaviour::Behaviour;
+pub use config::RelayServerConfig;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use exchange::fuzz;
+pub use load::{RelayLoad, RelayQuotaUse, RelayRefusals, RelayServerError};

@@ -10,13 +10,14 @@ use crate::convert;
 /// A host and its network: see [`IpPrefix`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
+    pub(super) ip: IpAddr,
     pub(super) host: IpPrefix,
     pub(super) prefix: IpPrefix,
 }
 
 impl Origin {
     pub(super) fn of(ip: IpAddr) -> Self {
-        Self { host: IpPrefix::host(ip), prefix: IpPrefix::network(ip) }
+        Self { ip, host: IpPrefix::host(ip), prefix: IpPrefix::network(ip) }
     }
 
     /// Of a connection's remote address. All without an IP address count as one.

@@ -5,6 +5,9 @@
 //! hundreds of entries, and what is not recorded cannot be lost.
 //! Rates come before the counting, so that asking often costs little.
 
+mod change;
+mod room;
+
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
@@ -22,8 +25,6 @@ const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Circuits from one host to one destination that are still being made. libp2p's client
 /// takes ten at once and drops more, so four hosts must not fill that.
 const PENDING_PER_HOST: usize = 2;
-/// How long a circuit must have been silent to make room for another one.
-const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
 /// A peer with a reservation opens one circuit more a second, however many its address asked for.
 const KNOWN_PEER_REFILL: Duration = Duration::from_secs(1);
 /// Peers and hosts whose rate is remembered, of each kind.
@@ -48,7 +49,8 @@ pub(super) struct Circuit<P, C> {
     pub(super) destination: P,
     source_connection: C,
     destination_connection: C,
-    origin: Origin,
+    pub(super) origin: Origin,
+    pub(super) destination_origin: Origin,
     /// When it was opened; `None` while the destination has not agreed.
     pub(super) opened: Option<Moment>,
     /// When it was asked for.
@@ -79,6 +81,7 @@ pub(super) struct Accepted<P, C> {
     pub(super) id: CircuitId,
     /// Over which the destination is to be asked.
     pub(super) destination: C,
+    pub(super) destination_origin: Origin,
     /// What made room for it.
     pub(super) evicted: Option<Ended<P, C>>,
 }
@@ -116,21 +119,37 @@ fn rates<K: Clone + Eq + Hash>(burst: u32, every: Duration) -> Rates<K> {
     Rates::new(burst.max(1), every, MAX_REMEMBERED)
 }
 
+/// Of reservations, of circuits, and of circuits of peers that have a reservation.
+fn peer_rates<P: Clone + Eq + Hash>(config: &RelayServerConfig) -> [Rates<P>; 3] {
+    // However short a reservation is, its renewals come slower than this.
+    let renewals = config.refill.min(config.reservation_duration / 4);
+    [
+        rates(config.reservations_per_peer_burst, renewals),
+        rates(config.circuits_per_peer_burst, config.refill),
+        rates(config.circuits_per_peer_burst, config.refill.min(KNOWN_PEER_REFILL)),
+    ]
+}
+
+/// Of reservations and of circuits.
+fn host_rates(config: &RelayServerConfig) -> [Rates<IpPrefix>; 2] {
+    [rates(config.reservations_per_ip_burst, config.refill), rates(config.circuits_per_ip_burst, config.refill)]
+}
+
 impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     pub(super) fn new(config: RelayServerConfig) -> Self {
-        // However short a reservation is, its renewals come slower than this.
-        let renewals = config.refill.min(config.reservation_duration / 4);
+        let [reserving_peers, connecting_peers, known_peers] = peer_rates(&config);
+        let [reserving_hosts, connecting_hosts] = host_rates(&config);
         Self {
             connections: HashSet::new(),
             reservations: HashMap::new(),
             circuits: HashMap::new(),
             next_id: 0,
             next_end: None,
-            reserving_peers: rates(config.reservations_per_peer_burst, renewals),
-            reserving_hosts: rates(config.reservations_per_ip_burst, config.refill),
-            connecting_peers: rates(config.circuits_per_peer_burst, config.refill),
-            connecting_hosts: rates(config.circuits_per_ip_burst, config.refill),
-            known_peers: rates(config.circuits_per_peer_burst, config.refill.min(KNOWN_PEER_REFILL)),
+            reserving_peers,
+            reserving_hosts,
+            connecting_peers,
+            connecting_hosts,
+            known_peers,
             config,
         }
     }
@@ -207,8 +226,8 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         if self.circuits.values().filter(is_pending).count() >= PENDING_PER_HOST {
             return Err(Denial::ConnectingTooFast);
         }
-        let link = self.links(destination, now).last().map(|link| link.connection);
-        let destination_connection = link.ok_or(Denial::NoReservation)?;
+        let link = self.links(destination, now).last().map(|link| (link.connection, link.origin));
+        let (destination_connection, destination_origin) = link.ok_or(Denial::NoReservation)?;
         let evicted = self.make_room(source, origin, destination, now)?;
         let id = CircuitId(self.next_id);
         self.next_id += 1;
@@ -218,13 +237,14 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
             source_connection,
             destination_connection,
             origin,
+            destination_origin,
             opened: None,
             asked: now,
             last_active: now,
         };
         self.ends_at(self.end_of(&circuit).0);
         self.circuits.insert(id, circuit);
-        Ok(Accepted { id, destination: destination_connection, evicted })
+        Ok(Accepted { id, destination: destination_connection, destination_origin, evicted })
     }
 
     /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.
@@ -312,55 +332,6 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
                 if idle < old { (idle, CircuitEnd::Idle) } else { (old, CircuitEnd::Lifetime) }
             }
         }
-    }
-
-    /// Whether there is room for one circuit more, or can be made.
-    fn make_room(&mut self, source: &P, origin: Origin, destination: &P, now: Moment) -> Result<Option<Ended<P, C>>, Denial> {
-        let count = |of: &dyn Fn(&Circuit<P, C>) -> bool| self.circuits.values().filter(|circuit| of(circuit)).count();
-        let config = &self.config;
-        if count(&|other| other.source == *source) >= config.max_circuits_per_peer {
-            return Err(Denial::TooManyCircuitsOfPeer);
-        }
-        if count(&|other| other.origin.host == origin.host) >= config.max_circuits_per_ip {
-            return Err(Denial::TooManyCircuitsOfAddress);
-        }
-        if count(&|other| other.origin.prefix == origin.prefix) >= config.max_circuits_per_prefix {
-            return Err(Denial::TooManyCircuitsOfPrefix);
-        }
-        let between = |other: &Circuit<P, C>| other.origin.host == origin.host && other.destination == *destination;
-        if count(&between) >= config.max_circuits_per_ip_to_destination {
-            return Err(Denial::TooManyCircuitsOfAddressToDestination);
-        }
-        let (victim, full) = if count(&|other| other.destination == *destination) >= config.max_circuits_per_destination {
-            let victim = self.evictable(origin, now, |circuit| circuit.destination == *destination);
-            (victim, Denial::TooManyCircuitsToDestination)
-        } else if self.circuits.len() >= config.max_circuits {
-            (self.evictable(origin, now, |_| true), Denial::TooManyCircuits)
-        } else {
-            return Ok(None);
-        };
-        let id = victim.ok_or(full)?;
-        Ok(self.circuits.remove(&id).map(|circuit| Ended { id, circuit, reason: CircuitEnd::Evicted }))
-    }
-
-    /// The circuit that may go for one from `origin`: of those that have been silent,
-    /// the most silent one of the /24 or /48 that has the most. The newcomer's block must
-    /// have fewer, also with the new one: otherwise those who come last would push out
-    /// those who were there.
-    fn evictable(&self, origin: Origin, now: Moment, among: impl Fn(&Circuit<P, C>) -> bool) -> Option<CircuitId> {
-        let mut crowds: HashMap<_, usize> = HashMap::new();
-        for circuit in self.circuits.values().filter(|circuit| among(circuit)) {
-            *crowds.entry(circuit.origin.prefix).or_default() += 1;
-        }
-        let ours = crowds.get(&origin.prefix).copied().unwrap_or_default() + 1;
-        let silent = |circuit: &Circuit<P, C>| circuit.opened.is_some() && now.since(circuit.last_active) >= EVICTABLE_AFTER;
-        self.circuits
-            .iter()
-            .filter(|(_, circuit)| among(circuit) && silent(circuit))
-            .map(|(id, circuit)| (crowds[&circuit.origin.prefix], now.since(circuit.last_active), *id))
-            .filter(|(crowd, ..)| *crowd > ours)
-            .max()
-            .map(|(.., id)| id)
     }
 
     fn end_circuits(&mut self, why: impl Fn(&Circuit<P, C>) -> Option<CircuitEnd>) -> Vec<Ended<P, C>> {

@@ -11,8 +11,14 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{denial::Denial, exchange::Ask, meter::Meter, origin::Origin, table::CircuitId};
-use crate::CircuitEnd;
+use super::{
+    denial::Denial,
+    exchange::Ask,
+    meter::{Meter, Side},
+    origin::Origin,
+    table::CircuitId,
+};
+use crate::{CircuitEnd, RelayToken};
 
 /// What a task beside the swarm came to.
 pub(super) enum Done {
@@ -24,6 +30,8 @@ pub(super) enum Done {
     NotJoined { id: CircuitId, source: Stream, slot: OwnedSemaphorePermit, denial: Denial },
     /// A circuit has ended.
     Ended { id: CircuitId, why: CircuitEnd },
+    /// A peer speaks the relay protocol.
+    Hello { peer: PeerId, connection: ConnectionId, origin: Option<Origin>, stream: Stream, token: Option<RelayToken> },
     /// There is nothing more to do.
     Answered,
 }
@@ -43,6 +51,13 @@ pub(super) struct Asker {
 pub(super) struct Running {
     pub(super) task: AbortHandle,
     pub(super) meter: Arc<Meter>,
+}
+
+impl Running {
+    /// Bytes passed on, both ways.
+    pub(super) fn bytes(&self) -> u64 {
+        self.meter.bytes(Side::Source) + self.meter.bytes(Side::Destination)
+    }
 }
 
 impl Drop for Running {

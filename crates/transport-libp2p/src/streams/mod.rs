@@ -24,6 +24,7 @@ use tokio_util::{
 pub(crate) use behaviour::{Behaviour, Event};
 pub(crate) use connection::{ConnectionMeta, Traffic};
 
+pub(crate) use self::upgrade::AnyOf;
 use self::upgrade::Lazy;
 use crate::convert;
 

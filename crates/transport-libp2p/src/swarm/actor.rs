@@ -1,14 +1,17 @@
 //! The loop: what handles ask and tasks report goes to the core, and what the core puts
 //! out is done.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
-use kaspath_domain::{DialError, Health, Moment, MonotonicClock, Observer, Observers, Path, RelayAddress};
+use kaspath_domain::{DialError, Health, Moment, MonotonicClock, Observer, Observers, Path, PeerIdentity, RelayAddress};
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
@@ -22,12 +25,12 @@ use super::{
     behaviour::Behaviour,
     boxed::Boxed,
     build::punching,
-    commands::{Command, ConnectReply},
+    commands::{Command, ConnectReply, RelayServerCommand},
     exchanging::Exchanges,
     ids::Ids,
 };
 use crate::{
-    NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, Resolver, convert,
+    NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, RelayToken, Resolver, convert,
     core::{ConnId, Core, CoreConfig, Input, WaiterId},
 };
 
@@ -45,6 +48,8 @@ pub(crate) struct Actor {
     pub(super) core: Core,
     pub(super) ids: Ids,
     pub(super) exchanges: Exchanges,
+    /// What private relays are given.
+    pub(super) relay_tokens: BTreeMap<PeerIdentity, RelayToken>,
     pub(super) tasks: JoinSet<()>,
     /// What tasks report.
     inputs: mpsc::Receiver<Input>,
@@ -87,6 +92,7 @@ impl Actor {
             core: Core::new(core, random, Moment::default()),
             ids: Ids::default(),
             exchanges: Exchanges::default(),
+            relay_tokens: config.relay_tokens,
             tasks: JoinSet::new(),
             inputs,
             inputs_sender,
@@ -203,7 +209,33 @@ impl Actor {
                 self.set_punch(*punch);
                 let _ = reply.send(());
             }
+            Command::RelayServer(command) => self.on_relay_command(command),
+            Command::SetRelayTokens { tokens, reply } => {
+                self.relay_tokens = tokens;
+                let _ = reply.send(());
+            }
+            Command::SetPressure { is_under_pressure, reply } => {
+                let behaviour = self.swarm.behaviour_mut();
+                behaviour.limits.set_pressure(is_under_pressure);
+                if let Some(relay) = behaviour.relay_server.as_mut() {
+                    relay.set_pressure(is_under_pressure);
+                }
+                let _ = reply.send(());
+            }
             Command::Shutdown => self.end = Some(Ok(())),
+        }
+    }
+
+    /// Without a relay server the reply is dropped.
+    fn on_relay_command(&mut self, command: RelayServerCommand) {
+        let Some(relay) = self.swarm.behaviour_mut().relay_server.as_mut() else { return };
+        match command {
+            RelayServerCommand::Set { config, reply } => {
+                relay.set(*config);
+                let _ = reply.send(());
+            }
+            RelayServerCommand::Drain { allowed, reply } => relay.drain(allowed, reply),
+            RelayServerCommand::Load { reply } => drop(reply.send(relay.load())),
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Behaviour {
     pub(super) streams: streams::Behaviour,
     relay_client: relay::client::Behaviour,
     // What is turned off costs a connection nothing, being boxed.
-    relay_server: Toggle<Boxed<relay_server::Behaviour>>,
+    pub(super) relay_server: Toggle<Boxed<relay_server::Behaviour>>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }

@@ -1,11 +1,13 @@
 //! What handles ask of the actor.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use kaspath_domain::{DialError, Health, PathHealth, PeerIdentity, RelayAddress, RelayReason};
@@ -13,7 +15,7 @@ use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    PunchConfig,
+    PunchConfig, RelayLoad, RelayServerConfig, RelayServerError, RelayToken,
     core::{ConnId, Input, WaiterId},
     streams::OpenReply,
 };
@@ -45,8 +47,25 @@ pub(crate) enum Command {
     RelayReason { connection: ConnId, reply: oneshot::Sender<Option<RelayReason>> },
     /// Punch by these settings from now on.
     SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
+    /// Something for our relay server, or about it.
+    RelayServer(RelayServerCommand),
+    /// Give these tokens to relays from now on.
+    SetRelayTokens { tokens: BTreeMap<PeerIdentity, RelayToken>, reply: oneshot::Sender<()> },
+    /// Memory is short, or is not any more.
+    SetPressure { is_under_pressure: bool, reply: oneshot::Sender<()> },
     /// Close everything and end.
     Shutdown,
+}
+
+/// What our relay server is asked; without one the reply is dropped.
+#[derive(Debug)]
+pub(crate) enum RelayServerCommand {
+    /// Serve by these settings from now on.
+    Set { config: Box<RelayServerConfig>, reply: oneshot::Sender<()> },
+    /// Take nothing new, and say how many circuits are left after that time.
+    Drain { allowed: Duration, reply: oneshot::Sender<usize> },
+    /// How it is doing.
+    Load { reply: oneshot::Sender<RelayLoad> },
 }
 
 /// Passes what sessions notice to the actor, as long as it is there.
@@ -98,6 +117,18 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| DialError::ShuttingDown)?;
         answer.await.map_err(|_| DialError::ShuttingDown)
+    }
+
+    /// The same of our relay server.
+    pub(crate) async fn ask_relay<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> RelayServerCommand,
+    ) -> Result<T, RelayServerError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::RelayServer(command(reply))).await;
+        sent.map_err(|_| RelayServerError::ShuttingDown)?;
+        let lost = |_| if self.commands.is_closed() { RelayServerError::ShuttingDown } else { RelayServerError::NotARelay };
+        answer.await.map_err(lost)
     }
 
     pub(crate) async fn shutdown(&self) {

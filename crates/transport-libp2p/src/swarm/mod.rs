@@ -30,4 +30,4 @@ mod outputs;
 pub(crate) use actor::Actor;
 pub(crate) use announcing::Announcing;
 pub(crate) use build::build;
-pub(crate) use commands::{Command, Handle, HealthReports};
+pub(crate) use commands::{Command, Handle, HealthReports, RelayServerCommand};

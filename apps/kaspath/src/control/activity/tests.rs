@@ -1,6 +1,6 @@
 use kaspath_control::MAX_SHOWN;
 use kaspath_domain::{Direction, Path, Transport};
-use kaspath_gateway::GatewayEvent;
+use kaspath_gateway::{GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_transport_libp2p::{CircuitEnd, RelayServerConfig};
 
@@ -127,7 +127,7 @@ fn events_are_counted_by_the_names_that_logs_have() {
         facts.network(&NetworkEvent::Connected { peer: peer(1), direction: Direction::Inbound, path: DIRECT, remote }, at(1));
     }
     facts.count(&KaspaEvent::BlockReceived { hash: String::new(), peer: None });
-    facts.count(&GatewayEvent::GatewayRefused { peer: peer(1), cause: "full".into(), omitted: 2 });
+    facts.count(&GatewayEvent::GatewayRefused { peer: peer(1), reason: RefusalReason::NoSlot, cause: "full".into(), omitted: 2 });
     let counters = status(&mut facts, at(2)).counters;
     assert_eq!((counters["connected"], counters["block-received"], counters["gateway-refused"]), (3, 1, 1));
 }

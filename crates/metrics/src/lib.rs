@@ -1,0 +1,210 @@
+//! What happens in a Kaspath program, as OpenMetrics: observers that count, and a text.
+//!
+//! docs/metrics.md has every name, label and label value. Label sets are closed: no peer id,
+//! address or text of a remote is ever a label, so the number of series is constant.
+//!
+//! An observer adds to atomics. Events of punches and reservations also take a lock that
+//! nobody holds for longer than a change of one entry. Live state is read when the text is
+//! written, from whoever owns it.
+
+mod buckets;
+mod families;
+mod gateway;
+mod kaspa;
+mod network;
+mod paths;
+mod process;
+mod punches;
+mod recent;
+mod relays;
+mod service;
+mod sessions;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kaspath_domain::{AttemptOutcome, Observer, Path, PeerIdentity};
+use kaspath_gateway::GatewayEvent;
+use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_session::SessionEvent;
+use kaspath_transport_libp2p::NetworkEvent;
+use prometheus_client::{encoding::text, metrics::info::Info, registry::Registry};
+
+use self::{
+    gateway::Gateway,
+    kaspa::Kaspa,
+    network::{Client, Network},
+    process::Process,
+    punches::Punches,
+    relays::Relays,
+    service::Service,
+    sessions::{Counts, Sessions},
+};
+
+/// The media type of what [`Metrics::encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A relay.
+    Relay,
+    /// A node that speaks Kaspa itself.
+    Node,
+    /// A gateway to kaspad.
+    Gateway,
+}
+
+/// What a relay server has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayServerLimits {
+    /// Reservations.
+    pub reservations: usize,
+    /// Circuits.
+    pub circuits: usize,
+}
+
+/// What the metrics are of.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// What the program is, which decides what metrics there are.
+    pub role: Role,
+    /// Its version.
+    pub version: &'static str,
+    /// The relays to reserve at, in the order of the settings.
+    pub relays: Vec<PeerIdentity>,
+    /// Reservations wanted at once.
+    pub wanted_reservations: usize,
+    /// The limits of our own relay server, if there is one.
+    pub relay_server: Option<RelayServerLimits>,
+}
+
+type EachPath = Box<dyn Fn(&mut dyn FnMut(&Path)) + Send + Sync>;
+type Replayed = Box<dyn Fn() -> u64 + Send + Sync>;
+
+/// Where live state is read.
+#[derive(Default)]
+struct Sources {
+    paths: Option<EachPath>,
+    replayed: Option<Replayed>,
+}
+
+struct Shared {
+    registry: Registry,
+    sources: Sources,
+    /// Of the last text, so that the next one needs no second allocation.
+    length: usize,
+}
+
+/// The metrics of one program. Cheap to clone; all clones are the same metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    shared: Arc<Mutex<Shared>>,
+    process: Arc<Option<Process>>,
+    network: Arc<Network>,
+    sessions: Arc<Sessions>,
+    kaspa: Arc<Kaspa>,
+    gateway: Arc<Gateway>,
+}
+
+impl Metrics {
+    /// Metrics of which each series is 0. What the program does not run has none.
+    pub fn new(config: MetricsConfig) -> Self {
+        let MetricsConfig { role, version, relays, wanted_reservations, relay_server } = config;
+        // What the role does not have is counted, if ever, where nobody looks.
+        let (mut registry, mut unseen) = (Registry::default(), Registry::default());
+        let role_label = match role {
+            Role::Relay => "relay",
+            Role::Node => "node",
+            Role::Gateway => "gateway",
+        };
+        let build = Info::new(vec![("version", version), ("role", role_label)]);
+        registry.register("kaspath_build", "The program", build);
+        let process = Arc::new(Process::new(&mut registry));
+        let service = relay_server.map(|limits| Service::new(&mut registry, &limits));
+        let client = (role != Role::Relay).then(|| Client {
+            relays: Relays::new(&mut registry, &relays, wanted_reservations),
+            punches: Punches::new(&mut registry),
+        });
+        let network = Arc::new(Network::new(&mut registry, service, client));
+        let sessions = Arc::new(Sessions::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
+        let kaspa = Arc::new(Kaspa::new(if role == Role::Node { &mut registry } else { &mut unseen }));
+        let gateway = Arc::new(Gateway::new(if role == Role::Gateway { &mut registry } else { &mut unseen }));
+        let shared = Arc::new(Mutex::new(Shared { registry, sources: Sources::default(), length: 0 }));
+        Self { shared, process, network, sessions, kaspa, gateway }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what happens in the network; to be notified from the start of the network on,
+    /// for connections are counted by their begin and end.
+    pub fn network_observer(&self) -> Arc<dyn Observer<NetworkEvent>> {
+        self.network.clone()
+    }
+
+    /// Counts how attempts to reach peers end.
+    pub fn attempt_observer(&self) -> Arc<dyn Observer<AttemptOutcome>> {
+        self.network.clone()
+    }
+
+    /// Counts what happens to sessions.
+    pub fn session_observer(&self) -> Arc<dyn Observer<SessionEvent>> {
+        self.sessions.clone()
+    }
+
+    /// Counts what a node's Kaspa side reports.
+    pub fn kaspa_observer(&self) -> Arc<dyn Observer<KaspaEvent>> {
+        self.kaspa.clone()
+    }
+
+    /// Counts what a gateway reports.
+    pub fn gateway_observer(&self) -> Arc<dyn Observer<GatewayEvent>> {
+        self.gateway.clone()
+    }
+
+    /// Reads the paths of all Kaspa sessions there, at each scrape: `each` calls what it is
+    /// given once for each session. It must return soon.
+    pub fn read_sessions(&self, each: impl Fn(&mut dyn FnMut(&Path)) + Send + Sync + 'static) {
+        self.shared().sources.paths = Some(Box::new(each));
+    }
+
+    /// Reads there, at each scrape, how many bytes sessions have sent again since the start.
+    pub fn read_replayed(&self, replayed: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.shared().sources.replayed = Some(Box::new(replayed));
+    }
+
+    /// All metrics as they are now, in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut shared = self.shared();
+        self.read(&shared.sources);
+        let mut text = String::with_capacity(shared.length + 4096);
+        text::encode(&mut text, &shared.registry).expect("a String takes everything");
+        shared.length = text.len();
+        text
+    }
+
+    fn read(&self, sources: &Sources) {
+        if let Some(process) = self.process.as_ref() {
+            process.read();
+        }
+        if let Some(each) = &sources.paths {
+            let mut counts = Counts::default();
+            let relays = self.network.client.as_ref().map(|client| &client.relays);
+            let mut through = vec![0; relays.map_or(0, Relays::positions)];
+            each(&mut |path| {
+                counts.add(path);
+                if let (Path::Relayed { relay, .. }, Some(relays)) = (path, relays) {
+                    through[relays.position(relay)] += 1;
+                }
+            });
+            self.sessions.live.set(&counts);
+            if let Some(relays) = relays {
+                relays.set_sessions(&through);
+            }
+        }
+        if let Some(replayed) = &sources.replayed {
+            families::reach(&self.sessions.replayed, replayed());
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Labels of paths and of why one is on a relay.
+
+use kaspath_domain::{Path, RelayReason, Transport};
+
+use crate::families::label;
+
+label!(
+    /// How something travels.
+    PathLabel = "path" { DirectTcp = "direct-tcp", DirectQuic = "direct-quic", Relay = "relay" }
+);
+
+label!(
+    /// The same, of where something moved.
+    ToLabel = "to" { DirectTcp = "direct-tcp", DirectQuic = "direct-quic", Relay = "relay" }
+);
+
+label!(
+    /// Why a path is on a relay.
+    ReasonLabel = "reason" {
+        PunchPending = "punch-pending",
+        Policy = "policy",
+        NoOwnCandidate = "no-own-candidate",
+        NoPeerCandidate = "no-peer-candidate",
+        PeerCannotPunch = "peer-cannot-punch",
+        PunchLimited = "punch-limited",
+        ExchangeFailed = "exchange-failed",
+        PunchFailed = "punch-failed",
+        SymmetricNat = "symmetric-nat",
+        SharedNat = "shared-nat",
+        SharedLan = "shared-lan",
+    }
+);
+
+label!(
+    /// A transport, by our own name for it.
+    TransportLabel = "transport" { Tcp = "tcp", Quic = "quic" }
+);
+
+impl PathLabel {
+    pub(crate) fn of(path: &Path) -> Self {
+        match path {
+            Path::Direct { transport: Transport::Tcp } => Self::DirectTcp,
+            Path::Direct { transport: Transport::Quic } => Self::DirectQuic,
+            Path::Relayed { .. } => Self::Relay,
+        }
+    }
+}
+
+impl ToLabel {
+    pub(crate) fn of(path: &Path) -> Self {
+        match PathLabel::of(path) {
+            PathLabel::DirectTcp => Self::DirectTcp,
+            PathLabel::DirectQuic => Self::DirectQuic,
+            PathLabel::Relay => Self::Relay,
+        }
+    }
+}
+
+impl ReasonLabel {
+    pub(crate) fn of(reason: &RelayReason) -> Self {
+        match reason {
+            RelayReason::PunchPending => Self::PunchPending,
+            RelayReason::Policy => Self::Policy,
+            RelayReason::NoOwnCandidate => Self::NoOwnCandidate,
+            RelayReason::NoPeerCandidate => Self::NoPeerCandidate,
+            RelayReason::PeerCannotPunch => Self::PeerCannotPunch,
+            RelayReason::PunchLimited => Self::PunchLimited,
+            RelayReason::ExchangeFailed { .. } => Self::ExchangeFailed,
+            RelayReason::PunchFailed { .. } => Self::PunchFailed,
+            RelayReason::SymmetricNat { .. } => Self::SymmetricNat,
+            RelayReason::SharedNat { .. } => Self::SharedNat,
+            RelayReason::SharedLan { .. } => Self::SharedLan,
+        }
+    }
+}
+
+impl From<Transport> for TransportLabel {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp,
+            Transport::Quic => Self::Quic,
+        }
+    }
+}

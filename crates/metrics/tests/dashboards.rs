@@ -1,0 +1,267 @@
+//! What go-libp2p's dashboards for relaysvc, holepunch and autorelay query, by our own list
+//! of it, is answered.
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kaspath_domain::{AttemptOutcome, DialError, Host, RelayReason, Route, Transport, TransportAddress};
+use kaspath_metrics::{Metrics, Role};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, ReservationState};
+use support::{connected, direct, locator, lost, metrics, parse, peer, relay, relayed, reservation};
+
+/// A query: the name, the labels that it filters on, the labels that it groups or names by, and
+/// what it answers after the events.
+type Query = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], f64);
+
+/// A pattern such as `quic|quic-v1` is satisfied by any of its parts.
+const RELAYSVC: &[Query] = &[
+    ("libp2p_relaysvc_status", &[], &[], 1.0),
+    ("libp2p_relaysvc_reservations_total", &[("type", "opened")], &[], 3.0),
+    ("libp2p_relaysvc_reservations_total", &[("type", "renewed")], &[], 1.0),
+    ("libp2p_relaysvc_reservations_total", &[("type", "closed")], &[], 1.0),
+    ("libp2p_relaysvc_reservation_request_response_status_total", &[], &["status"], 6.0),
+    ("libp2p_relaysvc_reservation_rejections_total", &[], &["reason"], 2.0),
+    ("libp2p_relaysvc_connections_total", &[("type", "opened")], &[], 2.0),
+    ("libp2p_relaysvc_connections_total", &[("type", "closed")], &[], 1.0),
+    ("libp2p_relaysvc_connection_request_response_status_total", &[], &["status"], 4.0),
+    ("libp2p_relaysvc_connection_rejections_total", &[], &["reason"], 1.0),
+    ("libp2p_relaysvc_data_transferred_bytes_total", &[], &[], 5_000.0),
+    ("libp2p_relaysvc_connection_duration_seconds_sum", &[], &[], 90.0),
+    ("libp2p_relaysvc_connection_duration_seconds_count", &[], &[], 1.0),
+];
+
+const HOLEPUNCH: &[Query] = &[
+    // The initiator's first punch succeeded over QUIC, its second failed over both transports.
+    (
+        "libp2p_holepunch_address_outcomes_total",
+        &[("side", "initiator"), ("transport", "tcp"), ("outcome", "success|failed")],
+        &["outcome"],
+        1.0,
+    ),
+    (
+        "libp2p_holepunch_address_outcomes_total",
+        &[("side", "initiator"), ("transport", "quic|quic-v1"), ("outcome", "success|failed")],
+        &["outcome"],
+        2.0,
+    ),
+    (
+        "libp2p_holepunch_address_outcomes_total",
+        &[("side", "receiver"), ("transport", "tcp"), ("outcome", "success|failed")],
+        &["outcome"],
+        1.0,
+    ),
+    (
+        "libp2p_holepunch_address_outcomes_total",
+        &[("side", "receiver"), ("transport", "quic|quic-v1"), ("outcome", "success|failed")],
+        &["outcome"],
+        0.0,
+    ),
+    ("libp2p_holepunch_outcomes_total", &[("side", "initiator")], &["outcome"], 2.0),
+    ("libp2p_holepunch_outcomes_total", &[("side", "receiver")], &["outcome"], 2.0),
+    ("libp2p_holepunch_direct_dials_total", &[], &["outcome"], 3.0),
+];
+
+const AUTORELAY: &[Query] = &[
+    ("libp2p_autorelay_status", &[], &[], 1.0),
+    ("libp2p_autorelay_reservations_opened_total", &[], &[], 2.0),
+    ("libp2p_autorelay_reservations_closed_total", &[], &[], 1.0),
+    ("libp2p_autorelay_desired_reservations", &[], &[], 2.0),
+    ("libp2p_autorelay_reservation_requests_outcome_total", &[], &["request_type", "outcome"], 4.0),
+    ("libp2p_autorelay_candidates_total", &[("type", "added")], &[], 3.0),
+    ("libp2p_autorelay_candidates_total", &[("type", "removed")], &[], 0.0),
+    ("libp2p_autorelay_candidates_circuit_v2_support_total", &[], &["support"], 2.0),
+    ("libp2p_autorelay_relay_addresses_count", &[], &[], 1.0),
+    ("libp2p_autorelay_relay_addresses_updated_total", &[], &[], 3.0),
+];
+
+/// What the dashboards query beside that, and nothing here measures.
+const ABSENT: &[&str] =
+    &["libp2p_autorelay_candidate_loop_state", "libp2p_autorelay_scheduled_work_time", "libp2p_autonat_reachability_status"];
+
+fn check(metrics: &Metrics, queries: &[Query]) {
+    let all = parse(&metrics.encode());
+    for (name, filters, by, expected) in queries {
+        let passes = |labels: &BTreeMap<String, String>| {
+            filters
+                .iter()
+                .all(|(key, pattern)| labels.get(*key).is_some_and(|value| pattern.split('|').any(|part| part == value)))
+        };
+        let found: Vec<_> = all.iter().filter(|((other, labels), _)| other == name && passes(labels)).collect();
+        assert!(!found.is_empty(), "{name} {filters:?} is not answered");
+        assert!(found.iter().all(|((_, labels), _)| by.iter().all(|label| labels.contains_key(*label))), "{name} has no {by:?}");
+        let sum: f64 = found.iter().map(|(_, value)| **value).sum();
+        assert_eq!(sum, *expected, "{name} {filters:?}: {found:?}");
+    }
+    for name in ABSENT {
+        assert!(all.keys().all(|(other, _)| other != name), "{name} is measured by nobody");
+    }
+}
+
+fn observe(metrics: &Metrics, events: &[NetworkEvent]) {
+    let observer = metrics.network_observer();
+    events.iter().for_each(|event| observer.observe(event));
+}
+
+#[test]
+fn the_dashboard_of_the_relay_service_is_answered() {
+    let metrics = metrics(Role::Relay);
+    let denied = |status: &str, cause: &str| NetworkEvent::RelayReservationDenied {
+        peer: peer(9),
+        status: status.to_owned(),
+        cause: cause.to_owned(),
+    };
+    let refused = |status: &str| NetworkEvent::RelayCircuitDenied {
+        source: peer(1),
+        destination: peer(2),
+        status: status.to_owned(),
+        cause: "the destination has no reservation here".to_owned(),
+    };
+    let opened = || NetworkEvent::RelayCircuitOpened { source: peer(1), destination: peer(2) };
+    let accepted = |n, renewed| NetworkEvent::RelayReservationAccepted { peer: peer(n), renewed };
+    observe(
+        &metrics,
+        &[
+            accepted(1, false),
+            accepted(2, false),
+            accepted(3, false),
+            accepted(1, true),
+            NetworkEvent::RelayReservationEnded { peer: peer(3) },
+            denied("ResourceLimitExceeded", "its IP address has max-reservations-per-ip already"),
+            denied("ReservationRefused", "this relay has no address to give: set external-address"),
+            opened(),
+            opened(),
+            refused("NoReservation"),
+            refused("ConnectionFailed"),
+            NetworkEvent::RelayCircuitClosed {
+                source: peer(1),
+                destination: peer(2),
+                from_source: 2_000,
+                from_destination: 3_000,
+                duration: Duration::from_secs(90),
+                reason: CircuitEnd::Idle,
+            },
+        ],
+    );
+    check(&metrics, RELAYSVC);
+    let value = |name, labels: &[_]| support::value(&metrics, name, labels);
+    let rejected = [("reason", "ip constraint violation")];
+    assert_eq!(value("libp2p_relaysvc_reservation_rejections_total", &rejected), 1.0);
+    assert_eq!(value("libp2p_relaysvc_connection_rejections_total", &[("reason", "no reservation")]), 1.0);
+    assert_eq!(value("libp2p_relaysvc_connection_request_response_status_total", &[("status", "error")]), 1.0);
+    let limit = [("request", "reservation"), ("limit", "max-reservations-per-ip")];
+    assert_eq!(value("kaspath_relay_denials_total", &limit), 1.0);
+    assert_eq!(value("kaspath_relay_used", &[("resource", "reservations")]), 2.0);
+    assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 256.0);
+    assert_eq!(value("kaspath_relay_circuits_ended_total", &[("reason", "idle")]), 1.0);
+}
+
+#[test]
+fn the_dashboard_of_hole_punches_is_answered() {
+    let metrics = metrics(Role::Node);
+    let both = ["/ip4/203.0.113.1/tcp/4001", "/ip4/203.0.113.1/udp/4001/quic-v1"];
+    let dialing = |n, rtt, ours: &[&str], theirs: &[&str]| NetworkEvent::PunchDialing {
+        peer: peer(n),
+        rtt,
+        ours: ours.iter().map(|text| locator(text)).collect(),
+        theirs: theirs.iter().map(|text| locator(text)).collect(),
+    };
+    let failed = |n, attempts, reason| NetworkEvent::PunchFailed { peer: peer(n), attempts, reason, retry_in: None };
+    let succeeded = |n, transport, elapsed| NetworkEvent::PunchSucceeded { peer: peer(n), transport, elapsed, attempts: 1 };
+    let rtt = Some(Duration::from_millis(50));
+    observe(
+        &metrics,
+        &[
+            // As the initiator: direct over QUIC, and then with another peer nothing came through.
+            NetworkEvent::PunchStarted { peer: peer(1), attempt: 1 },
+            dialing(1, rtt, &both, &both),
+            connected(peer(1), direct(Transport::Quic), both[1]),
+            succeeded(1, Transport::Quic, Duration::from_millis(200)),
+            NetworkEvent::PunchStarted { peer: peer(2), attempt: 2 },
+            dialing(2, rtt, &both, &both),
+            failed(2, 2, RelayReason::PunchFailed { attempts: 2 }),
+            // As the receiver: direct over TCP; the peer offered no QUIC. Then an exchange that broke.
+            dialing(3, None, &both, &both[..1]),
+            connected(peer(3), direct(Transport::Tcp), both[0]),
+            succeeded(3, Transport::Tcp, Duration::from_millis(300)),
+            failed(4, 1, RelayReason::ExchangeFailed { attempts: 1, cause: "reset".to_owned() }),
+            // No punch: a limit of our own, and a direct connection that came about otherwise.
+            failed(5, 1, RelayReason::PunchLimited),
+            succeeded(6, Transport::Tcp, Duration::from_millis(1)),
+        ],
+    );
+    let attempt = |result| AttemptOutcome {
+        peer: Some(peer(7)),
+        route: Route::Direct(TransportAddress { transport: Transport::Tcp, host: Host::Dns("a.test".to_owned()), port: 1 }),
+        result,
+        elapsed: Duration::ZERO,
+    };
+    let timeout = DialError::Timeout { after: Duration::from_secs(1), doing: "dialling" };
+    let dials = metrics.attempt_observer();
+    dials.observe(&attempt(Ok(direct(Transport::Tcp))));
+    dials.observe(&attempt(Err(DialError::Overtaken)));
+    dials.observe(&attempt(Err(timeout.clone())));
+    dials.observe(&attempt(Err(timeout)));
+    check(&metrics, HOLEPUNCH);
+    let value = |name, labels: &[_]| support::value(&metrics, name, labels);
+    let address = |side, num_attempts, transport, outcome| {
+        let labels =
+            [("side", side), ("num_attempts", num_attempts), ("ipv", "ip4"), ("transport", transport), ("outcome", outcome)];
+        value("libp2p_holepunch_address_outcomes_total", &labels)
+    };
+    assert_eq!(address("initiator", "1", "quic-v1", "success"), 1.0);
+    assert_eq!(address("initiator", "1", "tcp", "cancelled"), 1.0);
+    assert_eq!(address("initiator", "2", "tcp", "failed"), 1.0);
+    assert_eq!(address("receiver", "1", "tcp", "success"), 1.0);
+    assert_eq!(address("receiver", "1", "quic-v1", "no_suitable_address"), 1.0);
+    assert_eq!(value("libp2p_holepunch_direct_dials_total", &[("outcome", "failed")]), 2.0);
+    for (outcome, expected) in [("success", 2.0), ("not-needed", 1.0), ("punch-limited", 1.0), ("exchange-failed", 1.0)] {
+        assert_eq!(value("kaspath_punches_total", &[("outcome", outcome)]), expected, "{outcome}");
+    }
+    assert_eq!(value("kaspath_punches_started_total", &[]), 2.0);
+    assert_eq!(value("kaspath_time_to_direct_seconds_sum", &[("transport", "quic")]), 0.2);
+    assert_eq!(value("kaspath_time_to_direct_rtts_sum", &[("transport", "quic")]), 4.0);
+    assert_eq!(value("kaspath_time_to_direct_rtts_count", &[("transport", "tcp")]), 0.0, "the receiver measures none");
+}
+
+#[test]
+fn the_dashboard_of_autorelay_is_answered() {
+    let metrics = metrics(Role::Gateway);
+    observe(
+        &metrics,
+        &[
+            reservation(relay(1), ReservationState::Requested),
+            reservation(relay(1), ReservationState::Confirmed),
+            reservation(relay(1), ReservationState::Renewed),
+            reservation(relay(2), ReservationState::Requested),
+            reservation(relay(2), lost("Failed to get Reservation.: Remote reported resource limit exceeded.")),
+            reservation(relay(3), ReservationState::Confirmed),
+            reservation(relay(1), lost("the relay closed the connection")),
+        ],
+    );
+    check(&metrics, AUTORELAY);
+    let value = |name, labels: &[_]| support::value(&metrics, name, labels);
+    for (request_type, outcome, expected) in [
+        ("new", "success", 2.0),
+        ("refresh", "success", 1.0),
+        ("new", "resource limit exceeded", 1.0),
+        ("refresh", "err other", 0.0),
+    ] {
+        let labels = [("request_type", request_type), ("outcome", outcome)];
+        assert_eq!(value("libp2p_autorelay_reservation_requests_outcome_total", &labels), expected, "{labels:?}");
+    }
+    for (relay, held) in [("1", 0.0), ("2", 0.0), ("3", 1.0), ("other", 0.0)] {
+        assert_eq!(value("kaspath_reservation_held", &[("relay", relay)]), held, "{relay}");
+    }
+    assert_eq!(value("kaspath_reservations_lost_total", &[("relay", "1"), ("cause", "connection-lost")]), 1.0);
+    assert_eq!(value("kaspath_reservations_lost_total", &[("relay", "2"), ("cause", "limit")]), 1.0);
+    // A relay that is added while the program runs, and removed again.
+    let gone = ReservationState::Lost { cause: "the relay was removed".to_owned(), retry_in: None };
+    observe(&metrics, &[reservation(peer(5), ReservationState::Confirmed)]);
+    assert_eq!(value("kaspath_reservation_held", &[("relay", "other")]), 1.0);
+    observe(&metrics, &[reservation(peer(5), gone)]);
+    assert_eq!(value("kaspath_reservation_held", &[("relay", "other")]), 0.0);
+    assert_eq!(value("libp2p_autorelay_candidates_total", &[("type", "removed")]), 1.0);
+    observe(&metrics, &[connected(peer(8), relayed(relay(2), RelayReason::PunchPending), "/ip4/203.0.113.1/tcp/1")]);
+    assert_eq!(value("kaspath_relay_circuits", &[("relay", "2")]), 1.0);
+}

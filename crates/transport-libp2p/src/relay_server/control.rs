@@ -1,0 +1,153 @@
+//! What the relay's owner changes and asks while it runs, and the relay protocol.
+
+use std::time::Duration;
+
+use kaspath_domain::Moment;
+use libp2p::{PeerId, Stream, swarm::ConnectionId};
+use tokio::sync::oneshot;
+
+use super::{
+    access::RelayAccess,
+    behaviour::Behaviour,
+    load::RelayLoad,
+    origin::Origin,
+    tasks::{Done, Running},
+};
+use crate::{
+    RelayServerConfig, RelayToken, convert,
+    relay_control::{self, Refusal},
+};
+
+/// So long a drain lasts at least, within its deadline: time for its notices to leave.
+const LEAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// The relay takes nothing new until its circuits are gone, or the time is over.
+pub(super) struct Drain {
+    /// Not over before that.
+    least: Moment,
+    until: Moment,
+    waiting: Vec<oneshot::Sender<usize>>,
+}
+
+impl Drain {
+    /// When to look whether it is over.
+    pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
+        let next = if now < self.least { self.least } else { self.until };
+        (!self.waiting.is_empty()).then_some(next)
+    }
+}
+
+impl Behaviour {
+    /// Serves by these settings from now on.
+    pub(crate) fn set(&mut self, config: RelayServerConfig) {
+        let now = self.refresh();
+        self.flows.set(&config);
+        self.table.set(config.clone(), now);
+        self.config = config;
+        let (access, tokens, members) = (&self.config.access, &self.config.tokens, &self.members);
+        let may_connect = |peer: &PeerId, origin: &Origin| allows(access, peer, origin);
+        let has_token = |peer: &PeerId| tokens.is_empty() || members.has_token(peer, tokens);
+        let may_reserve = |peer: &PeerId, origin: &Origin| may_connect(peer, origin) && has_token(peer);
+        let changes = self.table.revoke(may_reserve, may_connect);
+        self.apply(changes);
+        let connections: Vec<(ConnectionId, PeerId)> =
+            self.members.connections().map(|(connection, peer)| (connection, *peer)).collect();
+        for (connection, peer) in connections {
+            let refused = self.refusal(&peer, connection);
+            if refused != self.members.refused(connection) {
+                self.members.answer(connection, refused);
+            }
+        }
+        self.refresh();
+    }
+
+    /// Takes nothing new from now on. `ended` gets the number of circuits that are left when
+    /// the time is over, or 0 when all are gone before.
+    pub(crate) fn drain(&mut self, allowed: Duration, ended: oneshot::Sender<usize>) {
+        let now = self.refresh();
+        let until = now + allowed;
+        let mut waiting = self.drain.take().map_or(Vec::new(), |drain| drain.waiting);
+        waiting.push(ended);
+        self.drain = Some(Drain { least: until.min(now + LEAST_DRAIN), until, waiting });
+        self.members.drain(None, allowed);
+    }
+
+    /// Tells those who wait for a drain that it is over, if it is; whether anybody was told.
+    pub(super) fn finish_drain(&mut self) -> bool {
+        let (now, (_, circuits)) = (self.clock.now(), self.table.counts());
+        let is_over = |drain: &&mut Drain| now >= drain.until || (now >= drain.least && circuits == 0);
+        let Some(drain) = self.drain.as_mut().filter(is_over) else { return false };
+        let waiting = std::mem::take(&mut drain.waiting);
+        let any = !waiting.is_empty();
+        for ended in waiting {
+            let _ = ended.send(circuits);
+        }
+        any
+    }
+
+    /// While memory is short, nothing new is taken.
+    pub(crate) fn set_pressure(&mut self, is_under_pressure: bool) {
+        self.is_under_pressure = is_under_pressure;
+    }
+
+    pub(crate) fn load(&self) -> RelayLoad {
+        let (reservations, circuits) = self.table.counts();
+        let (waits, waited) = self.flows.waits();
+        RelayLoad {
+            reservations,
+            circuits,
+            notified: self.members.count(),
+            bytes: self.moved + self.running.values().map(Running::bytes).sum::<u64>(),
+            waits,
+            waited,
+            refused_reservations: self.refused_reservations.clone(),
+            refused_circuits: self.refused_circuits.clone(),
+            quota: self.flows.quota_use(self.clock.now()),
+            is_draining: self.drain.is_some(),
+            is_under_pressure: self.is_under_pressure,
+        }
+    }
+
+    /// A peer speaks the relay protocol: it is told whether it may reserve, and later of a
+    /// drain. Over a circuit there is nothing to say.
+    pub(super) fn hello(
+        &mut self,
+        (peer, connection): (PeerId, ConnectionId),
+        origin: Option<Origin>,
+        stream: Stream,
+        token: Option<RelayToken>,
+    ) {
+        // It may have closed meanwhile.
+        let Some(origin) = origin.filter(|_| self.table.is_connected(connection)) else { return };
+        let frames = self.members.add(peer, connection, origin, token);
+        self.members.answer(connection, self.refusal(&peer, connection));
+        if let Some(drain) = &self.drain {
+            self.members.drain(Some(connection), drain.until.since(self.clock.now()));
+        }
+        self.tasks.spawn(async move {
+            relay_control::serve(stream, frames).await;
+            Done::Answered
+        });
+    }
+
+    /// Why the peer on that connection may not reserve.
+    fn refusal(&self, peer: &PeerId, connection: ConnectionId) -> Option<Refusal> {
+        let origin = self.members.origin(connection)?;
+        if !self.is_allowed(peer, &origin) {
+            return Some(Refusal::NotAllowed);
+        }
+        if self.has_token(peer) { None } else { self.members.token_refused(connection, &self.config.tokens) }
+    }
+
+    pub(super) fn has_token(&self, peer: &PeerId) -> bool {
+        self.config.tokens.is_empty() || self.members.has_token(peer, &self.config.tokens)
+    }
+
+    pub(super) fn is_allowed(&self, peer: &PeerId, origin: &Origin) -> bool {
+        allows(&self.config.access, peer, origin)
+    }
+}
+
+fn allows(access: &RelayAccess, peer: &PeerId, origin: &Origin) -> bool {
+    *access == RelayAccess::Everyone || access.allows(&convert::identity(peer), origin.ip)
+}

@@ -1,0 +1,140 @@
+//! Who speaks the relay protocol, on which connections, and with which tokens.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::origin::Origin;
+use crate::{
+    RelayToken,
+    relay_control::{Frame, Refusal},
+};
+
+/// Frames that wait for a node: answers, and one notice.
+const MAX_FRAMES: usize = 4;
+
+struct Member<P> {
+    peer: P,
+    origin: Origin,
+    token: Option<RelayToken>,
+    frames: mpsc::Sender<Frame>,
+    /// What it was last told.
+    refused: Option<Refusal>,
+}
+
+impl<P> Member<P> {
+    fn send(&self, frame: Frame) {
+        // Who does not read misses it, and sees the end of its circuits then.
+        let _ = self.frames.try_send(frame);
+    }
+}
+
+/// One for each connection at most; it goes with the connection.
+pub(super) struct Members<P, C>(HashMap<C, Member<P>>);
+
+impl<P, C> Default for Members<P, C> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
+    /// A peer has said hello on a connection, and is told what comes of it. A stream that it
+    /// had there before ends. Gives what is to be sent.
+    pub(super) fn add(&mut self, peer: P, connection: C, origin: Origin, token: Option<RelayToken>) -> mpsc::Receiver<Frame> {
+        let (frames, sent) = mpsc::channel(MAX_FRAMES);
+        self.0.insert(connection, Member { peer, origin, token, frames, refused: None });
+        sent
+    }
+
+    pub(super) fn remove(&mut self, connection: C) {
+        self.0.remove(&connection);
+    }
+
+    /// Where the connection comes from.
+    pub(super) fn origin(&self, connection: C) -> Option<Origin> {
+        Some(self.0.get(&connection)?.origin)
+    }
+
+    /// Answers a hello, or says that the answer has changed.
+    pub(super) fn answer(&mut self, connection: C, refused: Option<Refusal>) {
+        if let Some(member) = self.0.get_mut(&connection) {
+            member.refused = refused;
+            member.send(refused.map_or(Frame::Welcome, Frame::Refused));
+        }
+    }
+
+    /// Whether the peer has given one of these tokens on any of its connections.
+    pub(super) fn has_token(&self, peer: &P, tokens: &[RelayToken]) -> bool {
+        let has = |member: &Member<P>| member.token.as_ref().is_some_and(|token| token.is_among(tokens));
+        self.0.values().filter(|member| member.peer == *peer).any(has)
+    }
+
+    /// What is wrong with the token that was given on that connection.
+    pub(super) fn token_refused(&self, connection: C, tokens: &[RelayToken]) -> Option<Refusal> {
+        if tokens.is_empty() {
+            return None;
+        }
+        match self.0.get(&connection)?.token.as_ref() {
+            None => Some(Refusal::TokenMissing),
+            Some(token) => (!token.is_among(tokens)).then_some(Refusal::TokenWrong),
+        }
+    }
+
+    /// The connections, and whose they are.
+    pub(super) fn connections(&self) -> impl Iterator<Item = (C, &P)> {
+        self.0.iter().map(|(connection, member)| (*connection, &member.peer))
+    }
+
+    /// What the node on that connection was told last.
+    pub(super) fn refused(&self, connection: C) -> Option<Refusal> {
+        self.0.get(&connection)?.refused
+    }
+
+    /// The relay drains: to one of them, or to all.
+    pub(super) fn drain(&self, only: Option<C>, left: Duration) {
+        let among = self.0.iter().filter(|(connection, _)| only.is_none_or(|only| only == **connection));
+        among.for_each(|(_, member)| member.send(Frame::Draining(left)));
+    }
+
+    /// Those whose stream is open.
+    pub(super) fn count(&self) -> usize {
+        self.0.values().filter(|member| !member.frames.is_closed()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin::of([192, 0, 2, 1].into())
+    }
+
+    #[test]
+    fn a_token_counts_for_the_peer_and_goes_with_its_connection() {
+        let token = |text: &str| text.parse::<RelayToken>().unwrap();
+        let tokens = [token("one"), token("two")];
+        let mut members = Members::<u32, u32>::default();
+        let mut with = members.add(7, 1, origin(), Some(token("two")));
+        let _without = members.add(7, 2, origin(), None);
+        let _wrong = members.add(8, 3, origin(), Some(token("three")));
+        assert!(members.has_token(&7, &tokens) && !members.has_token(&8, &tokens));
+        assert_eq!(members.token_refused(1, &tokens), None);
+        assert_eq!(members.token_refused(2, &tokens), Some(Refusal::TokenMissing));
+        assert_eq!(members.token_refused(3, &tokens), Some(Refusal::TokenWrong));
+        assert_eq!(members.token_refused(3, &[]), None, "without tokens nobody needs one");
+        members.answer(1, None);
+        members.drain(None, Duration::from_secs(3));
+        assert_eq!(with.try_recv(), Ok(Frame::Welcome));
+        assert_eq!(with.try_recv(), Ok(Frame::Draining(Duration::from_secs(3))));
+        assert_eq!(members.count(), 3);
+        members.remove(1);
+        assert!(with.try_recv().is_err() && !members.has_token(&7, &tokens));
+        // Another hello on a connection takes the place of the first.
+        let again = members.add(8, 3, origin(), Some(token("one")));
+        assert!(members.has_token(&8, &tokens) && members.count() == 2);
+        drop(again);
+        assert_eq!(members.count(), 1);
+    }
+}
