@@ -117,6 +117,11 @@ impl Program {
         Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGHUP)?)
     }
 
+    /// Tells it to end, and does not wait for it.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGTERM)?)
+    }
+
     /// Takes what has come already.
     pub(crate) fn drain(&mut self) {
         while let Ok(event) = self.lines.try_recv() {

@@ -46,7 +46,8 @@ pub(super) async fn run(
     prometheus.up(RELAY).await?;
     let victim = Victim { kind: TargetKind::Relay, ip, peer: relay.peer.parse()? };
 
-    let requests = Trial::begin(&prometheus, "KaspathRelayRequestFlood", RELAY, "one host reserves for 20 identities a second").await?;
+    let requests =
+        Trial::begin(&prometheus, "KaspathRelayRequestFlood", RELAY, "one host reserves for 20 identities a second").await?;
     let attack = attack(attacker, AttackKind::Reserving, &victim, REQUESTS_A_SECOND).await?;
     let requests = requests.fired().await?;
     attack.kill().await?;

@@ -8,6 +8,7 @@ mod floods;
 mod gateway;
 mod limits;
 mod node;
+mod owner;
 mod prometheus;
 mod restarts;
 mod scale;
@@ -57,20 +58,22 @@ pub(crate) async fn alerts(args: &AlertsArgs) -> Result<()> {
     let dirs = tempfile::tempdir()?;
     let nat = NatKind::PortRestricted;
     let mut lab = Lab::build(sites(nat, nat, WireSpec::from_args(&args.common)))?;
-    let [gateway_host, flooded_host, crowd_host] = [lab.add_public(GATEWAY_IP)?, lab.add_public(FLOODED_IP)?, lab.add_public(CROWD_IP)?];
+    let [gateway_host, flooded_host, crowd_host] =
+        [lab.add_public(GATEWAY_IP)?, lab.add_public(FLOODED_IP)?, lab.add_public(CROWD_IP)?];
     let kaspath = kaspath(args.common.kaspath.as_ref())?;
     let place = Place { host: lab.relay.clone(), kaspath, dirs: dirs.path().into() };
     let common = Common { place, kaspad: args.kaspad.clone(), monitoring: args.monitoring.clone(), factor: args.factor };
     let evidence = Evidence::create(&args.common.evidence, "alerts")?;
 
-    let mut rows: [Vec<Row>; 5] = Default::default();
-    let [node_rows, gateway_rows, flood_rows, limit_rows, restart_rows] = &mut rows;
+    let mut rows: [Vec<Row>; 6] = Default::default();
+    let [node_rows, gateway_rows, flood_rows, limit_rows, owner_rows, restart_rows] = &mut rows;
     let only = |group: &str| args.only.as_deref().is_none_or(|only| only == group);
     let results = tokio::join!(
         when(only("node"), node::run(&common, &lab, &evidence, node_rows)),
         when(only("gateway"), gateway::run(&common, &gateway_host, &evidence, gateway_rows)),
         when(only("floods"), floods::run(&common, &flooded_host, FLOODED_IP, &crowd_host, &evidence, flood_rows)),
         when(only("limits"), limits::run(&common, &lab.relay, RELAY_IP, &crowd_host, &evidence, limit_rows)),
+        when(only("owner"), owner::run(&common, &lab.relay, RELAY_IP, &crowd_host, &evidence, owner_rows)),
         when(only("restarts"), restarts::run(&common, &lab.relay, &evidence, restart_rows)),
     );
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
@@ -80,7 +83,7 @@ pub(crate) async fn alerts(args: &AlertsArgs) -> Result<()> {
     evidence.summary(&json!({ "factor": args.factor, "alerts": rows.iter().map(Row::json).collect::<Vec<_>>() }))?;
     println!("evidence: {}", evidence.dir().display());
 
-    let results = [results.0, results.1, results.2, results.3, results.4];
+    let results = [results.0, results.1, results.2, results.3, results.4, results.5];
     let failed: Vec<String> = results.into_iter().filter_map(|result| Some(format!("{:#}", result.err()?))).collect();
     if !failed.is_empty() {
         bail!("{}", failed.join("\n"));

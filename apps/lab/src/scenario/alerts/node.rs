@@ -54,7 +54,9 @@ pub(super) async fn run(common: &Common, lab: &Lab, evidence: &Evidence, rows: &
     lab.cut(Cut::Nothing)?;
     rows.push(stuck.cleared(Instant::now()).await?);
 
-    let stalls = Trial::begin(&prometheus, "KaspathSessionsStall", SERVER, "the server's network is gone for 4 s of 8, again and again").await?;
+    let stalls =
+        Trial::begin(&prometheus, "KaspathSessionsStall", SERVER, "the server's network is gone for 4 s of 8, again and again")
+            .await?;
     let stalls = tokio::select! {
         fired = stalls.fired() => fired?,
         error = flap(lab) => return Err(error),

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_alert() {
-        let row = Row { alert: "KaspathDown", cause: "killed", fired: Duration::from_millis(3210), cleared: Duration::from_secs(4) };
+        let row =
+            Row { alert: "KaspathDown", cause: "killed", fired: Duration::from_millis(3210), cleared: Duration::from_secs(4) };
         let expected = "alert       | cause  | fired after | cleared after\nKaspathDown | killed |       3.2 s |         4.0 s\n";
         assert_eq!(table(&[row]), expected);
     }
