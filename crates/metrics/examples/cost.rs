@@ -9,7 +9,7 @@ use std::{
 
 use kaspath_domain::{Direction, Path, PeerIdentity, RelayReason, Transport};
 use kaspath_metrics::{Metrics, MetricsConfig, Role};
-use kaspath_session::SessionEvent;
+use kaspath_session::{MoveKind, SessionEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
 const PEERS: u32 = 1_000;
@@ -88,7 +88,14 @@ fn main() {
     );
     each(
         "session moved",
-        |n| SessionEvent::Moved { peer: peer(n), to: path(n), stall: Duration::from_millis(n.into()) },
+        |n| SessionEvent::Moved {
+            peer: peer(n),
+            kind: MoveKind::Failover,
+            from: path(n),
+            to: path(n + 1),
+            stall: Duration::from_millis(n.into()),
+            replayed: 1,
+        },
         |event| sessions.observe(event),
     );
 }

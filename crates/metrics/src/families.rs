@@ -13,9 +13,11 @@ use prometheus_client::{
 pub(crate) type LabelSet = Vec<(&'static str, Cow<'static, str>)>;
 
 /// A label whose values are a closed set.
-pub(crate) trait Label: Copy {
+pub(crate) trait Label: Copy + 'static {
     const KEY: &'static str;
     const VALUES: &'static [&'static str];
+    /// All of them, in the order of their values.
+    const ALL: &'static [Self];
     /// The position of this value.
     fn index(self) -> usize;
 }
@@ -127,6 +129,7 @@ macro_rules! label {
         impl $crate::families::Label for $name {
             const KEY: &'static str = $key;
             const VALUES: &'static [&'static str] = &[$($text),+];
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn index(self) -> usize {
                 self as usize

@@ -26,7 +26,7 @@ use kaspath_domain::{AttemptOutcome, Observer, Path, PeerIdentity};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
-use kaspath_transport_libp2p::NetworkEvent;
+use kaspath_transport_libp2p::{NetworkEvent, RelayLoad};
 use prometheus_client::{encoding::text, metrics::info::Info, registry::Registry};
 
 use self::{
@@ -79,18 +79,11 @@ pub struct MetricsConfig {
 }
 
 type EachPath = Box<dyn Fn(&mut dyn FnMut(&Path)) + Send + Sync>;
-type Replayed = Box<dyn Fn() -> u64 + Send + Sync>;
-
-/// Where live state is read.
-#[derive(Default)]
-struct Sources {
-    paths: Option<EachPath>,
-    replayed: Option<Replayed>,
-}
 
 struct Shared {
     registry: Registry,
-    sources: Sources,
+    /// Where the paths of sessions are read.
+    paths: Option<EachPath>,
     /// Of the last text, so that the next one needs no second allocation.
     length: usize,
 }
@@ -129,7 +122,7 @@ impl Metrics {
         let sessions = Arc::new(Sessions::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
         let kaspa = Arc::new(Kaspa::new(if role == Role::Node { &mut registry } else { &mut unseen }));
         let gateway = Arc::new(Gateway::new(if role == Role::Gateway { &mut registry } else { &mut unseen }));
-        let shared = Arc::new(Mutex::new(Shared { registry, sources: Sources::default(), length: 0 }));
+        let shared = Arc::new(Mutex::new(Shared { registry, paths: None, length: 0 }));
         Self { shared, process, network, sessions, kaspa, gateway }
     }
 
@@ -166,29 +159,32 @@ impl Metrics {
     /// Reads the paths of all Kaspa sessions there, at each scrape: `each` calls what it is
     /// given once for each session. It must return soon.
     pub fn read_sessions(&self, each: impl Fn(&mut dyn FnMut(&Path)) + Send + Sync + 'static) {
-        self.shared().sources.paths = Some(Box::new(each));
+        self.shared().paths = Some(Box::new(each));
     }
 
-    /// Reads there, at each scrape, how many bytes sessions have sent again since the start.
-    pub fn read_replayed(&self, replayed: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.shared().sources.replayed = Some(Box::new(replayed));
+    /// Takes what our relay server says of itself; to be called before each text.
+    pub fn relay_load(&self, load: &RelayLoad) {
+        let _one_at_a_time = self.shared();
+        if let Some(service) = &self.network.service {
+            service.load(load);
+        }
     }
 
     /// All metrics as they are now, in the OpenMetrics text format.
     pub fn encode(&self) -> String {
         let mut shared = self.shared();
-        self.read(&shared.sources);
+        self.read(shared.paths.as_ref());
         let mut text = String::with_capacity(shared.length + 4096);
         text::encode(&mut text, &shared.registry).expect("a String takes everything");
         shared.length = text.len();
         text
     }
 
-    fn read(&self, sources: &Sources) {
+    fn read(&self, paths: Option<&EachPath>) {
         if let Some(process) = self.process.as_ref() {
             process.read();
         }
-        if let Some(each) = &sources.paths {
+        if let Some(each) = paths {
             let mut counts = Counts::default();
             let relays = self.network.client.as_ref().map(|client| &client.relays);
             let mut through = vec![0; relays.map_or(0, Relays::positions)];
@@ -202,9 +198,6 @@ impl Metrics {
             if let Some(relays) = relays {
                 relays.set_sessions(&through);
             }
-        }
-        if let Some(replayed) = &sources.replayed {
-            families::reach(&self.sessions.replayed, replayed());
         }
     }
 }

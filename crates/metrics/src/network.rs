@@ -23,6 +23,7 @@ label!(Refused = "reason" {
     Circuits = "circuits",
     PerPeer = "per-peer",
     Outbound = "outbound",
+    Pressure = "pressure",
 });
 
 /// What a node has and a relay does not.
@@ -56,7 +57,7 @@ impl Network {
     }
 
     fn refused(&self, refused: &RefusedConnections) {
-        let RefusedConnections { too_fast, pending, per_address, inbound, circuits, per_peer, outbound, evicted } = *refused;
+        let RefusedConnections { too_fast, pending, per_address, inbound, circuits, per_peer, outbound, pressure, evicted } = *refused;
         for (reason, total) in [
             (Refused::TooFast, too_fast),
             (Refused::Pending, pending),
@@ -65,6 +66,7 @@ impl Network {
             (Refused::Circuits, circuits),
             (Refused::PerPeer, per_peer),
             (Refused::Outbound, outbound),
+            (Refused::Pressure, pressure),
         ] {
             reach(self.refused.at((reason,)), total);
         }

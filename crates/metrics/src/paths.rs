@@ -19,6 +19,7 @@ label!(
     ReasonLabel = "reason" {
         PunchPending = "punch-pending",
         Policy = "policy",
+        RelayDraining = "relay-draining",
         NoOwnCandidate = "no-own-candidate",
         NoPeerCandidate = "no-peer-candidate",
         PeerCannotPunch = "peer-cannot-punch",
@@ -61,6 +62,7 @@ impl ReasonLabel {
         match reason {
             RelayReason::PunchPending => Self::PunchPending,
             RelayReason::Policy => Self::Policy,
+            RelayReason::RelayDraining => Self::RelayDraining,
             RelayReason::NoOwnCandidate => Self::NoOwnCandidate,
             RelayReason::NoPeerCandidate => Self::NoPeerCandidate,
             RelayReason::PeerCannotPunch => Self::PeerCannotPunch,

@@ -43,6 +43,7 @@ label!(End = "outcome" {
     NotNeeded = "not-needed",
     PunchPending = "punch-pending",
     Policy = "policy",
+    RelayDraining = "relay-draining",
     NoOwnCandidate = "no-own-candidate",
     NoPeerCandidate = "no-peer-candidate",
     PeerCannotPunch = "peer-cannot-punch",
@@ -240,6 +241,7 @@ impl End {
         match ReasonLabel::of(reason) {
             ReasonLabel::PunchPending => Self::PunchPending,
             ReasonLabel::Policy => Self::Policy,
+            ReasonLabel::RelayDraining => Self::RelayDraining,
             ReasonLabel::NoOwnCandidate => Self::NoOwnCandidate,
             ReasonLabel::NoPeerCandidate => Self::NoPeerCandidate,
             ReasonLabel::PeerCannotPunch => Self::PeerCannotPunch,

@@ -1,6 +1,8 @@
 //! Our relay server, by go-libp2p's names, and what those lack.
 
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayRefusals};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -8,7 +10,7 @@ use prometheus_client::{
 
 use crate::{
     RelayServerLimits, buckets,
-    families::{Family, fall, label, single},
+    families::{Family, Label, label, reach, single},
 };
 
 label!(ReservationType = "type" { Opened = "opened", Renewed = "renewed", Closed = "closed" });
@@ -19,8 +21,6 @@ label!(Rejection = "reason" {
     Limit = "resource limit exceeded",
     Permission = "permission denied",
     NoReservation = "no reservation",
-    Malformed = "malformed message",
-    Unknown = "unknown",
 });
 label!(Resource = "resource" { Reservations = "reservations", Circuits = "circuits" });
 label!(Request = "request" { Reservation = "reservation", Circuit = "circuit" });
@@ -31,9 +31,11 @@ label!(End = "reason" {
     Idle = "idle",
     Lifetime = "lifetime",
     ByteLimit = "byte-limit",
+    Quota = "quota",
+    NotAllowed = "not-allowed",
     Evicted = "evicted",
 });
-label!(Limit = "limit" {
+label!(Reason = "limit" {
     MaxReservations = "max-reservations",
     MaxReservationsPerIp = "max-reservations-per-ip",
     MaxReservationsPerPrefix = "max-reservations-per-prefix",
@@ -43,12 +45,28 @@ label!(Limit = "limit" {
     MaxCircuitsPerPrefix = "max-circuits-per-prefix",
     MaxCircuitsPerDestination = "max-circuits-per-destination",
     MaxCircuitsPerIpToDestination = "max-circuits-per-ip-to-destination",
-    TooOften = "too-often",
+    QuotaPerPeer = "quota-per-peer",
+    QuotaPerPrefix = "quota-per-prefix",
+    Quota = "quota",
+    TooFast = "too-often",
+    Draining = "draining",
+    Pressure = "pressure",
+    NoAddress = "no-address",
+    Access = "access",
+    Token = "token",
+    ToItself = "to-itself",
+    Relayed = "relayed",
+    NoReservation = "no-reservation",
+    DestinationFailed = "destination-failed",
+    DestinationRefused = "destination-refused",
+    SourceGone = "source-gone",
     Other = "other",
 });
+label!(Quota = "of" { Peers = "peers", Prefixes = "prefixes" });
 
 /// The metrics of our relay server.
 pub(crate) struct Service {
+    status: Gauge,
     reservations: Family<(ReservationType,), Counter>,
     reservation_answers: Family<(Status,), Counter>,
     reservation_rejections: Family<(Rejection,), Counter>,
@@ -58,14 +76,22 @@ pub(crate) struct Service {
     duration: Histogram,
     bytes: Counter,
     used: Family<(Resource,), Gauge>,
-    denials: Family<(Request, Limit), Counter>,
+    denials: Family<(Request, Reason), Counter>,
     ended: Family<(End,), Counter>,
+    waits: Counter,
+    waited: Counter<f64, AtomicU64>,
+    quota_used: Gauge,
+    quota: Gauge,
+    quotas_over: Family<(Quota,), Gauge>,
+    is_draining: Gauge,
+    is_under_pressure: Gauge,
 }
 
 impl Service {
     pub(crate) fn new(registry: &mut Registry, limits: &RelayServerLimits) -> Self {
         let go = registry.sub_registry_with_prefix("libp2p_relaysvc");
-        single(go, "status", "1 while the relay serves", Gauge::<i64>::default()).set(1);
+        let status = single(go, "status", "1 while the relay takes requests", Gauge::<i64>::default());
+        status.set(1);
         let reservations = Family::new(go, "reservations", "Reservations here");
         let reservation_answers = Family::new(go, "reservation_request_response_status", "Answers to requests for reservations");
         let reservation_rejections = Family::new(go, "reservation_rejections", "Requests for reservations that were rejected");
@@ -76,9 +102,10 @@ impl Service {
         let bytes = single(go, "data_transferred_bytes", "Bytes passed on, both directions together", Counter::default());
         let own = registry.sub_registry_with_prefix("kaspath_relay");
         let limit = Family::<(Resource,), Gauge>::new(own, "limit", "How much of a resource there is");
-        limit.at((Resource::Reservations,)).set(whole(limits.reservations));
-        limit.at((Resource::Circuits,)).set(whole(limits.circuits));
+        limit.at((Resource::Reservations,)).set(whole(limits.reservations as u64));
+        limit.at((Resource::Circuits,)).set(whole(limits.circuits as u64));
         Self {
+            status,
             reservations,
             reservation_answers,
             reservation_rejections,
@@ -88,95 +115,125 @@ impl Service {
             duration,
             bytes,
             used: Family::new(own, "used", "How much of a resource is in use"),
-            denials: Family::new(own, "denials", "Refused requests, by the setting that refused them"),
+            denials: Family::new(own, "denials", "Refused requests, by what refused them"),
             ended: Family::new(own, "circuits_ended", "Circuits by why they ended"),
+            waits: single(own, "waits", "How often a circuit waited for a rate", Counter::default()),
+            waited: single(own, "waited_seconds", "How long circuits waited for a rate", Counter::default()),
+            quota_used: single(own, "quota_used_bytes", "Bytes of all peers in the window of the quota", Gauge::default()),
+            quota: single(own, "quota_limit_bytes", "How many there may be; 0 is unlimited", Gauge::default()),
+            quotas_over: Family::new(own, "quotas_used_up", "Peers and prefixes whose own quota is used up"),
+            is_draining: single(own, "draining", "1 if it takes nothing new, and ends soon", Gauge::default()),
+            is_under_pressure: single(own, "under_pressure", "1 if it takes nothing new for want of memory", Gauge::default()),
         }
     }
 
     pub(crate) fn observe(&self, event: &NetworkEvent) {
         match event {
             NetworkEvent::RelayReservationAccepted { renewed, .. } => {
+                let kind = if *renewed { ReservationType::Renewed } else { ReservationType::Opened };
+                self.reservations.at((kind,)).inc();
                 self.reservation_answers.at((Status::Ok,)).inc();
-                if *renewed {
-                    self.reservations.at((ReservationType::Renewed,)).inc();
-                } else {
-                    self.reservations.at((ReservationType::Opened,)).inc();
-                    self.used.at((Resource::Reservations,)).inc();
-                }
             }
             NetworkEvent::RelayReservationEnded { .. } => {
                 self.reservations.at((ReservationType::Closed,)).inc();
-                fall(self.used.at((Resource::Reservations,)));
-            }
-            NetworkEvent::RelayReservationDenied { status, cause, .. } => {
-                let (status, rejection) = answer(status);
-                self.reservation_answers.at((status,)).inc();
-                if status == Status::Rejected {
-                    self.reservation_rejections.at((rejection,)).inc();
-                }
-                self.denials.at((Request::Reservation, Limit::of(cause))).inc();
             }
             NetworkEvent::RelayCircuitOpened { .. } => {
-                self.connection_answers.at((Status::Ok,)).inc();
                 self.connections.at((ConnectionType::Opened,)).inc();
-                self.used.at((Resource::Circuits,)).inc();
+                self.connection_answers.at((Status::Ok,)).inc();
             }
-            NetworkEvent::RelayCircuitDenied { status, cause, .. } => {
-                let (status, rejection) = answer(status);
-                self.connection_answers.at((status,)).inc();
-                if status == Status::Rejected {
-                    self.connection_rejections.at((rejection,)).inc();
-                }
-                self.denials.at((Request::Circuit, Limit::of(cause))).inc();
-            }
-            NetworkEvent::RelayCircuitClosed { from_source, from_destination, duration, reason, .. } => {
+            NetworkEvent::RelayCircuitClosed { duration, reason, .. } => {
                 self.connections.at((ConnectionType::Closed,)).inc();
                 self.duration.observe(duration.as_secs_f64());
-                self.bytes.inc_by(from_source.saturating_add(*from_destination));
                 self.ended.at((End::of(*reason),)).inc();
-                fall(self.used.at((Resource::Circuits,)));
             }
             _ => {}
+        }
+    }
+
+    /// Takes what the relay says of itself. Of refusals its events tell only some.
+    pub(crate) fn load(&self, load: &RelayLoad) {
+        self.status.set((!load.is_draining && !load.is_under_pressure).into());
+        self.used.at((Resource::Reservations,)).set(whole(load.reservations as u64));
+        self.used.at((Resource::Circuits,)).set(whole(load.circuits as u64));
+        reach(&self.bytes, load.bytes);
+        reach(&self.waits, load.waits);
+        // Only a scrape writes it, and scrapes take turns.
+        self.waited.inner().store(load.waited.as_secs_f64().to_bits(), Ordering::Relaxed);
+        self.quota_used.set(whole(load.quota.used));
+        self.quota.set(whole(load.quota.quota));
+        self.quotas_over.at((Quota::Peers,)).set(whole(load.quota.peers_over as u64));
+        self.quotas_over.at((Quota::Prefixes,)).set(whole(load.quota.prefixes_over as u64));
+        self.is_draining.set(load.is_draining.into());
+        self.is_under_pressure.set(load.is_under_pressure.into());
+        self.refused(Request::Reservation, &load.refused_reservations);
+        self.refused(Request::Circuit, &load.refused_circuits);
+    }
+
+    fn refused(&self, request: Request, refused: &RelayRefusals) {
+        let (answers, rejections) = match request {
+            Request::Reservation => (&self.reservation_answers, &self.reservation_rejections),
+            Request::Circuit => (&self.connection_answers, &self.connection_rejections),
+        };
+        let mut by_reason = [0; Reason::VALUES.len()];
+        let (mut by_status, mut by_rejection) = ([0; Status::VALUES.len()], [0; Rejection::VALUES.len()]);
+        for (reason, count) in refused {
+            let reason = Reason::of(reason);
+            let (status, rejection) = reason.answer();
+            by_reason[reason.index()] += count;
+            by_status[status.index()] += count;
+            if let Some(rejection) = rejection {
+                by_rejection[rejection.index()] += count;
+            }
+        }
+        for reason in Reason::ALL {
+            reach(self.denials.at((request, *reason)), by_reason[reason.index()]);
+        }
+        for status in [Status::Rejected, Status::Error, Status::Unknown] {
+            reach(answers.at((status,)), by_status[status.index()]);
+        }
+        for rejection in Rejection::ALL {
+            reach(rejections.at((*rejection,)), by_rejection[rejection.index()]);
         }
     }
 }
 
 /// A number of things as a gauge has it.
-fn whole(number: usize) -> i64 {
+fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A status of circuit relay v2 in go-libp2p's words.
-fn answer(status: &str) -> (Status, Rejection) {
-    match status {
-        "Ok" => (Status::Ok, Rejection::Unknown),
-        "ReservationRefused" => (Status::Rejected, Rejection::IpConstraint),
-        "ResourceLimitExceeded" => (Status::Rejected, Rejection::Limit),
-        "PermissionDenied" => (Status::Rejected, Rejection::Permission),
-        "NoReservation" => (Status::Rejected, Rejection::NoReservation),
-        "MalformedMessage" => (Status::Rejected, Rejection::Malformed),
-        "ConnectionFailed" | "UnexpectedMessage" => (Status::Error, Rejection::Unknown),
-        _ => (Status::Unknown, Rejection::Unknown),
+impl Reason {
+    /// By the relay's own name for it.
+    fn of(name: &str) -> Self {
+        let name = if name == "too-fast" { "too-often" } else { name };
+        Self::ALL.iter().zip(Self::VALUES).find(|(_, value)| **value == name).map_or(Self::Other, |(reason, _)| *reason)
     }
-}
 
-impl Limit {
-    /// The setting that a cause names.
-    fn of(cause: &str) -> Self {
-        let named = |word: &str| match word {
-            "max-reservations" => Some(Self::MaxReservations),
-            "max-reservations-per-ip" => Some(Self::MaxReservationsPerIp),
-            "max-reservations-per-prefix" => Some(Self::MaxReservationsPerPrefix),
-            "max-circuits" => Some(Self::MaxCircuits),
-            "max-circuits-per-peer" => Some(Self::MaxCircuitsPerPeer),
-            "max-circuits-per-ip" => Some(Self::MaxCircuitsPerIp),
-            "max-circuits-per-prefix" => Some(Self::MaxCircuitsPerPrefix),
-            "max-circuits-per-destination" => Some(Self::MaxCircuitsPerDestination),
-            "max-circuits-per-ip-to-destination" => Some(Self::MaxCircuitsPerIpToDestination),
-            "often" => Some(Self::TooOften),
-            _ => None,
-        };
-        cause.split_ascii_whitespace().find_map(named).unwrap_or(Self::Other)
+    /// What go-libp2p calls the answer that the peer gets.
+    fn answer(self) -> (Status, Option<Rejection>) {
+        match self {
+            Self::NoAddress => (Status::Rejected, Some(Rejection::IpConstraint)),
+            Self::NoReservation => (Status::Rejected, Some(Rejection::NoReservation)),
+            Self::Access | Self::Token | Self::ToItself | Self::Relayed => (Status::Rejected, Some(Rejection::Permission)),
+            Self::DestinationFailed | Self::SourceGone => (Status::Error, None),
+            // The destination chose the status.
+            Self::DestinationRefused | Self::Other => (Status::Unknown, None),
+            Self::MaxReservations
+            | Self::MaxReservationsPerIp
+            | Self::MaxReservationsPerPrefix
+            | Self::MaxCircuits
+            | Self::MaxCircuitsPerPeer
+            | Self::MaxCircuitsPerIp
+            | Self::MaxCircuitsPerPrefix
+            | Self::MaxCircuitsPerDestination
+            | Self::MaxCircuitsPerIpToDestination
+            | Self::QuotaPerPeer
+            | Self::QuotaPerPrefix
+            | Self::Quota
+            | Self::TooFast
+            | Self::Draining
+            | Self::Pressure => (Status::Rejected, Some(Rejection::Limit)),
+        }
     }
 }
 
@@ -189,6 +246,8 @@ impl End {
             CircuitEnd::Idle => Self::Idle,
             CircuitEnd::Lifetime => Self::Lifetime,
             CircuitEnd::ByteLimit => Self::ByteLimit,
+            CircuitEnd::Quota => Self::Quota,
+            CircuitEnd::NotAllowed => Self::NotAllowed,
             CircuitEnd::Evicted => Self::Evicted,
         }
     }

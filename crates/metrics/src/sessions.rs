@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kaspath_domain::{Observer, Path};
-use kaspath_session::{SessionEnd, SessionEvent};
+use kaspath_session::{MoveKind, SessionEnd, SessionEvent};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -37,7 +37,7 @@ pub(crate) struct Sessions {
     moves: Family<(Kind, ToLabel), Counter>,
     stalls: Counter,
     stall_seconds: Family<(StallEnd,), Histogram>,
-    pub(crate) replayed: Counter,
+    replayed: Counter,
     pub(crate) live: Live,
 }
 
@@ -86,9 +86,13 @@ impl Observer<SessionEvent> for Sessions {
             SessionEvent::Stalled { .. } => {
                 self.stalls.inc();
             }
-            SessionEvent::Moved { to, stall, .. } => {
-                let kind = if stall.is_zero() { Kind::Planned } else { Kind::Failover };
+            SessionEvent::Moved { kind, to, stall, replayed, .. } => {
+                let kind = match kind {
+                    MoveKind::Planned => Kind::Planned,
+                    MoveKind::Failover => Kind::Failover,
+                };
                 self.moves.at((kind, ToLabel::of(to))).inc();
+                self.replayed.inc_by(*replayed);
                 if kind == Kind::Failover {
                     self.stalled(StallEnd::Moved, *stall);
                 }

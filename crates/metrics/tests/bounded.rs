@@ -8,8 +8,8 @@ use kaspath_domain::{Direction, Observer, RelayReason, Transport};
 use kaspath_gateway::{GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::{CloseReason, HandshakeOutcome, KaspaEvent};
 use kaspath_metrics::{Metrics, Role};
-use kaspath_session::{SessionEnd, SessionEvent, SessionStats};
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, ReservationState};
+use kaspath_session::{MoveKind, SessionEnd, SessionEvent, SessionStats};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, ReservationState};
 use support::{Series, connected, direct, locator, lost, metrics, parse, peer, relayed, reservation};
 
 /// How many strangers there are.
@@ -75,12 +75,20 @@ fn network(observer: &dyn Observer<NetworkEvent>, n: u32) {
 fn sessions(observer: &dyn Observer<SessionEvent>, n: u32) {
     let (who, path) = (peer(n), relayed(peer(n), RelayReason::PunchFailed { attempts: n }));
     let rtt = Some(Duration::from_nanos(u64::from(n % 3)));
+    let kind = if n.is_multiple_of(2) { MoveKind::Planned } else { MoveKind::Failover };
     for event in [
         SessionEvent::Began { peer: who.clone(), path: path.clone(), after: Duration::MAX, rtt },
         SessionEvent::Stalled { peer: who.clone() },
-        SessionEvent::Moved { peer: who.clone(), to: path, stall: Duration::from_millis(u64::from(n % 2)) },
+        SessionEvent::Moved {
+            peer: who.clone(),
+            kind,
+            from: path.clone(),
+            to: path,
+            stall: Duration::from_millis(u64::from(n % 2)),
+            replayed: u64::MAX,
+        },
         SessionEvent::Recovered { peer: who.clone(), stall: Duration::MAX },
-        SessionEvent::Ended { peer: who, end: SessionEnd::Reset, stats: SessionStats::default() },
+        SessionEvent::Ended { peer: who, end: SessionEnd::Reset, path: None, stats: SessionStats::default() },
     ] {
         observer.observe(&event);
     }
@@ -136,6 +144,8 @@ fn a_hundred_thousand_hostile_peers_make_no_series() {
             gateway(observers.3.as_ref(), n);
         }
         metrics.read_sessions(|each| (0..1000).for_each(|n| each(&relayed(peer(n), RelayReason::SharedLan { attempts: n }))));
+        let refused = [("a reason of the future", 3), ("token", u64::MAX)].into();
+        metrics.relay_load(&RelayLoad { bytes: u64::MAX, refused_circuits: refused, ..RelayLoad::default() });
         let text = metrics.encode();
         let after: BTreeSet<Series> = parse(&text).into_keys().collect();
         assert_eq!(before, after, "{role:?}");

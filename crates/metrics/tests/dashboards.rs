@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{AttemptOutcome, DialError, Host, RelayReason, Route, Transport, TransportAddress};
 use kaspath_metrics::{Metrics, Role};
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, ReservationState};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayQuotaUse, ReservationState};
 use support::{connected, direct, locator, lost, metrics, parse, peer, relay, relayed, reservation};
 
 /// A query: the name, the labels that it filters on, the labels that it groups or names by, and
@@ -106,17 +106,6 @@ fn observe(metrics: &Metrics, events: &[NetworkEvent]) {
 #[test]
 fn the_dashboard_of_the_relay_service_is_answered() {
     let metrics = metrics(Role::Relay);
-    let denied = |status: &str, cause: &str| NetworkEvent::RelayReservationDenied {
-        peer: peer(9),
-        status: status.to_owned(),
-        cause: cause.to_owned(),
-    };
-    let refused = |status: &str| NetworkEvent::RelayCircuitDenied {
-        source: peer(1),
-        destination: peer(2),
-        status: status.to_owned(),
-        cause: "the destination has no reservation here".to_owned(),
-    };
     let opened = || NetworkEvent::RelayCircuitOpened { source: peer(1), destination: peer(2) };
     let accepted = |n, renewed| NetworkEvent::RelayReservationAccepted { peer: peer(n), renewed };
     observe(
@@ -127,12 +116,8 @@ fn the_dashboard_of_the_relay_service_is_answered() {
             accepted(3, false),
             accepted(1, true),
             NetworkEvent::RelayReservationEnded { peer: peer(3) },
-            denied("ResourceLimitExceeded", "its IP address has max-reservations-per-ip already"),
-            denied("ReservationRefused", "this relay has no address to give: set external-address"),
             opened(),
             opened(),
-            refused("NoReservation"),
-            refused("ConnectionFailed"),
             NetworkEvent::RelayCircuitClosed {
                 source: peer(1),
                 destination: peer(2),
@@ -143,17 +128,31 @@ fn the_dashboard_of_the_relay_service_is_answered() {
             },
         ],
     );
+    metrics.relay_load(&RelayLoad {
+        reservations: 2,
+        circuits: 1,
+        bytes: 5_000,
+        refused_reservations: [("max-reservations-per-ip", 1), ("no-address", 1)].into(),
+        refused_circuits: [("no-reservation", 1), ("destination-failed", 1)].into(),
+        quota: RelayQuotaUse { used: 900, quota: 1_000, peers_over: 3, ..RelayQuotaUse::default() },
+        ..RelayLoad::default()
+    });
     check(&metrics, RELAYSVC);
     let value = |name, labels: &[_]| support::value(&metrics, name, labels);
     let rejected = [("reason", "ip constraint violation")];
     assert_eq!(value("libp2p_relaysvc_reservation_rejections_total", &rejected), 1.0);
     assert_eq!(value("libp2p_relaysvc_connection_rejections_total", &[("reason", "no reservation")]), 1.0);
     assert_eq!(value("libp2p_relaysvc_connection_request_response_status_total", &[("status", "error")]), 1.0);
-    let limit = [("request", "reservation"), ("limit", "max-reservations-per-ip")];
-    assert_eq!(value("kaspath_relay_denials_total", &limit), 1.0);
+    let denial = [("request", "reservation"), ("limit", "max-reservations-per-ip")];
+    assert_eq!(value("kaspath_relay_denials_total", &denial), 1.0);
+    assert_eq!(value("kaspath_relay_quota_used_bytes", &[]) / value("kaspath_relay_quota_limit_bytes", &[]), 0.9);
+    assert_eq!(value("kaspath_relay_quotas_used_up", &[("of", "peers")]), 3.0);
     assert_eq!(value("kaspath_relay_used", &[("resource", "reservations")]), 2.0);
     assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 256.0);
     assert_eq!(value("kaspath_relay_circuits_ended_total", &[("reason", "idle")]), 1.0);
+    metrics.relay_load(&RelayLoad { is_draining: true, ..RelayLoad::default() });
+    assert_eq!(value("libp2p_relaysvc_status", &[]), 0.0);
+    assert_eq!(value("libp2p_relaysvc_data_transferred_bytes_total", &[]), 5_000.0, "a counter never falls");
 }
 
 #[test]

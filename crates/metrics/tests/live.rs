@@ -10,7 +10,7 @@ use std::{
 
 use kaspath_domain::{Path, RelayReason, Transport};
 use kaspath_metrics::{Metrics, Role};
-use kaspath_session::{SessionEnd, SessionEvent, SessionStats};
+use kaspath_session::{MoveKind, SessionEnd, SessionEvent, SessionStats};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 use proptest::prelude::*;
 use support::{connected, direct, lost, metrics, parse, peer, relay, relayed, reservation, value};
@@ -144,23 +144,19 @@ fn stalls_moves_and_times_are_told_by_kind() {
     let metrics = metrics(Role::Node);
     let observer = metrics.session_observer();
     let (who, millis) = (peer(1), Duration::from_millis);
+    let from = || relayed(relay(1), RelayReason::PunchPending);
+    let moved = |kind, to, stall, replayed| SessionEvent::Moved { peer: who.clone(), kind, from: from(), to, stall, replayed };
     for event in [
-        SessionEvent::Began {
-            peer: who.clone(),
-            path: relayed(relay(1), RelayReason::PunchPending),
-            after: millis(400),
-            rtt: Some(millis(100)),
-        },
-        SessionEvent::Moved { peer: who.clone(), to: direct(Transport::Tcp), stall: Duration::ZERO },
+        SessionEvent::Began { peer: who.clone(), path: from(), after: millis(400), rtt: Some(millis(100)) },
+        moved(MoveKind::Planned, direct(Transport::Tcp), Duration::ZERO, 96),
         SessionEvent::Stalled { peer: who.clone() },
-        SessionEvent::Moved { peer: who.clone(), to: relayed(relay(2), RelayReason::PunchPending), stall: millis(1500) },
+        moved(MoveKind::Failover, relayed(relay(2), RelayReason::PunchPending), millis(1500), 4000),
         SessionEvent::Stalled { peer: who.clone() },
         SessionEvent::Recovered { peer: who.clone(), stall: millis(250) },
-        SessionEvent::Ended { peer: who, end: SessionEnd::NoPath, stats: SessionStats::default() },
+        SessionEvent::Ended { peer: who.clone(), end: SessionEnd::NoPath, path: None, stats: SessionStats::default() },
     ] {
         observer.observe(&event);
     }
-    metrics.read_replayed(|| 4096);
     let is = |name, labels: &[_], expected: f64| assert_eq!(value(&metrics, name, labels), expected, "{name} {labels:?}");
     is("kaspath_session_time_to_usable_seconds_sum", &[("path", "relay")], 0.4);
     is("kaspath_session_time_to_usable_rtts_sum", &[("path", "relay")], 4.0);

@@ -86,11 +86,6 @@ impl Node {
         self.0.attempts.add(observer);
     }
 
-    /// Bytes that sessions have sent again on another path since the start.
-    pub fn replayed(&self) -> u64 {
-        self.0.sessions.as_ref().map_or(0, Sessions::replayed)
-    }
-
     /// Reaches and punches peers by that policy from now on. What the old one has learnt
     /// goes with it. If it punches over other transports, circuits with peers are
     /// closed, and begin again by the new rule.

@@ -5,10 +5,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,7 +15,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_stream::{Stream, wrappers::WatchStream};
 
 use crate::{
-    SessionEvent, SessionPaths,
+    MoveKind, SessionEvent, SessionPaths,
     cell::Cell,
     io::PathStream,
     machine::{Machine, PathId, SessionEnd},
@@ -41,8 +38,8 @@ type Dial = Pin<Box<dyn Future<Output = Option<DuplexStream>> + Send>>;
 /// How a session's task has ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// With the session.
-    Ended,
+    /// With the session, whose last path this was, if it had begun.
+    Ended(Option<Path>),
     /// The peer at this target does not speak the protocol, and no byte was lost.
     Unsupported(PeerTarget),
 }
@@ -56,8 +53,6 @@ pub(crate) struct Parts {
     pub(crate) events: Observers<SessionEvent>,
     /// Tells the owner which path carries the session.
     pub(crate) shown: watch::Sender<Path>,
-    /// Bytes that all sessions have sent again.
-    pub(crate) replayed: Arc<AtomicU64>,
     /// When it was asked for, or when the peer's first message came.
     pub(crate) begun: Moment,
     /// Only the opener makes planned moves, and only the opener dials each second.
@@ -86,7 +81,8 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Seen {
     moves: Option<u64>,
-    replayed: u64,
+    /// The path before a move that is not reported yet.
+    from: Option<Path>,
     stalled_at: Option<Moment>,
     ended_at: Option<Moment>,
 }
@@ -95,11 +91,11 @@ struct Seen {
 struct View {
     has_ended: bool,
     deadline: Option<Moment>,
-    current: Option<PathId>,
+    carrying: Option<PathId>,
     needs_path: bool,
     is_confirmed: bool,
     moves: u64,
-    replayed: u64,
+    replays: u64,
     rtt: Option<Duration>,
 }
 
@@ -108,11 +104,11 @@ impl View {
         Self {
             has_ended: machine.end().is_some(),
             deadline: machine.deadline(),
-            current: machine.current(),
+            carrying: machine.carrying(),
             needs_path: machine.needs_path(),
             is_confirmed: machine.is_confirmed(),
             moves: machine.stats().moves,
-            replayed: machine.stats().replayed,
+            replays: machine.replays(),
             rtt: machine.round_trip(),
         }
     }
@@ -215,9 +211,12 @@ impl Driver {
 
     /// Tells the owner and the observers what has changed.
     fn report(&mut self, view: &View, now: Moment) {
-        let View { current, needs_path, is_confirmed, moves, rtt, .. } = *view;
+        let View { carrying, needs_path, is_confirmed, moves, replays, rtt, .. } = *view;
         let peer = || self.parts.peer.clone();
-        let path = self.streams.iter().find(|stream| Some(stream.id) == current).map(|stream| stream.stream.path());
+        if self.seen.moves.is_some_and(|before| before < moves) {
+            self.seen.from.get_or_insert_with(|| self.parts.shown.borrow().clone());
+        }
+        let path = self.streams.iter().find(|stream| Some(stream.id) == carrying).map(|stream| stream.stream.path());
         if let Some(path) = path {
             self.parts.shown.send_if_modified(|shown| {
                 let is_another = *shown != path;
@@ -241,9 +240,13 @@ impl Driver {
             }
             (_, false) => {
                 let stall = self.seen.stalled_at.take().map(|since| now.since(since));
-                if self.seen.moves.replace(moves).is_some_and(|before| before < moves) {
+                self.seen.moves = self.seen.moves.map(|_| moves);
+                if let Some(from) = self.seen.from.take() {
                     let to = self.parts.shown.borrow().clone();
-                    self.parts.events.observe(&SessionEvent::Moved { peer: peer(), to, stall: stall.unwrap_or_default() });
+                    let kind = if stall.is_some() { MoveKind::Failover } else { MoveKind::Planned };
+                    let stall = stall.unwrap_or_default();
+                    let moved = SessionEvent::Moved { peer: peer(), kind, from, to, stall, replayed: replays };
+                    self.parts.events.observe(&moved);
                 } else if let Some(stall) = stall {
                     self.parts.events.observe(&SessionEvent::Recovered { peer: peer(), stall });
                 }
@@ -324,8 +327,6 @@ impl Future for Driver {
         let Some(view) = this.poll_streams(cx, now) else {
             return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
         };
-        this.parts.replayed.fetch_add(view.replayed - this.seen.replayed, Ordering::Relaxed);
-        this.seen.replayed = view.replayed;
         if !view.has_ended {
             this.report(&view, now);
             let before = this.dials.len();
@@ -339,7 +340,8 @@ impl Future for Driver {
         }
         let over = *this.seen.ended_at.get_or_insert(now) + LAST_FRAMES;
         if this.streams.is_empty() || now >= over {
-            return Poll::Ready(Outcome::Ended);
+            let last = this.seen.moves.map(|_| this.parts.shown.borrow().clone());
+            return Poll::Ready(Outcome::Ended(last));
         }
         this.timer.wake_at(Some(over), now, cx);
         Poll::Pending

@@ -8,6 +8,17 @@ use serde::{Serialize, Serializer};
 
 use crate::{SessionEnd, SessionStats};
 
+/// Why a session has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveKind {
+    /// The path before was usable here until the move: nothing stood still. So it is too
+    /// at a side whose peer noticed first that the path had failed.
+    Planned,
+    /// The path before was silent or had ended.
+    Failover,
+}
+
 /// What happens to sessions. The serialized form is stable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event")]
@@ -31,12 +42,19 @@ pub enum SessionEvent {
     Moved {
         /// The peer.
         peer: PeerIdentity,
+        /// Why.
+        kind: MoveKind,
+        /// The path until now.
+        from: Path,
         /// The path from now on.
         #[serde(rename = "path")]
         to: Path,
-        /// For how long no path was usable; zero for a planned move.
+        /// For how long no path was usable, in seconds when serialized; zero for a planned
+        /// move.
         #[serde(serialize_with = "seconds")]
         stall: Duration,
+        /// Bytes that this side sends again on the new path: what was under way on others.
+        replayed: u64,
     },
     /// The path in use was silent, and has given an answer after all.
     #[serde(rename = "session-recovered")]
@@ -61,6 +79,8 @@ pub enum SessionEvent {
         /// Why.
         #[serde(rename = "cause", serialize_with = "text")]
         end: SessionEnd,
+        /// The last path that carried it; none if it never began.
+        path: Option<Path>,
         /// What it did.
         #[serde(flatten)]
         stats: SessionStats,

@@ -24,7 +24,7 @@ mod table;
 mod timer;
 mod wire;
 
-pub use events::SessionEvent;
+pub use events::{MoveKind, SessionEvent};
 pub use machine::{SessionEnd, SessionStats, Violation};
 pub use paths::SessionPaths;
 pub use sessions::{SessionLimits, Sessions};

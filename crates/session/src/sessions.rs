@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -83,8 +80,6 @@ struct Shared {
     state: Mutex<State>,
     /// Streams that have not said hello or were not accepted yet, in all (`None`) and by peer.
     pending: Slots<Option<PeerIdentity>>,
-    /// Bytes that were sent again, by all sessions there ever were.
-    replayed: Arc<AtomicU64>,
     /// Notified when a session has ended.
     ended: watch::Sender<()>,
 }
@@ -116,8 +111,7 @@ impl Sessions {
         let boot = BootId(rand::thread_rng().r#gen());
         let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
         let (pending, ended) = (Slots::new(MAX_PENDING_KNOWN), watch::channel(()).0);
-        let replayed = Arc::default();
-        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, replayed, ended }))
+        Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, ended }))
     }
 
     /// How many sessions there are, those without a path included.
@@ -128,12 +122,6 @@ impl Sessions {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Bytes that sessions have sent again on another path since the start, those that have
-    /// ended included.
-    pub fn replayed(&self) -> u64 {
-        self.0.replayed.load(Ordering::Relaxed)
     }
 
     /// Ends every session and tells the peers, which would wait for a path otherwise.
@@ -303,7 +291,7 @@ impl Shared {
         let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
         let (paths, events) = (self.paths.clone(), self.events.clone());
         let Begun { at: begun, here: is_opener } = begun;
-        let parts = Parts { cell, peer, target, paths, events, shown, replayed: self.replayed.clone(), begun, is_opener };
+        let parts = Parts { cell, peer, target, paths, events, shown, begun, is_opener };
         let registered = Registered { shared: self.clone(), peer: parts.peer.clone(), id };
         tokio::spawn(registered.run(Box::pin(Driver::new(parts, path, stream))));
         Ok(session)
@@ -328,11 +316,15 @@ impl Registered {
         let cell = driver.cell();
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
-        if let Outcome::Unsupported(target) = driver.await {
-            Box::pin(self.go_on_plain(&cell, &target)).await;
-        }
+        let path = match driver.await {
+            Outcome::Ended(path) => path,
+            Outcome::Unsupported(target) => {
+                Box::pin(self.go_on_plain(&cell, &target)).await;
+                None
+            }
+        };
         let (end, stats) = cell.ended();
-        self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, stats });
+        self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, path, stats });
     }
 
     /// The peer does not speak the protocol: it gets the same bytes on a plain stream.

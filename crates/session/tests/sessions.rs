@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use kaspath_domain::PathWatch;
-use kaspath_session::{SessionEnd, SessionEvent};
+use kaspath_session::{MoveKind, SessionEnd, SessionEvent};
 use support::{DIRECT, Wire, pair, peer, relayed, restarted, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -93,15 +93,59 @@ async fn a_session_on_a_relay_moves_to_a_direct_path_that_comes_up() {
     let mut session = ours.connect(2).await;
     session.write_all(b"a").await.unwrap();
     let mut accepted = theirs.accept().await;
+    assert_eq!(soon(accepted.read_u8()).await.unwrap(), b'a');
     let (mut watch, mut their_watch): (PathWatch, PathWatch) = (session.path_watch(), accepted.path_watch());
     ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
     wire.path.send_replace(Some(DIRECT));
     assert_eq!(soon(watch.changed()).await, Some(DIRECT));
     assert_eq!(soon(their_watch.changed()).await, Some(DIRECT));
     let moved = ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
-    assert_eq!(moved, SessionEvent::Moved { peer: peer(2), to: DIRECT, stall: Duration::ZERO });
+    let (kind, stall) = (MoveKind::Planned, Duration::ZERO);
+    // Nothing was under way: the peer has read the only byte.
+    assert_eq!(moved, SessionEvent::Moved { peer: peer(2), kind, from: relayed(), to: DIRECT, stall, replayed: 0 });
     accepted.write_all(b"b").await.unwrap();
-    assert_eq!((soon(accepted.read_u8()).await.unwrap(), soon(session.read_u8()).await.unwrap()), (b'a', b'b'));
+    assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
+}
+
+/// What was under way is sent again, and the move says how much, how long nothing went
+/// and from where to where.
+#[tokio::test(start_paused = true)]
+async fn a_failover_says_what_it_cost() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    // All is acknowledged.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    *wire.move_wait.lock().unwrap() = Duration::from_secs(60);
+    wire.hold();
+    session.write_all(&[7; 100]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    wire.path.send_replace(None);
+    wire.cut();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    wire.path.send_replace(Some(DIRECT));
+    let moved = ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
+    let SessionEvent::Moved { kind, from, to, stall, replayed, .. } = moved else { panic!("{moved:?}") };
+    assert_eq!((kind, from, to, replayed), (MoveKind::Failover, relayed(), DIRECT, 100));
+    assert!((Duration::from_secs(3)..Duration::from_secs(5)).contains(&stall), "{stall:?}");
+    soon(accepted.read_exact(&mut [0; 100])).await.unwrap();
+    drop(session);
+    // The peer may have dialled too: then the session moved once more.
+    let (mut moves, mut all_replayed) = (1, replayed);
+    loop {
+        match ours.event(|_| true).await {
+            SessionEvent::Moved { replayed, .. } => (moves, all_replayed) = (moves + 1, all_replayed + replayed),
+            SessionEvent::Ended { path, stats, .. } => {
+                assert_eq!((path, stats.moves, stats.replayed), (Some(DIRECT), moves, all_replayed));
+                return;
+            }
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

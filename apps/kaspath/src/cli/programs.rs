@@ -63,6 +63,10 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) kaspad_rpc: Option<String>,
 
+    /// Also accept peers that speak /kaspad/transport/1.0.0, whatever their Kaspa network: kaspad checks that.
+    #[arg(long)]
+    pub(crate) accept_kaspad_transport: bool,
+
     /// Inbound peers in all; per address, prefix and relay see the configuration file.  [default: 8]
     #[arg(long, value_name = "N")]
     pub(crate) max_inbound: Option<NonZeroUsize>,

@@ -111,7 +111,7 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
 
 pub(super) fn session(event: &SessionEvent) -> Option<String> {
     match event {
-        SessionEvent::Moved { peer, to, stall } => {
+        SessionEvent::Moved { peer, to, stall, .. } => {
             let stall =
                 if stall.is_zero() { String::new() } else { format!(", after {:.1} s without a path", stall.as_secs_f64()) };
             Some(format!("the session with {} has moved: {to}{stall}", peer.short()))
@@ -183,20 +183,28 @@ mod tests {
     #[test]
     fn a_move_is_told_with_its_path_and_the_time_without_one() {
         let to = kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Tcp };
-        let moved = |stall| SessionEvent::Moved { peer: PEER.parse().unwrap(), to: to.clone(), stall };
+        let from = kaspath_domain::Path::Direct { transport: kaspath_domain::Transport::Quic };
+        let kind = kaspath_session::MoveKind::Failover;
+        let moved = |stall| {
+            let (peer, from, to) = (PEER.parse().unwrap(), from.clone(), to.clone());
+            SessionEvent::Moved { peer, kind, from, to, stall, replayed: 7 }
+        };
         assert!(session(&moved(Duration::ZERO)).unwrap().ends_with(&format!("has moved: {to}")));
         let late = moved(Duration::from_millis(1500));
         assert!(session(&late).unwrap().ends_with("after 1.5 s without a path"));
-        let json = serde_json::json!({ "event": "session-moved", "peer": PEER, "path": to, "stall": 1.5 });
+        let json = serde_json::json!({
+            "event": "session-moved", "peer": PEER, "kind": "failover", "from": from, "path": to, "stall": 1.5, "replayed": 7,
+        });
         assert_eq!(serde_json::json!(late), json);
         let ended = SessionEvent::Ended {
             peer: PEER.parse().unwrap(),
             end: kaspath_session::SessionEnd::NoPath,
+            path: Some(to.clone()),
             stats: kaspath_session::SessionStats { moves: 2, replayed: 3, longest_stall: Duration::from_secs(90) },
         };
         let json = serde_json::json!({
             "event": "session-ended", "peer": PEER, "cause": "no path to the peer came up in time",
-            "moves": 2, "replayed": 3, "longest_stall": 90.0,
+            "path": to, "moves": 2, "replayed": 3, "longest_stall": 90.0,
         });
         assert_eq!(serde_json::json!(ended), json);
     }

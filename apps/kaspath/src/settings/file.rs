@@ -37,6 +37,7 @@ pub(super) struct ConfigFile {
     pub(super) kaspa_listen: Option<SocketAddr>,
     pub(super) kaspad: Option<SocketAddr>,
     pub(super) kaspad_rpc: Option<String>,
+    pub(super) accept_kaspad_transport: bool,
     pub(super) inbound: Inbound,
     pub(super) connections: Connections,
     pub(super) timing: Times,

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
+use kaspath_transport_libp2p::{LEGACY_STREAM_PROTOCOL, NetworkConfig, SESSION_PROTOCOL};
 
 use super::{
     checks::origin,
@@ -79,7 +79,7 @@ pub(super) fn resolve(
     };
     let earlier_table = identity.with_file_name("gateway-addresses.json");
     let newcomers = file.inbound.newcomers.unwrap_or(NEWCOMERS);
-    speak(config, network);
+    speak(config, network, args, file);
     let gateway = GatewaySettings {
         kaspad,
         rpc,
@@ -112,7 +112,7 @@ pub(super) fn for_kaspad(
     }
     let plan = KaspadPlan::new(&flags, network)?;
     node.network = network;
-    speak(config, network);
+    speak(config, network, &args.gateway, file);
     gateway.kaspad = plan.p2p;
     gateway.rpc = Some(plan.rpc_url.clone());
     gateway.warning = None;
@@ -120,10 +120,15 @@ pub(super) fn for_kaspad(
     Ok(())
 }
 
-/// Peers of another network share no protocol with us: kaspad never sees them.
-fn speak(config: &mut NetworkConfig, network: KaspaNetwork) {
+/// Peers of another network share no protocol with us: kaspad never sees them. One
+/// protocol names no network; kaspad refuses such a peer at its first message.
+fn speak(config: &mut NetworkConfig, network: KaspaNetwork, args: &GatewayArgs, file: &ConfigFile) {
     let network = network.wire_name();
+    // The first is the one that is dialled.
     config.protocols = vec![format!("/kaspath/kaspad/{network}/1.0.0")];
+    if args.accept_kaspad_transport || file.accept_kaspad_transport {
+        config.protocols.push(LEGACY_STREAM_PROTOCOL.to_owned());
+    }
     config.session_protocol = Some(format!("{SESSION_PROTOCOL}/{network}"));
 }
 

@@ -76,6 +76,7 @@ impl Settings {
             ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
             ("kaspad", text(&gateway.map(|gateway| gateway.kaspad))),
             ("kaspad-rpc", text(&gateway.map(|gateway| &gateway.rpc))),
+            ("accept-kaspad-transport", text(&gateway.map(|_| &config.protocols))),
             ("inbound.newcomers", text(&gateway.map(|gateway| gateway.newcomers))),
         ]
     }

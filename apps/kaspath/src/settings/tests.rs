@@ -279,6 +279,10 @@ fn a_gateway_has_its_networks_protocol_and_a_kaspad_on_ipv4_loopback() {
     let simnet = settings(&["gateway", "--network", "simnet"], &[]).unwrap();
     assert_eq!(simnet.network_config.protocols, ["/kaspath/kaspad/kaspa-simnet/1.0.0"]);
     assert_eq!(simnet.gateway.unwrap().kaspad.to_string(), "127.0.0.1:16511");
+    let more = settings(&["gateway", "--network", "simnet", "--accept-kaspad-transport"], &[]).unwrap();
+    assert_eq!(more.network_config.protocols, ["/kaspath/kaspad/kaspa-simnet/1.0.0", "/kaspad/transport/1.0.0"]);
+    let run = ["run", "--accept-kaspad-transport", "--", "kaspad", "--simnet"];
+    assert_eq!(settings(&run, &[]).unwrap().network_config.protocols, more.network_config.protocols);
     for elsewhere in ["192.0.2.1:16511", "[::1]:16511"] {
         assert!(error(&["gateway", "--kaspad", elsewhere], &[]).contains("use 127.0.0.1"));
     }

@@ -29,7 +29,7 @@ use incoming::{Incoming, MIN_WINDOW};
 use liveness::Liveness;
 use outgoing::Outgoing;
 pub(crate) use path::PathId;
-use path::PathState;
+use path::{PathState, Stage};
 pub use violation::Violation;
 
 /// Bytes of which the peer is told at once.
@@ -206,6 +206,18 @@ impl Machine {
     /// The smoothed round trip of the path in use, if one was measured.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.liveness.round_trip()
+    }
+
+    /// The path in use, if the peer has agreed to it.
+    pub(crate) fn carrying(&self) -> Option<PathId> {
+        self.sending().filter(|path| path.stage == Stage::Attached).map(|path| path.id)
+    }
+
+    /// Bytes that are sent on the path in use and were sent on another before, those
+    /// included that are still to be sent.
+    pub(crate) fn replays(&self) -> u64 {
+        let left = |path: &PathState| self.highest_sent.saturating_sub(path.cursor.max(self.out.acked()));
+        self.sending().map_or(0, |path| path.replayed + left(path))
     }
 
     /// Whether the peer has confirmed that it has the session.

@@ -29,6 +29,8 @@ pub(super) struct PathState {
     pub(super) since: Moment,
     /// The offset of the next byte that it carries.
     pub(super) cursor: u64,
+    /// Bytes sent on it that had been sent on another.
+    pub(super) replayed: u64,
     /// The end was sent on it.
     pub(super) end_sent: bool,
     /// Encoded frames, written up to `at`.
@@ -51,6 +53,7 @@ impl PathState {
             stage,
             since: now,
             cursor,
+            replayed: 0,
             end_sent: false,
             frames: Vec::new(),
             at: 0,

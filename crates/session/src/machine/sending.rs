@@ -43,7 +43,9 @@ impl Machine {
         if length > 0 {
             path.push(Frame::Data { offset: path.cursor, length: length as u32 });
             let end = path.cursor + length as u64;
-            self.stats.replayed += self.highest_sent.min(end).saturating_sub(path.cursor);
+            let replayed = self.highest_sent.min(end).saturating_sub(path.cursor);
+            path.replayed += replayed;
+            self.stats.replayed += replayed;
             if self.highest_sent <= self.out.acked() {
                 self.progress = now;
             }

@@ -51,6 +51,8 @@ pub(crate) struct Wire {
     /// What was told of each stream that was opened, by its number.
     pub(crate) health: Arc<Mutex<Vec<(usize, Health)>>>,
     opened: Arc<AtomicUsize>,
+    /// Streams carry nothing until they are cut.
+    held: watch::Sender<bool>,
 }
 
 /// Notes what a session tells of one stream.
@@ -65,11 +67,17 @@ impl PathHealth for Noted {
 impl Wire {
     pub(crate) fn new(path: Path, speaks: bool) -> Self {
         let (up, move_wait, health, opened) = Default::default();
-        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened }
+        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened, held: watch::channel(false).0 }
+    }
+
+    /// What is written to the streams that are up stays in them.
+    pub(crate) fn hold(&self) {
+        self.held.send_replace(true);
     }
 
     /// Ends every stream that is up.
     pub(crate) fn cut(&self) {
+        self.held.send_replace(false);
         self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
     }
 
@@ -83,8 +91,14 @@ impl Wire {
     ) -> (DuplexStream, DuplexStream) {
         let (ours, mut near) = duplex(256 * 1024);
         let (mut far, theirs) = duplex(256 * 1024);
+        let mut held = self.held.subscribe();
         let task = tokio::spawn(async move {
-            let _ = copy_bidirectional_with_sizes(&mut near, &mut far, 64 * 1024, 64 * 1024).await;
+            let held = async { drop(held.wait_for(|held| *held).await) };
+            tokio::select! {
+                _ = copy_bidirectional_with_sizes(&mut near, &mut far, 64 * 1024, 64 * 1024) => return,
+                () = held => {}
+            }
+            std::future::pending().await
         });
         self.up.lock().unwrap().push(task.abort_handle());
         let noted = Arc::new(Noted(self.opened.fetch_add(1, Ordering::Relaxed), self.health.clone()));
