@@ -14,6 +14,8 @@ packages_of() {
         bench) echo "iperf3" ;;
         # With promtool.
         monitoring) echo "prometheus jq" ;;
+        # The status page, in a browser.
+        page) echo "chromium chromium-driver" ;;
         # kaspad compiles RocksDB.
         kaspad) echo "clang libclang-dev" ;;
     esac
@@ -32,6 +34,7 @@ present() {
         util-linux) command -v unshare >/dev/null && command -v nsenter >/dev/null ;;
         prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
         libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ;;
+        chromium-driver) command -v chromedriver >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
 }

@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-kaspad-rpc", &["serde_core", "serde_json"]),
     ("kaspath-peer-store", &["kaspath_domain"]),
     ("kaspath-control", &["kaspath_domain", "serde_core"]),
+    ("kaspath-web", &[]),
     (
         "kaspath-metrics",
         &["kaspath_domain", "kaspath_gateway", "kaspath_kaspa_adaptor", "kaspath_session", "kaspath_transport_libp2p"],

@@ -36,7 +36,7 @@ fn raise() -> nix::Result<u64> {
 }
 
 fn fit(settings: &mut Settings, allowed: u64) -> Result<Option<String>> {
-    let others = RESERVE + beside_libp2p(settings);
+    let others = RESERVE + beside_libp2p(settings) + of_web(settings);
     let (limits, asked) = (&settings.network_config.limits, &settings.asked_limits);
     let need = limits.descriptors() + others;
     if need <= allowed {
@@ -57,6 +57,11 @@ fn fit(settings: &mut Settings, allowed: u64) -> Result<Option<String>> {
     );
     settings.network_config.limits = less;
     Ok(Some(lowered))
+}
+
+/// Connections of the status page, and of its questions to kaspad.
+fn of_web(settings: &Settings) -> u64 {
+    if settings.web.is_some() { kaspath_web::MAX_CONNECTIONS as u64 + 2 } else { 0 }
 }
 
 /// Connections beside those of the libp2p network.

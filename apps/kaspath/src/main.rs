@@ -10,6 +10,7 @@ mod exit;
 mod gateway;
 mod id;
 mod lock;
+mod metrics;
 mod node;
 mod output;
 mod panics;

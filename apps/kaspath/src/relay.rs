@@ -19,6 +19,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let reload = Reload::new(cli, &settings, printer)?;
     let control = Control::bind(&settings, &printer)?;
     settings.network_config.observers.add(control.activity().of_network());
+    settings.network_config.observers.add(control.metrics().network_observer());
     let network = Arc::new(Network::start(settings.key()?, settings.network_config.clone()).await?);
     printer.started("relay", &network, &settings.network_config);
     // The network's own list: settings and their clones share it.

@@ -38,6 +38,7 @@ fn dependencies_point_inwards() {
         ("kaspath-kaspad-rpc", &[]),
         ("kaspath-peer-store", &["kaspath-domain"]),
         ("kaspath-control", &["kaspath-domain"]),
+        ("kaspath-web", &["kaspath-domain"]),
         (
             "kaspath-metrics",
             &["kaspath-domain", "kaspath-gateway", "kaspath-kaspa-adaptor", "kaspath-session", "kaspath-transport-libp2p"],
@@ -69,6 +70,7 @@ fn dependencies_point_inwards() {
                 "kaspath-simulator",
                 "kaspath-transport-libp2p",
                 "kaspath-transport-tcp",
+                "kaspath-web",
             ],
         ),
         (
@@ -130,6 +132,7 @@ fn libp2p_stays_in_its_adapter() {
         ("crates/simulator", false),
         ("crates/transport-tcp", false),
         ("crates/transport-libp2p", true),
+        ("crates/web", false),
         ("apps/kaspath", false),
         ("apps/lab", true),
     ] {

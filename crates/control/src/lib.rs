@@ -24,4 +24,7 @@ pub use client::{AskError, Client};
 pub use protocol::{Answer, MAX_ANSWER, MAX_REQUEST, ProtocolError, Request, VERSION, line, parse};
 pub use selector::{PeerSelector, SelectorError};
 pub use socket::{Socket, SocketError};
-pub use status::{CircuitStatus, Listed, MAX_SHOWN, PeerStatus, RelayStatus, ReservationStatus, Status};
+pub use status::{
+    CircuitStatus, Listed, MAX_RECENT, MAX_SHOWN, MoveStatus, NatStatus, ObservedStatus, PeerStatus, PunchStatus, RelayStatus,
+    ReservationStatus, Status, TrafficStatus,
+};

@@ -1,10 +1,12 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator};
+use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
 use serde::{Deserialize, Serialize};
 
 /// Entries of a list that an answer shows.
 pub const MAX_SHOWN: usize = 256;
+/// The latest punches and moves that an answer shows, of each.
+pub const MAX_RECENT: usize = 32;
 
 /// What a running program reports of itself. Times are in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,10 +24,22 @@ pub struct Status {
     pub listening: Vec<PeerLocator>,
     /// The direct addresses that are announced to peers.
     pub announced: Vec<PeerLocator>,
+    /// How this node's own NAT maps; `None` of a relay.
+    #[serde(default)]
+    pub nat: Option<NatStatus>,
+    /// What its sessions have moved; `None` of a relay.
+    #[serde(default)]
+    pub traffic: Option<TrafficStatus>,
     /// Open sessions.
     pub peers: Listed<PeerStatus>,
     /// The relays at which it reserves.
     pub relays: Listed<RelayStatus>,
+    /// The latest hole punches that ended, newest first, at most [`MAX_RECENT`].
+    #[serde(default)]
+    pub punches: Vec<PunchStatus>,
+    /// The latest moves of sessions from one path to another, newest first, at most [`MAX_RECENT`].
+    #[serde(default)]
+    pub moves: Vec<MoveStatus>,
     /// Of a relay: peers that have a reservation.
     pub reservations: Listed<ReservationStatus>,
     /// Of a relay: pairs of peers that circuits join.
@@ -64,6 +78,9 @@ pub struct PeerStatus {
     pub direction: Direction,
     /// How it travels now and, on a relay, why.
     pub path: Path,
+    /// That reason as a sentence.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// What it says it is, if this program reads that.
     pub user_agent: Option<String>,
     /// Since it began.
@@ -88,6 +105,88 @@ pub struct RelayStatus {
     pub cause: Option<String>,
     /// When it is asked for again.
     pub retry_in: Option<f64>,
+    /// Where the settings say that it is.
+    #[serde(default)]
+    pub addresses: Vec<PeerLocator>,
+    /// The last round trip to it that was measured.
+    #[serde(default)]
+    pub round_trip: Option<f64>,
+}
+
+/// How this node's own NAT maps (RFC 4787, section 4.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NatStatus {
+    /// `endpoint-independent`, `endpoint-dependent` or `unknown`.
+    pub mapping: String,
+    /// What follows for hole punches, as a sentence.
+    pub meaning: String,
+    /// The addresses at which relays see this node.
+    pub observed: Vec<ObservedStatus>,
+}
+
+/// An address at which a relay sees this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObservedStatus {
+    /// The address.
+    pub address: PeerLocator,
+    /// The relay.
+    pub by: PeerIdentity,
+}
+
+/// Bytes of sessions since the start, and per second lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrafficStatus {
+    /// Bytes received from peers.
+    pub received: u64,
+    /// Bytes sent to peers.
+    pub sent: u64,
+    /// Bytes received in a second.
+    pub received_rate: f64,
+    /// Bytes sent in a second.
+    pub sent_rate: f64,
+}
+
+/// A hole punch that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PunchStatus {
+    /// Which one since the start, from 1.
+    pub number: u64,
+    /// With whom.
+    pub peer: PeerIdentity,
+    /// Since it ended.
+    pub age: f64,
+    /// What the direct connection runs over; `None` if there is none.
+    pub transport: Option<Transport>,
+    /// Why there is none, as a sentence.
+    pub reason: Option<String>,
+    /// How long it took, if this node saw it begin.
+    pub duration: Option<f64>,
+    /// Which attempt with this peer it was.
+    pub attempt: u32,
+    /// When it is tried again; 0 if that time has come.
+    pub retry_in: Option<f64>,
+}
+
+/// A move of a session from one path to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MoveStatus {
+    /// Which one since the start, from 1.
+    pub number: u64,
+    /// With whom.
+    pub peer: PeerIdentity,
+    /// Since it moved.
+    pub age: f64,
+    /// The path before.
+    pub from: Path,
+    /// The path from then on.
+    pub to: Path,
+    /// Why one of them is or was through a relay, as a sentence.
+    pub reason: Option<String>,
+    /// For how long there was no path; 0 for a planned move.
+    pub stall: f64,
 }
 
 /// A reservation that a peer has here.

@@ -57,7 +57,8 @@ impl Network {
     }
 
     fn refused(&self, refused: &RefusedConnections) {
-        let RefusedConnections { too_fast, pending, per_address, inbound, circuits, per_peer, outbound, pressure, evicted } = *refused;
+        let RefusedConnections { too_fast, pending, per_address, inbound, circuits, per_peer, outbound, pressure, evicted } =
+            *refused;
         for (reason, total) in [
             (Refused::TooFast, too_fast),
             (Refused::Pending, pending),

@@ -100,7 +100,8 @@ impl NodeBuilder {
         let best_paths = BestPaths::default();
         observers.add(recorder.clone());
         observers.add(Arc::new(best_paths.clone()));
-        let mapping = own_mapping(&observers);
+        let mapping: Arc<dyn Fn() -> NatMapping + Send + Sync> = Arc::new(own_mapping(&observers));
+        let for_plans = mapping.clone();
         // A list of its own: clones of the settings may be another node's.
         observers.add(Arc::new(std::mem::replace(&mut network.observers, observers.clone())));
         let local_candidates = network.punch.allow_local_candidates;
@@ -111,8 +112,9 @@ impl NodeBuilder {
         let attempts = Observers::of(recorder.clone());
         attempts.add(limits.clone());
         let with = |dialer| dialers.iter().cloned().chain([Arc::new(dialer) as Arc<dyn StreamDialer>]).collect();
-        let executor =
-            Executor::new(policy, with(network.dialer()), clock).with_mapping(mapping).with_observers(attempts.clone());
+        let executor = Executor::new(policy, with(network.dialer()), clock)
+            .with_mapping(move || for_plans())
+            .with_observers(attempts.clone());
         let executor = Arc::new(executor);
         let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
         let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
@@ -152,6 +154,7 @@ impl NodeBuilder {
             keeper,
             clock,
             local_candidates,
+            mapping,
         })))
     }
 }

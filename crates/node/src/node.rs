@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    AdmissionPolicy, AttemptOutcome, MonotonicClock, Observer, Observers, PeerBook, PeerConnector, Punching, StreamListener,
-    TransportPolicy,
+    AdmissionPolicy, AttemptOutcome, MonotonicClock, NatMapping, Observer, Observers, PeerBook, PeerConnector, Punching,
+    StreamListener, TransportPolicy,
 };
 use kaspath_policy::{Executor, Keeper};
 use kaspath_session::{SessionEvent, Sessions};
@@ -26,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) keeper: Keeper,
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
+    pub(crate) mapping: Arc<dyn Fn() -> NatMapping + Send + Sync>,
 }
 
 /// A running node. Cheap to clone; all clones are one node, which ends when the last is
@@ -64,6 +65,11 @@ impl Node {
     /// What is known of peers.
     pub fn book(&self) -> Arc<dyn PeerBook> {
         self.0.book.clone()
+    }
+
+    /// How this node's own NAT maps, as far as relays have shown it by now.
+    pub fn nat_mapping(&self) -> NatMapping {
+        (self.0.mapping)()
     }
 
     /// What keeps sessions.

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad, RelayServerConfig,
     RelayServerError, RelayToken, Resolver, StartError, convert,
-    swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, build},
+    swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
 
 /// Time for the system to give us our ports.
@@ -32,6 +32,7 @@ pub struct Network {
     listener: Arc<Libp2pListener>,
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
+    round_trips: RoundTrips,
     protocol: Arc<str>,
     resolver: Resolver,
     ended: watch::Receiver<Option<Result<(), NetworkFailure>>>,
@@ -57,14 +58,15 @@ impl Network {
         }
         let announced = announcing.watch();
         let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
+        let round_trips = RoundTrips::to(relays.iter().map(|relay| relay.relay.clone()));
 
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
         let (handle, commands) = Handle::channel();
-        let actor = Actor::new(swarm, config, announcing, &external, relays, commands);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
-        Ok(Network { local, handle, listener, listening, announced, protocol, resolver, ended })
+        Ok(Network { local, handle, listener, listening, announced, round_trips, protocol, resolver, ended })
     }
 
     /// Who this node is.
@@ -82,6 +84,12 @@ impl Network {
     /// change with the addresses of this host's interfaces.
     pub fn announced(&self) -> Vec<PeerLocator> {
         self.announced.borrow().clone()
+    }
+
+    /// The last round trip to a relay of the settings that was measured; on any of the
+    /// connections with it.
+    pub fn round_trip(&self, relay: &PeerIdentity) -> Option<Duration> {
+        self.round_trips.last(relay)
     }
 
     /// Returns when the network has ended: `Ok` after [`Network::shutdown`], an error if

@@ -1,6 +1,6 @@
 //! Flags that several commands have.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use kaspath_domain::{AddressError, PeerAddress, PeerLocator, TransportAddress};
@@ -47,6 +47,8 @@ pub(crate) struct CommonArgs {
     pub(crate) control: ControlArgs,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) web: WebArgs,
 
     /// A group, by name or number, whose members may ask at the control socket too; they must be able to
     /// enter its folder.
@@ -78,6 +80,18 @@ pub(crate) struct ListenArgs {
     /// Has no effect: AutoNAT is not used any more. Accepted for existing set-ups.
     #[arg(long, hide = true)]
     pub(crate) no_autonat: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WebArgs {
+    /// Serve a status page, metrics and health over HTTP there, such as 127.0.0.1:4002; without it there is
+    /// none. Anybody on this machine can read a loopback address; any other needs --web-token-file.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) web_listen: Option<SocketAddr>,
+
+    /// A file with the token that readers of the status page must give; only its owner may read the file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) web_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

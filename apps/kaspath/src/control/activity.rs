@@ -1,23 +1,36 @@
 //! What a running program keeps of its events for `kaspath status`, because its parts cannot
 //! be asked for it.
 
+mod recent;
+mod traffic;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use kaspath_control::{CircuitStatus, Listed, RelayStatus, ReservationStatus, Status};
-use kaspath_domain::{Observer, PeerIdentity, clean, make_room};
+use kaspath_control::{CircuitStatus, Listed, ObservedStatus, RelayStatus, ReservationStatus, Status, TrafficStatus};
+use kaspath_domain::{Observer, PeerAddress, PeerIdentity, PeerLocator, Transport, clean, make_room};
+use kaspath_gateway::GatewayEvent;
+use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
+use kaspath_web::Changes;
 use serde::Serialize;
 
-use crate::settings::relay_ids;
+use crate::settings::relay_addresses;
+use recent::Recent;
+pub(super) use recent::relay_reason;
+pub(super) use traffic::Bytes;
+use traffic::Traffic;
 
 /// Reservations, and pairs of peers with circuits, that are remembered.
 const MAX_SERVED: usize = 16_384;
 /// Bytes of a cause.
 const MAX_CAUSE: usize = 200;
+/// Our own addresses, as relays see them, that are shown.
+const MAX_OBSERVED: usize = 16;
 
 /// Counters, reservations and circuits by the events so far. Cheap to clone; all clones
 /// share them.
@@ -25,11 +38,12 @@ const MAX_CAUSE: usize = 200;
 pub(crate) struct Activity {
     begin: Instant,
     facts: Arc<Mutex<Facts>>,
+    changes: Changes,
 }
 
 impl Activity {
     pub(super) fn new(config: &NetworkConfig) -> Self {
-        Self { begin: Instant::now(), facts: Arc::new(Mutex::new(Facts::new(config))) }
+        Self { begin: Instant::now(), facts: Arc::new(Mutex::new(Facts::new(config))), changes: Changes::default() }
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
@@ -46,16 +60,85 @@ impl Activity {
         self.facts().status(peer, self.begin.elapsed())
     }
 
-    /// Records events of the network.
-    pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
-        let activity = self.clone();
-        Arc::new(move |event: &NetworkEvent| activity.facts().network(event, activity.begin.elapsed()))
+    /// Where the relays of the settings stand, by their states.
+    pub(super) fn relay_states(&self) -> Vec<&'static str> {
+        self.facts().relays.values().map(|known| state(known.as_ref())).collect()
     }
 
-    /// Counts events of one kind.
-    pub(crate) fn counting<E: Serialize + 'static>(&self) -> Arc<dyn Observer<E>> {
+    /// Our own addresses, as relays see them.
+    pub(super) fn observed(&self) -> Vec<ObservedStatus> {
+        let facts = self.facts();
+        let observed = facts.observed.iter().take(MAX_OBSERVED);
+        observed.map(|((by, _), address)| ObservedStatus { address: address.clone(), by: by.clone() }).collect()
+    }
+
+    /// What sessions have moved, and those that are open of it.
+    pub(super) fn traffic(&self, open: Bytes) -> TrafficStatus {
+        self.facts().traffic.status(open)
+    }
+
+    /// Takes note of what the open sessions have moved by now.
+    pub(super) fn sample(&self, open: Bytes) {
+        self.facts().traffic.sample(open, self.begin.elapsed());
+    }
+
+    /// Notified of what a reader of the status should see at once.
+    pub(super) fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
+    /// Records events of the network.
+    pub(crate) fn of_network(&self) -> Arc<dyn Observer<NetworkEvent>> {
+        self.recording(|facts, event: &NetworkEvent, now| {
+            facts.network(event, now);
+            true
+        })
+    }
+
+    /// Records what happens to sessions and their paths.
+    pub(crate) fn of_sessions(&self) -> Arc<dyn Observer<SessionEvent>> {
+        self.recording(|facts, event: &SessionEvent, now| {
+            facts.count(event);
+            facts.recent.session(event, now);
+            true
+        })
+    }
+
+    /// Records what happens in Kaspa sessions.
+    pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
+        self.recording(|facts, event: &KaspaEvent, _| {
+            facts.count(event);
+            if let KaspaEvent::PeerLeft { received, sent, .. } = event {
+                facts.traffic.ended([*received, *sent]);
+            }
+            // Blocks, transactions and pings are many, and change little that is shown.
+            matches!(event, KaspaEvent::PeerReady { .. } | KaspaEvent::PathChanged { .. } | KaspaEvent::PeerLeft { .. })
+        })
+    }
+
+    /// Records what happens at a gateway.
+    pub(crate) fn of_gateway(&self) -> Arc<dyn Observer<GatewayEvent>> {
+        self.recording(|facts, event: &GatewayEvent, _| {
+            facts.count(event);
+            if let GatewayEvent::GatewayClosed { to_kaspad, to_peer, .. } = event {
+                facts.traffic.ended([*to_kaspad, *to_peer]);
+            }
+            true
+        })
+    }
+
+    /// `record` takes note of an event, and says whether a reader should see that at once.
+    fn recording<E: 'static>(
+        &self,
+        record: impl Fn(&mut Facts, &E, Duration) -> bool + Send + Sync + 'static,
+    ) -> Arc<dyn Observer<E>> {
         let activity = self.clone();
-        Arc::new(move |event: &E| activity.facts().count(event))
+        Arc::new(move |event: &E| {
+            let is_news = record(&mut activity.facts(), event, activity.begin.elapsed());
+            if is_news {
+                activity.changes.notify();
+            }
+        })
     }
 }
 
@@ -65,6 +148,12 @@ struct Facts {
     /// The reservation at each relay of the settings and since when it is so; `None` if
     /// there was no event.
     relays: BTreeMap<PeerIdentity, Option<(ReservationState, Duration)>>,
+    /// Where the settings say that each is.
+    addresses: BTreeMap<PeerIdentity, Vec<PeerLocator>>,
+    /// Our own address, as each of these relays sees it over each transport.
+    observed: BTreeMap<(PeerIdentity, Transport), PeerLocator>,
+    recent: Recent,
+    traffic: Traffic,
     /// How long a reservation here holds without being renewed, and a circuit at most:
     /// what is older has ended.
     longest: [Duration; 2],
@@ -77,9 +166,14 @@ struct Facts {
 
 impl Facts {
     fn new(config: &NetworkConfig) -> Self {
+        let mut addresses: BTreeMap<PeerIdentity, Vec<PeerLocator>> = BTreeMap::new();
+        for (relay, address) in relay_addresses(config) {
+            addresses.entry(relay).or_default().push(address);
+        }
         let longest = config.relay_server.as_ref().map(|server| [server.reservation_duration, server.max_circuit_duration]);
         Self {
-            relays: relay_ids(config).map(|relay| (relay, None)).collect(),
+            relays: addresses.keys().map(|relay| (relay.clone(), None)).collect(),
+            addresses,
             longest: longest.unwrap_or_default(),
             ..Self::default()
         }
@@ -101,8 +195,15 @@ impl Facts {
 
     fn network(&mut self, event: &NetworkEvent, now: Duration) {
         self.count(event);
+        self.recent.network(event, now);
         match event {
             NetworkEvent::Reservation { relay, state } => self.reservation(relay, state, now),
+            // What others say of our address is not shown: anybody could say anything.
+            NetworkEvent::CandidateObserved { address, by } if self.relays.contains_key(by) => {
+                if let PeerAddress::Direct(direct) = &address.address {
+                    self.observed.insert((by.clone(), direct.transport), address.clone());
+                }
+            }
             NetworkEvent::RelayReservationAccepted { peer, .. } => {
                 make_room(&mut self.reservations, peer, MAX_SERVED, |since| *since);
                 self.reservations.insert(peer.clone(), now);
@@ -158,8 +259,15 @@ impl Facts {
             uptime: now.as_secs_f64(),
             listening: Vec::new(),
             announced: Vec::new(),
+            nat: None,
+            traffic: None,
             peers: Listed::of([]),
-            relays: Listed::of(self.relays.iter().map(|(relay, known)| relay_status(relay, known.as_ref(), now))),
+            relays: Listed::of(self.relays.iter().map(|(relay, known)| {
+                let addresses = self.addresses.get(relay).cloned().unwrap_or_default();
+                RelayStatus { addresses, ..relay_status(relay, known.as_ref(), now) }
+            })),
+            punches: self.recent.punches(now),
+            moves: self.recent.moves(now),
             reservations: Listed::of(
                 reservations.into_iter().map(|(peer, since)| ReservationStatus { peer: peer.clone(), age: age(*since) }),
             ),
@@ -173,17 +281,25 @@ impl Facts {
 }
 
 fn relay_status(relay: &PeerIdentity, known: Option<&(ReservationState, Duration)>, now: Duration) -> RelayStatus {
-    let (state, cause, retry_in) = match known {
-        None => ("unknown", None, None),
-        Some((ReservationState::Requested, _)) => ("requested", None, None),
-        Some((ReservationState::Confirmed | ReservationState::Renewed, _)) => ("confirmed", None, None),
+    let (cause, retry_in) = match known {
         Some((ReservationState::Lost { cause, retry_in }, since)) => {
             let left = |delay: Duration| (*since + delay).saturating_sub(now).as_secs_f64();
-            ("lost", Some(clean(cause, MAX_CAUSE)), retry_in.map(left))
+            (Some(clean(cause, MAX_CAUSE)), retry_in.map(left))
         }
+        _ => (None, None),
     };
     let age = known.map(|(_, since)| now.saturating_sub(*since).as_secs_f64());
-    RelayStatus { relay: relay.clone(), state: state.to_owned(), age, cause, retry_in }
+    let state = state(known).to_owned();
+    RelayStatus { relay: relay.clone(), state, age, cause, retry_in, addresses: Vec::new(), round_trip: None }
+}
+
+fn state(known: Option<&(ReservationState, Duration)>) -> &'static str {
+    match known.map(|(state, _)| state) {
+        None => "unknown",
+        Some(ReservationState::Requested) => "requested",
+        Some(ReservationState::Confirmed | ReservationState::Renewed) => "confirmed",
+        Some(ReservationState::Lost { .. }) => "lost",
+    }
 }
 
 #[cfg(test)]

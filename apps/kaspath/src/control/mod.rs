@@ -1,4 +1,4 @@
-//! The control socket of this program, and the commands that ask there.
+//! The control socket and the status page of this program, and the commands that ask there.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -7,18 +7,27 @@
 //! | `book` | requests to the peer book, whether a program runs or not |
 //! | `peers` | `kaspath peers` |
 //! | `status` | `kaspath status` |
+//! | `web` | what the status page is given |
 
 mod activity;
 mod book;
 mod peers;
 mod running;
 mod status;
+mod web;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use kaspath_control::{Socket, SocketError};
+use kaspath_metrics::Metrics;
+use kaspath_web::{Token, Web};
 use nix::unistd::Group;
+use serde_json::json;
+use tokio::time::interval;
 
 use crate::{
+    metrics,
     output::Printer,
     settings::{ControlSettings, Settings},
     tasks::Tasks,
@@ -28,10 +37,20 @@ pub(crate) use peers::run as peers;
 pub(crate) use running::Running;
 pub(crate) use status::run as status;
 
-/// The control socket, if there is one, and what is kept of events from the start on.
+/// How often it is looked at what sessions have moved.
+const SAMPLED: Duration = Duration::from_secs(1);
+
+/// The control socket and the status page, as far as there are any, and what is kept of
+/// events from the start on.
 pub(crate) struct Control {
     socket: Option<Socket>,
+    web: Option<Web>,
+    /// The kaspad behind the gateway.
+    kaspad: Option<SocketAddr>,
+    printer: Printer,
+    redact: bool,
     activity: Activity,
+    metrics: Metrics,
 }
 
 impl Control {
@@ -40,7 +59,8 @@ impl Control {
     /// read-only folder, the program runs without one.
     ///
     /// # Errors
-    /// If another program has the socket, or one that was asked for cannot be made.
+    /// If another program has the socket, or one that was asked for cannot be made; the same
+    /// for the status page.
     pub(crate) fn bind(settings: &Settings, printer: &Printer) -> Result<Self> {
         let ControlSettings { path, group, named } = &settings.control;
         let bind = |path| anyhow::Ok(Socket::bind(path, group.as_deref().map(group_id).transpose()?)?);
@@ -51,7 +71,19 @@ impl Control {
             }
             bound => bound?,
         };
-        Ok(Self { socket, activity: Activity::new(&settings.network_config) })
+        let web = settings.web.as_ref().map(|web| {
+            let token = web.token_file.as_deref().map(Token::read).transpose()?;
+            anyhow::Ok(Web::bind(web.listen, token)?)
+        });
+        Ok(Self {
+            socket,
+            web: web.transpose()?,
+            kaspad: settings.gateway.as_ref().map(|gateway| gateway.kaspad),
+            printer: *printer,
+            redact: settings.output.redact,
+            activity: Activity::new(&settings.network_config),
+            metrics: metrics::of(settings),
+        })
     }
 
     /// Where events are recorded.
@@ -59,10 +91,31 @@ impl Control {
         &self.activity
     }
 
+    /// Where events are counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Answers from now on, as long as the tasks run.
     pub(crate) fn start(self, tasks: &mut Tasks, running: Running) {
-        let Self { socket: Some(socket), activity } = self else { return };
-        tasks.endless("the control socket", socket.serve(move |request| running.answer(&activity, request)));
+        let Self { socket, web, kaspad, printer, redact, activity, metrics } = self;
+        let running = Arc::new(running);
+        if let Some(web) = web {
+            let address = web.address();
+            printer.event(&json!({ "event": "web-listening", "address": address }), format!("status page at http://{address}/"));
+            tasks.endless("the status page", web.serve(web::content(&running, &activity, metrics, kaspad, redact)));
+        }
+        let (sampled, samples) = (running.clone(), activity.clone());
+        tasks.endless("looking at traffic", async move {
+            let mut every = interval(SAMPLED);
+            loop {
+                every.tick().await;
+                samples.sample(sampled.moved());
+            }
+        });
+        if let Some(socket) = socket {
+            tasks.endless("the control socket", socket.serve(move |request| running.answer(&activity, request)));
+        }
     }
 }
 

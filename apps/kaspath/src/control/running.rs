@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kaspath_control::{Answer, Listed, PeerStatus, Request, Status};
-use kaspath_domain::{PeerBook, PeerIdentity, clean, wall_clock};
+use kaspath_control::{Answer, Listed, NatStatus, PeerStatus, Request, Status};
+use kaspath_domain::{NatMapping, Path, PeerBook, PeerIdentity, clean, wall_clock};
 use kaspath_gateway::{Gateway, SessionInfo};
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode, Peer};
 use kaspath_node::Node;
 use kaspath_transport_libp2p::Network;
 
-use super::{Activity, book};
+use super::{
+    activity::{Activity, Bytes, relay_reason},
+    book,
+};
 
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
@@ -50,20 +53,58 @@ impl Running {
         }
     }
 
-    fn status(&self, activity: &Activity) -> Status {
-        let (role, network) = match self {
-            Self::Relay(network) => ("relay", network.as_ref()),
-            Self::Node(node, _) => ("node", node.network()),
-            Self::Gateway(node, _) => ("gateway", node.network()),
+    /// The network beneath.
+    pub(super) fn network(&self) -> &Network {
+        match self {
+            Self::Relay(network) => network,
+            Self::Node(node, _) | Self::Gateway(node, _) => node.network(),
+        }
+    }
+
+    pub(super) fn status(&self, activity: &Activity) -> Status {
+        let (role, node) = match self {
+            Self::Relay(_) => ("relay", None),
+            Self::Node(node, _) => ("node", Some(node)),
+            Self::Gateway(node, _) => ("gateway", Some(node)),
         };
+        let network = self.network();
         let mut sessions = self.sessions();
         sessions.sort_by(|a, b| b.age.total_cmp(&a.age));
+        let open = sessions.iter().fold([0, 0], |sum, session| [sum[0] + session.received, sum[1] + session.sent]);
+        let mut status = activity.status(network.local_peer());
+        for relay in &mut status.relays.shown {
+            relay.round_trip = network.round_trip(&relay.relay).map(|round_trip| round_trip.as_secs_f64());
+        }
         Status {
             role: role.to_owned(),
             listening: network.listening().to_vec(),
             announced: network.announced(),
+            nat: node.map(|node| NatStatus { observed: activity.observed(), ..nat(node.nat_mapping()) }),
+            traffic: node.map(|_| activity.traffic(open)),
             peers: Listed::of(sessions),
-            ..activity.status(network.local_peer())
+            ..status
+        }
+    }
+
+    /// Bytes of the sessions that are open.
+    pub(super) fn moved(&self) -> Bytes {
+        let each: Vec<Bytes> = match self {
+            Self::Relay(_) => Vec::new(),
+            Self::Node(_, kaspa) => {
+                let bytes = |peer: &Arc<Peer>| [peer.router().bytes().received(), peer.router().bytes().sent()];
+                kaspa.hub().peers().iter().map(bytes).collect()
+            }
+            Self::Gateway(_, gateway) => gateway.sessions().iter().map(|session| [session.to_kaspad, session.to_peer]).collect(),
+        };
+        each.iter().fold([0, 0], |sum, bytes| [sum[0] + bytes[0], sum[1] + bytes[1]])
+    }
+
+    /// Calls `each` with the path of each session.
+    pub(crate) fn paths(&self, each: &mut dyn FnMut(&Path)) {
+        match self {
+            Self::Relay(_) => {}
+            Self::Node(_, kaspa) => kaspa.hub().peers().iter().for_each(|peer| each(&peer.router().path())),
+            Self::Gateway(_, gateway) => gateway.sessions().iter().for_each(|session| each(&session.path)),
         }
     }
 
@@ -92,13 +133,33 @@ impl Running {
     }
 }
 
+fn nat(mapping: NatMapping) -> NatStatus {
+    let (mapping, meaning) = match mapping {
+        NatMapping::Unknown => (
+            "unknown",
+            "Two relays have to see this node over one transport before it is known; hole punches are tried all the same.",
+        ),
+        NatMapping::EndpointIndependent => (
+            "endpoint-independent",
+            "Every relay sees the same port, or there is no NAT: hole punches can work with all peers whose NAT does the same.",
+        ),
+        NatMapping::EndpointDependent => (
+            "endpoint-dependent",
+            "Relays see different ports (a symmetric NAT): punches work only with peers whose NAT lets every port in; others stay on a relay.",
+        ),
+    };
+    NatStatus { mapping: mapping.to_owned(), meaning: meaning.to_owned(), observed: Vec::new() }
+}
+
 fn of_peer(peer: &Peer) -> PeerStatus {
     let router = peer.router();
+    let path = router.path();
     PeerStatus {
         peer: peer.identity().cloned(),
         address: Some(router.info().synthetic),
         direction: router.info().direction,
-        path: router.path(),
+        reason: relay_reason(&path),
+        path,
         user_agent: Some(clean(peer.user_agent(), MAX_NAME)),
         age: router.age().as_secs_f64(),
         received: router.bytes().received(),
@@ -111,6 +172,7 @@ fn of_session(session: SessionInfo, book: &dyn PeerBook) -> PeerStatus {
         address: book.get(&session.peer).and_then(|record| Some((record.loopback?, 0).into())),
         peer: Some(session.peer),
         direction: session.direction,
+        reason: relay_reason(&session.path),
         path: session.path,
         user_agent: None,
         age: session.age.as_secs_f64(),

@@ -66,6 +66,15 @@ fn table(status: &Status) -> String {
     if status.peers.total == 0 && role != "relay" {
         text.push("no peers".to_owned());
     }
+    let nat = status.nat.iter().map(|nat| format!("NAT        {}: {}", nat.mapping, nat.meaning));
+    text.extend(nat);
+    let seen = status.nat.iter().flat_map(|nat| &nat.observed);
+    text.extend(seen.map(|seen| format!("seen as    {} by {}", seen.address, seen.by.short())));
+    text.extend(status.traffic.iter().map(|traffic| {
+        let rate = |rate: f64| bytes(rate.round() as u64);
+        let (received, sent) = (bytes(traffic.received), bytes(traffic.sent));
+        format!("received   {received} ({}/s), sent {sent} ({}/s)", rate(traffic.received_rate), rate(traffic.sent_rate))
+    }));
     let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
     section(&mut text, "peers", heads, &status.peers, |peer| {
         let address = || peer.address.map(|address| address.to_string()).unwrap_or_default();
@@ -74,10 +83,26 @@ fn table(status: &Status) -> String {
         let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
         [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
     });
-    section(&mut text, "reservations at relays", ["relay", "state", "for", "", ""], &status.relays, |relay| {
+    let heads = ["relay", "state", "for", "round trip", "address", "", ""];
+    section(&mut text, "reservations at relays", heads, &status.relays, |relay| {
         let cause = relay.cause.clone().unwrap_or_default();
         let again = relay.retry_in.map(|retry| format!("again in {}", time(retry))).unwrap_or_default();
-        [relay.relay.short(), relay.state.clone(), relay.age.map(time).unwrap_or_default(), again, cause]
+        let (age, round_trip) = (relay.age.map(time).unwrap_or_default(), relay.round_trip.map(precise).unwrap_or_default());
+        let addresses = relay.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        [relay.relay.short(), relay.state.clone(), age, round_trip, addresses, again, cause]
+    });
+    let moves = Listed::of(&status.moves);
+    section(&mut text, "latest moves of sessions", ["peer", "ago", "from", "to", "without a path"], &moves, |moved| {
+        let stall = if moved.stall > 0.0 { precise(moved.stall) } else { "never".to_owned() };
+        [moved.peer.short(), time(moved.age), moved.from.to_string(), moved.to.to_string(), stall]
+    });
+    let punches = Listed::of(&status.punches);
+    section(&mut text, "latest hole punches", ["peer", "ago", "attempt", "took", "outcome", ""], &punches, |punch| {
+        let reason = punch.reason.clone().unwrap_or_default();
+        let outcome = punch.transport.map_or(reason, |transport| format!("direct over {transport}"));
+        let again = punch.retry_in.map(|retry| format!("again in {}", time(retry))).unwrap_or_default();
+        let took = punch.duration.map(precise).unwrap_or_default();
+        [punch.peer.short(), time(punch.age), punch.attempt.to_string(), took, outcome, again]
     });
     section(&mut text, "reservations of peers here", ["peer", "for"], &status.reservations, |held| {
         [held.peer.short(), time(held.age)]
@@ -123,6 +148,15 @@ fn time(seconds: f64) -> String {
     in_largest_unit(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// A time of which parts of a second matter.
+fn precise(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{:.0} ms", seconds * 1e3),
+        ..60.0 => format!("{seconds:.1} s"),
+        _ => time(seconds),
+    }
+}
+
 fn bytes(count: u64) -> String {
     match count {
         0..10_000 => format!("{count} B"),
@@ -136,8 +170,8 @@ fn bytes(count: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kaspath_control::{PeerStatus, RelayStatus};
-    use kaspath_domain::{Direction, Path, RelayReason};
+    use kaspath_control::{MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus};
+    use kaspath_domain::{Direction, Path, RelayReason, Transport};
 
     use super::*;
 
@@ -151,6 +185,7 @@ mod tests {
             address: None,
             direction: Direction::Inbound,
             path: Path::Relayed { relay: A.parse().unwrap(), reason: RelayReason::PunchFailed { attempts: 3 } },
+            reason: None,
             user_agent: Some("/x\x1b[2J\n/".into()),
             age: 90.0,
             received: 12_345,
@@ -162,6 +197,27 @@ mod tests {
             age: Some(1.0),
             cause: Some("gone".into()),
             retry_in: Some(3.0),
+            addresses: vec!["/ip4/192.0.2.9/tcp/4001".parse().unwrap()],
+            round_trip: Some(0.0312),
+        };
+        let punch = |number, transport, reason: Option<&str>| PunchStatus {
+            number,
+            peer: B.parse().unwrap(),
+            age: 5.0,
+            transport,
+            reason: reason.map(str::to_owned),
+            duration: Some(1.25),
+            attempt: 2,
+            retry_in: reason.map(|_| 7.0),
+        };
+        let moved = MoveStatus {
+            number: 1,
+            peer: B.parse().unwrap(),
+            age: 4.0,
+            from: peer.path.clone(),
+            to: Path::Direct { transport: Transport::Tcp },
+            reason: None,
+            stall: 0.0,
         };
         let status = Status {
             role: "node".into(),
@@ -170,8 +226,12 @@ mod tests {
             uptime: 7_300.0,
             listening: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()],
             announced: Vec::new(),
+            nat: Some(NatStatus { mapping: "unknown".into(), meaning: "Wait.".into(), observed: Vec::new() }),
+            traffic: Some(TrafficStatus { received: 12_345, sent: 1, received_rate: 99.6, sent_rate: 0.0 }),
             peers: Listed { total: 9, shown: vec![peer] },
             relays: Listed::of([relay]),
+            punches: vec![punch(2, Some(Transport::Quic), None), punch(1, None, Some("no dial\x1b came through"))],
+            moves: vec![moved],
             reservations: Listed::of([]),
             circuits: Listed::of([]),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),
@@ -182,7 +242,12 @@ mod tests {
         for part in ["inbound", "2 min", "12.3 kB", "1 B", "relayed through 4kx6nXTN (3 punches failed", "/x[2J /"] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        for part in ["peers: 9\n", "  and 8 more\n", "lost   1 s  again in 3 s  gone", "  punch-failed  3\n"] {
+        for part in [
+            "peers: 9\n",
+            "  and 8 more\n",
+            "lost   1 s  31 ms       /ip4/192.0.2.9/tcp/4001  again in 3 s  gone",
+            "  punch-failed  3\n",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.replace('\n', "").chars().any(char::is_control), "{text:?}");

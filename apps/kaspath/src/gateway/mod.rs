@@ -42,7 +42,8 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     settings.warn_if_lonely(&printer);
     gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
 
-    let observers = Observers::of(control.activity().counting());
+    let observers = Observers::of(control.activity().of_gateway());
+    observers.add(control.metrics().gateway_observer());
     observers.add(Arc::new(move |event: &GatewayEvent| printer.event(event, text::describe(event))));
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,

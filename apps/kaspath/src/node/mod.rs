@@ -35,7 +35,8 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         .await?;
     let kaspa = NodeConfig::new(node_settings.network);
     kaspa.observers.add(printer.of_kaspa());
-    kaspa.observers.add(control.activity().counting());
+    kaspa.observers.add(control.activity().of_kaspa());
+    kaspa.observers.add(control.metrics().kaspa_observer());
     let light = node.light_peer(kaspa);
     report("node", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
@@ -79,14 +80,17 @@ pub(crate) fn builder(
         .policy(node.policy.clone().build())
         .admission(Arc::new(node.inbound.clone()))
         .book(book)
-        .observe_network(control.activity().of_network()))
+        .observe_network(control.activity().of_network())
+        .observe_network(control.metrics().network_observer()))
 }
 
 /// Prints where the node is, and from now on what happens to it; counts its sessions' events.
 pub(crate) fn report(role: &str, node: &Node, settings: &Settings, control: &Control, printer: Printer) {
     printer.started(role, node.network(), &settings.network_config);
     node.observe_network(printer.of_network(&settings.network_config));
-    node.observe_sessions(control.activity().counting());
+    node.observe_sessions(control.activity().of_sessions());
+    node.observe_sessions(control.metrics().session_observer());
+    node.observe_attempts(control.metrics().attempt_observer());
     node.observe_sessions(printer.of_sessions());
 }
 

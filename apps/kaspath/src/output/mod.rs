@@ -37,7 +37,7 @@ use console::{Stream, console};
 use limit::Class;
 pub(crate) use logs::start_logs;
 use reach::{Reach, rank};
-pub(crate) use redact::hide_names;
+pub(crate) use redact::{hide_names, redact};
 
 /// A warning that repeats is given once in this time.
 const REPEATED_AFTER: Duration = Duration::from_secs(10);

@@ -42,6 +42,15 @@ pub(super) struct ConfigFile {
     pub(super) connections: Connections,
     pub(super) timing: Times,
     pub(super) relay_server: RelayLimits,
+    pub(super) web: Web,
+}
+
+/// The status page.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Web {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// How many inbound peers a node takes.

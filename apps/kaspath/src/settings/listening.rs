@@ -42,10 +42,19 @@ pub(super) fn listening(
 
 /// The relays that the settings name.
 pub(crate) fn relay_ids(config: &NetworkConfig) -> impl Iterator<Item = PeerIdentity> {
+    relay_addresses(config).map(|(relay, _)| relay)
+}
+
+/// The relays that the settings name, each with an address of it.
+pub(crate) fn relay_addresses(config: &NetworkConfig) -> impl Iterator<Item = (PeerIdentity, PeerLocator)> {
     let circuits = config.listen.iter().filter(|locator| matches!(locator.address, PeerAddress::Relayed(_)));
-    config.relays.iter().chain(circuits).filter_map(|locator| match &locator.address {
-        PeerAddress::Relayed(relay) => Some(relay.relay.clone()),
-        PeerAddress::Direct(_) => locator.peer.clone(),
+    config.relays.iter().chain(circuits).filter_map(|locator| {
+        let relay = match &locator.address {
+            PeerAddress::Relayed(relay) => relay.relay.clone(),
+            PeerAddress::Direct(_) => locator.peer.clone()?,
+        };
+        let address = PeerAddress::Direct(first_hop(locator).clone());
+        Some((relay.clone(), PeerLocator { peer: Some(relay), address }))
     })
 }
 

@@ -13,6 +13,7 @@ mod relay_limits;
 mod reload;
 mod target;
 mod units;
+mod web;
 
 use std::path::{Path, PathBuf};
 
@@ -31,18 +32,20 @@ use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::GatewaySettings;
 use listening::{RELAY_PORT, listening};
-pub(crate) use listening::{first_hop, relay_ids};
+pub(crate) use listening::{first_hop, relay_addresses, relay_ids};
 pub(crate) use node::NodeSettings;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::Reload;
 pub(crate) use target::Target;
 pub(crate) use units::Span;
+pub(crate) use web::WebSettings;
 
 /// Everything a command needs.
 pub(crate) struct Settings {
     pub(crate) output: OutputSettings,
     identity: PathBuf,
     pub(crate) control: ControlSettings,
+    pub(crate) web: Option<WebSettings>,
     pub(crate) network_config: NetworkConfig,
     pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
@@ -118,6 +121,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
     let mut settings = Settings {
         output: OutputSettings { format, redact: cli.redact || file.redact, verbose },
         control: control::resolve(command, &file, &identity, &lookup)?,
+        web: web::resolve(command, &file, &lookup)?,
         identity,
         network_config: NetworkConfig::default(),
         asked_limits: AskedLimits::default(),

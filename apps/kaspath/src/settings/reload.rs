@@ -65,6 +65,7 @@ impl Settings {
         vec![
             ("appdir or identity", text(&self.identity)),
             ("control-socket or control-group", text(&self.control)),
+            ("web", text(&self.web)),
             ("redact", text(&self.output.redact)),
             ("listen", text(&config.listen)),
             ("external-address", text(&config.external)),

@@ -28,6 +28,7 @@ use super::{
     commands::{Command, ConnectReply, RelayServerCommand},
     exchanging::Exchanges,
     ids::Ids,
+    round_trips::RoundTrips,
 };
 use crate::{
     NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, RelayToken, Resolver, convert,
@@ -58,6 +59,7 @@ pub(crate) struct Actor {
     /// Each ends when nobody waits for that reply any more.
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
+    pub(super) round_trips: RoundTrips,
     /// Once the loop must end: as it was asked to, or why it fails.
     pub(super) end: Option<Result<(), NetworkFailure>>,
 }
@@ -71,6 +73,7 @@ impl Actor {
         announcing: Announcing,
         external: &[Multiaddr],
         relays: Vec<RelayAddress>,
+        round_trips: RoundTrips,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {
@@ -99,6 +102,7 @@ impl Actor {
             replies: HashMap::new(),
             gone: FuturesUnordered::new(),
             announcing,
+            round_trips,
             end: None,
         }
     }

@@ -59,7 +59,8 @@ impl Actor {
             }) => {
                 self.input(Input::ReservationRenewed { relay: convert::identity(&relay_peer_id) });
             }
-            BehaviourEvent::Ping(ping::Event { connection, result: Ok(round_trip), .. }) => {
+            BehaviourEvent::Ping(ping::Event { connection, peer, result: Ok(round_trip) }) => {
+                self.round_trips.measured(&convert::identity(&peer), round_trip);
                 self.swarm.behaviour_mut().limits.round_trip(connection, round_trip);
             }
             // Only silence shows that a path is dead. A peer without ping answers: with a

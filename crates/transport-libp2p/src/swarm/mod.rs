@@ -12,6 +12,7 @@
 //! | `ids` | which id of the core is which of libp2p's |
 //! | `errors` | dial errors in the domain's terms |
 //! | `announcing` | which of our addresses are announced |
+//! | `round_trips` | how far the relays of the settings are |
 //! | `addressing` | tells the core and the swarm of addresses that are added and removed |
 
 mod actor;
@@ -26,8 +27,10 @@ mod events;
 mod exchanging;
 mod ids;
 mod outputs;
+mod round_trips;
 
 pub(crate) use actor::Actor;
 pub(crate) use announcing::Announcing;
 pub(crate) use build::build;
 pub(crate) use commands::{Command, Handle, HealthReports, RelayServerCommand};
+pub(crate) use round_trips::RoundTrips;

@@ -1,0 +1,52 @@
+//! The metrics of the program: what they are of, and what is read at each scrape.
+
+use std::{sync::Arc, time::Duration};
+
+use kaspath_metrics::{Metrics, MetricsConfig, RelayServerLimits, Role};
+use kaspath_web::Source;
+use tokio::{runtime::Handle, time::timeout};
+
+use crate::{
+    control::Running,
+    settings::{Settings, relay_ids},
+};
+
+/// Time for the relay to say what it does. Without an answer the text has what it said last.
+const LOAD: Duration = Duration::from_secs(2);
+
+/// The metrics of a program with these settings.
+pub(crate) fn of(settings: &Settings) -> Metrics {
+    let role = match (&settings.node, &settings.gateway) {
+        (_, Some(_)) => Role::Gateway,
+        (Some(_), None) => Role::Node,
+        (None, None) => Role::Relay,
+    };
+    let network = &settings.network_config;
+    let limits = |server: &kaspath_transport_libp2p::RelayServerConfig| RelayServerLimits {
+        reservations: server.max_reservations,
+        circuits: server.max_circuits,
+    };
+    Metrics::new(MetricsConfig {
+        role,
+        version: env!("CARGO_PKG_VERSION"),
+        relays: relay_ids(network).collect(),
+        wanted_reservations: network.wanted_reservations,
+        relay_server: network.relay_server.as_ref().map(limits),
+    })
+}
+
+/// The text, with what the running program is asked for each time. To be called within a
+/// runtime, and to be asked on a thread that may block.
+pub(crate) fn source(metrics: Metrics, running: &Arc<Running>) -> Source<String> {
+    let sessions = running.clone();
+    metrics.read_sessions(move |each| sessions.paths(each));
+    let (runtime, running) = (Handle::current(), running.clone());
+    Arc::new(move || {
+        if let Running::Relay(network) = running.as_ref()
+            && let Ok(Ok(load)) = runtime.block_on(async { timeout(LOAD, network.relay_load()).await })
+        {
+            metrics.relay_load(&load);
+        }
+        metrics.encode()
+    })
+}

@@ -1,0 +1,5 @@
+//! The server, asked byte by byte.
+
+mod abuse;
+mod answers;
+mod support;
