@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use tokio::time::sleep;
 
 use super::{
     Common,
@@ -28,6 +29,8 @@ const START: Duration = Duration::from_secs(30);
 /// Of each kind, what a limit must refuse.
 const CONNECTIONS_A_SECOND: u64 = 100;
 const REQUESTS_A_SECOND: u64 = 20;
+/// How long connections for requests are held.
+const HELD: Duration = Duration::from_secs(4);
 /// More than any trial takes.
 const SECONDS: u64 = 200;
 
@@ -48,9 +51,10 @@ pub(super) async fn run(
 
     let requests =
         Trial::begin(&prometheus, "KaspathRelayRequestFlood", RELAY, "one host reserves for 20 identities a second").await?;
-    let attack = attack(attacker, AttackKind::Reserving, &victim, REQUESTS_A_SECOND).await?;
-    let requests = requests.fired().await?;
-    attack.kill().await?;
+    let requests = tokio::select! {
+        fired = requests.fired() => fired?,
+        error = reserve(attacker, &victim) => return Err(error),
+    };
     rows.push(requests.cleared(Instant::now()).await?);
 
     let connections = Trial::begin(&prometheus, "KaspathConnectionFlood", RELAY, "one host connects 100 times a second").await?;
@@ -61,6 +65,19 @@ pub(super) async fn run(
 
     prometheus.stop().await?;
     relay.finish(evidence).await
+}
+
+/// Reserves for ever, from connections that are given up again and again, for each address has
+/// only so many; an error of it.
+async fn reserve(host: &Host, victim: &Victim) -> anyhow::Error {
+    loop {
+        let attack = match attack(host, AttackKind::Reserving, victim, REQUESTS_A_SECOND).await {
+            Ok(attack) => attack,
+            Err(error) => return error,
+        };
+        sleep(HELD).await;
+        drop(attack);
+    }
 }
 
 /// Starts an attack; it has begun when this returns.

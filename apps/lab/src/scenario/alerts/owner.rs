@@ -3,12 +3,11 @@
 
 use std::{fs, net::Ipv4Addr, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::{
     Common,
-    prometheus::Prometheus,
     trial::{Row, Trial},
     unit::{Unit, listening, settings},
 };
@@ -59,7 +58,7 @@ pub(super) async fn run(
 
     // Bytes are counted only while there are rates or quotas.
     let nearly = Trial::begin(&prometheus, "KaspathRelayQuotaNearlyUsed", RELAY, "a session uses up the quota").await?;
-    let used = value(&prometheus, "kaspath_relay_quota_used_bytes").await? as u64;
+    let used = prometheus.value("kaspath_relay_quota_used_bytes", RELAY).await? as u64;
     change(&mut relay, &file, &format!("quota = {}\n{RATE}", used + LEFT))?;
     let nearly = nearly.fired().await?;
     change(&mut relay, &file, "")?;
@@ -67,7 +66,7 @@ pub(super) async fn run(
 
     let memory =
         Trial::begin(&prometheus, "KaspathRelayMemoryPressure", RELAY, "the relay needs more memory than max-memory").await?;
-    let resident = value(&prometheus, "process_resident_memory_bytes").await? as u64;
+    let resident = prometheus.value("process_resident_memory_bytes", RELAY).await? as u64;
     change(&mut relay, &file, &format!("max-memory = {}\n", resident / 2))?;
     let memory = memory.fired().await?;
     change(&mut relay, &file, "")?;
@@ -96,11 +95,4 @@ fn server(limits: &str) -> String {
 fn change(relay: &mut Unit, file: &str, limits: &str) -> Result<()> {
     fs::write(file, server(limits))?;
     relay.program()?.hang_up()
-}
-
-/// The value of a metric now.
-async fn value(prometheus: &Prometheus, metric: &str) -> Result<f64> {
-    let series = prometheus.query(&format!("{metric}{{instance=\"{RELAY}\"}}")).await?;
-    let value = series.first().and_then(|series| series["value"][1].as_str());
-    value.context("no such metric")?.parse().with_context(|| metric.to_owned())
 }

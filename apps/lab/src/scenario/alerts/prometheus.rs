@@ -112,6 +112,26 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Waits until a metric has been scraped with another value.
+    pub(super) async fn changed(&self, metric: &str, instance: &str, before: f64) -> Result<()> {
+        let deadline = Instant::now() + START;
+        // While the program is down there is no value.
+        while self.value(metric, instance).await.map_or(true, |value| value == before) {
+            if Instant::now() > deadline {
+                bail!("{metric} of {instance} is still {before} after {START:?}");
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// The value of a program's metric without labels, now.
+    pub(super) async fn value(&self, metric: &str, instance: &str) -> Result<f64> {
+        let series = self.query(&format!("{metric}{{instance=\"{instance}\"}}")).await?;
+        let value = series.first().and_then(|series| series["value"][1].as_str());
+        value.with_context(|| format!("{instance} has no {metric}"))?.parse().with_context(|| metric.to_owned())
+    }
+
     /// The series that a query gives now.
     pub(super) async fn query(&self, query: &str) -> Result<Vec<Value>> {
         let answer = self.get(&format!("/api/v1/query?query={}", percent_encoded(query))).await?;

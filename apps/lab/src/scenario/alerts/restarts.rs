@@ -14,6 +14,7 @@ use crate::{evidence::Evidence, net::Host};
 const RELAY: &str = "relay-that-ends";
 const PORT: u16 = 4021;
 const WEB: u16 = 9_120;
+const START_TIME: &str = "process_start_time_seconds";
 const KILLS: usize = 3;
 
 pub(super) async fn run(common: &Common, host: &Host, evidence: &Evidence, rows: &mut Vec<Row>) -> Result<()> {
@@ -31,9 +32,10 @@ pub(super) async fn run(common: &Common, host: &Host, evidence: &Evidence, rows:
 
     let restarts = Trial::begin(&prometheus, "KaspathRestarts", RELAY, "the relay is killed and started three times").await?;
     for _ in 0..KILLS {
+        let before = prometheus.value(START_TIME, RELAY).await?;
         relay.kill().await?;
         relay.start_again().await?;
-        prometheus.up(RELAY).await?;
+        prometheus.changed(START_TIME, RELAY, before).await?;
     }
     let restarts = restarts.fired().await?;
     rows.push(restarts.cleared(Instant::now()).await?);
