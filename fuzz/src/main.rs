@@ -23,6 +23,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("exchange", kaspath_transport_libp2p::fuzz::exchange),
     ("relay", kaspath_transport_libp2p::fuzz::relay),
+    ("relay-control", kaspath_transport_libp2p::fuzz::relay_control),
     ("key", kaspath_transport_libp2p::fuzz::key),
     ("table", kaspath_gateway::fuzz::table),
     ("session", kaspath_session::fuzz::session),

@@ -127,6 +127,7 @@ fn libp2p_stays_in_its_adapter() {
         ("crates/control", false),
         ("crates/gateway", false),
         ("crates/kaspad-rpc", false),
+        ("crates/metrics", false),
         ("crates/node", false),
         ("crates/peer-store", false),
         ("crates/simulator", false),

@@ -27,7 +27,7 @@ use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, RelayLoad};
-use prometheus_client::{encoding::text, metrics::info::Info, registry::Registry};
+use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registry};
 
 use self::{
     gateway::Gateway,
@@ -110,10 +110,12 @@ impl Metrics {
             Role::Node => "node",
             Role::Gateway => "gateway",
         };
-        let build = Info::new(vec![("version", version), ("role", role_label)]);
-        registry.register("kaspath_build", "The program", build);
+        // A gauge: readers of the older text format do not know the type `info`.
+        let build = vec![("version", version.into()), ("role", role_label.into())];
+        let build = families::series::<Gauge>(&mut registry, "kaspath_build_info", "The program", vec![build], Gauge::default);
+        build[0].set(1);
         let process = Arc::new(Process::new(&mut registry));
-        let service = relay_server.map(|limits| Service::new(&mut registry, &limits));
+        let service = relay_server.map(|limits| Service::new(&mut registry, limits.reservations, limits.circuits));
         let client = (role != Role::Relay).then(|| Client {
             relays: Relays::new(&mut registry, &relays, wanted_reservations),
             punches: Punches::new(&mut registry),

@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    RelayServerLimits, buckets,
+    buckets,
     families::{Family, Label, label, reach, single},
 };
 
@@ -88,7 +88,9 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(registry: &mut Registry, limits: &RelayServerLimits) -> Self {
+    /// With room for so many reservations and circuits.
+    pub(crate) fn new(registry: &mut Registry, reservations: usize, circuits: usize) -> Self {
+        let room = [(Resource::Reservations, reservations), (Resource::Circuits, circuits)];
         let go = registry.sub_registry_with_prefix("libp2p_relaysvc");
         let status = single(go, "status", "1 while the relay takes requests", Gauge::<i64>::default());
         status.set(1);
@@ -102,8 +104,9 @@ impl Service {
         let bytes = single(go, "data_transferred_bytes", "Bytes passed on, both directions together", Counter::default());
         let own = registry.sub_registry_with_prefix("kaspath_relay");
         let limit = Family::<(Resource,), Gauge>::new(own, "limit", "How much of a resource there is");
-        limit.at((Resource::Reservations,)).set(whole(limits.reservations as u64));
-        limit.at((Resource::Circuits,)).set(whole(limits.circuits as u64));
+        for (resource, most) in room {
+            limit.at((resource,)).set(whole(most as u64));
+        }
         Self {
             status,
             reservations,

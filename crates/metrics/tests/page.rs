@@ -60,7 +60,6 @@ fn program() -> BTreeMap<String, Entry> {
         for (family, kind) in kinds {
             let suffix = match kind {
                 "counter" => "_total",
-                "info" => "_info",
                 "histogram" => "_count",
                 _ => "",
             };

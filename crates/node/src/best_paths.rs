@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use kaspath_domain::{Observer, Path, PeerIdentity};
+use kaspath_domain::{Observer, Path, PeerIdentity, RelayReason};
 use kaspath_transport_libp2p::NetworkEvent;
 use tokio::sync::watch;
 
@@ -33,14 +33,23 @@ impl BestPaths {
         let mut known = lock(&self.0);
         let paths = known.entry(peer.clone()).or_default();
         change(&mut paths.open);
-        let now = paths.open.iter().find(|path| !path.is_relayed()).or(paths.open.first());
-        paths.best.send_if_modified(|before| {
-            let changed = before.as_ref() != now;
-            *before = now.cloned();
-            changed
-        });
+        paths.notify();
         if !paths.matter() {
             known.remove(peer);
+        }
+    }
+
+    /// Circuits through that relay end soon.
+    fn drain(&self, relay: &PeerIdentity) {
+        for paths in lock(&self.0).values_mut() {
+            for path in &mut paths.open {
+                if let Path::Relayed { relay: through, reason } = path
+                    && through == relay
+                {
+                    *reason = RelayReason::RelayDraining;
+                }
+            }
+            paths.notify();
         }
     }
 }
@@ -48,6 +57,15 @@ impl BestPaths {
 impl Paths {
     fn matter(&self) -> bool {
         !self.open.is_empty() || self.best.receiver_count() > 0
+    }
+
+    fn notify(&mut self) {
+        let now = self.open.iter().find(|path| !path.is_relayed()).or(self.open.first());
+        self.best.send_if_modified(|before| {
+            let changed = before.as_ref() != now;
+            *before = now.cloned();
+            changed
+        });
     }
 }
 
@@ -69,6 +87,7 @@ impl Observer<NetworkEvent> for BestPaths {
                     open.swap_remove(index);
                 }
             }),
+            NetworkEvent::RelayDraining { relay, .. } => self.drain(relay),
             _ => {}
         }
     }
@@ -76,7 +95,7 @@ impl Observer<NetworkEvent> for BestPaths {
 
 #[cfg(test)]
 mod tests {
-    use kaspath_domain::{Direction, RelayReason, Transport};
+    use kaspath_domain::{Direction, Transport};
 
     use super::*;
 
@@ -112,6 +131,18 @@ mod tests {
         down(&paths, relayed(RelayReason::Policy));
         down(&paths, QUIC);
         assert_eq!(*watch.borrow(), None);
+    }
+
+    #[test]
+    fn who_is_on_a_relay_that_drains_learns_of_it() {
+        let paths = BestPaths::default();
+        up(&paths, relayed(RelayReason::PunchPending));
+        let mut watch = paths.watch(&peer(1));
+        paths.observe(&NetworkEvent::RelayDraining { relay: peer(9), left: std::time::Duration::from_secs(9) });
+        assert!(!watch.has_changed().expect("open"), "another relay");
+        paths.observe(&NetworkEvent::RelayDraining { relay: peer(8), left: std::time::Duration::from_secs(9) });
+        assert!(watch.has_changed().expect("open"));
+        assert_eq!(*watch.borrow_and_update(), Some(relayed(RelayReason::RelayDraining)));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use kaspath_domain::{PeerAddress, PeerLocator, PeerTarget, TransportAddress};
+use kaspath_domain::{Path, PeerAddress, PeerLocator, PeerTarget, TransportAddress};
 use kaspath_node::{
     Node, NodeBuilder,
-    transport::{NetworkConfig, NodeKey, SESSION_PROTOCOL},
+    transport::{NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, SESSION_PROTOCOL},
 };
 use kaspath_session::SessionEvent;
 use tokio::{
@@ -99,6 +99,58 @@ async fn a_session_outlives_connections_that_end_and_connections_that_fall_silen
     assert!(soon(theirs.read_u8()).await.is_err(), "the end of a session is told");
     client.shutdown().await;
     server.shutdown().await;
+}
+
+async fn relay() -> Node {
+    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    // Announced to peers although it is not public.
+    let config = NetworkConfig { listen, relay_server: Some(RelayServerConfig::default()), ..NetworkConfig::default() };
+    NodeBuilder::new(NodeKey::generate()).network(config).start().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_session_is_on_another_relay_before_its_own_has_shut_down() {
+    let (one, two) = (relay().await, relay().await);
+    let at = |relay: &Node| relay.network().listening()[0].clone();
+    let (sender, mut reserved) = mpsc::unbounded_channel();
+    let config = NetworkConfig {
+        relays: vec![at(&one), at(&two)],
+        session_protocol: Some(SESSION_PROTOCOL.to_owned()),
+        ..NetworkConfig::default()
+    };
+    config.observers.add(Arc::new(move |event: &NetworkEvent| {
+        if let NetworkEvent::Reservation { state: ReservationState::Confirmed, .. } = event {
+            let _ = sender.send(());
+        }
+    }));
+    let server = NodeBuilder::new(NodeKey::generate()).network(config).start().await.unwrap();
+    soon(reserved.recv()).await.unwrap();
+    soon(reserved.recv()).await.unwrap();
+    let client = node(true).await;
+    let (sender, mut events) = mpsc::unbounded_channel();
+    client.observe_sessions(Arc::new(move |event: &SessionEvent| drop(sender.send(event.clone()))));
+    let peer = server.network().local_peer().clone();
+    let through = |relay: &Node| format!("{}/p2p-circuit/p2p/{peer}", at(relay)).parse().unwrap();
+    let target = PeerTarget { peer: Some(peer.clone()), addresses: vec![through(&one), through(&two)] };
+    let mut ours = soon(client.connector().connect(&target)).await.unwrap();
+    ours.write_all(b"a").await.unwrap();
+    let mut theirs = soon(server.listener().accept()).await.unwrap();
+    assert_eq!(soon(theirs.read_u8()).await.unwrap(), b'a');
+    assert!(matches!(soon(events.recv()).await, Some(SessionEvent::Began { .. })));
+
+    let Path::Relayed { relay, .. } = ours.path() else { panic!("there is no direct path: {}", ours.path()) };
+    let (ending, other) = if relay == *one.network().local_peer() { (&one, &two) } else { (&two, &one) };
+    let left = soon(ending.network().drain(Duration::from_secs(15))).await.unwrap();
+    assert_eq!(left, 0, "the circuit was closed before the time was over");
+    let moved = soon(events.recv()).await.unwrap();
+    let SessionEvent::Moved { to: Path::Relayed { relay, .. }, stall, .. } = moved else { panic!("{moved:?}") };
+    assert_eq!((&relay, stall), (other.network().local_peer(), Duration::ZERO));
+    ending.shutdown().await;
+    theirs.write_all(b"b").await.unwrap();
+    assert_eq!(soon(ours.read_u8()).await.unwrap(), b'b');
+    for node in [&client, &server, other] {
+        node.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -43,13 +43,18 @@ impl Cell {
         self.clock.now()
     }
 
-    /// The peer says hello by that boot id: if it is another one than before, the peer
+    /// The peer says hello by that boot id: if it is of a later start than before, the peer
     /// has restarted, and the session is over.
     pub(crate) fn restarted(&self, boot: BootId) {
         let mut state = self.lock();
         if state.machine.has_restarted(boot) {
             state.finish(SessionEnd::Restarted);
         }
+    }
+
+    /// Since when the session, which has begun, has no usable path.
+    pub(crate) fn parked_since(&self) -> Option<Moment> {
+        self.lock().machine.parked_since()
     }
 
     /// The peer attaches on a stream, which is given back if too many wait already.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget};
+use kaspath_domain::{DuplexStream, Health, Moment, Observer, Observers, Path, PeerIdentity, PeerTarget, RelayReason};
 use tokio::{sync::watch, time::timeout};
 use tokio_stream::{Stream, wrappers::WatchStream};
 
@@ -40,8 +40,9 @@ type Dial = Pin<Box<dyn Future<Output = Option<DuplexStream>> + Send>>;
 pub(crate) enum Outcome {
     /// With the session, whose last path this was, if it had begun.
     Ended(Option<Path>),
-    /// The peer at this target does not speak the protocol, and no byte was lost.
-    Unsupported(PeerTarget),
+    /// The peer at this target does not speak the protocol, and no byte was lost. The owner
+    /// is told of the path there.
+    Unsupported(PeerTarget, watch::Sender<Path>),
 }
 
 /// What a driver is made of.
@@ -114,6 +115,22 @@ impl View {
     }
 }
 
+/// Tells the owner of the path, if it is another than before.
+pub(crate) fn show(shown: &watch::Sender<Path>, path: Path) {
+    shown.send_if_modified(|shown| {
+        let is_another = *shown != path;
+        if is_another {
+            *shown = path;
+        }
+        is_another
+    });
+}
+
+/// The path ends soon, though it still works.
+fn is_ending(path: &Path) -> bool {
+    matches!(path, Path::Relayed { reason: RelayReason::RelayDraining, .. })
+}
+
 fn is_direct(path: &Option<Path>) -> bool {
     path.as_ref().is_some_and(|path| !path.is_relayed())
 }
@@ -127,11 +144,6 @@ impl Driver {
         let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
         let (dials, timer, seen) = Default::default();
         Self { parts, best, is_direct_up, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
-    }
-
-    /// The session's state.
-    pub(crate) fn cell(&self) -> Arc<Cell> {
-        self.parts.cell.clone()
     }
 
     /// Takes the streams on which the peer attaches.
@@ -217,15 +229,7 @@ impl Driver {
             self.seen.from.get_or_insert_with(|| self.parts.shown.borrow().clone());
         }
         let path = self.streams.iter().find(|stream| Some(stream.id) == carrying).map(|stream| stream.stream.path());
-        if let Some(path) = path {
-            self.parts.shown.send_if_modified(|shown| {
-                let is_another = *shown != path;
-                if is_another {
-                    *shown = path;
-                }
-                is_another
-            });
-        }
+        path.into_iter().for_each(|path| show(&self.parts.shown, path));
         // Its first path may have ended already.
         if is_confirmed && self.seen.moves.is_none() {
             self.seen.moves = Some(moves);
@@ -283,18 +287,25 @@ impl Driver {
         Some(self.dial_after)
     }
 
-    /// Dials for a planned move, from a relay to a direct path that is up.
+    /// Dials for a planned move: from a relay to a direct path that is up, or to any path
+    /// from a relay that is about to shut down. The present path carries the session until then.
     fn begin_move(&mut self, now: Moment) -> Option<Moment> {
+        let must_leave = is_ending(&self.parts.shown.borrow());
         let may_gain = self.parts.is_opener
             && self.seen.moves.is_some()
             && self.streams.len() == 1
             && self.dials.is_empty()
-            && self.is_direct_up
-            && self.parts.shown.borrow().is_relayed();
+            && (must_leave || (self.is_direct_up && self.parts.shown.borrow().is_relayed()));
         if !may_gain {
             return None;
         }
         if self.move_after > now {
+            return Some(self.move_after);
+        }
+        if must_leave {
+            self.move_after = now + DIAL_EVERY;
+            let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
+            self.dial(async move { paths.again(&target).await.ok() });
             return Some(self.move_after);
         }
         match self.parts.paths.may_move(&self.parts.peer, now) {
@@ -325,7 +336,7 @@ impl Future for Driver {
         }
         this.poll_dials(cx, now);
         let Some(view) = this.poll_streams(cx, now) else {
-            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target)));
+            return Poll::Ready(Outcome::Unsupported(std::mem::take(&mut this.parts.target), this.parts.shown.clone()));
         };
         if !view.has_ended {
             this.report(&view, now);

@@ -6,22 +6,35 @@ use std::{
     task::{Context, Poll},
 };
 
-use kaspath_domain::DuplexStream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use kaspath_domain::{DuplexStream, Path};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::watch,
+};
 
 use crate::{
     cell::{Cell, State},
+    driver::show,
     machine::SessionEnd,
     timer::Timer,
 };
 
 const CHUNK: usize = 16 * 1024;
 
-/// Carries the session's bytes as they are, until both sides are done.
-pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream) {
+/// Carries the session's bytes as they are, until both sides are done. The owner is told of
+/// the stream's path, which need not be the one on which the peer was asked.
+pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream, shown: &watch::Sender<Path>) {
     cell.lock().machine.begin_plain();
+    show(shown, stream.path());
+    let mut path = stream.path_watch();
+    let following = async {
+        while let Some(path) = path.changed().await {
+            show(shown, path);
+        }
+        std::future::pending().await
+    };
     let (mut closed, mut timer) = (false, Timer::default());
-    std::future::poll_fn(|cx| {
+    let moving = std::future::poll_fn(|cx| {
         let mut state = cell.lock();
         state.wait_for_owner(cx);
         let moved = write(&mut state, &mut stream, &mut closed, cx).and_then(|()| read(&mut state, &mut stream, cx));
@@ -33,8 +46,11 @@ pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream) {
         state.wake_owner();
         timer.wake_at(state.machine.deadline(), now, cx);
         if state.machine.end().is_some() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+    });
+    tokio::select! {
+        () = moving => {}
+        () = following => {}
+    }
 }
 
 fn write(state: &mut State, stream: &mut DuplexStream, closed: &mut bool, cx: &mut Context<'_>) -> io::Result<()> {

@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    ConnectorError, DuplexStream, ListenError, Moment, MonotonicClock, Observer, Observers, PathWatch, PeerConnector,
-    PeerIdentity, PeerTarget, Rates, Slot, Slots, StreamListener, make_room,
+    ConnectorError, DuplexStream, ListenError, Moment, MonotonicClock, Observer, Observers, Path, PathWatch, PeerConnector,
+    PeerIdentity, PeerTarget, Rates, Slot, Slots, StreamListener, make_room, wall_clock,
 };
 use rand::Rng;
 use tokio::{
@@ -27,7 +27,7 @@ use crate::{
     machine::{Machine, PathId, SessionEnd},
     plain,
     refuse::refuse,
-    table::Table,
+    table::{Full, Table},
     wire::{BootId, Decoder, Frame, HELLO_FRAME, Piece, Refusal, SessionId},
 };
 
@@ -44,6 +44,8 @@ const MAX_PENDING: usize = 256;
 /// Those in all that peers with a session may fill: strangers keep none of them from its
 /// next path.
 const MAX_PENDING_KNOWN: usize = 2 * MAX_PENDING;
+/// A session that has had no path for so long ends for a new one of its peer.
+const GIVES_WAY: Duration = Duration::from_secs(10);
 /// Hellos of one peer at once, and the time for one more. A session whose paths flap
 /// says one each second.
 const HELLO_BURST: u32 = 32;
@@ -108,7 +110,7 @@ impl Sessions {
             hellos: Rates::new(HELLO_BURST, HELLO_REFILL, MAX_PEERS),
             plain: HashMap::new(),
         };
-        let boot = BootId(rand::thread_rng().r#gen());
+        let boot = BootId::of_start(wall_clock(), rand::thread_rng().r#gen());
         let (budget, state) = (Budget::new(limits.memory), Mutex::new(state));
         let (pending, ended) = (Slots::new(MAX_PENDING_KNOWN), watch::channel(()).0);
         Self(Arc::new(Shared { boot, budget, clock, paths, events, state, pending, ended }))
@@ -171,6 +173,9 @@ impl PeerConnector for Sessions {
         if is_plain {
             return shared.paths.plain(target).await;
         }
+        if let Some(peer) = &target.peer {
+            shared.lock().room(peer, shared.clock.now()).map_err(ConnectorError::from)?;
+        }
         let begun = shared.clock.now();
         let stream = shared.paths.first(target).await?;
         let Some(peer) = stream.info().peer.clone() else { return Ok(stream) };
@@ -179,9 +184,7 @@ impl PeerConnector for Sessions {
         let mut machine = Machine::open(id, shared.boot, &shared.budget, now);
         let path = machine.attach(now).expect("a new session has no path");
         let target = PeerTarget { peer: Some(peer), addresses: target.addresses.clone() };
-        shared
-            .begin(id, machine, target, path, stream, Begun { at: begun, here: true })
-            .map_err(|_| ConnectorError::RateLimited(HELLO_TIMEOUT))
+        shared.begin(id, machine, target, path, stream, Begun { at: begun, here: true }).map_err(ConnectorError::from)
     }
 }
 
@@ -197,6 +200,23 @@ impl StreamListener for SessionListener {
 impl State {
     fn is_plain(&self, peer: &PeerIdentity, now: Moment) -> bool {
         self.plain.get(peer).is_some_and(|since| now.since(*since) < PLAIN_FOR)
+    }
+
+    /// Whether one more session with the peer may begin: if so, the one that is to end for it,
+    /// if one is.
+    fn room(&self, peer: &PeerIdentity, now: Moment) -> Result<Option<SessionId>, Full> {
+        let Err(full) = self.table.room(peer) else { return Ok(None) };
+        // The peer is there, or is thought to be: what waits for it does so in vain.
+        let sessions = self.table.of(peer).iter();
+        let parked = sessions.filter_map(|(id, session)| session.parked_since().map(|since| (since, *id))).min();
+        parked.filter(|(since, _)| full.is_of_peer && now.since(*since) >= GIVES_WAY).map(|(_, id)| Some(id)).ok_or(full)
+    }
+
+    fn begin(&mut self, peer: &PeerIdentity, id: SessionId, session: Arc<Cell>, now: Moment) -> Result<(), Full> {
+        if let Some(parked) = self.room(peer, now)? {
+            self.table.remove(peer, parked, |_| true).into_iter().for_each(|session| session.finish(SessionEnd::NoPath));
+        }
+        self.table.insert(peer, id, session)
     }
 }
 
@@ -280,19 +300,22 @@ impl Shared {
         path: PathId,
         stream: DuplexStream,
         begun: Begun,
-    ) -> Result<DuplexStream, ()> {
+    ) -> Result<DuplexStream, Full> {
         let cell = Cell::new(machine, self.clock);
         let peer = target.peer.clone().expect("the caller proved it");
-        if let Err(refusal) = self.lock().table.insert(&peer, id, cell.clone()) {
-            refuse(stream, refusal);
-            return Err(());
+        let entered = self.lock().begin(&peer, id, cell.clone(), self.clock.now());
+        if let Err(full) = entered {
+            if !begun.here {
+                refuse(stream, Refusal::Limited);
+            }
+            return Err(full);
         }
         let (info, (shown, watch)) = (stream.info().clone(), PathWatch::channel(stream.path()));
         let session = DuplexStream::new(SessionStream(cell.clone()), (*info).clone(), watch);
         let (paths, events) = (self.paths.clone(), self.events.clone());
         let Begun { at: begun, here: is_opener } = begun;
+        let registered = Registered { shared: self.clone(), peer: peer.clone(), id, cell: cell.clone() };
         let parts = Parts { cell, peer, target, paths, events, shown, begun, is_opener };
-        let registered = Registered { shared: self.clone(), peer: parts.peer.clone(), id };
         tokio::spawn(registered.run(Box::pin(Driver::new(parts, path, stream))));
         Ok(session)
     }
@@ -309,36 +332,36 @@ struct Registered {
     shared: Arc<Shared>,
     peer: PeerIdentity,
     id: SessionId,
+    cell: Arc<Cell>,
 }
 
 impl Registered {
     async fn run(self, driver: Pin<Box<Driver>>) {
-        let cell = driver.cell();
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
         let path = match driver.await {
             Outcome::Ended(path) => path,
-            Outcome::Unsupported(target) => {
-                Box::pin(self.go_on_plain(&cell, &target)).await;
+            Outcome::Unsupported(target, shown) => {
+                Box::pin(self.go_on_plain(&target, &shown)).await;
                 None
             }
         };
-        let (end, stats) = cell.ended();
+        let (end, stats) = self.cell.ended();
         self.shared.events.observe(&SessionEvent::Ended { peer: self.peer.clone(), end, path, stats });
     }
 
     /// The peer does not speak the protocol: it gets the same bytes on a plain stream.
-    async fn go_on_plain(&self, cell: &Cell, target: &PeerTarget) {
+    async fn go_on_plain(&self, target: &PeerTarget, shown: &watch::Sender<Path>) {
         {
             let (now, mut state) = (self.shared.clock.now(), self.shared.lock());
             make_room(&mut state.plain, &self.peer, MAX_PEERS, |since| *since);
             state.plain.insert(self.peer.clone(), now);
         }
         match self.shared.paths.plain(target).await {
-            Ok(stream) => plain::carry(cell, stream).await,
+            Ok(stream) => plain::carry(&self.cell, stream, shown).await,
             Err(error) => {
                 tracing::debug!(peer = %self.peer.short(), %error, "no plain stream");
-                cell.finish(SessionEnd::NoPath);
+                self.cell.finish(SessionEnd::NoPath);
             }
         }
     }
@@ -346,7 +369,7 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.shared.lock().table.remove(&self.peer, self.id);
+        drop(self.shared.lock().table.remove(&self.peer, self.id, |session| Arc::ptr_eq(session, &self.cell)));
         self.shared.ended.send_replace(());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kaspath_domain::Timestamp;
 use thiserror::Error;
 
 /// Payload bytes of a data frame at most.
@@ -25,9 +26,18 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Names one run of a program: a peer with another one has restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names one run of a program: a peer with a higher one has restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BootId(pub(crate) u64);
+
+impl BootId {
+    /// Of a program that starts now: the microseconds since 1970, until 2112, above 12 random
+    /// bits for clocks that are the same at each start.
+    pub(crate) fn of_start(now: Timestamp, random: u16) -> Self {
+        let micros = now.since_epoch().as_micros() as u64;
+        Self(micros << 12 | u64::from(random >> 4))
+    }
+}
 
 /// How a side says that a stream carries a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use kaspath_domain::{DuplexStream, Health};
-use kaspath_session::SessionEvent;
+use kaspath_domain::{ConnectorError, DuplexStream, Health};
+use kaspath_session::{SessionEnd, SessionEvent};
 use support::{DIRECT, Node, Wire, alone, pair, peer, relayed, soon};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,7 +17,11 @@ const LIMITED: [u8; 5] = [3, 0, 0, 1, 3];
 
 /// A hello as docs/session-protocol.md says.
 fn hello(session: &[u8; 16], epoch: u32, flags: u8) -> Vec<u8> {
-    let boot = 77u64.to_be_bytes();
+    hello_of(77, session, epoch, flags)
+}
+
+fn hello_of(boot: u64, session: &[u8; 16], epoch: u32, flags: u8) -> Vec<u8> {
+    let boot = boot.to_be_bytes();
     [&[1, 0, 0, 45][..], session, &boot, &epoch.to_be_bytes(), &[0; 8], &[0xff; 8], &[flags]].concat()
 }
 
@@ -112,6 +116,72 @@ async fn streams_that_never_say_hello_are_bounded_by_peer() {
         closed += usize::from(answer(stream).await.is_empty());
     }
     assert_eq!(closed, 92, "those beyond eight were dropped at once");
+}
+
+/// A hello that an earlier run of the peer's program sent, and that comes late, ends nothing.
+#[tokio::test]
+async fn a_late_hello_of_an_earlier_run_ends_no_session_and_one_of_a_later_run_does() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut node, _streams) = alone(&wire);
+    let mut ours = open(&wire, &node, 3, &hello(&[1; 16], 2, 3)).await;
+    let mut session = node.accept().await;
+    let mut accepted = [0; 32];
+    soon(ours.read_exact(&mut accepted)).await.unwrap();
+    let mut late = open(&wire, &node, 3, &hello_of(76, &[1; 16], 4, 1)).await;
+    assert_eq!(answer(&mut late).await, UNKNOWN);
+    let mut late = open(&wire, &node, 3, &hello_of(76, &[2; 16], 2, 3)).await;
+    soon(late.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted[0], 2, "nor is a peer whose clock was set back kept out");
+    session.write_all(b"a").await.unwrap();
+    let mut data = [0; 13];
+    soon(ours.read_exact(&mut data)).await.unwrap();
+    assert_eq!((data[0], data[12]), (4, b'a'), "the session lives");
+    let _later = open(&wire, &node, 3, &hello_of(78, &[3; 16], 2, 3)).await;
+    for _ in 0..2 {
+        let ended = node.event(|event| matches!(event, SessionEvent::Ended { .. })).await;
+        assert!(matches!(ended, SessionEvent::Ended { end: SessionEnd::Restarted, .. }), "{ended:?}");
+    }
+    assert!(soon(session.read_u8()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_wait_for_a_path_give_way_to_a_new_one_of_their_peer() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, _streams) = alone(&wire);
+    let mut kept = Vec::new();
+    for n in 0..4 {
+        let stream = open(&wire, &node, 3, &hello(&[n; 16], 2, 3)).await;
+        kept.push((stream, node.accept().await));
+    }
+    let (streams, mut sessions): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+    let mut fifth = open(&wire, &node, 3, &hello(&[5; 16], 2, 3)).await;
+    assert_eq!(answer(&mut fifth).await, LIMITED, "all of them are in use");
+    drop(streams);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut fifth = open(&wire, &node, 3, &hello(&[5; 16], 2, 3)).await;
+    assert_eq!(answer(&mut fifth).await, LIMITED, "their next paths may be under way");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let mut fifth = open(&wire, &node, 3, &hello(&[5; 16], 2, 3)).await;
+    let mut accepted = [0; 4];
+    soon(fifth.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted, [2, 0, 0, 28]);
+    let _fifth = node.accept().await;
+    assert!(soon(sessions[0].read_u8()).await.is_err(), "the one that waited longest has ended");
+    assert_eq!(node.sessions.len(), 4);
+}
+
+#[tokio::test]
+async fn a_session_too_many_is_refused_by_its_cause_before_anything_is_dialled() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, mut streams) = alone(&wire);
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        kept.push((node.connect(2).await, streams.recv().await.unwrap()));
+    }
+    let error = node.try_connect(2).await.err().expect("a fifth session");
+    assert_eq!(error, ConnectorError::SessionsOfPeer { limit: 4 });
+    assert!(error.to_string().contains("wait until one of them has ended"), "{error}");
+    assert!(streams.try_recv().is_err(), "no stream was opened for it");
 }
 
 /// Takes the node's hello, gives its session, and accepts it.

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use kaspath_domain::PathWatch;
+use kaspath_domain::{Health, Path, PathWatch, RelayReason};
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent};
 use support::{DIRECT, Wire, pair, peer, relayed, restarted, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -146,6 +146,30 @@ async fn a_failover_says_what_it_cost() {
             _ => {}
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_leaves_a_relay_that_is_about_to_shut_down_before_its_path_ends() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    // Direct paths would have to wait for an hour.
+    *wire.move_wait.lock().unwrap() = Duration::from_secs(3600);
+    let next = Path::Relayed { relay: peer(8), reason: RelayReason::PunchPending };
+    let begun = tokio::time::Instant::now();
+    wire.drain(next.clone());
+    let moved = ours.event(|event| matches!(event, SessionEvent::Moved { .. })).await;
+    let SessionEvent::Moved { kind, to, stall, replayed, .. } = moved else { panic!("{moved:?}") };
+    assert_eq!((kind, &to, stall, replayed), (MoveKind::Planned, &next, Duration::ZERO, 0));
+    assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
+    session.write_all(b"b").await.unwrap();
+    assert_eq!((soon(accepted.read_u8()).await.unwrap(), accepted.path()), (b'b', next));
+    // The path that was left is reported as left, and nothing was lost.
+    assert_eq!(*wire.health.lock().unwrap(), [(0, Health::Left)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,6 +62,18 @@ pub enum ConnectorError {
     /// This node has dialled too many peers lately.
     #[error("this node dials too many peers at once; it dials the next one in {0:?}")]
     RateLimited(Duration),
+    /// There are as many sessions with the peer as there may be.
+    #[error("there are {limit} sessions with the peer already, and no more are begun: wait until one of them has ended")]
+    SessionsOfPeer {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// There are as many sessions as there may be.
+    #[error("this node has {limit} sessions and begins no more: wait until one of them has ended, or end one")]
+    SessionsInAll {
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 fn summarize(outcomes: &[AttemptOutcome]) -> String {

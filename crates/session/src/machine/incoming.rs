@@ -76,7 +76,7 @@ impl Incoming {
         }
         self.ring.drain(..count);
         if self.ring.capacity() <= SMALL {
-            self.rest();
+            self.release();
         }
         self.read += count;
         if self.read >= self.window && self.ring.len() < self.window / 2 && self.window < MAX_WINDOW {
@@ -86,22 +86,41 @@ impl Incoming {
         count
     }
 
-    /// Releases memory that nothing is kept in.
-    pub(crate) fn rest(&mut self) {
+    fn release(&mut self) {
         if self.ring.is_empty() {
             self.ring = VecDeque::new();
         }
     }
 
+    /// Releases memory that nothing is kept in, and lets the window begin to grow anew.
+    pub(crate) fn rest(&mut self) {
+        self.release();
+        if self.ring.is_empty() {
+            (self.window, self.read) = (MIN_WINDOW, 0);
+            self.give_back();
+        }
+    }
+
     /// Whether there is memory to release.
     pub(crate) fn is_restless(&self) -> bool {
-        self.ring.is_empty() && self.ring.capacity() > 0
+        self.ring.is_empty() && (self.ring.capacity() > 0 || self.window > MIN_WINDOW)
+    }
+
+    /// Gives back to the budget what neither the window nor the peer needs. The peer may still
+    /// send what it was once told that it may.
+    fn give_back(&mut self) {
+        let told = (self.limit - (self.received - self.ring.len() as u64)) as usize;
+        let needed = self.window.max(told) - MIN_WINDOW;
+        if needed < self.share.bytes() {
+            self.share.resize(needed);
+        }
     }
 
     /// The limit that the peer should be told.
     pub(crate) fn limit(&mut self) -> u64 {
         let unread = self.ring.len() as u64;
         self.limit = self.limit.max(self.received - unread + self.window as u64);
+        self.give_back();
         self.limit
     }
 
@@ -146,6 +165,21 @@ mod tests {
             most = most.max(incoming.limit() - before);
         }
         assert_eq!(most, MAX_WINDOW as u64);
+        // After a rest the peer may still send so much, and what it has used comes back.
+        assert!(incoming.is_restless());
+        incoming.rest();
+        assert!(!incoming.is_restless());
+        assert_eq!((incoming.window, incoming.share.bytes()), (MIN_WINDOW, MAX_WINDOW - MIN_WINDOW));
+        let (start, small) = (incoming.received, MIN_WINDOW / 4);
+        for n in 0..16 * 4 {
+            incoming.receive(start + (n * small) as u64, &bytes[..small]).unwrap();
+            incoming.read(usize::MAX, |_| {});
+            incoming.limit();
+            // It never reads so much without a rest that the window grows.
+            incoming.rest();
+        }
+        assert_eq!((incoming.share.bytes(), incoming.limit() - incoming.received), (0, MIN_WINDOW as u64));
+        assert_eq!(budget.share().resize(usize::MAX), MAX_WINDOW, "the budget is whole again");
         let mut starved = Incoming::new(&Budget::new(0));
         for n in 0..4 {
             starved.receive(n * MIN_WINDOW as u64, &bytes).unwrap();

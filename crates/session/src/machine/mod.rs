@@ -225,9 +225,20 @@ impl Machine {
         self.peer_boot.is_some()
     }
 
-    /// Whether a hello with this boot id shows that the peer has restarted.
+    /// Whether a hello with this boot id shows that the peer has restarted. One of an earlier
+    /// start only shows that it comes late.
     pub(crate) fn has_restarted(&self, boot: BootId) -> bool {
+        self.peer_boot.is_some_and(|known| known < boot)
+    }
+
+    /// Whether this boot id is of another start of the peer's program than the session.
+    fn is_of_another_start(&self, boot: BootId) -> bool {
         self.peer_boot.is_some_and(|known| known != boot)
+    }
+
+    /// Since when the session, which has begun, has no usable path.
+    pub(crate) fn parked_since(&self) -> Option<Moment> {
+        self.stalled_since.filter(|_| self.has_begun && self.end.is_none())
     }
 
     /// Whether another path is needed: there is none, or the one in use is silent.

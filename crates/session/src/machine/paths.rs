@@ -41,6 +41,8 @@ impl Machine {
         }
         if self.has_restarted(hello.boot) {
             self.finish(SessionEnd::Restarted);
+        }
+        if self.is_of_another_start(hello.boot) {
             return Err(Refusal::Unknown);
         }
         if hello.epoch <= self.epoch {

@@ -93,7 +93,7 @@ impl Machine {
                 if proposed != Some((Stage::Attaching, epoch)) {
                     return Err(Violation("it accepts what was not proposed"));
                 }
-                if self.has_restarted(boot) {
+                if self.is_of_another_start(boot) {
                     self.finish(SessionEnd::Restarted);
                     return Ok(());
                 }

@@ -53,6 +53,8 @@ pub(crate) struct Wire {
     opened: Arc<AtomicUsize>,
     /// Streams carry nothing until they are cut.
     held: watch::Sender<bool>,
+    /// How each stream travels.
+    travels: Arc<Mutex<Vec<watch::Sender<Path>>>>,
 }
 
 /// Notes what a session tells of one stream.
@@ -66,8 +68,9 @@ impl PathHealth for Noted {
 
 impl Wire {
     pub(crate) fn new(path: Path, speaks: bool) -> Self {
-        let (up, move_wait, health, opened) = Default::default();
-        Self { up, path: watch::channel(Some(path)).0, speaks, move_wait, health, opened, held: watch::channel(false).0 }
+        let (up, move_wait, health, opened, travels) = Default::default();
+        let (path, held) = (watch::channel(Some(path)).0, watch::channel(false).0);
+        Self { up, path, speaks, move_wait, health, opened, held, travels }
     }
 
     /// What is written to the streams that are up stays in them.
@@ -79,6 +82,18 @@ impl Wire {
     pub(crate) fn cut(&self) {
         self.held.send_replace(false);
         self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
+    }
+
+    /// The relay of all streams that are up is about to shut down; a dial finds `next`.
+    pub(crate) fn drain(&self, next: Path) {
+        for path in &*self.travels.lock().unwrap() {
+            path.send_modify(|path| {
+                if let Path::Relayed { reason, .. } = path {
+                    *reason = RelayReason::RelayDraining;
+                }
+            });
+        }
+        self.path.send_replace(Some(next));
     }
 
     /// Two ends of a new stream.
@@ -105,7 +120,9 @@ impl Wire {
         let end = |inner, peer: &PeerIdentity, direction| {
             let remote = "192.0.2.1:1".parse().unwrap();
             let info = ConnectInfo { peer: Some(peer.clone()), direction, remote, synthetic: synthetic_address(peer) };
-            let stream = DuplexStream::new(inner, info, PathWatch::fixed(path.clone()));
+            let (travels, watch) = PathWatch::channel(path.clone());
+            self.travels.lock().unwrap().push(travels);
+            let stream = DuplexStream::new(inner, info, watch);
             let health: Arc<dyn PathHealth> = match direction {
                 Direction::Outbound => noted.clone(),
                 Direction::Inbound => Arc::new(()),
@@ -221,8 +238,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn connect(&self, to: u8) -> DuplexStream {
-        let target = PeerTarget { peer: Some(peer(to)), addresses: Vec::new() };
-        self.sessions.connect(&target).await.unwrap()
+        self.try_connect(to).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(&self, to: u8) -> Result<DuplexStream, ConnectorError> {
+        self.sessions.connect(&PeerTarget { peer: Some(peer(to)), addresses: Vec::new() }).await
     }
 
     pub(crate) async fn accept(&self) -> DuplexStream {

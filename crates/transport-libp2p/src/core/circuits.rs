@@ -32,6 +32,10 @@ impl Circuits {
         peer: PeerIdentity,
         punch: TransportSet,
     ) {
+        if shared.is_draining(&relay) {
+            let cause = "it is about to shut down".to_owned();
+            return shared.answer([waiter], &Err(DialError::RelayRefused { relay, cause }));
+        }
         let through = |connection: &Connection| connection.is_our_circuit() && connection.relay() == Some(&relay);
         let usable = |(id, connection): &(ConnId, &Connection)| through(connection) && !shared.connections.is_suspect(*id);
         let existing = shared.connections.with_peer(&peer).find(usable).map(|(id, _)| id);
@@ -94,8 +98,12 @@ impl Circuits {
     }
 
     /// A session has left the circuit: if it is on a direct connection now, it is closed like
-    /// one that was punched.
+    /// one that was punched. A relay that drains waits for all to be closed.
     pub(super) fn left(&mut self, shared: &mut Shared, id: ConnId) {
+        let relay = shared.connections.get(id).and_then(Connection::relay);
+        if relay.is_some_and(|relay| shared.is_draining(relay)) {
+            return shared.put(Output::CloseIfUnused(id));
+        }
         let peer = shared.connections.get(id).map(|connection| connection.peer.clone());
         if peer.is_some_and(|peer| shared.connections.best_direct(&peer, TransportSet::ALL).is_some()) {
             self.punched(shared, id);

@@ -71,8 +71,23 @@ pub(crate) enum Input {
     SyncReceived { exchange: OperationId, theirs: Vec<TransportAddress> },
     /// An exchange broke, whoever began it.
     ExchangeFailed { exchange: OperationId, unsupported: bool, cause: String },
+    /// A relay says something on its stream of the relay protocol.
+    RelayHeard { control: OperationId, says: RelaySays },
+    /// That stream has ended, or the relay does not speak the protocol.
+    ControlEnded { control: OperationId },
     /// Nothing happened, but time has passed.
     Elapsed,
+}
+
+/// What a relay says to its node.
+#[derive(Clone, Debug)]
+pub(crate) enum RelaySays {
+    /// It may reserve.
+    Welcome,
+    /// It may not, or not any more, for that reason.
+    Refused(String),
+    /// The relay ends what is left after that time.
+    Draining(Duration),
 }
 
 /// What is to be done.
@@ -98,6 +113,9 @@ pub(crate) enum Output {
     CloseIfUnused(ConnId),
     /// Ask the connected relay for a reservation; the end is [`Input::ReservationEnded`].
     Reserve { request: OperationId, relay: RelayAddress },
+    /// Speak the relay protocol on that link; [`Input::RelayHeard`] may follow, and
+    /// [`Input::ControlEnded`] is the end.
+    Control { control: OperationId, id: ConnId },
     /// Give it up, whatever has become of it; no end follows.
     Unreserve { request: OperationId },
     /// Begin an exchange over that circuit.

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `links` | our connections to relays: dialled, identified, held for those who need them |
 //! | `reservations` | which relays we hold reservations at |
+//! | `controls` | whether relays grant reservations, and that they drain |
 //! | `circuits` | circuits to peers, and who waits for them |
 //! | `direct` | direct dials, and who waits for a direct connection |
 //! | `probes` | whether links to relays work, when a path has gone silent |
@@ -19,6 +20,7 @@
 
 mod circuits;
 mod connections;
+mod controls;
 mod direct;
 mod io;
 mod links;
@@ -34,6 +36,7 @@ use kaspath_domain::{DialError, Moment, PeerAddress, PeerIdentity, PeerLocator, 
 use self::{
     circuits::Circuits,
     connections::RemoteInfo,
+    controls::Controls,
     direct::Direct,
     links::Links,
     probes::Probes,
@@ -43,7 +46,7 @@ use self::{
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
-    io::{DialKind, Input, OperationId, Output, WaiterId},
+    io::{DialKind, Input, OperationId, Output, RelaySays, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
 
@@ -66,6 +69,7 @@ pub(crate) struct Core {
     shared: Shared,
     links: Links,
     reservations: Reservations,
+    controls: Controls,
     circuits: Circuits,
     direct: Direct,
     punches: Punches,
@@ -82,6 +86,7 @@ impl Core {
             shared,
             links: Links::new(config.relays),
             reservations,
+            controls: Controls::default(),
             circuits: Circuits::default(),
             direct: Direct::default(),
             punches: Punches::new(config.external, config.pending_punches),
@@ -169,6 +174,8 @@ impl Core {
             Input::ReservationGranted { request } => self.granted(request),
             Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),
             Input::ReservationEnded { request, cause } => self.reservations.ended(shared, request, cause),
+            Input::RelayHeard { control, says } => self.controls.heard(shared, control, says),
+            Input::ControlEnded { control } => self.controls.ended(shared, control),
             Input::ExchangeRequested { exchange, id } => self.punches.requested(shared, exchange, id),
             Input::Offered { exchange, theirs, rtt } => self.punches.offered(shared, exchange, &theirs, rtt),
             Input::SyncSent { exchange } => self.punches.sync_sent(shared, exchange),
@@ -197,8 +204,15 @@ impl Core {
             let shared = &mut self.shared;
             match signal {
                 Signal::RelayNeeded(relay) => self.links.reserve(shared, &relay),
-                Signal::RelayNotNeeded(relay) => self.links.unreserve(shared, &relay),
-                Signal::RelayConnected(relay) => {
+                Signal::RelayNotNeeded(relay) => {
+                    self.controls.not_needed(&relay);
+                    self.links.unreserve(shared, &relay);
+                }
+                Signal::RelayLinked { relay, link } => self.controls.linked(shared, &relay, link),
+                Signal::RelayConnected(relay) => self.controls.ask(shared, &relay),
+                Signal::RelayRefused { relay, cause } => self.reservations.lost(shared, &relay, cause),
+                Signal::RelayDraining { relay, until } => self.reservations.draining(&relay, until),
+                Signal::RelayReady(relay) => {
                     let via = self.links.via(shared, &relay);
                     self.reservations.connected(shared, &relay, via);
                 }
@@ -232,6 +246,7 @@ impl Core {
         let shared = &mut self.shared;
         let Some(Connection { peer, path, .. }) = shared.connections.remove(id) else { return };
         self.probes.disconnected(id);
+        self.controls.disconnected(shared, id);
         let is_direct = !path.is_relayed();
         shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
         if is_direct {
@@ -273,6 +288,7 @@ impl Core {
             + self.direct.held()
             + self.punches.held()
             + self.probes.held()
+            + self.controls.held()
             + self.shared.punchable.len()
     }
 }

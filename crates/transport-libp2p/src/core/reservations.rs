@@ -50,6 +50,8 @@ struct Entry {
     /// When a link to it gave no answer: the network has changed, and for a while a loss
     /// is no failure of the relay's, which is asked again at once, then ever later.
     silent_at: Option<Moment>,
+    /// It drains until then: what it has granted ends, and nothing is asked before.
+    leaving: Option<Moment>,
     /// Its position among the relays as they were given.
     rank: usize,
 }
@@ -70,7 +72,7 @@ impl Reservations {
     /// A relay to reserve at, after those that are known.
     pub(super) fn add(&mut self, shared: &Shared, relay: PeerIdentity) {
         let rank = self.relays.values().map(|entry| entry.rank + 1).max().unwrap_or(0);
-        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_at: None, rank };
+        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_at: None, leaving: None, rank };
         self.relays.entry(relay).or_insert(new);
     }
 
@@ -82,9 +84,20 @@ impl Reservations {
         }
     }
 
-    /// Pending and active ones.
+    /// Pending and active ones, but for those that end soon: others take their places before.
     pub(super) fn held(&self) -> usize {
-        self.relays.values().filter(|entry| !matches!(entry.state, State::BackOff { .. })).count()
+        let is_held = |entry: &&Entry| !matches!(entry.state, State::BackOff { .. }) && entry.leaving.is_none();
+        self.relays.values().filter(is_held).count()
+    }
+
+    /// The relay grants nothing until then, and ends what it has granted.
+    pub(super) fn draining(&mut self, relay: &PeerIdentity, until: Moment) {
+        if let Some(entry) = self.relays.get_mut(relay) {
+            match &mut entry.state {
+                State::BackOff { until: rests } => *rests = until.max(*rests),
+                _ => entry.leaving = Some(until),
+            }
+        }
     }
 
     /// When to call [`Reservations::step`] next.
@@ -182,6 +195,7 @@ impl Reservations {
             // A cadence without end is what a reservation needs; if it has one, wait for an hour.
             self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600))
         };
+        let delay = entry.leaving.take().map_or(delay, |until| delay.max(until.since(shared.now)));
         let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
         release(shared, relay, before, cause, Some(delay));
     }

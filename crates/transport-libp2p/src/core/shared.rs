@@ -6,10 +6,10 @@ use std::{
     net::IpAddr,
 };
 
-use kaspath_domain::{DialError, Moment, PeerIdentity, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, Moment, PeerIdentity, RelayReason, TransportAddress, TransportSet};
 
 use super::{
-    connections::{ConnId, Connections},
+    connections::{ConnId, Connection, Connections},
     io::{OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
@@ -23,6 +23,14 @@ pub(super) enum Signal {
     RelayNotNeeded(PeerIdentity),
     /// The relay is connected and identified.
     RelayConnected(PeerIdentity),
+    /// A link to the relay is identified.
+    RelayLinked { relay: PeerIdentity, link: ConnId },
+    /// The relay may be asked for a reservation.
+    RelayReady(PeerIdentity),
+    /// It grants us none.
+    RelayRefused { relay: PeerIdentity, cause: String },
+    /// It grants nobody any until then, and ends what it has granted.
+    RelayDraining { relay: PeerIdentity, until: Moment },
     /// There is no connection to the relay.
     RelayLost { relay: PeerIdentity, cause: String },
     /// A link to the relay gave no answer, and is being closed.
@@ -46,6 +54,8 @@ pub(super) struct Shared {
     /// What peers may punch on circuits that we dialled, while one is open or being
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
+    /// Relays that end all circuits, and when. The relays' streams write it.
+    pub(super) draining: BTreeMap<PeerIdentity, Moment>,
     chance: Box<dyn FnMut() -> f64 + Send>,
     operations: u64,
     outputs: VecDeque<Output>,
@@ -66,6 +76,7 @@ impl Shared {
             connections: Connections::default(),
             interfaces: Vec::new(),
             punchable: BTreeMap::new(),
+            draining: BTreeMap::new(),
             chance: Box::new(chance),
             operations: 0,
             outputs: VecDeque::new(),
@@ -104,6 +115,19 @@ impl Shared {
 
     pub(super) fn next_signal(&mut self) -> Option<Signal> {
         self.signals.pop_front()
+    }
+
+    /// Whether nothing new is to be begun there.
+    pub(super) fn is_draining(&self, relay: &PeerIdentity) -> bool {
+        self.draining.get(relay).is_some_and(|until| *until > self.now)
+    }
+
+    /// Why a circuit is still relayed. That its relay drains counts more than any other reason.
+    pub(super) fn put_reason(&mut self, id: ConnId, reason: RelayReason) {
+        let relay = self.connections.get(id).and_then(Connection::relay);
+        if !relay.is_some_and(|relay| self.is_draining(relay)) {
+            self.put(Output::Reason { id, reason });
+        }
     }
 
     /// What the peer and we may punch.

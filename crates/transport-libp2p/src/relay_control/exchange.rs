@@ -46,11 +46,11 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, mut 
 
 /// The node's side: says hello, and gives what the relay says to `heard` until the stream
 /// ends, which an error tells; the first answer has to come in time.
-pub(crate) async fn join<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
-    token: Option<RelayToken>,
-    mut heard: impl AsyncFnMut(Frame),
-) -> io::Result<()> {
+pub(crate) async fn join<S, F>(stream: &mut S, token: Option<RelayToken>, mut heard: impl FnMut(Frame) -> F) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = ()>,
+{
     let answer = timeout(TIMEOUT, async {
         send(stream, &Frame::Hello(token)).await?;
         receive(stream).await
@@ -88,7 +88,11 @@ mod tests {
         }
         drop(frames);
         let heard = Mutex::new(Vec::new());
-        let end = join(&mut node.compat(), Some(token), async |frame| heard.lock().unwrap().push(frame)).await;
+        let end = join(&mut node.compat(), Some(token), |frame| {
+            heard.lock().unwrap().push(frame);
+            std::future::ready(())
+        })
+        .await;
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(*heard.lock().unwrap(), all);
         serving.await.unwrap();
@@ -100,7 +104,7 @@ mod tests {
         let begun = Instant::now();
         let (hello, answer) = tokio::join!(async { hello(&mut relay.compat()).await }, async {
             let (node, _silent) = duplex(64);
-            join(&mut node.compat(), None, async |_| {}).await
+            join(&mut node.compat(), None, |_| std::future::ready(())).await
         });
         assert_eq!(hello.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::TimedOut);

@@ -4,6 +4,7 @@
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use thiserror::Error;
 
 use super::token::{MAX_TOKEN, RelayToken};
 
@@ -18,12 +19,16 @@ const REFUSED: u8 = 3;
 const DRAINING: u8 = 4;
 
 /// Why a node may not reserve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refusal {
+    #[error("the relay wants a token: none is set for it here")]
     TokenMissing,
+    #[error("the relay wants a token: the one that is set for it here is not right")]
     TokenWrong,
+    #[error("the relay's access list does not allow this node")]
     NotAllowed,
     /// A reason of a later version.
+    #[error("the relay refuses this node, for a reason that this version does not know ({0})")]
     Other(u8),
 }
 

@@ -1,10 +1,10 @@
 //! What handles ask of the actor.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -68,28 +68,59 @@ pub(crate) enum RelayServerCommand {
     Load { reply: oneshot::Sender<RelayLoad> },
 }
 
-/// Passes what sessions notice to the actor, as long as it is there.
+/// Reports that may wait for room among the commands; the oldest makes room. More than
+/// there are paths of sessions only if the actor does nothing.
+const MAX_WAITING: usize = 4096;
+
+type Waiting = Arc<Mutex<VecDeque<(ConnectionId, Health)>>>;
+
+/// Passes what sessions notice to the actor in its order, as long as the actor is there.
 #[derive(Clone, Debug)]
-pub(crate) struct HealthReports(mpsc::WeakSender<Command>);
+pub(crate) struct HealthReports {
+    commands: mpsc::WeakSender<Command>,
+    waiting: Waiting,
+}
 
 impl HealthReports {
     /// What is told of that connection.
     pub(crate) fn of(&self, connection: ConnectionId) -> Arc<dyn PathHealth> {
-        Arc::new(HealthReport { commands: self.0.clone(), connection })
+        Arc::new(HealthReport { reports: self.clone(), connection })
     }
 }
 
 struct HealthReport {
-    commands: mpsc::WeakSender<Command>,
+    reports: HealthReports,
     connection: ConnectionId,
 }
 
 impl PathHealth for HealthReport {
     fn report(&self, health: Health) {
-        // A session that is still in need says it again.
-        if let Some(commands) = self.commands.upgrade() {
-            let _ = commands.try_send(Command::Health { connection: self.connection, health });
+        let (connection, waiting) = (self.connection, self.reports.waiting.clone());
+        let Some(commands) = self.reports.commands.upgrade() else { return };
+        let mut queue = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.is_empty() && commands.try_send(Command::Health { connection, health }).is_ok() {
+            return;
         }
+        queue.push_back((connection, health));
+        match queue.len() {
+            1 => drop(queue),
+            length => {
+                queue.drain(..length.saturating_sub(MAX_WAITING));
+                return;
+            }
+        }
+        // A session says nothing twice, so what does not fit now waits.
+        tokio::spawn(async move {
+            while let Ok(permit) = commands.reserve().await {
+                let mut queue = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((connection, health)) = queue.pop_front() {
+                    permit.send(Command::Health { connection, health });
+                }
+                if queue.is_empty() {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -98,17 +129,18 @@ impl PathHealth for HealthReport {
 pub(crate) struct Handle {
     commands: mpsc::Sender<Command>,
     waiters: Arc<AtomicU64>,
+    waiting: Waiting,
 }
 
 impl Handle {
     pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        (Handle { commands, waiters: Arc::default() }, receiver)
+        (Handle { commands, waiters: Arc::default(), waiting: Waiting::default() }, receiver)
     }
 
     /// A way for what sessions notice, which does not keep the actor alive.
     pub(crate) fn health(&self) -> HealthReports {
-        HealthReports(self.commands.downgrade())
+        HealthReports { commands: self.commands.downgrade(), waiting: self.waiting.clone() }
     }
 
     /// Sends a command and waits for its answer. Dropping the future leaves the
@@ -141,5 +173,33 @@ impl Handle {
         let (_alive, gone) = oneshot::channel();
         let input = wanted(waiter);
         self.ask(|answer| Command::Want { waiter, input, reply: ConnectReply { answer, gone } }).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reports_that_find_the_queue_full_come_later_and_in_their_order() {
+        let (handle, mut commands) = Handle::channel();
+        let reports = handle.health();
+        let told: Vec<_> = (0..MAX_COMMANDS + 10)
+            .flat_map(|n| {
+                let id = ConnectionId::new_unchecked(n);
+                [Health::Suspect, Health::Recovered].map(|health| (id, health))
+            })
+            .collect();
+        told.iter().for_each(|(connection, health)| reports.of(*connection).report(*health));
+        for expected in told {
+            let Some(Command::Health { connection, health }) = commands.recv().await else { panic!("a report") };
+            assert_eq!((connection, health), expected);
+        }
+        // Nothing is left, and what comes next goes at once.
+        let next = ConnectionId::new_unchecked(9);
+        reports.of(next).report(Health::Left);
+        assert!(matches!(commands.try_recv(), Ok(Command::Health { health: Health::Left, .. })));
+        drop(handle);
+        assert!(commands.recv().await.is_none(), "reports do not keep the actor alive");
     }
 }

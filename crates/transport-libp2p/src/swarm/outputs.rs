@@ -20,9 +20,10 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{actor::Actor, errors::dial_error};
 use crate::{
     convert,
-    core::{ConnId, DialKind, Input, OperationId, Output},
+    core::{ConnId, DialKind, Input, OperationId, Output, RelaySays},
     limits::Class,
     punch,
+    relay_control::{self, Frame},
     streams::{OpenError, OpenRequest, OpenStream},
 };
 
@@ -64,6 +65,7 @@ impl Actor {
             }
             Output::CloseIfUnused(id) => self.close_if_unused(id),
             Output::Reserve { request, relay } => self.reserve(request, &relay),
+            Output::Control { control, id } => self.open_control(control, id),
             Output::Unreserve { request } => {
                 if let Some(listener) = self.ids.listener(request) {
                     self.ids.listener_closed(listener);
@@ -144,6 +146,35 @@ impl Actor {
         });
     }
 
+    /// Speaks the relay protocol on a link, with our token for that relay.
+    fn open_control(&mut self, control: OperationId, id: ConnId) {
+        let (reply, opened) = oneshot::channel();
+        let mut token = None;
+        if let Some(connection) = self.ids.libp2p(id) {
+            let streams = &mut self.swarm.behaviour_mut().streams;
+            let peer = streams.connection(connection).map(|meta| convert::identity(&meta.peer));
+            token = peer.and_then(|peer| self.relay_tokens.get(&peer).cloned());
+            streams.open(connection, OpenRequest { protocols: vec![relay_control::PROTOCOL], reply });
+        }
+        let inputs = self.inputs_sender.clone();
+        self.tasks.spawn(async move {
+            if let Ok(Ok(OpenStream { mut stream, .. })) = opened.await {
+                stream.ignore_for_keep_alive();
+                let heard = |frame| {
+                    let inputs = inputs.clone();
+                    async move {
+                        if let Some(says) = says(frame) {
+                            let _ = inputs.send(Input::RelayHeard { control, says }).await;
+                        }
+                    }
+                };
+                let end = relay_control::join(&mut stream, token, heard);
+                let _: Result<(), io::Error> = end.await;
+            }
+            let _ = inputs.send(Input::ControlEnded { control }).await;
+        });
+    }
+
     fn close_if_unused(&mut self, id: ConnId) {
         let Some(connection) = self.ids.libp2p(id) else { return };
         let streams = &self.swarm.behaviour().streams;
@@ -171,6 +202,16 @@ impl Actor {
         self.swarm.behaviour_mut().streams.open(meta.id, request);
         self.exchanges.begin((exchange, meta.peer), opened, offer, &mut self.tasks, self.inputs_sender.clone());
     }
+}
+
+/// A relay's frame, for the core. A relay says no hello.
+fn says(frame: Frame) -> Option<RelaySays> {
+    Some(match frame {
+        Frame::Hello(_) => return None,
+        Frame::Welcome => RelaySays::Welcome,
+        Frame::Refused(why) => RelaySays::Refused(why.to_string()),
+        Frame::Draining(left) => RelaySays::Draining(left),
+    })
 }
 
 /// Returns when the remote has answered, whatever it said.

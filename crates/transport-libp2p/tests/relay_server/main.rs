@@ -1,7 +1,10 @@
 //! Our relay, and peers that speak circuit relay v2 with it byte by byte.
 
+mod access;
 mod bounds;
 mod circuits;
+mod draining;
+mod rates;
 mod requests;
 mod stranger;
 #[path = "../support/mod.rs"]

@@ -18,6 +18,7 @@ use tokio::{task::JoinHandle, time::timeout};
 use crate::support::{DEADLINE, Events, await_event, relay_address};
 
 const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
+const CONTROL: StreamProtocol = StreamProtocol::new("/kaspath/relay/1.0.0");
 const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
 
 pub(crate) const RESERVE: &[u8] = &[2, 0x08, 0];
@@ -85,6 +86,10 @@ impl Stranger {
 
     /// Connects to `relay` at that address, and to nobody else.
     pub(crate) async fn connect(key: Keypair, address: Multiaddr, relay: &Network) -> Self {
+        Self::dial(key, address, relay.local_peer()).await
+    }
+
+    pub(crate) async fn dial(key: Keypair, address: Multiaddr, relay: &PeerIdentity) -> Self {
         let mut swarm: Swarm<Raw> = SwarmBuilder::with_existing_identity(key)
             .with_tokio()
             .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
@@ -97,7 +102,7 @@ impl Stranger {
             .build();
         let mut control = swarm.behaviour().stream.new_control();
         let stops = control.accept(STOP).unwrap();
-        let relay = PeerId::from_bytes(relay.local_peer().as_bytes()).unwrap();
+        let relay = PeerId::from_bytes(relay.as_bytes()).unwrap();
         swarm.dial(DialOpts::peer_id(relay).addresses(vec![address]).build()).unwrap();
         timeout(DEADLINE, async {
             while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { peer_id, .. } if peer_id == relay)
@@ -128,6 +133,14 @@ impl Stranger {
         Ok(stream)
     }
 
+    /// A stream of the relay protocol on which that was said first.
+    pub(crate) async fn speak(&mut self, bytes: &[u8]) -> Stream {
+        let mut stream = timeout(DEADLINE, self.control.open_stream(self.relay, CONTROL)).await.unwrap().unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    }
+
     pub(crate) async fn is_served(&mut self) -> bool {
         match self.try_hop(RESERVE).await {
             Ok(mut stream) => answer(&mut stream).await.is_ok(),
@@ -155,6 +168,15 @@ impl Stranger {
         assert_eq!(status(&mut source).await, OK);
         (source, destination)
     }
+}
+
+/// The next frame of the relay protocol, whole.
+pub(crate) async fn frame(stream: &mut Stream) -> Vec<u8> {
+    let mut frame = vec![0; 3];
+    timeout(DEADLINE, stream.read_exact(&mut frame)).await.expect("a frame").unwrap();
+    frame.resize(3 + usize::from(frame[2]), 0);
+    timeout(DEADLINE, stream.read_exact(&mut frame[3..])).await.expect("its body").unwrap();
+    frame
 }
 
 /// A CONNECT to whoever has that id.

@@ -19,6 +19,8 @@ fn a_peer_that_restarted_or_forgot_ends_the_session() {
         Hello { session: SessionId([7; 16]), boot: BootId(1), epoch: 100, received: 0, limit: 0, is_opener: true, begins: false };
     assert_eq!(world.sides[1].attached(&Hello { epoch: 1, ..hello }, world.now), Err(Refusal::Superseded));
     assert_eq!(world.sides[1].attached(&Hello { is_opener: false, ..hello }, world.now), Err(Refusal::Unknown));
+    assert_eq!(world.sides[1].attached(&Hello { boot: BootId(0), ..hello }, world.now), Err(Refusal::Unknown));
+    assert_eq!(world.sides[1].end(), None, "an earlier run's hello comes late");
     hello.boot = BootId(9);
     assert_eq!(world.sides[1].attached(&hello, world.now), Err(Refusal::Unknown));
     assert_eq!(world.sides[1].end(), Some(SessionEnd::Restarted));

@@ -362,6 +362,7 @@ fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnI
         known.grace = Some(shared.now + SECOND_LINK_GRACE);
     }
     known.identified.insert(id);
+    shared.signal(Signal::RelayLinked { relay: relay.clone(), link: id });
     known.addresses.learn(info.listens);
     if let Some(address) = info.observed {
         shared.signal(Signal::Observed { by: relay.clone(), address });

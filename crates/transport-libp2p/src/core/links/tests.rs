@@ -145,6 +145,7 @@ fn a_link_that_identified_before_anybody_needed_its_relay_serves_at_once() {
     for waiter in [1, 2] {
         links.connect(&mut shared, WaiterId(waiter), relay(1, TCP), TransportSet::NONE);
         assert_eq!(answers(&mut shared), [(WaiterId(waiter), true)]);
+        assert!(matches!(shared.next_signal(), Some(Signal::RelayLinked { link: ConnId(1), .. })));
         assert!(matches!(shared.next_signal(), Some(Signal::Observed { .. })));
         // Nobody needs it for long, yet the connection stays, for a stream perhaps.
         shared.now = shared.now + IDLE_TIME;

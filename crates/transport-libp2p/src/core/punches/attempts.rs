@@ -47,7 +47,7 @@ impl Punches {
         let exchange = shared.operation();
         punch.ours = Some(exchange);
         shared.report(NetworkEvent::PunchStarted { peer: punch.party.peer.clone(), attempt });
-        shared.put(Output::Reason { id, reason: RelayReason::PunchPending });
+        shared.put_reason(id, RelayReason::PunchPending);
         shared.put(Output::Exchange { exchange, id, offer });
         let entry = Exchange { circuit: id, side: Side::Ours(attempt), rtt: Duration::ZERO, _slot: slot };
         self.exchanges.insert(exchange, entry);

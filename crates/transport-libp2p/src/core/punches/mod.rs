@@ -262,7 +262,7 @@ impl Punches {
         }
         let (peer, attempts) = (punch.party.peer.clone(), punch.schedule.attempts());
         self.break_off(shared, ours);
-        shared.put(Output::Reason { id, reason: reason.clone() });
+        shared.put_reason(id, reason.clone());
         shared.report(NetworkEvent::PunchFailed { peer, attempts, reason, retry_in });
     }
 

@@ -10,7 +10,7 @@ use super::{
     address, identity,
     world::{End, World},
 };
-use crate::core::{ConnId, DialKind, Input, OperationId};
+use crate::core::{ConnId, DialKind, Input, OperationId, RelaySays};
 
 const TIMEOUT: u64 = 10_000;
 /// When the packets of a dial leave.
@@ -264,6 +264,25 @@ impl World {
                 world.hosts[host].stale.push(Input::ReservationGranted { request });
                 world.deliver(host, Input::ReservationGranted { request });
             }
+        });
+    }
+
+    /// A stream of the relay protocol: some relays speak it, some do not, and some answers
+    /// are lost.
+    pub(super) fn control(&mut self, host: usize, control: OperationId, id: ConnId) {
+        let End::Relay(relay) = self.hosts[host].live.get(&id).map_or(End::Relay(0), |live| live.end) else {
+            panic!("only relays are asked")
+        };
+        let delay = if self.is_lost() { TIMEOUT } else { 2 * self.latency };
+        self.after(delay, move |world| {
+            let is_there = world.hosts[host].live.contains_key(&id) && world.relays[relay].up;
+            world.last_word(
+                host,
+                match relay % 2 == 0 && is_there && delay < TIMEOUT {
+                    true => Input::RelayHeard { control, says: RelaySays::Welcome },
+                    false => Input::ControlEnded { control },
+                },
+            );
         });
     }
 

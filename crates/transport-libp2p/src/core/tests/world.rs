@@ -244,6 +244,7 @@ impl World {
             }
             Output::Close(id) | Output::CloseIfUnused(id) => self.close(host, id),
             Output::Reserve { request, relay } => self.reserve(host, request, &relay.relay),
+            Output::Control { control, id } => self.control(host, control, id),
             Output::Unreserve { request } => drop(it.requests.remove(&request)),
             Output::Exchange { exchange, id, offer } => self.exchange(host, exchange, id, offer),
             Output::Respond { exchange, offer } => self.respond(host, exchange, offer),
