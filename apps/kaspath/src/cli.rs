@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use common::{CommonArgs, ControlArgs, FolderArgs, ListenArgs, LogFormat, Role};
 pub(crate) use programs::{GatewayArgs, NodeArgs, PeerArgs, RelayArgs, RunArgs};
-pub(crate) use tools::{ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, SimulateArgs, StatusArgs};
+pub(crate) use tools::{ConfigCommand, ExecArgs, IdArgs, PeersArgs, PeersCommand, ProbeArgs, SimulateArgs, StatusArgs};
 
 /// Two Kaspa nodes behind NATs, connected directly.
 ///
@@ -49,10 +49,20 @@ Exit codes: 0 success, 1 a failure, 2 a wrong flag, file or environment variable
 program, 130 ended at once by a second signal. A reader of standard output that goes away or does not
 read stops nothing: lines are left out instead.";
 
+const PROBE_HELP: &str = "\
+Exit codes, which stay as they are:
+   0  healthy: it gave a reservation and a circuit, and passed bytes on both ways
+  10  full: it has no room for a reservation or a circuit, or not for this address
+  11  draining: it is going down, and takes nothing new
+  12  refused: it does not serve these peers, or asks for another token
+  13  dead: it cannot be connected, or another peer answers there
+  14  faulty: it answers, and does not do a relay's work
+   1  the probe itself failed; 2 a wrong flag";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Connect private nodes with each other; needs a public address.
-    Relay(RelayArgs),
+    Relay(Box<RelayArgs>),
     /// Be found through relays, and accept peers.
     Server(NodeArgs),
     /// Reach peers, and stay connected to them.
@@ -78,6 +88,12 @@ pub(crate) enum Command {
     Peers(PeersArgs),
     /// Show the status of the programs that run on this folder: peers, their paths, relays, counters.
     Status(StatusArgs),
+    /// Check from outside whether a relay works, as its users see it.
+    ///
+    /// Two peers of its own connect to the relay; one reserves, the other one calls it on a circuit, and
+    /// 4 KiB go over it and come back. The relay is left as it was.
+    #[command(after_long_help = PROBE_HELP)]
+    Probe(ProbeArgs),
     /// Try policies on a made-up population of NATs, in virtual time; print a table.
     Simulate(SimulateArgs),
     /// Check a configuration file, or print one with every key and its default.
@@ -96,6 +112,15 @@ impl Command {
             Command::Server(args) | Command::Client(args) => Some(&args.common),
             Command::Gateway(args) => Some(&args.common),
             Command::Run(args) => Some(&args.gateway.common),
+            _ => None,
+        }
+    }
+
+    /// Which peers a node reaches, and how; `None` for commands that are no node.
+    pub(crate) fn peers(&self) -> Option<&PeerArgs> {
+        match self {
+            Command::Server(args) | Command::Client(args) => Some(&args.peers),
+            Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => Some(&args.peers),
             _ => None,
         }
     }

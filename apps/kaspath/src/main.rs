@@ -15,6 +15,7 @@ mod node;
 mod output;
 mod panics;
 mod peers;
+mod probe;
 mod relay;
 mod run;
 mod settings;
@@ -63,7 +64,7 @@ impl fmt::Display for WrongSettings {
 
 impl std::error::Error for WrongSettings {}
 
-/// Runs the command, and prints how it ended; returns its exit code.
+/// Runs the command, and prints why it failed; returns its exit code.
 fn program() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -71,7 +72,7 @@ fn program() -> u8 {
     };
     let redacted = settings::redacts(&cli);
     match command(cli, redacted) {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(error) if error.is::<WrongSettings>() => {
             output::fatal_lines(&format!("error: {error}"), redacted);
             exit::USAGE
@@ -86,9 +87,10 @@ fn program() -> u8 {
     }
 }
 
-fn command(cli: Cli, redacted: bool) -> Result<()> {
+fn command(cli: Cli, redacted: bool) -> Result<u8> {
     let environment = |name: &str| std::env::var(name).ok();
-    match &cli.command {
+    let result = match &cli.command {
+        Command::Probe(args) => return probe::run(&probe::Plan::new(args).map_err(WrongSettings)?, redacted),
         Command::Exec(args) => run::exec(&args.command),
         Command::Simulate(args) => simulate::run(args),
         Command::Config(what) => config(what),
@@ -97,7 +99,8 @@ fn command(cli: Cli, redacted: bool) -> Result<()> {
         }
         Command::Id(args) => id::run(settings::identity_files(args, environment).map_err(WrongSettings)?),
         _ => with_settings(settings::resolve(&cli, environment).map_err(WrongSettings)?, cli),
-    }
+    };
+    result.map(|()| 0)
 }
 
 fn with_settings(mut settings: Settings, cli: Cli) -> Result<()> {

@@ -1,21 +1,32 @@
 //! `kaspath relay`.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `memory` | takes nothing new while the process has more memory than it may |
 
-use std::sync::Arc;
+mod memory;
 
-use anyhow::Result;
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
 use kaspath_transport_libp2p::Network;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     cli::Cli,
     control::{Control, Running},
     output::Printer,
-    settings::{Reload, Settings},
+    panics,
+    settings::{Live, Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
 };
 
 pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let printer = Printer::new(settings.output);
+    let relay = settings.relay.clone().context("a relay's settings")?;
     let reload = Reload::new(cli, &settings, printer)?;
     let control = Control::bind(&settings, &printer)?;
     settings.network_config.observers.add(control.activity().of_network());
@@ -24,14 +35,48 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     printer.started("relay", &network, &settings.network_config);
     // The network's own list: settings and their clones share it.
     settings.network_config.observers.add(printer.of_network(&settings.network_config));
+    let (changes, current) = watch::channel(relay);
     let mut tasks = Tasks::default();
-    tasks.endless("reloading", reload.at_hangup(None));
+    tasks.endless("reloading", reload.at_hangup(Live::Relay(network.clone(), changes)));
+    tasks.endless("watching memory", memory::watch(network.clone(), current.clone(), printer));
     control.start(&mut tasks, Running::Relay(network.clone()));
-    let result = tokio::select! {
-        stopped = signals::stop_requested() => stopped.map(drop).map_err(Into::into),
+    let stopped = tokio::select! {
+        stopped = signals::stop_requested() => stopped.map_err(Into::into),
         failure = unexpected_end(&network, &mut tasks) => Err(failure),
+    };
+    let allowed = current.borrow().drain_timeout;
+    let result = match stopped {
+        // Who presses Ctrl-C waits for the end; so does whoever looks for the cause of a panic.
+        Ok(Signal::SIGTERM) if !allowed.is_zero() && !panics::happened() => tokio::select! {
+            () = drain(&network, allowed, printer) => Ok(()),
+            failure = unexpected_end(&network, &mut tasks) => Err(failure),
+        },
+        stopped => stopped.map(drop),
     };
     network.shutdown().await;
     tasks.shutdown().await;
     result
+}
+
+/// Takes nothing new, and gives circuits time to move elsewhere.
+async fn drain(network: &Network, allowed: Duration, printer: Printer) {
+    let load = network.relay_load().await.unwrap_or_default();
+    let begun = json!({
+        "event": "drain-started", "reservations": load.reservations, "circuits": load.circuits, "seconds": allowed.as_secs_f64(),
+    });
+    let text = format!(
+        "draining {} reservations and {} circuits, for {} at most: nothing new is taken; a second SIGTERM or SIGINT ends at once",
+        load.reservations,
+        load.circuits,
+        humantime::format_duration(allowed)
+    );
+    printer.event(&begun, text);
+    match network.drain(allowed).await {
+        Ok(left) => {
+            let text =
+                if left == 0 { "drained: no circuit is left".to_owned() } else { format!("drained: {left} circuits are cut") };
+            printer.event(&json!({ "event": "drain-ended", "circuits": left }), text);
+        }
+        Err(error) => printer.warning(&format!("the relay is not drained: {error}")),
+    }
 }

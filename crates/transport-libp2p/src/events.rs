@@ -97,6 +97,16 @@ pub enum NetworkEvent {
         #[serde(flatten)]
         state: ReservationState,
     },
+    /// A relay granted or renewed a reservation, and said what a circuit through it may use.
+    CircuitLimits {
+        /// The relay.
+        relay: PeerIdentity,
+        /// How long a circuit lasts at most; `None` if the relay names no limit.
+        #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
+        duration: Option<Duration>,
+        /// Bytes of a circuit; `None` if the relay names no limit.
+        bytes: Option<u64>,
+    },
     /// A relay takes nothing new, and ends our circuits through it when the time is over.
     RelayDraining {
         /// The relay.

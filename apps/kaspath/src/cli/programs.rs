@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
 };
 
 use clap::Args;
@@ -17,7 +18,7 @@ use crate::settings::{RelayLimits, Target};
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Limits and access; each is a key of [relay-server] in the file too")]
     pub(crate) limits: RelayLimits,
 }
 
@@ -27,6 +28,11 @@ pub(crate) struct PeerArgs {
     /// A relay to be found through; may be given several times, also to name several addresses of one.
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) relay: Vec<PeerLocator>,
+
+    /// A file with the tokens of private relays, which only its owner may be able to read: a line
+    /// `RELAY_ID TOKEN` for each, or the token alone for the only relay.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_token_file: Option<PathBuf>,
 
     /// A peer to reach: a multiaddr, a circuit through a relay, or host:port of a plain Kaspa node. Only
     /// the peer id is needed for one that this node has reached before.

@@ -4,6 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use kaspath_control::PeerSelector;
+use kaspath_domain::PeerLocator;
 use kaspath_policy::StrategyName;
 
 use super::common::{ControlArgs, FolderArgs, RoleArgs};
@@ -80,6 +81,38 @@ pub(crate) enum PeersCommand {
         /// The file.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The relay's address with its peer id, as it prints it; up to four of one relay.
+    #[arg(required = true, value_name = "RELAY")]
+    pub(crate) relay: Vec<PeerLocator>,
+
+    /// Also over the other transport, TCP or QUIC, at the same host and port.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Time for all steps together, like 15s; each may take a third of it.
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    pub(crate) timeout: Span,
+
+    /// Probe as the peer of this identity file, for a relay that serves certain peers only; the first one
+    /// reserves, a second one calls it. Its program must not run.  [default: two new identities]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+
+    /// The token of a private relay. Other users of this machine can see it: better give --token-file.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub(crate) token: Option<String>,
+
+    /// A file with the token, which only its owner may be able to read.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Print one JSON object, at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -21,7 +21,7 @@ use crate::{
     output::Printer,
     peers,
     run::{Supervisor, locate},
-    settings::{Reload, Settings},
+    settings::{Live, Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
 };
@@ -56,7 +56,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
 
     let mut tasks = Tasks::default();
     control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone()));
-    tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
+    tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let is_ours = gateway_settings.run.is_some();

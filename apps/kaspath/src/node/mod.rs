@@ -17,7 +17,7 @@ use crate::{
     control::{Control, Running},
     output::Printer,
     peers,
-    settings::{NodeSettings, Reload, Settings},
+    settings::{Live, NodeSettings, Reload, Settings},
     signals,
     tasks::{Tasks, unexpected_end},
 };
@@ -42,7 +42,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
     control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone()));
-    tasks.endless("reloading", reload.at_hangup(Some(node.clone())));
+    tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
         let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;

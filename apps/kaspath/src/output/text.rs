@@ -63,6 +63,7 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
                 }
             }
         }
+        NetworkEvent::CircuitLimits { .. } => return None,
         NetworkEvent::CandidateObserved { address, by } => format!("relay {} sees us at {}", by.short(), address.address),
         NetworkEvent::Connected { peer, direction, path, .. } => format!("{direction} connection with {}: {path}", peer.short()),
         NetworkEvent::Disconnected { peer, path, cause } => {

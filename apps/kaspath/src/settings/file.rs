@@ -31,6 +31,7 @@ pub(super) struct ConfigFile {
     #[serde(rename = "no-autonat")]
     _no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
+    pub(super) relay_token_file: Option<PathBuf>,
     pub(super) remote: Vec<Target>,
     pub(super) network: Option<KaspaNetwork>,
     pub(super) policy: Option<StrategyName>,

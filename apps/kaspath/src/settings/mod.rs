@@ -1,5 +1,6 @@
 //! Settings from flags, the environment and the file, in that order of rank.
 
+mod access;
 mod checks;
 mod connections;
 mod control;
@@ -9,9 +10,12 @@ mod gateway;
 mod listening;
 mod node;
 mod paths;
+mod relay;
 mod relay_limits;
 mod reload;
 mod target;
+mod text_file;
+mod tokens;
 mod units;
 mod web;
 
@@ -20,7 +24,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use kaspath_domain::Host;
-use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey};
+use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, RelayToken};
 
 use crate::{
     cli::{Cli, Command, ConfigCommand, IdArgs, LogFormat, RelayArgs, Role, RunArgs},
@@ -34,10 +38,11 @@ pub(crate) use gateway::GatewaySettings;
 use listening::{RELAY_PORT, listening};
 pub(crate) use listening::{first_hop, relay_addresses, relay_ids};
 pub(crate) use node::NodeSettings;
+pub(crate) use relay::RelaySettings;
 pub(crate) use relay_limits::RelayLimits;
-pub(crate) use reload::Reload;
+pub(crate) use reload::{Live, Reload};
 pub(crate) use target::Target;
-pub(crate) use units::Span;
+pub(crate) use units::{Size, Span};
 pub(crate) use web::WebSettings;
 
 /// Everything a command needs.
@@ -50,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) asked_limits: AskedLimits,
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
+    pub(crate) relay: Option<RelaySettings>,
 }
 
 impl Settings {
@@ -127,11 +133,15 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         asked_limits: AskedLimits::default(),
         node: None,
         gateway: None,
+        relay: None,
     };
     // A command reads only the variables that it uses: others may be meant for another.
     let environment = || Environment::read(&lookup);
     match command {
-        Command::Relay(args) => relay(&mut settings.network_config, args, &file, &Environment::listening(&lookup)?)?,
+        Command::Relay(args) => {
+            let environment = Environment::listening(&lookup)?;
+            settings.relay = Some(relay(&mut settings.network_config, args, &file, &environment, &lookup)?);
+        }
         Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => {
             let Settings { network_config: config, asked_limits: asked, identity, .. } = &mut settings;
             let (mut node, mut gateway) = gateway::resolve(config, asked, identity, args, &file, &environment()?)?;
@@ -150,6 +160,10 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         }
         _ => {}
     }
+    if let Some(path) = command.peers().and_then(|peers| peers.relay_token_file.as_ref().or(file.relay_token_file.as_ref())) {
+        let relays = relay_ids(&settings.network_config).collect();
+        settings.network_config.relay_tokens = tokens::of_node(&paths::expand(path, &lookup)?, &relays)?;
+    }
     connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file);
     Ok(settings)
 }
@@ -164,14 +178,26 @@ pub(crate) fn check(file: &Path, lookup: impl Fn(&str) -> Option<String> + Copy)
     checks::ports(&ConfigFile::read_if_any(Some(Path::new(file)))?)
 }
 
-fn relay(config: &mut NetworkConfig, args: &RelayArgs, file: &ConfigFile, environment: &Environment) -> Result<()> {
+fn relay(
+    config: &mut NetworkConfig,
+    args: &RelayArgs,
+    file: &ConfigFile,
+    environment: &Environment,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<RelaySettings> {
     listening(config, &args.common.listen, file, environment, RELAY_PORT)?;
-    config.relay_server = Some(args.limits.over(&file.relay_server)?);
+    let (server, settings) = relay::resolve(&args.limits.over(&file.relay_server), lookup)?;
+    config.relay_server = Some(server);
     // A relay is reached by everybody, and does not punch.
     config.limits = ConnectionLimits::of_relay();
     // Streams are not used here, so none are accepted.
     config.protocols = Vec::new();
-    Ok(())
+    Ok(settings)
+}
+
+/// The token in a file of a single one, for `kaspath probe`.
+pub(crate) fn single_token(path: &Path) -> Result<RelayToken> {
+    tokens::single(path)
 }
 
 #[cfg(test)]

@@ -1,13 +1,25 @@
 //! What a changed configuration file changes in a running program.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
+use kaspath_domain::PeerIdentity;
 use kaspath_node::Node;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use kaspath_transport_libp2p::{Network, RelayServerConfig, RelayToken};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
-use super::{Settings, resolve};
+use super::{RelaySettings, Settings, relay, resolve};
 use crate::{cli::Cli, output::Printer};
+
+/// What runs, and takes new settings.
+pub(crate) enum Live {
+    /// With the settings that are not the network's.
+    Relay(Arc<Network>, watch::Sender<RelaySettings>),
+    Node(Node),
+}
 
 /// Reads the settings again at SIGHUP and applies what can change live.
 pub(crate) struct Reload {
@@ -15,6 +27,8 @@ pub(crate) struct Reload {
     /// What the program was started with and cannot change.
     fixed: Vec<(&'static str, String)>,
     policy: Option<String>,
+    relay: Option<(RelayServerConfig, RelaySettings)>,
+    relay_tokens: BTreeMap<PeerIdentity, RelayToken>,
     printer: Printer,
     hangups: Signal,
 }
@@ -24,35 +38,70 @@ impl Reload {
     /// program, so this comes before anybody can know that it runs.
     pub(crate) fn new(cli: Cli, running: &Settings, printer: Printer) -> Result<Self> {
         let hangups = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-        Ok(Self { cli, fixed: running.fixed(), policy: running.policy(), printer, hangups })
+        let relay_tokens = running.network_config.relay_tokens.clone();
+        Ok(Self { cli, fixed: running.fixed(), policy: running.policy(), relay: running.relay(), relay_tokens, printer, hangups })
     }
 
     /// Runs until it is dropped.
-    pub(crate) async fn at_hangup(mut self, live: Option<Node>) {
+    pub(crate) async fn at_hangup(mut self, live: Live) {
         while self.hangups.recv().await.is_some() {
             match resolve(&self.cli, |name| std::env::var(name).ok()) {
-                Ok(new) => self.apply(&new, live.as_ref()).await,
+                Ok(new) => self.apply(&new, &live).await,
                 Err(error) => self.printer.own_warning(&format!("the settings are not changed: {error:#}")),
             }
         }
     }
 
-    async fn apply(&mut self, new: &Settings, live: Option<&Node>) {
+    async fn apply(&mut self, new: &Settings, live: &Live) {
         let changed = self.fixed.iter().zip(new.fixed()).filter(|(old, new)| **old != *new);
         let fixed: Vec<&str> = changed.map(|(old, _)| old.0).collect();
         if !fixed.is_empty() {
             let names = fixed.join(", ");
             self.printer.warning(&format!("changed in the settings, but only a restart applies it: {names}"));
         }
-        match (live, &new.node) {
-            (Some(live), Some(node)) if self.policy != new.policy() => {
-                self.policy = new.policy();
-                live.set_admission(Arc::new(node.inbound.clone()));
-                live.set_policy(node.policy.clone().build()).await;
-                self.printer.line(&format!("settings read again: the policy is {} now", node.policy.name));
-            }
-            _ => self.printer.line("settings read again: nothing to apply"),
+        let applied = match live {
+            Live::Relay(network, settings) => self.apply_to_relay(new, network, settings).await,
+            Live::Node(node) => self.apply_to_node(new, node).await,
+        };
+        let applied = if applied.is_empty() { "nothing to apply".to_owned() } else { applied.join("; ") };
+        self.printer.line(&format!("settings read again: {applied}"));
+    }
+
+    /// Gives what has changed.
+    async fn apply_to_node(&mut self, new: &Settings, live: &Node) -> Vec<String> {
+        let mut applied = Vec::new();
+        if let Some(node) = new.node.as_ref().filter(|_| self.policy != new.policy()) {
+            self.policy = new.policy();
+            live.set_admission(Arc::new(node.inbound.clone()));
+            live.set_policy(node.policy.clone().build()).await;
+            applied.push(format!("the policy is {} now", node.policy.name));
         }
+        let tokens = &new.network_config.relay_tokens;
+        if self.relay_tokens != *tokens {
+            self.relay_tokens = tokens.clone();
+            live.network().set_relay_tokens(tokens.clone()).await;
+            applied.push(format!("there are tokens for {} relays now", tokens.len()));
+        }
+        applied
+    }
+
+    async fn apply_to_relay(
+        &mut self,
+        new: &Settings,
+        network: &Network,
+        settings: &watch::Sender<RelaySettings>,
+    ) -> Vec<String> {
+        let (Some(old), Some(new)) = (&self.relay, new.relay()) else { return Vec::new() };
+        let changes = relay::changes(old, &new);
+        if !changes.is_empty() {
+            if let Err(error) = network.set_relay_server(new.0.clone()).await {
+                self.printer.warning(&format!("the relay's settings are not changed: {error}"));
+                return Vec::new();
+            }
+            settings.send_replace(new.1.clone());
+            self.relay = Some(new);
+        }
+        changes
     }
 }
 
@@ -71,7 +120,6 @@ impl Settings {
             ("external-address", text(&config.external)),
             ("relay", text(&config.relays)),
             ("connections", self.asked_limits.section.clone()),
-            ("relay-server", text(&config.relay_server)),
             ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),
             ("network", text(&node.map(|node| node.network))),
             ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
@@ -80,6 +128,11 @@ impl Settings {
             ("accept-kaspad-transport", text(&gateway.map(|_| &config.protocols))),
             ("inbound.newcomers", text(&gateway.map(|gateway| gateway.newcomers))),
         ]
+    }
+
+    /// What a relay gives, all of which can change.
+    fn relay(&self) -> Option<(RelayServerConfig, RelaySettings)> {
+        self.network_config.relay_server.clone().zip(self.relay.clone())
     }
 
     /// The policy with all its times, and the inbound limits.

@@ -1,6 +1,6 @@
 //! Values with units.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -14,15 +14,15 @@ pub(crate) struct Size(pub(crate) u64);
 
 const UNITS: [(&str, u64); 10] = [
     ("", 1),
-    ("b", 1),
-    ("kb", 1_000),
-    ("mb", 1_000_000),
-    ("gb", 1_000_000_000),
-    ("tb", 1_000_000_000_000),
-    ("kib", 1 << 10),
-    ("mib", 1 << 20),
-    ("gib", 1 << 30),
-    ("tib", 1 << 40),
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
 ];
 
 impl FromStr for Span {
@@ -43,9 +43,18 @@ impl FromStr for Size {
         let wrong = || format!("{text:?} is not an amount of bytes; write it like 512KiB, 10GiB or 0");
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let unit = unit.trim().to_ascii_lowercase();
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let unit = unit.trim();
+        let (_, factor) = UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?;
         number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)).map(Self).ok_or_else(wrong)
+    }
+}
+
+/// In the largest unit of which it is a whole number.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = UNITS.iter().filter(|(_, factor)| self.0 > 0 && self.0.is_multiple_of(*factor));
+        let (unit, factor) = whole.max_by_key(|(_, factor)| *factor).copied().unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / factor)
     }
 }
 
@@ -79,6 +88,9 @@ mod tests {
         assert!(span("-1").is_err() && span("soon").unwrap_err().contains("24h"));
         let size = |text: &str| text.parse::<Size>().map(|size| size.0);
         assert_eq!((size("0"), size("8MiB"), size("1 kB")), (Ok(0), Ok(8 << 20), Ok(1000)));
+        for text in ["0B", "7B", "2MB", "10GiB", "1500KiB", "1023B"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
         assert!(size("9999999999TiB").is_err() && size("much").unwrap_err().contains("10GiB"));
     }
 }

@@ -176,7 +176,7 @@ pub(super) async fn start_relay(lab: &Lab, kaspath: &Path, appdir: &str) -> Resu
 
 /// The same on another host.
 pub(super) async fn start_relay_at(host: &Host, ip: Ipv4Addr, kaspath: &Path, appdir: &str) -> Result<(Program, RelayAddresses)> {
-    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json"]);
+    let mut args = strings(&["relay", "--appdir", appdir, "--log-format", "json", "--drain-timeout", "0"]);
     args.extend(strings(&ANY));
     let mut relay = Program::start("relay", host, kaspath, &args)?;
     let peer = started(&mut relay).await?;

@@ -26,7 +26,8 @@ pub(crate) async fn one_to_one(args: &CommonArgs) -> Result<()> {
     let public = public_addresses(lab.sites[0].wan_ip);
     let [relay_dir, server_dir, client_dir] = ["relay", "server", "client"].map(dir);
     let external = ["--external-address", &public[0], "--external-address", &public[1]];
-    let relay_args = [&["relay", "--appdir", &relay_dir, "--log-format", "json"][..], &ANY, &external].concat();
+    let relay_args =
+        [&["relay", "--appdir", &relay_dir, "--log-format", "json", "--drain-timeout", "0"][..], &ANY, &external].concat();
     let mut relay = Program::start("relay", &lab.sites[0].host, &kaspath, &strings(&relay_args))?;
     let relay_id = started(&mut relay).await?;
     evidence.name(&relay_id, "<relay>");

@@ -18,7 +18,7 @@ use libp2p::{
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    control::Drain,
+    drain::Drain,
     exchange::{self, Ask},
     flow::Flows,
     handler::{FromBehaviour, Handler, Hop},

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kaspath_domain::Moment;
 use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use tokio::sync::oneshot;
 
@@ -17,25 +16,6 @@ use crate::{
     RelayServerConfig, RelayToken, convert,
     relay_control::{self, Refusal},
 };
-
-/// So long a drain lasts at least, within its deadline: time for its notices to leave.
-const LEAST_DRAIN: Duration = Duration::from_secs(1);
-
-/// The relay takes nothing new until its circuits are gone, or the time is over.
-pub(super) struct Drain {
-    /// Not over before that.
-    least: Moment,
-    until: Moment,
-    waiting: Vec<oneshot::Sender<usize>>,
-}
-
-impl Drain {
-    /// When to look whether it is over.
-    pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
-        let next = if now < self.least { self.least } else { self.until };
-        (!self.waiting.is_empty()).then_some(next)
-    }
-}
 
 impl Behaviour {
     /// Serves by these settings from now on.
@@ -65,24 +45,14 @@ impl Behaviour {
     /// the time is over, or 0 when all are gone before.
     pub(crate) fn drain(&mut self, allowed: Duration, ended: oneshot::Sender<usize>) {
         let now = self.refresh();
-        let until = now + allowed;
-        let mut waiting = self.drain.take().map_or(Vec::new(), |drain| drain.waiting);
-        waiting.push(ended);
-        self.drain = Some(Drain { least: until.min(now + LEAST_DRAIN), until, waiting });
+        self.drain.get_or_insert_default().begin(allowed, ended, now);
         self.members.drain(None, allowed);
     }
 
     /// Tells those who wait for a drain that it is over, if it is; whether anybody was told.
     pub(super) fn finish_drain(&mut self) -> bool {
         let (now, (_, circuits)) = (self.clock.now(), self.table.counts());
-        let is_over = |drain: &&mut Drain| now >= drain.until || (now >= drain.least && circuits == 0);
-        let Some(drain) = self.drain.as_mut().filter(is_over) else { return false };
-        let waiting = std::mem::take(&mut drain.waiting);
-        let any = !waiting.is_empty();
-        for ended in waiting {
-            let _ = ended.send(circuits);
-        }
-        any
+        self.drain.as_mut().is_some_and(|drain| drain.finish(circuits, now))
     }
 
     /// While memory is short, nothing new is taken.
@@ -122,7 +92,7 @@ impl Behaviour {
         let frames = self.members.add(peer, connection, origin, token);
         self.members.answer(connection, self.refusal(&peer, connection));
         if let Some(drain) = &self.drain {
-            self.members.drain(Some(connection), drain.until.since(self.clock.now()));
+            self.members.drain(Some(connection), drain.left(self.clock.now()));
         }
         self.tasks.spawn(async move {
             relay_control::serve(stream, frames).await;

@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod copy;
 mod denial;
+mod drain;
 mod exchange;
 mod flow;
 mod handler;

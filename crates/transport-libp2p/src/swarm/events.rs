@@ -53,11 +53,14 @@ impl Actor {
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
                 self.on_identified(connection_id, &peer_id, &info);
             }
-            // The first grant shows at its listener, whose id says which request it answers.
-            BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted {
-                relay_peer_id, renewal: true, ..
-            }) => {
-                self.input(Input::ReservationRenewed { relay: convert::identity(&relay_peer_id) });
+            BehaviourEvent::RelayClient(relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, limit }) => {
+                let relay = convert::identity(&relay_peer_id);
+                let (duration, bytes) = (limit.and_then(|limit| limit.duration()), limit.and_then(|limit| limit.data_in_bytes()));
+                self.report(NetworkEvent::CircuitLimits { relay: relay.clone(), duration, bytes });
+                // The first grant shows at its listener, whose id says which request it answers.
+                if renewal {
+                    self.input(Input::ReservationRenewed { relay });
+                }
             }
             BehaviourEvent::Ping(ping::Event { connection, peer, result: Ok(round_trip) }) => {
                 self.round_trips.measured(&convert::identity(&peer), round_trip);

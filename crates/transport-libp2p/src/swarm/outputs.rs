@@ -158,7 +158,9 @@ impl Actor {
         }
         let inputs = self.inputs_sender.clone();
         self.tasks.spawn(async move {
-            if let Ok(Ok(OpenStream { mut stream, .. })) = opened.await {
+            // No user of the connection: it may be closed while this stream is open.
+            let opened = opened.await.ok().and_then(Result::ok).map(|OpenStream { stream, .. }| stream);
+            if let Some(mut stream) = opened {
                 stream.ignore_for_keep_alive();
                 let heard = |frame| {
                     let inputs = inputs.clone();

@@ -72,7 +72,7 @@ impl Stage {
     pub(super) async fn start(&self, kaspath: &Path, dirs: &Path) -> Result<Running> {
         let dir = |name: &str| dirs.join(name).display().to_string();
         let [relay_dir, server_dir, node_dir, gateway_dir] = ["relay", "server", "node", "gateway"].map(dir);
-        let relay_args = [&["relay", "--appdir", &relay_dir, "--log-format", "json"][..], &ANY].concat();
+        let relay_args = [&["relay", "--appdir", &relay_dir, "--log-format", "json", "--drain-timeout", "0"][..], &ANY].concat();
         let mut relay = Watched::start("relay", &self.lab.relay, kaspath, &relay_args)?;
         let relay_victim = victim(&mut relay, TargetKind::Relay, RELAY_IP).await?;
         let via = format!("/ip4/{RELAY_IP}/tcp/4001/p2p/{}", relay_victim.peer);

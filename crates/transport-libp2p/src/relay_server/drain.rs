@@ -1,0 +1,48 @@
+use std::time::Duration;
+
+use kaspath_domain::Moment;
+use tokio::sync::oneshot;
+
+/// So long a drain lasts at least, within its deadline: time for its notices to leave.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// The relay takes nothing new until its circuits are gone, or the time is over.
+#[derive(Default)]
+pub(super) struct Drain {
+    /// Not over before that.
+    least: Moment,
+    until: Moment,
+    waiting: Vec<oneshot::Sender<usize>>,
+}
+
+impl Drain {
+    /// Begins, or goes on by another deadline.
+    pub(super) fn begin(&mut self, allowed: Duration, ended: oneshot::Sender<usize>, now: Moment) {
+        self.until = now + allowed;
+        self.least = self.until.min(now + LEAST);
+        self.waiting.push(ended);
+    }
+
+    /// Until the time is over.
+    pub(super) fn left(&self, now: Moment) -> Duration {
+        self.until.since(now)
+    }
+
+    /// When to look whether it is over.
+    pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
+        let next = if now < self.least { self.least } else { self.until };
+        (!self.waiting.is_empty()).then_some(next)
+    }
+
+    /// Tells those who wait, if it is over with so many circuits left; whether anybody was told.
+    pub(super) fn finish(&mut self, circuits: usize, now: Moment) -> bool {
+        let is_over = now >= self.until || (now >= self.least && circuits == 0);
+        if !is_over || self.waiting.is_empty() {
+            return false;
+        }
+        for ended in self.waiting.drain(..) {
+            let _ = ended.send(circuits);
+        }
+        true
+    }
+}
