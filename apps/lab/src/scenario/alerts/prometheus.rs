@@ -26,6 +26,8 @@ use crate::{
 /// Several may be on a host.
 const FIRST_PORT: u16 = 9_400;
 const START: Duration = Duration::from_secs(20);
+/// Time for a series that is waited for.
+const WAIT: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between two polls; it scrapes and evaluates each second.
 const POLL: Duration = Duration::from_millis(200);
@@ -100,29 +102,21 @@ impl Prometheus {
         Ok(())
     }
 
-    /// Waits until a program has been scraped.
-    pub(super) async fn up(&self, instance: &str) -> Result<()> {
-        let deadline = Instant::now() + START;
-        while self.query(&format!("up{{instance=\"{instance}\"}} == 1")).await?.is_empty() {
+    /// Waits until a query gives a series.
+    pub(super) async fn until(&self, query: &str) -> Result<()> {
+        let deadline = Instant::now() + WAIT;
+        while self.query(query).await?.is_empty() {
             if Instant::now() > deadline {
-                bail!("{instance} has not been scraped within {START:?}");
+                bail!("within {WAIT:?} there is no {query}");
             }
             sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// Waits until a metric has been scraped with another value.
-    pub(super) async fn changed(&self, metric: &str, instance: &str, before: f64) -> Result<()> {
-        let deadline = Instant::now() + START;
-        // While the program is down there is no value.
-        while self.value(metric, instance).await.map_or(true, |value| value == before) {
-            if Instant::now() > deadline {
-                bail!("{metric} of {instance} is still {before} after {START:?}");
-            }
-            sleep(POLL).await;
-        }
-        Ok(())
+    /// Waits until a program has been scraped.
+    pub(super) async fn up(&self, instance: &str) -> Result<()> {
+        self.until(&format!("up{{instance=\"{instance}\"}} == 1")).await
     }
 
     /// The value of a program's metric without labels, now.

@@ -35,7 +35,7 @@ pub(super) async fn run(common: &Common, host: &Host, evidence: &Evidence, rows:
         let before = prometheus.value(START_TIME, RELAY).await?;
         relay.kill().await?;
         relay.start_again().await?;
-        prometheus.changed(START_TIME, RELAY, before).await?;
+        prometheus.until(&format!("{START_TIME}{{instance=\"{RELAY}\"}} != {before}")).await?;
     }
     let restarts = restarts.fired().await?;
     rows.push(restarts.cleared(Instant::now()).await?);
