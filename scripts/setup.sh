@@ -14,7 +14,7 @@ packages_of() {
         bench) echo "iperf3" ;;
         # With promtool.
         monitoring) echo "prometheus jq" ;;
-        # The status page, in a browser.
+        # The status page, in a browser: Debian's; Ubuntu has snaps instead.
         page) echo "chromium chromium-driver" ;;
         # kaspad compiles RocksDB.
         kaspad) echo "clang libclang-dev" ;;

@@ -9,6 +9,7 @@ mod descriptors;
 mod exit;
 mod gateway;
 mod id;
+mod level;
 mod lock;
 mod metrics;
 mod node;
@@ -35,6 +36,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use cli::{Cli, Command, ConfigCommand};
+use output::{OutputSettings, WarningCode};
 use settings::Settings;
 
 /// Time for blocking work, such as resolving a name, whose result is not needed any more.
@@ -71,16 +73,21 @@ fn program() -> u8 {
         Err(error) => return usage::explain(&error, std::env::args_os()),
     };
     let redacted = settings::redacts(&cli);
+    let format = cli.command.common().map(|common| common.log_format).unwrap_or_default();
+    let how = OutputSettings { format, redact: redacted, ..OutputSettings::default() };
     match command(cli, redacted) {
-        Ok(code) => code,
+        Ok(code) => {
+            output::stopped();
+            code
+        }
         Err(error) if error.is::<WrongSettings>() => {
-            output::fatal_lines(&format!("error: {error}"), redacted);
+            output::refused(&format!("error: {error}"), how);
             exit::USAGE
         }
         Err(error) => {
             // A reader that has gone, like `head`, needs no message.
             if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() != io::ErrorKind::BrokenPipe) {
-                output::fatal(&error, redacted);
+                output::failed(&error, how);
             }
             exit::FAILURE
         }
@@ -112,7 +119,7 @@ fn with_settings(mut settings: Settings, cli: Cli) -> Result<()> {
     }
     output::start_logs(settings.output);
     if let Some(lowered) = descriptors::provide(&mut settings).map_err(WrongSettings)? {
-        output::Printer::new(settings.output).warning(&lowered);
+        output::Printer::new(settings.output).warn(WarningCode::Descriptors, &lowered);
     }
     // Held to the end.
     let _lock = lock::take(settings.identity())?

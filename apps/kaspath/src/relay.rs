@@ -11,13 +11,12 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use kaspath_transport_libp2p::Network;
 use nix::sys::signal::Signal;
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
     cli::Cli,
     control::{Control, Running},
-    output::Printer,
+    output::{Printer, ProgramEvent},
     panics,
     settings::{Live, Reload, Settings},
     signals,
@@ -61,22 +60,10 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
 /// Takes nothing new, and gives circuits time to move elsewhere.
 async fn drain(network: &Network, allowed: Duration, printer: Printer) {
     let load = network.relay_load().await.unwrap_or_default();
-    let begun = json!({
-        "event": "drain-started", "reservations": load.reservations, "circuits": load.circuits, "seconds": allowed.as_secs_f64(),
-    });
-    let text = format!(
-        "draining {} reservations and {} circuits, for {} at most: nothing new is taken; a second SIGTERM or SIGINT ends at once",
-        load.reservations,
-        load.circuits,
-        humantime::format_duration(allowed)
-    );
-    printer.event(&begun, text);
+    let begun = ProgramEvent::DrainStarted { reservations: load.reservations, circuits: load.circuits, allowed };
+    printer.own(&begun);
     match network.drain(allowed).await {
-        Ok(left) => {
-            let text =
-                if left == 0 { "drained: no circuit is left".to_owned() } else { format!("drained: {left} circuits are cut") };
-            printer.event(&json!({ "event": "drain-ended", "circuits": left }), text);
-        }
+        Ok(circuits) => printer.own(&ProgramEvent::DrainEnded { circuits }),
         Err(error) => printer.warning(&format!("the relay is not drained: {error}")),
     }
 }

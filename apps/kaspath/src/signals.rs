@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use crate::panics;
+use crate::{output, panics};
 
 /// SIGINT and SIGTERM, watched for from before anybody can know that the program runs.
 static WATCHED: Mutex<Option<(Signals, Signals)>> = Mutex::new(None);
@@ -28,8 +28,15 @@ pub(crate) async fn stop_requested() -> std::io::Result<Signal> {
     let which = tokio::select! {
         _ = interrupt.recv() => Signal::SIGINT,
         _ = terminate.recv() => Signal::SIGTERM,
-        () = panics::panicked() => Signal::SIGTERM,
+        // That has been said already.
+        () = panics::panicked() => return Ok(stop(Signal::SIGTERM, interrupt, terminate)),
     };
+    output::stopping(which.as_str());
+    Ok(stop(which, interrupt, terminate))
+}
+
+/// From here on another signal ends the process.
+fn stop(which: Signal, mut interrupt: Signals, mut terminate: Signals) -> Signal {
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -37,5 +44,5 @@ pub(crate) async fn stop_requested() -> std::io::Result<Signal> {
         }
         std::process::exit(130);
     });
-    Ok(which)
+    which
 }

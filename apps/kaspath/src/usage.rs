@@ -4,22 +4,42 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::{exit, output};
+use crate::{
+    cli::LogFormat,
+    exit,
+    output::{self, OutputSettings},
+};
 
-/// Prints it as clap does; returns the exit code. With `--redact` on the command line
-/// no value is repeated: a mistyped address is still an address.
+/// Prints it as clap does, or as an event if the command line asks for JSON; returns the
+/// exit code. With `--redact` on the command line no value is repeated: a mistyped address
+/// is still an address.
 pub(crate) fn explain(error: &clap::Error, args: impl Iterator<Item = OsString>) -> u8 {
-    if error.use_stderr() && asks_to_redact(args) {
-        output::fatal_lines(&without_values(error), true);
-    } else {
-        let _ = error.print();
+    let asked = asked_for(args);
+    let text = match asked {
+        OutputSettings { redact: true, .. } => Some(without_values(error)),
+        OutputSettings { format: LogFormat::Json, .. } => Some(error.to_string()),
+        _ => None,
+    };
+    match text.filter(|_| error.use_stderr()) {
+        Some(text) => output::refused(&text, asked),
+        None => drop(error.print()),
     }
     u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)
 }
 
-fn asks_to_redact(mut args: impl Iterator<Item = OsString>) -> bool {
+/// How to print, by a command line that cannot be read as a whole.
+fn asked_for(args: impl Iterator<Item = OsString>) -> OutputSettings {
+    let mut asked = OutputSettings::default();
+    let mut previous = OsString::new();
     // What follows `--` is another program's.
-    args.by_ref().take_while(|arg| arg != "--").any(|arg| arg == "--redact")
+    for arg in args.take_while(|arg| arg != "--") {
+        asked.redact |= arg == "--redact";
+        if arg == "--log-format=json" || (previous == "--log-format" && arg == "json") {
+            asked.format = LogFormat::Json;
+        }
+        previous = arg;
+    }
+    asked
 }
 
 fn without_values(error: &clap::Error) -> String {
@@ -58,7 +78,10 @@ mod tests {
     #[test]
     fn another_programs_flag_is_not_ours() {
         let args = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>().into_iter();
-        assert!(asks_to_redact(args(&["kaspath", "run", "--redact", "--", "kaspad"])));
-        assert!(!asks_to_redact(args(&["kaspath", "run", "--", "kaspad", "--redact"])));
+        let asked = asked_for(args(&["kaspath", "run", "--redact", "--log-format", "json", "--", "kaspad"]));
+        assert!(asked.redact && asked.format == LogFormat::Json);
+        assert!(asked_for(args(&["kaspath", "relay", "--log-format=json"])).format == LogFormat::Json);
+        let asked = asked_for(args(&["kaspath", "run", "--", "kaspad", "--redact", "--log-format=json"]));
+        assert!(!asked.redact && asked.format == LogFormat::Text);
     }
 }

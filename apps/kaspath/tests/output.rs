@@ -6,7 +6,7 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Command, Stdio},
 };
 
@@ -72,7 +72,7 @@ fn a_second_program_on_one_folder_is_refused_and_a_relay_beside_a_node_is_not() 
     let server = Running::start(&[&["server"], &listen[..]].concat(), dir.path());
     server.wait_event("started");
     let second = kaspath(&[&["server"], &listen[..]].concat(), dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&second.stderr);
+    let text = String::from_utf8_lossy(&second.stdout);
     assert_eq!(second.status.code(), Some(1), "{text}");
     assert!(text.contains(&format!("process {}", server.pid())) && text.contains("--appdir"), "{text}");
     let relay = Running::start(&[&["relay"], &listen[..]].concat(), dir.path());
@@ -116,8 +116,8 @@ fn the_external_address_is_given_back_in_text_and_json() {
     assert_eq!(json.stop(), 0);
     let mut text = kaspath(&args, dir.path()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(text.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let wanted = format!("reachable at {expected}");
-    assert!(lines.take(3).any(|line| line == wanted));
+    let wanted = format!("  info   reachable at {expected}");
+    assert!(lines.take(3).any(|line| line.ends_with(&wanted)));
     signal("TERM", text.id());
     assert_eq!(ended(text), 0);
 }
@@ -181,4 +181,130 @@ fn kaspads_own_lines_are_redacted_too() {
     assert_eq!(ended(child), 0);
     reader.read_to_string(&mut seen).unwrap();
     assert!(!seen.contains("192.0.2"), "{seen}");
+}
+
+#[test]
+fn each_line_of_a_program_has_its_time_with_a_zone_and_its_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = kaspath(&["relay", "-l", "/ip4/127.0.0.1/tcp/0"], dir.path());
+    let mut relay = command.env("TZ", "UTC-2").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(relay.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut seen: Vec<String> = lines.by_ref().take_while(|line| !line.contains("  ready after ")).collect();
+    signal("TERM", relay.id());
+    seen.extend(lines);
+    assert_eq!(ended(relay), 0);
+    assert!(seen.iter().any(|line| line.contains("stopping, by SIGTERM")), "{seen:?}");
+    assert!(seen.last().unwrap().contains("  info   stopped in order, after "), "{seen:?}");
+    for line in seen {
+        let (time, rest) = line.split_once("  ").unwrap();
+        assert!(time.len() == 29 && time.as_bytes()[10] == b'T' && time.ends_with("+02:00"), "{line}");
+        assert!(rest.starts_with("info   ") || rest.starts_with("warn   "), "{line}");
+    }
+}
+
+#[test]
+fn the_journal_gets_priorities_instead_of_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::File::create(dir.path().join("journal")).unwrap();
+    let metadata = file.metadata().unwrap();
+    let mut command = kaspath(&["relay", "-l", "/ip4/127.0.0.1/tcp/0"], dir.path());
+    command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()));
+    let relay = command.stdout(file).spawn().unwrap();
+    let read = || fs::read_to_string(dir.path().join("journal")).unwrap();
+    wait_until("its start", || read().contains("ready"));
+    signal("TERM", relay.id());
+    assert_eq!(ended(relay), 0);
+    let text = read();
+    assert!(text.starts_with("<6>info   relay 12D3KooW") && text.lines().all(|line| line.starts_with('<')), "{text}");
+}
+
+#[test]
+fn an_error_of_the_start_is_an_event_and_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = free_port();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", taken)).unwrap();
+    let in_use = format!("/ip4/127.0.0.1/tcp/{taken}");
+    let json = ["--log-format", "json"];
+    for (args, code, cause) in [
+        (&["relay", "-l", in_use.as_str()][..], 1, "in use"),
+        (&["server", "--nonsense"], 2, "--nonsense"),
+        (&["server", "--config", "/nonexistent/file"], 2, "/nonexistent/file"),
+        (&["server", "--log-level", "sessoin=debug"], 2, "transport, session"),
+        (&["client", "--once", "--remote", &format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}")], 1, "refused"),
+    ] {
+        let output = kaspath(&[args, &json].concat(), dir.path()).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let event: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap_or_default()).unwrap();
+        assert_eq!((output.status.code(), &event["event"]), (Some(code), &"failed".into()), "{stdout}");
+        assert_eq!((&event["code"], &event["level"]), (&code.into(), &"error".into()));
+        let told = event["cause"].as_str().unwrap();
+        assert!(told.contains(cause) && told.matches(cause).count() == 1, "{told}");
+        assert!(!event["causes"].as_array().unwrap().is_empty() && output.stderr.is_empty(), "{event}");
+    }
+    let mut by_variable = kaspath(&["relay", "-l", &in_use], dir.path());
+    let output = by_variable.env("KASPATH_LOG", "loud").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.contains("KASPATH_LOG") && text.contains("debug"), "{text}");
+}
+
+#[test]
+fn a_server_is_ready_with_its_reservation_and_orderly_ends_are_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = ["-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"];
+    let start = |args: &[&str], name: &str| Running::start(&[args, &json].concat(), &dir.path().join(name));
+    let relay = start(&["relay"], "relay");
+    let started = relay.wait_event("started");
+    relay.wait_event("ready");
+    let at = started["listening"][0].as_str().unwrap();
+    let server = start(&["server", "-n", "simnet", "--relay", at], "server");
+    let peer = server.wait_event("started")["peer"].as_str().unwrap().to_owned();
+    server.wait_for("its reservation", |event| event["state"] == "confirmed");
+    assert!(server.wait_event("ready")["after"].as_f64().unwrap() > 0.0);
+    let client = start(&["client", "-n", "simnet", "--remote", &format!("{at}/p2p-circuit/p2p/{peer}")], "client");
+    client.wait_event("ready");
+    server.wait_event("peer-ready");
+    client.wait_event("peer-ready");
+    assert_eq!(client.stop(), 0);
+    let left = server.wait_event("peer-left");
+    assert_eq!(left["reason"], "peer-closed", "{left}");
+    // The circuit's connection, and the relay's with the client.
+    for side in [&server, &relay] {
+        let gone = side.wait_event("disconnected");
+        assert!(gone["cause"].is_null(), "{gone}");
+    }
+    assert_eq!((server.stop(), relay.stop()), (0, 0));
+}
+
+#[test]
+fn a_gateway_without_kaspad_and_relay_says_what_is_missing_and_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let kaspad = format!("127.0.0.1:{}", free_port());
+    let relay = format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}");
+    let json = ["-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json"];
+    let args = [&["gateway", "--kaspad", &kaspad, "--kaspad-rpc", "off", "--relay", &relay], &json[..]].concat();
+    let gateway = Running::start(&args, dir.path());
+    let event = gateway.wait_event("not-ready");
+    let parts: Vec<&str> = event["missing"].as_array().unwrap().iter().map(|part| part["part"].as_str().unwrap()).collect();
+    assert_eq!(parts, ["address", "kaspad"]);
+    let text = event["text"].as_str().unwrap();
+    assert!(text.contains("refused") && text.contains(&kaspad) && !text.contains(": :"), "{text}");
+    assert_eq!(gateway.stop(), 0);
+}
+
+#[test]
+fn a_level_hides_what_is_less_important_in_its_subsystem_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["relay", "-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json", "--log-level", "off,program=info"];
+    let relay = Running::start(&args, dir.path());
+    relay.wait_event("ready");
+    let at = |name: &str, levels: &str| {
+        let json = ["-l", "/ip4/127.0.0.1/tcp/0", "--log-format", "json", "--log-level", levels];
+        let remote = format!("/ip4/127.0.0.1/tcp/9/p2p/{STRANGER}");
+        let output = kaspath(&[&["client", "--once", "--remote", &remote], &json[..]].concat(), &dir.path().join(name)).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let quiet = at("quiet", "error");
+    assert!(quiet.lines().count() == 1 && quiet.contains("\"failed\""), "{quiet}");
+    assert!(at("usual", "transport=off").contains("\"started\""));
+    assert_eq!(relay.stop(), 0);
 }

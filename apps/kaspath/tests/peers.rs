@@ -76,7 +76,7 @@ fn a_peer_behind_a_relay_is_reached_again_by_its_id_alone() {
 fn an_id_that_is_not_known_is_refused_with_the_cure() {
     let dir = tempfile::tempdir().unwrap();
     let output = kaspath(&[&["client", "--remote", STRANGER][..], &NODE].concat(), dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(STRANGER) && text.contains("give its whole address once"), "{text}");
 }
@@ -111,7 +111,7 @@ fn a_gateway_refuses_a_table_that_it_cannot_read_and_leaves_it_alone() {
     let table = dir.path().join("gateway-addresses.json");
     fs::write(&table, "garbage").unwrap();
     let output = kaspath(&[&["gateway", "--kaspad-rpc", "off"][..], &NODE].concat(), dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("move the file away"), "{text}");
     assert_eq!(fs::read_to_string(table).unwrap(), "garbage");

@@ -131,7 +131,7 @@ fn sigterm_drains_until_the_last_circuit_is_gone() {
     let [server, client] = relay.pair(dir.path());
     signal("TERM", relay.running.pid());
     let started = relay.running.wait_event("drain-started");
-    assert_eq!((&started["circuits"], &started["seconds"]), (&1.into(), &100.0.into()), "{started}");
+    assert_eq!((&started["circuits"], &started["allowed"]), (&1.into(), &100.0.into()), "{started}");
     let (code, text) = relay.probe(&[]);
     assert!(code == 11 && text.contains("draining: "), "{text}");
     assert_eq!((client.stop(), server.stop()), (0, 0));

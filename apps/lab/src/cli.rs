@@ -1,6 +1,7 @@
 mod abuse;
 mod alerts;
 mod common;
+mod page;
 mod survive;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 pub(crate) use alerts::AlertsArgs;
 pub(crate) use common::CommonArgs;
+pub(crate) use page::{BrowseArgs, PageArgs};
 pub(crate) use survive::{Fault, SurviveArgs};
 
 /// Two private hosts behind real NATs, a relay, and what comes of it.
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// A session moves from the relay to a direct path when the NATs begin to allow one, and back when it dies.
     Paths(CommonArgs),
+    /// The status page of a node in a browser: it shows that move within two seconds, as `kaspath status` does.
+    Page(PageArgs),
     /// A running client is told another policy by its file and SIGHUP, and leaves the relay for a direct path.
     Reload(CommonArgs),
     /// A program with a policy of its own reaches a stock server, as docs/policies.md shows.
@@ -63,6 +67,9 @@ pub(crate) enum Command {
     /// A part of the abuse scenario: honest peers on one host.
     #[command(hide = true)]
     Honest(HonestArgs),
+    /// A part of the page scenario: a browser that prints what a status page shows.
+    #[command(hide = true)]
+    Browse(BrowseArgs),
     /// A part of the addresses scenario: reserves at a relay and prints what it is told.
     #[command(hide = true)]
     Witness(WitnessArgs),
@@ -102,9 +109,26 @@ pub(crate) struct BenchArgs {
     /// The server's NAT.
     #[arg(long, value_enum, default_value_t = NatKind::PortRestricted)]
     pub(crate) server_nat: NatKind,
-    /// Seconds per throughput measurement; 0 leaves them out.
+    /// Only this part; may be given several times.
+    #[arg(long, value_enum, value_name = "PART")]
+    pub(crate) only: Vec<BenchPart>,
+    /// Seconds per throughput measurement, at most 250.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=250))]
+    pub(crate) seconds: u8,
+    /// Pairs of throughput measurements, a plain stream and then a session, per transport.
     #[arg(long, default_value_t = 5)]
-    pub(crate) seconds: u64,
+    pub(crate) pairs: usize,
+    /// Measure throughput on wires with the delay, and of so many megabits a second.  [default: without delay, as fast as the machine can]
+    #[arg(long, value_name = "MBIT", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) rate: Option<u64>,
+}
+
+/// What the bench measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchPart {
+    TimeToDirect,
+    FirstAnswer,
+    Throughput,
 }
 
 #[derive(Debug, Args)]
@@ -230,13 +254,16 @@ pub(crate) struct PumpArgs {
     /// Open sessions, and not plain streams.
     #[arg(long)]
     pub(crate) session: bool,
-    /// Send for so many seconds to the remote; receive without it.
+    /// Send to the remote; receive without it.
     #[arg(long)]
     pub(crate) remote: Option<String>,
     #[arg(long)]
     pub(crate) relay: Option<String>,
-    #[arg(long, default_value_t = 5)]
-    pub(crate) seconds: u64,
+    /// Seconds to send before the clock starts, and to measure.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) warm_up: u8,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seconds: u8,
     /// tcp or quic.
     #[arg(long, default_value = "tcp")]
     pub(crate) transport: String,

@@ -52,6 +52,7 @@ fn is_part(command: &Command) -> bool {
             | Command::Idle(_)
             | Command::Attack(_)
             | Command::Honest(_)
+            | Command::Browse(_)
             | Command::Witness(_)
     )
 }
@@ -70,6 +71,8 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Matrix(args) => scenario::matrix(&args).await,
             Command::Bench(args) => scenario::bench(&args).await,
             Command::Paths(args) => scenario::paths(&args).await,
+            Command::Page(args) => scenario::page(&args).await,
+            Command::Browse(args) => scenario::browse(&args).await,
             Command::Kaspad(args) => scenario::kaspad(&args).await,
             Command::Gateway(args) => scenario::gateway(&args).await,
             Command::Restarts(args) => scenario::restarts(&args).await,

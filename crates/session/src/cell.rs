@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     machine::{Machine, SessionEnd, SessionStats},
-    wire::{BootId, Hello},
+    wire::{BootId, Hello, Refusal},
 };
 
 /// Streams on which a peer attaches that may wait for the driver.
@@ -44,28 +44,48 @@ impl Cell {
     }
 
     /// The peer says hello by that boot id: if it is of a later start than before, the peer
-    /// has restarted, and the session is over.
-    pub(crate) fn restarted(&self, boot: BootId) {
+    /// has restarted, and the session is over. Whether it is.
+    pub(crate) fn restarted(&self, boot: BootId) -> bool {
         let mut state = self.lock();
-        if state.machine.has_restarted(boot) {
+        let has_restarted = state.machine.has_restarted(boot);
+        if has_restarted {
             state.finish(SessionEnd::Restarted);
         }
+        has_restarted
     }
 
-    /// Since when the session, which has begun, has no usable path.
+    /// Since when the session, which has begun, has no usable path. None if its next one
+    /// waits for the driver.
     pub(crate) fn parked_since(&self) -> Option<Moment> {
-        self.lock().machine.parked_since()
+        let state = self.lock();
+        state.machine.parked_since().filter(|_| state.attaches.is_empty())
     }
 
-    /// The peer attaches on a stream, which is given back if too many wait already.
-    pub(crate) fn attach(&self, hello: Hello, stream: DuplexStream) -> Result<(), DuplexStream> {
+    /// The peer attaches on a stream, which is refused if the session has ended or has no
+    /// driver, or too many wait already.
+    pub(crate) fn attach(&self, hello: Hello, stream: DuplexStream) -> Result<(), (DuplexStream, Refusal)> {
         let mut state = self.lock();
+        if state.machine.end().is_some() || state.machine.is_plain() {
+            return Err((stream, Refusal::Unknown));
+        }
         if state.attaches.len() >= MAX_ATTACHES {
-            return Err(stream);
+            return Err((stream, Refusal::Limited));
         }
         state.attaches.push((hello, stream));
         state.wake_driver();
         Ok(())
+    }
+
+    /// The session, which has ended or is plain from now on, has no driver any more: streams
+    /// that wait for it end, and no more are taken.
+    pub(crate) fn without_driver(&self, is_plain: bool) {
+        let mut state = self.lock();
+        if is_plain {
+            state.machine.begin_plain();
+        }
+        let waiting = std::mem::take(&mut state.attaches);
+        drop(state);
+        drop(waiting);
     }
 
     /// Ends the session, for a cause beside its paths.
@@ -198,5 +218,37 @@ impl Drop for SessionStream {
         let mut state = self.0.lock();
         state.machine.abandon(now);
         state.wake_driver();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kaspath_domain::{ConnectInfo, Direction, Path, PathWatch, PeerIdentity, Transport, synthetic_address};
+
+    use super::*;
+    use crate::{budget::Budget, wire::SessionId};
+
+    #[tokio::test]
+    async fn a_stream_that_no_driver_takes_is_given_back() {
+        let peer = PeerIdentity::from_bytes(&[0, 1, 2]).unwrap();
+        let (remote, synthetic) = ("192.0.2.1:1".parse().unwrap(), synthetic_address(&peer));
+        let info = ConnectInfo { peer: Some(peer), direction: Direction::Inbound, remote, synthetic };
+        let path = Path::Direct { transport: Transport::Tcp };
+        let (session, boot, clock) = (SessionId([7; 16]), BootId(1), MonotonicClock::start());
+        let hello = Hello { session, boot, epoch: 3, received: 0, limit: 0, is_opener: false, begins: false };
+        let attach = |cell: &Arc<Cell>| {
+            let stream = DuplexStream::new(tokio::io::duplex(1).0, info.clone(), PathWatch::fixed(path.clone()));
+            cell.attach(hello, stream).is_ok()
+        };
+        let begun = || Cell::new(Machine::open(session, boot, &Budget::new(0), clock.now()), clock);
+        let (ended, plain) = (begun(), begun());
+        assert!(attach(&ended) && attach(&plain));
+        ended.finish(SessionEnd::NoPath);
+        plain.without_driver(true);
+        assert!(!attach(&ended) && !attach(&plain));
+        ended.without_driver(false);
+        assert!(ended.lock().attaches.is_empty() && plain.lock().attaches.is_empty(), "nor does one wait");
     }
 }

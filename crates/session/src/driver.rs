@@ -170,7 +170,12 @@ impl Driver {
         });
         let Some(stream) = dialled else { return };
         self.dials.clear();
-        if let Some(id) = self.parts.cell.lock().machine.attach(now) {
+        let mut state = self.parts.cell.lock();
+        // It would be left at once again.
+        if is_ending(&stream.path()) && !state.machine.needs_path() {
+            return;
+        }
+        if let Some(id) = state.machine.attach(now) {
             self.streams.push(PathStream::new(id, stream));
         }
     }

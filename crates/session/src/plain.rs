@@ -21,10 +21,9 @@ use crate::{
 
 const CHUNK: usize = 16 * 1024;
 
-/// Carries the session's bytes as they are, until both sides are done. The owner is told of
-/// the stream's path, which need not be the one on which the peer was asked.
+/// Carries the bytes of a session that is plain as they are, until both sides are done. The
+/// owner is told of the stream's path, which need not be the one on which the peer was asked.
 pub(crate) async fn carry(cell: &Cell, mut stream: DuplexStream, shown: &watch::Sender<Path>) {
-    cell.lock().machine.begin_plain();
     show(shown, stream.path());
     let mut path = stream.path_watch();
     let following = async {

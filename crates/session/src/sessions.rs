@@ -259,13 +259,13 @@ impl Shared {
                 refuse(stream, Refusal::Limited);
                 return Err(());
             }
-            let sessions = state.table.of(&peer);
-            sessions.iter().for_each(|(_, session)| session.restarted(hello.boot));
-            sessions.iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
+            // They leave room at once: the peer begins as many anew.
+            state.table.remove_if(&peer, |session| session.restarted(hello.boot));
+            state.table.of(&peer).iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
         };
         if let Some(session) = known {
-            if let Err(stream) = session.attach(hello, stream) {
-                refuse(stream, Refusal::Limited);
+            if let Err((stream, refusal)) = session.attach(hello, stream) {
+                refuse(stream, refusal);
             }
             return Ok(());
         }
@@ -340,8 +340,12 @@ impl Registered {
         // The driver's streams are gone with it. This rare case is boxed, so that it takes no
         // memory of other sessions.
         let path = match driver.await {
-            Outcome::Ended(path) => path,
+            Outcome::Ended(path) => {
+                self.cell.without_driver(false);
+                path
+            }
             Outcome::Unsupported(target, shown) => {
+                self.cell.without_driver(true);
                 Box::pin(self.go_on_plain(&target, &shown)).await;
                 None
             }

@@ -77,6 +77,13 @@ impl<T> Table<T> {
         Some(session)
     }
 
+    /// Removes all sessions of the peer that are such.
+    pub(crate) fn remove_if(&mut self, peer: &PeerIdentity, is_such: impl Fn(&T) -> bool) {
+        while let Some(id) = self.of(peer).iter().find(|(_, session)| is_such(session)).map(|(id, _)| *id) {
+            self.remove(peer, id, |_| true);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sessions
     }
@@ -105,5 +112,8 @@ mod tests {
         assert_eq!((table.insert(&peer(4), id(7), 4), table.len()), (Ok(()), 5));
         (1..5).for_each(|n| (1..8).for_each(|m| assert!(table.remove(&peer(n), id(m), |_| true).is_none_or(|n| n > 0))));
         assert_eq!((table.by_peer.len(), table.len()), (0, 0));
+        (1..3).for_each(|n| table.insert(&peer(1), id(n), n).unwrap());
+        table.remove_if(&peer(1), |session| *session == 1);
+        assert_eq!((table.of(&peer(1)), table.len()), (&[(id(2), 2)][..], 1));
     }
 }

@@ -144,16 +144,60 @@ async fn a_late_hello_of_an_earlier_run_ends_no_session_and_one_of_a_later_run_d
     assert!(soon(session.read_u8()).await.is_err());
 }
 
+/// Four sessions that `peer(3)` opened, and its ends of their streams.
+async fn four(wire: &Wire, node: &Node) -> (Vec<DuplexStream>, Vec<DuplexStream>) {
+    let mut kept = Vec::new();
+    for n in 0..4 {
+        let stream = open(wire, node, 3, &hello(&[n; 16], 2, 3)).await;
+        kept.push((stream, node.accept().await));
+    }
+    kept.into_iter().unzip()
+}
+
+/// However little of what was sent to its former sessions still goes through.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_restarted_begins_a_session_at_once_whatever_it_had() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, _streams) = alone(&wire);
+    let (_streams, mut sessions) = four(&wire, &node).await;
+    wire.hold();
+    for session in &mut sessions {
+        session.write_all(&[7; 500_000]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    wire.release();
+    let mut fifth = open(&wire, &node, 3, &hello_of(78, &[5; 16], 2, 3)).await;
+    let mut accepted = [0; 4];
+    soon(fifth.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted, [2, 0, 0, 28]);
+    let _fifth = node.accept().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(node.sessions.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_next_path_has_come_does_not_give_way() {
+    let wire = Wire::new(DIRECT, true);
+    let (node, _streams) = alone(&wire);
+    let (streams, mut sessions) = four(&wire, &node).await;
+    drop(streams);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    // Both wait for the node at once.
+    let mut next = open(&wire, &node, 3, &hello(&[0; 16], 4, 1)).await;
+    let mut fifth = open(&wire, &node, 3, &hello(&[5; 16], 2, 3)).await;
+    let _fifth = node.accept().await;
+    let mut accepted = [0; 4];
+    soon(fifth.read_exact(&mut accepted)).await.unwrap();
+    soon(next.read_exact(&mut accepted)).await.unwrap();
+    assert_eq!(accepted, [2, 0, 0, 28]);
+    assert!(soon(sessions[1].read_u8()).await.is_err(), "it is another that has ended");
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_that_wait_for_a_path_give_way_to_a_new_one_of_their_peer() {
     let wire = Wire::new(DIRECT, true);
     let (node, _streams) = alone(&wire);
-    let mut kept = Vec::new();
-    for n in 0..4 {
-        let stream = open(&wire, &node, 3, &hello(&[n; 16], 2, 3)).await;
-        kept.push((stream, node.accept().await));
-    }
-    let (streams, mut sessions): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+    let (streams, mut sessions) = four(&wire, &node).await;
     let mut fifth = open(&wire, &node, 3, &hello(&[5; 16], 2, 3)).await;
     assert_eq!(answer(&mut fifth).await, LIMITED, "all of them are in use");
     drop(streams);
@@ -178,7 +222,7 @@ async fn a_session_too_many_is_refused_by_its_cause_before_anything_is_dialled()
     for _ in 0..4 {
         kept.push((node.connect(2).await, streams.recv().await.unwrap()));
     }
-    let error = node.try_connect(2).await.err().expect("a fifth session");
+    let error = node.try_connect(2).await.expect_err("a fifth session");
     assert_eq!(error, ConnectorError::SessionsOfPeer { limit: 4 });
     assert!(error.to_string().contains("wait until one of them has ended"), "{error}");
     assert!(streams.try_recv().is_err(), "no stream was opened for it");

@@ -107,6 +107,36 @@ async fn a_session_on_a_relay_moves_to_a_direct_path_that_comes_up() {
     assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
 }
 
+/// How long a session took to begin is told, and a path that is silent for a while and answers
+/// after all is told with the time that it was silent.
+#[tokio::test(start_paused = true)]
+async fn a_session_says_when_it_began_and_when_its_path_has_recovered() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    wire.hold();
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    wire.release();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    let began = ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let SessionEvent::Began { after, .. } = began else { panic!("{began:?}") };
+    assert!((Duration::from_millis(400)..Duration::from_secs(2)).contains(&after), "{after:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    *wire.move_wait.lock().unwrap() = Duration::from_secs(60);
+    wire.path.send_replace(None);
+    wire.hold();
+    session.write_all(&[7; 100]).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Stalled { .. })).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    wire.release();
+    let recovered = ours.event(|event| !matches!(event, SessionEvent::Stalled { .. })).await;
+    let SessionEvent::Recovered { stall, .. } = recovered else { panic!("{recovered:?}") };
+    assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&stall), "{stall:?}");
+}
+
 /// What was under way is sent again, and the move says how much, how long nothing went
 /// and from where to where.
 #[tokio::test(start_paused = true)]
@@ -268,4 +298,22 @@ async fn a_plain_stream_is_not_taken_for_a_session_without_a_path() {
         accepted.write_all(b"b").await.unwrap();
         assert_eq!(soon(session.read_u8()).await.unwrap(), b'b');
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_finds_only_the_relay_that_it_is_to_leave_does_not_move_each_second() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let _accepted = theirs.accept().await;
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let draining = Path::Relayed { relay: peer(9), reason: RelayReason::RelayDraining };
+    wire.drain(draining);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut moves = 0;
+    while let Ok(event) = ours.events.try_recv() {
+        moves += usize::from(matches!(event, SessionEvent::Moved { .. }));
+    }
+    assert!(moves < 10, "{moves} moves in a minute");
 }

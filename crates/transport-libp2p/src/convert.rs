@@ -3,7 +3,7 @@
 use std::{error::Error, net::IpAddr};
 
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionError};
 
 /// The identity of a peer that has proven it: made from a public key, its id is
 /// always one that the domain accepts. For ids out of addresses see [`named`].
@@ -120,6 +120,21 @@ pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// What yamux and QUIC call the end of a connection that the other side has closed in order.
+const CLOSED: [&str; 2] = ["connection is closed", "closed by peer: 0"];
+
+/// Why a connection ended; `None` if one side closed it in order. The swarm boxes the
+/// muxers' errors, so that only their texts tell.
+pub(crate) fn disconnection(error: &ConnectionError) -> Option<String> {
+    match error {
+        ConnectionError::KeepAliveTimeout => Some("it was not in use any more".to_owned()),
+        ConnectionError::IO(_) => {
+            let chain = error_chain(error);
+            (!CLOSED.iter().any(|closed| chain.ends_with(closed))).then_some(chain)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use kaspath_domain::{AddressError, PeerAddress, PeerLocator, TransportAddress};
 
+use crate::level::LevelSpec;
+
 /// Whose identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -62,6 +64,12 @@ pub(crate) struct CommonArgs {
     /// Also print debug logs (to standard error); twice for traces.
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    /// What to print: LEVEL, or SUBSYSTEM=LEVEL, joined by commas. Levels: off, error, warn, info, debug,
+    /// trace. Subsystems: transport, session, policy, gateway, kaspa, book, control, program, libraries.
+    /// [default: info,libraries=warn; or KASPATH_LOG]
+    #[arg(long, value_name = "LEVELS")]
+    pub(crate) log_level: Option<LevelSpec>,
 }
 
 #[derive(Debug, Args)]

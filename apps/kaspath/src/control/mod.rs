@@ -23,12 +23,11 @@ use kaspath_control::{Socket, SocketError};
 use kaspath_metrics::Metrics;
 use kaspath_web::{Token, Web};
 use nix::unistd::Group;
-use serde_json::json;
 use tokio::time::interval;
 
 use crate::{
     metrics,
-    output::Printer,
+    output::{Printer, ProgramEvent},
     settings::{ControlSettings, Settings},
     tasks::Tasks,
 };
@@ -102,7 +101,7 @@ impl Control {
         let running = Arc::new(running);
         if let Some(web) = web {
             let address = web.address();
-            printer.event(&json!({ "event": "web-listening", "address": address }), format!("status page at http://{address}/"));
+            printer.own(&ProgramEvent::WebListening { address });
             tasks.endless("the status page", web.serve(web::content(&running, &activity, metrics, kaspad, redact)));
         }
         let (sampled, samples) = (running.clone(), activity.clone());

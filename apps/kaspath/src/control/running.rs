@@ -141,11 +141,11 @@ fn nat(mapping: NatMapping) -> NatStatus {
         ),
         NatMapping::EndpointIndependent => (
             "endpoint-independent",
-            "Every relay sees the same port, or there is no NAT: hole punches can work with all peers whose NAT does the same.",
+            "Every relay sees the same port, or there is no NAT: hole punches can work, with most peers.",
         ),
         NatMapping::EndpointDependent => (
             "endpoint-dependent",
-            "Relays see different ports (a symmetric NAT): punches work only with peers whose NAT lets every port in; others stay on a relay.",
+            "Relays see different ports (a symmetric NAT): hole punches work only with peers whose NAT does not filter by port.",
         ),
     };
     NatStatus { mapping: mapping.to_owned(), meaning: meaning.to_owned(), observed: Vec::new() }

@@ -2,23 +2,21 @@
 //! the same with the kaspad.
 
 mod reachable;
-mod text;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
-use kaspath_gateway::{Gateway, GatewayEvent, KeptPeer};
+use kaspath_gateway::{Gateway, KeptPeer};
 use kaspath_node::{GatewayConfig, Node};
 use nix::sys::signal::Signal;
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::{
     cli::Cli,
     control::{Control, Running},
     node,
-    output::Printer,
+    output::{Printer, ProgramEvent, Readiness, WarningCode},
     peers,
     run::{Supervisor, locate},
     settings::{Live, Reload, Settings},
@@ -37,14 +35,16 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let node = node::builder(&settings, &node_settings, book, &control)?.start().await?;
+    let readiness = Readiness::of_gateway(&settings.network_config);
+    let builder = node::builder(&settings, &node_settings, book, &control)?;
+    let node = builder.observe_network(readiness.observer()).start().await?;
     node::report("gateway", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
-    gateway_settings.warning.iter().for_each(|warning| printer.warning(warning));
+    gateway_settings.warning.iter().for_each(|warning| printer.warn(WarningCode::KaspadFlags, warning));
 
     let observers = Observers::of(control.activity().of_gateway());
     observers.add(control.metrics().gateway_observer());
-    observers.add(Arc::new(move |event: &GatewayEvent| printer.event(event, text::describe(event))));
+    observers.add(printer.of_gateway());
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
@@ -60,7 +60,8 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
     let is_ours = gateway_settings.run.is_some();
-    tasks.endless("looking for kaspad", reachable::report(gateway_settings.kaspad, is_ours, printer));
+    tasks.endless("looking for kaspad", reachable::report(gateway_settings.kaspad, is_ours, readiness.clone(), printer));
+    tasks.endless("waiting to be ready", readiness.report(printer));
     tasks.endless("following kaspad", async move { following.follow().await });
     let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, printer).await?;
 
@@ -70,7 +71,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         tokio::select! {
             stopped = signals::stop_requested() => stopped.unwrap_or(Signal::SIGTERM),
             failed = unexpected_end(node.network(), &mut tasks) => {
-                printer.warning(&format!("{failed:#}: this program ends"));
+                printer.warn(WarningCode::PartFailed, &format!("{failed:#}: this program ends"));
                 failure = Err(failed);
                 Signal::SIGTERM
             }
@@ -114,8 +115,7 @@ async fn keep_remotes(
             let (name, of) = (peer.short(), peer.clone());
             // It takes the sender with it, whose end is waited for below.
             let listening = move |local: SocketAddr| {
-                let event = json!({ "event": "gateway-peer", "peer": of, "address": local });
-                printer.event(&event, format!("kaspad reaches {} at {local} (as by --addpeer={local})", of.short()));
+                printer.own(&ProgramEvent::GatewayPeer { peer: of, address: local });
                 let _ = opened.try_send(local);
             };
             let (connector, keeper) = (node.connector(), node.keeper().clone());

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::{
     cli::Cli,
     control::{Control, Running},
-    output::Printer,
+    output::{Printer, ProgramEvent, Readiness},
     peers,
     settings::{Live, NodeSettings, Reload, Settings},
     signals,
@@ -29,7 +29,9 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let book = peers::open(&settings.peer_book(), &printer);
     peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
+    let readiness = Readiness::of_node(&settings.network_config);
     let node = builder(&settings, &node_settings, book, &control)?
+        .observe_network(readiness.observer())
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
         .start()
         .await?;
@@ -46,13 +48,14 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
         let listener = TcpTransportListener::bind(address, TcpConfig::default()).await?;
-        printer.line(&format!("serving plain Kaspa peers on {}", listener.local_addr()));
+        printer.own(&ProgramEvent::KaspaListening { address: listener.local_addr() });
         listeners.push(Arc::new(listener));
     }
     for listener in listeners {
         let light = light.clone();
         tasks.endless("accepting peers", async move { light.serve(listener).await });
     }
+    tasks.endless("waiting to be ready", readiness.report(printer));
     if let Some(interval) = node_settings.test_traffic {
         tasks.endless("test traffic", traffic::announce(light.kaspa().clone(), interval));
     }
@@ -103,9 +106,12 @@ async fn reach_all(settings: &NodeSettings, light: &LightPeer, printer: Printer)
     for target in PeerTarget::group(&settings.remotes) {
         let (light, once, name) = (light.clone(), settings.once, target.to_string());
         sessions.spawn(async move {
-            let report = |event: &KeeperEvent| match event {
-                KeeperEvent::Failed { cause } => printer.warning(&format!("{name} cannot be reached: {cause}")),
-                KeeperEvent::Retrying { after } => printer.line(&format!("trying {name} again in {:.1} s", after.as_secs_f32())),
+            let target_name = || name.clone();
+            let report = |event: &KeeperEvent| match event.clone() {
+                KeeperEvent::Failed { cause } => printer.own(&ProgramEvent::PeerUnreachable { target: target_name(), cause }),
+                KeeperEvent::Retrying { after } => {
+                    printer.own(&ProgramEvent::Retrying { target: target_name(), retry_in: after });
+                }
             };
             if once {
                 light.once(&target).await.map_err(|error| anyhow!("{name} cannot be reached: {error}"))

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
-    Printer,
     console::{Stream, console},
+    printer::Printer,
     safe,
 };
 use crate::cli::LogFormat;

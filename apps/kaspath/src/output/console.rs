@@ -8,23 +8,31 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::MonotonicClock;
+use kaspath_domain::{MonotonicClock, wall_clock};
 use serde_json::json;
 
 use super::{
-    limit::{Class, LineLimits, Rate},
+    limit::{Class, LineLimits, Quota, Rate},
+    own::ProgramEvent,
     pipe::Pipe,
+    settings::OutputSettings,
+    stamp::{is_journal, stamped},
 };
-use crate::cli::LogFormat;
+use crate::{
+    cli::LogFormat,
+    level::{Level, Subsystem},
+};
 
-/// Events. All three together stay below 200 lines a second over five seconds, bursts included.
-const EVENTS: Rate = Rate { burst: 100, per_second: 140 };
+/// Events. All three together stay below 200 lines a second over five seconds, bursts included,
+/// and, since a remote may make events for years, at 8 KiB a second in the long run: 675 MiB a day.
+const EVENTS: Quota = Quota { lines: Rate { burst: 100, per_second: 140 }, bytes: Rate { burst: 32 << 20, per_second: 6 << 10 } };
 /// Warnings of ours.
-const WARNINGS: Rate = Rate { burst: 20, per_second: 10 };
+const WARNINGS: Quota = Quota { lines: Rate { burst: 20, per_second: 10 }, bytes: Rate { burst: 2 << 20, per_second: 1 << 10 } };
 /// Logs, most of which dependencies write as often as a remote wants.
-const LOGS: Rate = Rate { burst: 20, per_second: 10 };
-/// Logs where they are asked for.
-const DEBUG_LOGS: Rate = Rate { burst: 2000, per_second: 1000 };
+const LOGS: Quota = Quota { lines: Rate { burst: 20, per_second: 10 }, bytes: Rate { burst: 2 << 20, per_second: 1 << 10 } };
+/// Logs where they are asked for: 5.3 GiB a day.
+const DEBUG_LOGS: Quota =
+    Quota { lines: Rate { burst: 2000, per_second: 1000 }, bytes: Rate { burst: 64 << 20, per_second: 64 << 10 } };
 /// At the end, for a reader that is slow.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -40,7 +48,10 @@ pub(super) enum Stream {
 /// What printers and logs share.
 pub(super) struct Console {
     clock: MonotonicClock,
-    format: OnceLock<LogFormat>,
+    /// Of a program that runs; other commands have none.
+    settings: OnceLock<OutputSettings>,
+    /// Which of the two streams are the journal's.
+    journal: [bool; 2],
     limits: Mutex<LineLimits>,
     out: Pipe,
     err: Pipe,
@@ -56,16 +67,20 @@ impl Console {
         let file = |stream: std::io::Result<std::os::fd::OwnedFd>| {
             stream.map(File::from).or_else(|_| File::options().write(true).open("/dev/null"))
         };
+        let journal = std::env::var("JOURNAL_STREAM").ok();
         let pipe = |name: &str, stream| match file(stream) {
-            Ok(file) => Pipe::start(name, file),
-            Err(_) => Pipe::start(name, std::io::sink()),
+            Ok(file) => (is_journal(&file, journal.as_deref()), Pipe::start(name, file)),
+            Err(_) => (false, Pipe::start(name, std::io::sink())),
         };
+        let (out_is_journal, out) = pipe("stdout", std::io::stdout().as_fd().try_clone_to_owned());
+        let (err_is_journal, err) = pipe("stderr", std::io::stderr().as_fd().try_clone_to_owned());
         Self {
             clock: MonotonicClock::start(),
-            format: OnceLock::new(),
+            settings: OnceLock::new(),
+            journal: [out_is_journal, err_is_journal],
             limits: Mutex::new(LineLimits::new(EVENTS, WARNINGS, LOGS)),
-            out: pipe("stdout", std::io::stdout().as_fd().try_clone_to_owned()),
-            err: pipe("stderr", std::io::stderr().as_fd().try_clone_to_owned()),
+            out,
+            err,
         }
     }
 
@@ -73,14 +88,27 @@ impl Console {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seconds since the program began.
-    pub(super) fn elapsed(&self) -> f64 {
-        self.clock.now().since_start().as_secs_f64()
+    /// Since the program began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.clock.now().since_start()
     }
 
-    /// The format of the lines that the console writes by itself.
-    pub(super) fn set_format(&self, format: LogFormat) {
-        let _ = self.format.set(format);
+    /// How a program that runs prints, from now on.
+    pub(super) fn begin(&self, settings: OutputSettings) {
+        let _ = self.settings.set(settings);
+        if settings.filter.is_verbose() {
+            self.more_logs();
+        }
+    }
+
+    /// How this program prints, if it is one that runs.
+    pub(super) fn settings(&self) -> Option<OutputSettings> {
+        self.settings.get().copied()
+    }
+
+    /// Whether the stream is systemd's journal.
+    pub(super) fn is_journal(&self, stream: Stream) -> bool {
+        self.journal[stream as usize]
     }
 
     pub(super) fn more_logs(&self) {
@@ -92,29 +120,42 @@ impl Console {
         self.limits().is_repeated(class, text, within, self.clock.now())
     }
 
-    /// Prints what `line` makes, if the limit of its class allows it. It is made
-    /// only then: work comes after the limit.
+    /// Prints what `line` makes, if the limits of its class allow it. It is made only
+    /// when a line of any length would be allowed: work comes after the limit.
     pub(super) fn limited(&self, class: Class, stream: Stream, line: impl FnOnce() -> String) {
         let now = self.clock.now();
+        let lost = self.pipe(stream).take_lost();
         let mut limits = self.limits();
+        limits.count(class, lost);
         if !limits.allow(class, now) {
             return;
         }
-        limits.count(class, self.pipe(stream).take_lost());
         let left_out = limits.due(class, now);
         drop(limits);
         if let Some(count) = left_out {
             self.report_left_out(stream, count);
         }
-        self.always(stream, &line());
+        let line = line();
+        // Others may have used the bytes meanwhile.
+        if self.limits().spend(class, line.len() + 1, now) {
+            self.always(stream, &line);
+        }
     }
 
     fn report_left_out(&self, stream: Stream, count: u64) {
+        let event = ProgramEvent::LinesLeftOut { count };
         self.always(
             stream,
-            &match self.format.get() {
-                Some(LogFormat::Json) => json!({ "event": "lines-left-out", "count": count }).to_string(),
-                _ => format!("           ({count} lines left out)"),
+            &match self.settings.get() {
+                Some(OutputSettings { format: LogFormat::Json, .. }) => {
+                    let mut value = json!(event);
+                    value["time"] = json!(wall_clock().since_epoch().as_secs_f64());
+                    value["level"] = json!(event.level());
+                    value["subsystem"] = json!(Subsystem::Program);
+                    value["text"] = json!(event.sentence());
+                    value.to_string()
+                }
+                _ => stamped(Level::Warn, &event.sentence(), self.is_journal(stream)),
             },
         );
     }
@@ -142,5 +183,23 @@ impl Console {
             Stream::Out => &self.out,
             Stream::Err => &self.err,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_size_of_a_days_lines_is_what_the_limits_allow() {
+        let mib = |quotas: &[Quota], of: fn(&Quota) -> u64| quotas.iter().map(of).sum::<u64>() >> 20;
+        let usual = [EVENTS, WARNINGS, LOGS];
+        let per_day = |quota: &Quota| u64::from(quota.bytes.per_second) * 86_400;
+        let (day, burst) = (mib(&usual, per_day), mib(&usual, |quota| quota.bytes.burst.into()));
+        let documented = include_str!("../../../../docs/events.md").replace('\n', " ");
+        assert!(documented.contains(&format!("at most {day} MiB a day, and {burst} MiB once")), "{day} {burst}");
+        #[allow(clippy::cast_precision_loss)]
+        let debug = mib(&[EVENTS, WARNINGS, DEBUG_LOGS], per_day) as f64 / 1024.0;
+        assert!(documented.contains(&format!("with debug logs {debug:.1} GiB a day")), "{debug}");
     }
 }

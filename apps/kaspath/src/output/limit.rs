@@ -4,6 +4,8 @@ use kaspath_domain::{Moment, TokenBucket, make_room};
 
 /// Between two lines that say how many were left out.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// Bytes of the longest line, with some room.
+const MAX_LINE: u32 = 72 << 10;
 /// Warnings remembered, to find those that repeat.
 const REMEMBERED: usize = 64;
 
@@ -18,11 +20,25 @@ pub(super) enum Class {
     Log,
 }
 
-/// How many lines of a class there may be: so many at once, then so many a second.
+/// So many at once, then so many a second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) burst: u32,
     pub(super) per_second: u32,
+}
+
+impl Rate {
+    fn bucket(self) -> TokenBucket {
+        TokenBucket::new(self.burst, Duration::from_secs(1) / self.per_second.max(1))
+    }
+}
+
+/// How much of a class there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) lines: Rate,
+    /// What keeps a disk from filling. The burst holds more than one line.
+    pub(super) bytes: Rate,
 }
 
 /// The limits of all classes. Pure: the caller reads the clock.
@@ -33,32 +49,41 @@ pub(super) struct LineLimits {
 }
 
 struct LineLimit {
-    bucket: TokenBucket,
+    lines: TokenBucket,
+    bytes: TokenBucket,
     left_out: u64,
     reported: Option<Moment>,
 }
 
 impl LineLimit {
-    fn new(rate: Rate) -> Self {
-        let every = Duration::from_secs(1) / rate.per_second.max(1);
-        Self { bucket: TokenBucket::new(rate.burst, every), left_out: 0, reported: None }
+    fn new(quota: Quota) -> Self {
+        Self { lines: quota.lines.bucket(), bytes: quota.bytes.bucket(), left_out: 0, reported: None }
     }
 }
 
 impl LineLimits {
-    pub(super) fn new(event: Rate, warning: Rate, log: Rate) -> Self {
+    pub(super) fn new(event: Quota, warning: Quota, log: Quota) -> Self {
         Self { limits: [event, warning, log].map(LineLimit::new), warned: HashMap::new() }
     }
 
-    /// Sets another rate for logs, where more of them are asked for.
-    pub(super) fn set_log(&mut self, rate: Rate) {
-        *self.of(Class::Log) = LineLimit::new(rate);
+    /// Sets another quota for logs, where more of them are asked for.
+    pub(super) fn set_log(&mut self, quota: Quota) {
+        *self.of(Class::Log) = LineLimit::new(quota);
     }
 
-    /// Whether a line may be printed; one that may not is counted.
+    /// Whether a line may be made: one of any length may be printed now. One that may
+    /// not is counted.
     pub(super) fn allow(&mut self, class: Class, now: Moment) -> bool {
         let limit = self.of(class);
-        let allowed = limit.bucket.take(now).is_ok();
+        let allowed = limit.bytes.has(MAX_LINE, now) && limit.lines.take(now).is_ok();
+        limit.left_out += u64::from(!allowed);
+        allowed
+    }
+
+    /// Takes the bytes of a line; one that finds too few is counted and not printed.
+    pub(super) fn spend(&mut self, class: Class, bytes: usize, now: Moment) -> bool {
+        let limit = self.of(class);
+        let allowed = u32::try_from(bytes).is_ok_and(|bytes| limit.bytes.take_many(bytes, now).is_ok());
         limit.left_out += u64::from(!allowed);
         allowed
     }
@@ -111,8 +136,9 @@ mod tests {
     }
 
     fn limits() -> LineLimits {
-        let rate = Rate { burst: 100, per_second: 10 };
-        LineLimits::new(rate, rate, rate)
+        let (lines, bytes) = (Rate { burst: 100, per_second: 10 }, Rate { burst: 1 << 20, per_second: 1 << 10 });
+        let quota = Quota { lines, bytes };
+        LineLimits::new(quota, quota, quota)
     }
 
     #[test]
@@ -122,6 +148,25 @@ mod tests {
         assert_eq!((limits.due(Class::Event, at(0)), limits.due(Class::Event, at(0))), (Some(50), None));
         assert_eq!((0..150).filter(|_| limits.allow(Class::Event, at(1))).count(), 10);
         assert_eq!((limits.due(Class::Event, at(59)), limits.due(Class::Event, at(60))), (None, Some(140)));
+    }
+
+    #[test]
+    fn a_flood_for_a_day_prints_no_more_bytes_than_the_burst_and_the_rate() {
+        // Lines of any length, as fast as the limit of lines lets them through.
+        for length in [150, 4096, 64 << 10] {
+            let mut limits = limits();
+            let (mut bytes, mut lines) = (0, 0);
+            for second in 0..86_400 {
+                while limits.allow(Class::Event, at(second)) {
+                    if limits.spend(Class::Event, length, at(second)) {
+                        bytes += length;
+                        lines += 1;
+                    }
+                }
+            }
+            assert!(bytes <= (1 << 20) + (86_400 << 10), "{length}: {bytes} bytes in {lines} lines");
+            assert!(bytes >= 86_400 << 9, "{length}: only {bytes} bytes");
+        }
     }
 
     #[test]

@@ -1,92 +1,147 @@
 //! Logs on standard error.
 
-use std::{io::Write, time::Duration};
+use std::{fmt, time::Duration};
 
-use serde_json::Value;
-use tracing::{Level, Metadata};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use kaspath_domain::clean;
+use serde_json::{Map, Value, json};
+use tracing::{Event, Subscriber, field::Field};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::Visit,
+    layer::{Context, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 use super::{
-    OutputSettings,
     console::{Stream, console},
     limit::Class,
-    safe,
+    line,
+    settings::OutputSettings,
 };
-use crate::cli::LogFormat;
+use crate::{
+    cli::LogFormat,
+    level::{Level, Subsystem},
+};
 
 /// A warning that repeats, such as of a full disk, is given once in this time.
 const REPEATED_AFTER: Duration = Duration::from_secs(60);
+/// Bytes of one field.
+const MAX_FIELD: usize = 4096;
+/// What a log has as JSON beside what every event has.
+#[cfg(test)]
+pub(super) const FIELDS: [&str; 3] = ["target", "message", "fields"];
+/// Fields of one log.
+const MAX_FIELDS: usize = 32;
 
 /// Logs go to standard error; RUST_LOG decides if it is set. More logs than the default
 /// also have a higher limit.
 pub(crate) fn start_logs(settings: OutputSettings) {
-    let ours = match settings.verbose {
-        // yamux warns of every connection that is closed by the other side first.
-        0 => "warn,yamux=error",
-        1 => "warn,yamux=error,kaspath=debug,kaspath_transport_libp2p=debug,kaspath_kaspa_adaptor=debug,kaspath_policy=debug",
-        _ => "debug,kaspath=trace,kaspath_transport_libp2p=trace",
-    };
-    console().set_format(settings.format);
+    console().begin(settings);
     let from_environment = EnvFilter::try_from_default_env();
-    if settings.verbose > 0 || from_environment.is_ok() {
+    if from_environment.is_ok() {
         console().more_logs();
     }
-    let filter = from_environment.unwrap_or_else(|_| EnvFilter::new(ours));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr(settings)).with_ansi(false);
-    match settings.format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
+    let filter = from_environment.unwrap_or_else(|_| EnvFilter::new(settings.filter.to_string()));
+    tracing_subscriber::registry().with(filter).with(Logs(settings)).init();
 }
 
-struct Stderr(OutputSettings);
+/// Prints logs.
+struct Logs(OutputSettings);
 
-struct LogLine {
-    settings: OutputSettings,
-    class: Class,
-}
-
-impl MakeWriter<'_> for Stderr {
-    type Writer = LogLine;
-
-    fn make_writer(&self) -> LogLine {
-        LogLine { settings: self.0, class: Class::Log }
-    }
-
-    fn make_writer_for(&self, meta: &Metadata<'_>) -> LogLine {
-        LogLine { settings: self.0, class: class(meta.target(), *meta.level()) }
-    }
-}
-
-/// Dependencies warn of what peers do, as often as peers do it.
-fn class(target: &str, level: Level) -> Class {
-    if target.starts_with("kaspath") && level <= Level::WARN { Class::Warning } else { Class::Log }
-}
-
-impl Write for LogLine {
-    // The subscriber writes each event by one call.
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let OutputSettings { format, redact, .. } = self.settings;
-        let text = String::from_utf8_lossy(event);
-        if self.class == Class::Warning && console().is_repeated(self.class, without_time(&text, format), REPEATED_AFTER) {
-            return Ok(event.len());
+impl<S: Subscriber> Layer<S> for Logs {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let log = Log::read(event);
+        let (class, level) = (log.class(), log.level);
+        let text = log.text();
+        if class == Class::Warning && console().is_repeated(class, &text, REPEATED_AFTER) {
+            return;
         }
-        console().limited(self.class, Stream::Err, || match serde_json::from_str::<Value>(&text) {
-            Ok(value) if format == LogFormat::Json => safe::json(value, redact),
-            _ => safe::line(text.trim_end(), redact),
+        let OutputSettings { format, redact, .. } = self.0;
+        console().limited(class, Stream::Err, || match format {
+            LogFormat::Text => line::text(level, &text, redact, Stream::Err),
+            LogFormat::Json => line::json(level, log.subsystem, &log.value(), None, redact),
         });
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
-/// The line without its time, which comes first.
-fn without_time(line: &str, format: LogFormat) -> &str {
-    let end = if format == LogFormat::Json { ',' } else { ' ' };
-    line.split_once(end).map_or(line, |(_, rest)| rest)
+/// One log.
+struct Log {
+    level: Level,
+    subsystem: Subsystem,
+    target: String,
+    message: String,
+    fields: Map<String, Value>,
+}
+
+impl Log {
+    fn read(event: &Event<'_>) -> Self {
+        let mut log = Self {
+            level: (*event.metadata().level()).into(),
+            subsystem: Subsystem::Libraries,
+            target: event.metadata().target().to_owned(),
+            message: String::new(),
+            fields: Map::new(),
+        };
+        event.record(&mut log);
+        log.subsystem = Subsystem::of_target(&log.target);
+        log
+    }
+
+    /// Dependencies warn of what peers do, as often as peers do it.
+    fn class(&self) -> Class {
+        if self.subsystem != Subsystem::Libraries && self.level <= Level::Warn { Class::Warning } else { Class::Log }
+    }
+
+    fn text(&self) -> String {
+        let whose = match self.subsystem {
+            Subsystem::Libraries => &self.target,
+            of => of.name(),
+        };
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let fields: String = self.fields.iter().map(|(name, value)| format!(" {name}={}", plain(value))).collect();
+        format!("{whose}: {}{fields}", self.message)
+    }
+
+    fn value(&self) -> Value {
+        json!({ "event": "log", "target": self.target, "message": self.message, "fields": self.fields })
+    }
+
+    fn keep(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            // Of a log by the `log` crate, which has all one target here.
+            ("log.target", Value::String(text)) => self.target = text,
+            (name, _) if name.starts_with("log.") => {}
+            (name, value) if self.fields.len() < MAX_FIELDS => drop(self.fields.insert(name.to_owned(), value)),
+            _ => {}
+        }
+    }
+}
+
+impl Visit for Log {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.keep(field, Value::String(clean(&format!("{value:?}"), MAX_FIELD)));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.keep(field, Value::String(clean(value, MAX_FIELD)));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value.into());
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +156,7 @@ mod tests {
     #[test]
     #[ignore = "run by another test"]
     fn a_program_that_a_peer_makes_log() {
-        start_logs(OutputSettings { format: LogFormat::Text, redact: false, verbose: 0 });
+        start_logs(OutputSettings::default());
         for n in 0..FLOOD {
             tracing::warn!(target: "libp2p_identify::behaviour", "peer sent \x1b[2J {n}");
         }
@@ -124,18 +179,32 @@ mod tests {
 
     #[test]
     fn only_our_own_warnings_have_the_limit_of_warnings() {
-        assert_eq!(class("kaspath_peer_store::store", Level::WARN), Class::Warning);
-        assert_eq!(class("kaspath", Level::DEBUG), Class::Log);
-        assert_eq!(class("libp2p_identify::behaviour", Level::WARN), Class::Log);
-        assert_eq!(class("quinn_proto", Level::ERROR), Class::Log);
+        let class = |target: &str, level| {
+            let subsystem = Subsystem::of_target(target);
+            Log { level, subsystem, target: target.to_owned(), message: String::new(), fields: Map::new() }.class()
+        };
+        assert_eq!(class("kaspath_peer_store::store", Level::Warn), Class::Warning);
+        assert_eq!(class("kaspath", Level::Debug), Class::Log);
+        assert_eq!(class("libp2p_identify::behaviour", Level::Warn), Class::Log);
+        assert_eq!(class("quinn_proto", Level::Error), Class::Log);
     }
 
     #[test]
-    fn a_repeated_log_is_known_in_spite_of_its_time() {
-        let text = |time: &str| without_time(&format!("{time}  WARN kaspath: full"), LogFormat::Text).to_owned();
-        assert_eq!(text("2026-01-01T00:00:00Z"), text("2026-01-01T00:00:01Z"));
-        let json =
-            |time: &str| without_time(&format!("{{\"timestamp\":\"{time}\",\"level\":\"WARN\"}}"), LogFormat::Json).to_owned();
-        assert_eq!(json("1"), json("2"));
+    fn a_log_is_one_line_with_its_subsystem_and_fields() {
+        struct Keep(std::sync::Mutex<Vec<Log>>);
+        impl<S: Subscriber> Layer<S> for &'static Keep {
+            fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+                self.0.lock().unwrap().push(Log::read(event));
+            }
+        }
+        let keep: &'static Keep = Box::leak(Box::new(Keep(Vec::new().into())));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(keep), || {
+            tracing::warn!(target: "kaspath_peer_store::store", error = %"disk\nfull", count = 3, "not written");
+            tracing::warn!(target: "quinn", "lost");
+        });
+        let logs = keep.0.lock().unwrap();
+        assert_eq!(logs[0].text(), "book: not written count=3 error=disk full");
+        assert_eq!(logs[1].text(), "quinn: lost");
+        assert_eq!(logs[0].value()["fields"]["count"], 3);
     }
 }

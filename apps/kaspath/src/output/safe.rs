@@ -60,8 +60,11 @@ pub(super) fn tidy(text: &str) -> String {
     let mut errors: Vec<Vec<String>> = Vec::new();
     for error in text.split("; ").take(MAX_ERRORS) {
         let mut steps: Vec<String> = Vec::new();
-        for step in error.split(": ").map(|step| step.trim().trim_end_matches(':')).filter(|step| !step.is_empty()) {
-            // Many an error's text ends with its source's.
+        for step in error.split(": ").map(|step| step.trim().trim_end_matches([':', '.'])).filter(|step| !step.is_empty()) {
+            // Many an error's text ends with its source's, or begins with the address before it.
+            if steps.last().is_some_and(|last| last.starts_with('/') && step.starts_with(last.as_str())) {
+                steps.pop();
+            }
             if !steps.iter().any(|known| known.ends_with(step)) {
                 steps.push(step.to_owned());
             }
@@ -119,6 +122,9 @@ mod tests {
         let once = "relay X cannot be reached: refused";
         assert_eq!(cause(&format!("{once}; {once}; {once}: refused")), once);
         assert_eq!(cause("/ip6/::1/tcp/1: refused"), "/ip6/::1/tcp/1: refused");
+        assert_eq!(cause("no circuit: It failed.: No reservation."), "no circuit: It failed: No reservation");
+        let address = "/ip4/127.0.0.1/tcp/9: /ip4/127.0.0.1/tcp/9/p2p/X cannot be reached: refused";
+        assert_eq!(cause(address), "/ip4/127.0.0.1/tcp/9/p2p/X cannot be reached: refused");
         let both = "peer P cannot be reached: a punch through R: R cannot be reached: : refused; R/p2p-circuit: R cannot be reached: refused";
         let together = "peer P cannot be reached: a punch through R and R/p2p-circuit: R cannot be reached: refused";
         assert_eq!(tidy(both), together);

@@ -1,31 +1,28 @@
 //! Events as sentences. What has no sentence only shows in JSON.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean, make_room};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
 use super::{reach::Reach, safe::cause as tidy};
+use crate::level::Level;
 
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
-
-/// The first lines of a program: who it is and where.
-pub(super) fn started(role: &str, peer: &PeerIdentity, listening: &[PeerLocator], announced: &[PeerLocator]) -> String {
-    let list =
-        |what: &str, addresses: &[PeerLocator]| addresses.iter().map(|address| format!("\n{what}{address}")).collect::<String>();
-    format!("{role} {peer} listens on{}{}", list("    ", listening), list("reachable at ", announced))
-}
+/// Relays whose last cause is remembered.
+const MAX_RELAYS: usize = 64;
 
 /// Why there is no reservation, with the cure where one is known.
 fn reservation_cause(cause: &str) -> String {
-    let other = cause.strip_prefix("peer ").and_then(|rest| rest.strip_suffix(" answered"));
-    match other.map(str::parse::<PeerIdentity>) {
-        Some(Ok(other)) => format!(
-            "another peer answered there, {other}: the peer id in --relay is wrong, or the address is; the relay prints both \
-             when it starts, and `kaspath id` its peer id"
+    // As the domain's error for another peer says it.
+    let found = cause.split_once(" but ").and_then(|(_, rest)| rest.split_once(" answered"));
+    match found.map(|(found, _)| found.parse::<PeerIdentity>()) {
+        Some(Ok(found)) => format!(
+            "another relay answered there, {found}: write /p2p/{found} in --relay if you trust it, or correct the address; a \
+             relay prints both when it starts, and `kaspath id` its peer id"
         ),
         _ => tidy(cause),
     }
@@ -42,6 +39,42 @@ fn again(retry_in: Option<Duration>) -> String {
 fn list(addresses: &[PeerLocator]) -> String {
     let bare = |locator: &PeerLocator| locator.address.to_string();
     if addresses.is_empty() { "nothing".to_owned() } else { addresses.iter().map(bare).collect::<Vec<_>>().join(", ") }
+}
+
+/// What its owner may have to do something about is a warning.
+pub(super) fn network_level(event: &NetworkEvent) -> Level {
+    match event {
+        NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }
+        | NetworkEvent::AnnouncementEnded { .. }
+        | NetworkEvent::StreamsRefused { .. }
+        | NetworkEvent::ConnectionsRefused { .. } => Level::Warn,
+        _ => Level::Info,
+    }
+}
+
+/// Why each relay gave no reservation, as it was printed last.
+#[derive(Default)]
+pub(super) struct LastCauses(HashMap<PeerIdentity, String>);
+
+impl LastCauses {
+    /// A shorter sentence for a cause that was printed already, since a relay is tried
+    /// again for as long as the program runs.
+    pub(super) fn shorter(&mut self, event: &NetworkEvent) -> Option<String> {
+        let NetworkEvent::Reservation { relay, state } = event else { return None };
+        match state {
+            ReservationState::Lost { cause, retry_in } => {
+                if self.0.get(relay) == Some(cause) {
+                    let relay = relay.short();
+                    return Some(format!("reservation at relay {relay}: still none, for the same cause; {}", again(*retry_in)));
+                }
+                make_room(&mut self.0, relay, MAX_RELAYS, |_| ());
+                self.0.insert(relay.clone(), cause.clone());
+            }
+            ReservationState::Requested => {}
+            ReservationState::Confirmed | ReservationState::Renewed => drop(self.0.remove(relay)),
+        }
+        None
+    }
 }
 
 pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
@@ -82,13 +115,16 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
         NetworkEvent::PunchFailed { peer, attempts, reason, retry_in } => {
             // The side that dialled the circuit only answers punches: the peer may well start another.
             let next = retry_in.map_or_else(|| "no other is started from here".to_owned(), |_| again(*retry_in));
+            // It begins with the number of punches, which stands there already.
+            let reason = reason.to_string();
+            let reason = reason.split_once(" failed: ").map_or(reason.as_str(), |(_, why)| why);
             format!("punch {attempts} with {} failed: {reason}; {next}", peer.short())
         }
         NetworkEvent::RelayDraining { relay, left } => {
             format!("relay {} shuts down in {}: sessions through it move", relay.short(), ms(*left))
         }
-        NetworkEvent::StreamsRefused { total } => format!("warning: {total} inbound streams refused so far, the queue is full"),
-        NetworkEvent::ConnectionsRefused { refused } => format!("warning: {refused}"),
+        NetworkEvent::StreamsRefused { total } => format!("{total} inbound streams refused so far, the queue is full"),
+        NetworkEvent::ConnectionsRefused { refused } => refused.to_string(),
         NetworkEvent::RelayReservationAccepted { peer, renewed: false } => format!("{} has a reservation here", peer.short()),
         NetworkEvent::RelayReservationAccepted { .. } => return None,
         NetworkEvent::RelayReservationDenied { peer, status, cause } => {
@@ -169,6 +205,7 @@ mod tests {
     use super::*;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    const OTHER: &str = "12D3KooWHFfStEwBxyHPPRBDT1dU1qazCbf1cvfqeaUKJKexXpu3";
 
     fn lost(cause: &str) -> String {
         let state = ReservationState::Lost { cause: cause.to_owned(), retry_in: None };
@@ -177,8 +214,25 @@ mod tests {
 
     #[test]
     fn a_wrong_relay_id_is_named_with_its_cure() {
-        let text = lost(&format!("peer {PEER} answered"));
-        assert!(text.contains(PEER) && text.contains("--relay") && text.contains("kaspath id"), "{text}");
+        let peer = |text: &str| text.parse::<PeerIdentity>().unwrap();
+        let wrong = kaspath_domain::DialError::WrongPeer { expected: peer(OTHER), found: peer(PEER) };
+        let text = lost(&wrong.to_string());
+        assert!(text.contains(&format!("/p2p/{PEER} in --relay")) && text.contains("kaspath id"), "{text}");
+        assert!(!text.contains(OTHER), "{text}");
+    }
+
+    #[test]
+    fn a_cause_is_printed_once_until_the_relay_gives_a_reservation() {
+        let event = |state| NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state };
+        let lost =
+            |cause: &str| event(ReservationState::Lost { cause: cause.to_owned(), retry_in: Some(Duration::from_secs(2)) });
+        let mut last = LastCauses::default();
+        assert_eq!(last.shorter(&lost("refused")), None);
+        assert_eq!(last.shorter(&event(ReservationState::Requested)), None);
+        assert!(last.shorter(&lost("refused")).is_some_and(|text| text.contains("same cause; tried again in 2.0 s")));
+        assert_eq!(last.shorter(&lost("timed out")), None);
+        last.shorter(&event(ReservationState::Confirmed));
+        assert_eq!(last.shorter(&lost("timed out")), None);
     }
 
     #[test]
@@ -226,16 +280,5 @@ mod tests {
             cause: Some(hostile.to_owned()),
         };
         assert!(!network(&event, &Reach::default()).unwrap().chars().any(char::is_control));
-    }
-
-    #[test]
-    fn the_first_lines_give_configured_addresses_back() {
-        let peer: PeerIdentity = PEER.parse().unwrap();
-        let at = |text: &str| vec![text.parse::<PeerLocator>().unwrap()];
-        let text = started("relay", &peer, &at("/ip4/10.1.0.2/tcp/4001"), &at("/ip4/203.0.113.7/tcp/4001"));
-        assert!(
-            text.contains("\n    /ip4/10.1.0.2/tcp/4001\n") && text.ends_with("\nreachable at /ip4/203.0.113.7/tcp/4001"),
-            "{text}"
-        );
     }
 }

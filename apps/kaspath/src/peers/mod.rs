@@ -9,7 +9,10 @@ use kaspath_domain::{PeerBook, memory::MemoryPeerBook};
 use kaspath_gateway::EarlierTable;
 use kaspath_peer_store::{PeerStore, SetAside, StoreError};
 
-use crate::{output::Printer, panics};
+use crate::{
+    output::{Printer, WarningCode},
+    panics,
+};
 
 pub(crate) use configured::record_configured;
 
@@ -22,7 +25,7 @@ pub(crate) fn open(path: &Path, printer: &Printer) -> Arc<dyn PeerBook> {
     match open_store(path, printer) {
         Ok(store) => Arc::new(store),
         Err(error) => {
-            printer.warning(&format!("{error}; peers are remembered only for this run"));
+            printer.warn(WarningCode::Book, &format!("{error}; peers are remembered only for this run"));
             Arc::new(MemoryPeerBook::new(LIMIT))
         }
     }
@@ -56,7 +59,7 @@ pub(crate) fn open_file(path: &Path) -> Result<(PeerStore, Option<SetAside>), St
 fn open_store(path: &Path, printer: &Printer) -> Result<PeerStore, StoreError> {
     let (store, aside) = open_file(path)?;
     if let Some(aside) = aside {
-        printer.warning(&aside.to_string());
+        printer.warn(WarningCode::Book, &aside.to_string());
     }
     Ok(store)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::AsFd,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,6 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::json;
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -20,7 +19,10 @@ use tokio::{
 };
 
 use super::KaspadPlan;
-use crate::{cli::LogFormat, output::Printer};
+use crate::{
+    cli::LogFormat,
+    output::{Printer, ProgramEvent, WarningCode},
+};
 
 /// A first start that ends sooner has a wrong flag, or data that is in use.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -65,11 +67,12 @@ impl Supervisor {
     /// Says what kaspad gets beside its owner's flags.
     fn explain(&self) {
         for change in &self.plan.changes {
-            self.printer.line(&format!("kaspad also gets {change}"));
+            let (flag, reason) = change.split_once(": ").unwrap_or((change, ""));
+            self.printer.own(&ProgramEvent::KaspadFlag { flag: flag.to_owned(), reason: reason.to_owned() });
         }
         self.printer.line("kaspad's own --listen, --externalip and UPnP stay as they are: who reached it before still does");
         for warning in &self.plan.warnings {
-            self.printer.warning(warning);
+            self.printer.warn(WarningCode::KaspadFlags, warning);
         }
     }
 
@@ -92,7 +95,7 @@ impl Supervisor {
             };
             let ran = begin.elapsed();
             if status.success() {
-                self.printer.line("kaspad has ended by itself, successfully");
+                self.ended(status, ran, None);
                 return Ok(());
             }
             // One that was killed has neither.
@@ -102,12 +105,7 @@ impl Supervisor {
             first = false;
             failures = if ran > HEALTHY { 1 } else { failures + 1 };
             let delay = cadence.delay(failures, rand::random()).unwrap_or(HEALTHY);
-            self.printer.warning(&format!(
-                "kaspad ended after {:.0} s ({}); it is started again in {:.1} s",
-                ran.as_secs_f64(),
-                status,
-                delay.as_secs_f64()
-            ));
+            self.ended(status, ran, Some(delay));
             tokio::select! {
                 () = sleep(delay) => {}
                 _ = &mut stop => return Ok(()),
@@ -136,13 +134,19 @@ impl Supervisor {
         self.printer.redirect_child(&mut command);
         let mut child = Kaspad(command.spawn().with_context(|| format!("cannot start {}", self.plan.program))?);
         self.printer.follow_child(&mut child.0);
-        let event = json!({ "event": "kaspad-started", "pid": child.0.id(), "args": self.plan.args });
-        self.printer.event(&event, format!("kaspad started: {} {}", self.plan.program, self.plan.args.join(" ")));
+        let (program, args) = (self.plan.program.clone(), self.plan.args.clone());
+        self.printer.own(&ProgramEvent::KaspadStarted { pid: child.0.id(), program, args });
         Ok(child)
     }
 
+    /// Says how it ended: after it ran so long, or after it was asked to end.
+    fn ended(&self, status: ExitStatus, after: Duration, retry_in: Option<Duration>) {
+        let code = status.code();
+        self.printer.own(&ProgramEvent::KaspadEnded { status: status.to_string(), code, after, retry_in });
+    }
+
     async fn end(&self, mut child: Kaspad, signal: Signal) -> Result<()> {
-        self.printer.line("kaspad is being stopped");
+        self.printer.own(&ProgramEvent::KaspadStopping);
         let begin = Instant::now();
         child.signal(signal);
         let mut progress = interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
@@ -150,7 +154,7 @@ impl Supervisor {
             tokio::select! {
                 status = child.0.wait() => {
                     let status = status.context("cannot wait for kaspad")?;
-                    self.printer.line(&format!("kaspad has ended ({}) after {:.1} s", status, begin.elapsed().as_secs_f64()));
+                    self.ended(status, begin.elapsed(), None);
                     return Ok(());
                 }
                 _ = progress.tick() => {

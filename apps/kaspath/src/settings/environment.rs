@@ -4,6 +4,20 @@ use anyhow::{Context, Result};
 use kaspath_domain::{AddressError, PeerIdentity, PeerLocator};
 
 use super::Target;
+use crate::{cli::CommonArgs, level::Filter};
+
+/// What is printed, by the flags or else by the environment.
+pub(super) fn filter(flags: &CommonArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result<Filter> {
+    let named = || lookup("KASPATH_LOG").filter(|text| !text.is_empty());
+    let spec = match &flags.log_level {
+        Some(spec) => Some(spec.clone()),
+        None => {
+            let parsed = named().map(|text| text.parse()).transpose();
+            parsed.map_err(anyhow::Error::msg).context("environment variable KASPATH_LOG")?
+        }
+    };
+    Ok(Filter::new(flags.verbose, spec.as_ref()))
+}
 
 /// What the environment says.
 #[derive(Debug, Default)]

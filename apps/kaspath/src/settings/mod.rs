@@ -27,8 +27,8 @@ use kaspath_domain::Host;
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, RelayToken};
 
 use crate::{
-    cli::{Cli, Command, ConfigCommand, IdArgs, LogFormat, RelayArgs, Role, RunArgs},
-    output::{OutputSettings, Printer},
+    cli::{Cli, Command, ConfigCommand, IdArgs, RelayArgs, Role, RunArgs},
+    output::{OutputSettings, Printer, WarningCode},
 };
 pub(crate) use connections::AskedLimits;
 pub(crate) use control::{ControlSettings, sockets as control_sockets};
@@ -83,7 +83,10 @@ impl Settings {
             .as_ref()
             .is_some_and(|node| !node.remotes.is_empty() || !node.remote_ids.is_empty() || node.kaspa_listen.is_some());
         if !found && !reaches {
-            printer.warning("no --relay and no --remote: only peers that can reach the addresses above will find this node");
+            printer.warn(
+                WarningCode::Lonely,
+                "no --relay and no --remote: only peers that can reach the addresses above will find this node",
+            );
         }
     }
 
@@ -121,11 +124,15 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
     let command = &cli.command;
     let folder = command.folder().context("this command has no settings")?;
     let file = ConfigFile::read_if_any(folder.config.as_deref())?;
-    let (format, verbose) = command.common().map_or((LogFormat::Text, 0), |common| (common.log_format, common.verbose));
+    let redact = cli.redact || file.redact;
+    let output = match command.common() {
+        Some(common) => OutputSettings { format: common.log_format, redact, filter: environment::filter(common, &lookup)? },
+        None => OutputSettings { redact, ..OutputSettings::default() },
+    };
     let role = if matches!(command, Command::Relay(_)) { Role::Relay } else { Role::Node };
     let (_, identity) = paths::identities(folder, &file, &lookup, Some(role))?.remove(0);
     let mut settings = Settings {
-        output: OutputSettings { format, redact: cli.redact || file.redact, verbose },
+        output,
         control: control::resolve(command, &file, &identity, &lookup)?,
         web: web::resolve(command, &file, &lookup)?,
         identity,

@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::{RelaySettings, Settings, relay, resolve};
-use crate::{cli::Cli, output::Printer};
+use crate::{
+    cli::Cli,
+    output::{Printer, ProgramEvent, WarningCode},
+};
 
 /// What runs, and takes new settings.
 pub(crate) enum Live {
@@ -57,14 +60,17 @@ impl Reload {
         let fixed: Vec<&str> = changed.map(|(old, _)| old.0).collect();
         if !fixed.is_empty() {
             let names = fixed.join(", ");
-            self.printer.warning(&format!("changed in the settings, but only a restart applies it: {names}"));
+            let text = format!("changed in the settings, but only a restart applies it: {names}");
+            self.printer.warn(WarningCode::RestartNeeded, &text);
         }
         let applied = match live {
             Live::Relay(network, settings) => self.apply_to_relay(new, network, settings).await,
             Live::Node(node) => self.apply_to_node(new, node).await,
         };
-        let applied = if applied.is_empty() { "nothing to apply".to_owned() } else { applied.join("; ") };
-        self.printer.line(&format!("settings read again: {applied}"));
+        self.printer.own(&match applied.is_empty() {
+            true => ProgramEvent::SettingsUnchanged,
+            false => ProgramEvent::SettingsChanged { changes: applied },
+        });
     }
 
     /// Gives what has changed.

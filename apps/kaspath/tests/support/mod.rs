@@ -23,7 +23,8 @@ pub(crate) fn kaspath(args: &[&str], appdir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kaspath"));
     // Not at the end: what follows `--` is another program's.
     command.arg(args[0]).arg("--appdir").arg(appdir).args(&args[1..]).stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LIBP2P_") || name == "RUST_LOG") {
+    let ours = |name: &str| name.starts_with("LIBP2P_") || ["RUST_LOG", "KASPATH_LOG", "JOURNAL_STREAM"].contains(&name);
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
     command

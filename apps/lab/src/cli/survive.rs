@@ -35,6 +35,12 @@ pub(crate) struct SurviveArgs {
     /// Print the faults and their limits, and end.
     #[arg(long)]
     pub(crate) list: bool,
+    /// Change the path of one session so often, by faults in random order.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["only", "list"])]
+    pub(crate) changes: usize,
+    /// Of the order of those changes.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// How long a fault's end is waited for; then everything is started anew.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) recovery: u64,

@@ -1,21 +1,21 @@
-//! Time to direct and to the first answer beside a stock swarm, and the throughput of plain
-//! streams and sessions beside iperf3, all in one run.
+//! Time to direct and to the first answer beside a stock swarm, and throughput, all in one
+//! run.
 
-use std::{fmt::Write as _, path::Path, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context, Result};
-use serde_json::json;
-use tokio::time::timeout;
+use serde_json::{Value, json};
 
 use super::{
-    cast::{Cast, SESSION, START, sites, started, strings},
+    cast::{Cast, SESSION, sites, started, strings},
     pump::Pump,
+    throughput,
 };
 use crate::{
-    cli::BenchArgs,
+    cli::{BenchArgs, BenchPart},
     evidence::Evidence,
-    net::{Host, Lab, NatKind, RELAY_IP, WireSpec},
-    process::{Program, in_host},
+    net::{Lab, NatKind, RELAY_IP, WireSpec},
+    process::Program,
     stats::percentile,
 };
 
@@ -23,13 +23,36 @@ use crate::{
 const GIVE_UP: Duration = Duration::from_secs(40);
 
 pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
-    if args.seconds > 0 {
-        require_iperf().await?;
+    let measures = |part| args.only.is_empty() || args.only.contains(&part);
+    if measures(BenchPart::Throughput) {
+        throughput::require_iperf().await?;
     }
     let wire = WireSpec::from_args(&args.common);
     // Host to host and back: four ways of one delay each.
     let rtt = wire.delay.as_secs_f64() * 4.0;
-    let mut report = String::new();
+    let (mut report, mut summary) = (String::new(), json!({ "rtt-seconds": rtt }));
+    if measures(BenchPart::TimeToDirect) {
+        summary["time-to-direct"] = time_to_direct(args, wire, rtt, &mut report).await?;
+    }
+    if measures(BenchPart::FirstAnswer) {
+        summary["first-answer"] = first_answers(args, wire, rtt, &mut report).await?;
+    }
+    let mut outcome = Ok(());
+    if measures(BenchPart::Throughput) {
+        match throughput::measure(args, &mut report).await {
+            Ok(rates) => summary["throughput"] = rates,
+            Err(error) => outcome = Err(error),
+        }
+    }
+    print!("{report}");
+    let evidence = Evidence::create(&args.common.evidence, "bench")?;
+    evidence.table("report.txt", &report)?;
+    evidence.summary(&summary)?;
+    println!("evidence: {}", evidence.dir().display());
+    outcome
+}
+
+async fn time_to_direct(args: &BenchArgs, wire: WireSpec, rtt: f64, report: &mut String) -> Result<Value> {
     writeln!(
         report,
         "Time to direct, {} x {}, {} ms between hosts and back, {} runs each",
@@ -51,29 +74,13 @@ pub(crate) async fn bench(args: &BenchArgs) -> Result<()> {
         }
         eprintln!();
         for (name, times) in [("ours", &ours), ("stock", &stock)] {
-            write_times(&mut report, &format!("{transport}, {name}"), times, args.runs, rtt)?;
+            write_times(report, &format!("{transport}, {name}"), times, args.runs, rtt)?;
             medians.push(
                 json!({ "transport": transport, "swarm": name, "direct": times.len(), "runs": args.runs, "seconds": times }),
             );
         }
     }
-    let answers = first_answers(args, wire, rtt, &mut report).await?;
-    let throughput = match args.seconds {
-        0 => Ok(Vec::new()),
-        _ => measure_throughput(args, &mut report).await,
-    };
-    print!("{report}");
-    let evidence = Evidence::create(&args.common.evidence, "bench")?;
-    evidence.table("report.txt", &report)?;
-    evidence.summary(&json!({ "rtt-seconds": rtt, "time-to-direct": medians, "first-answer": answers, "throughput": throughput.as_ref().ok() }))?;
-    println!("evidence: {}", evidence.dir().display());
-    throughput.map(drop)
-}
-
-/// Fails at once, and not after all punches.
-async fn require_iperf() -> Result<()> {
-    let found = tokio::process::Command::new("iperf3").arg("--version").output().await;
-    found.map(drop).context("iperf3 is missing: install the package iperf3, or leave throughput out with --seconds 0")
+    Ok(medians.into())
 }
 
 /// From the relayed connection's coming up to the direct one's, at the listener.
@@ -133,7 +140,7 @@ async fn stock_punch(args: &BenchArgs, wire: WireSpec, transport: &str) -> Resul
 
 /// From the dial of a peer, by one that is connected to the relay, to the first answer: of
 /// our sessions, and of the stock swarm's ping, which needs nothing but the circuit.
-async fn first_answers(args: &BenchArgs, wire: WireSpec, rtt: f64, report: &mut String) -> Result<Vec<serde_json::Value>> {
+async fn first_answers(args: &BenchArgs, wire: WireSpec, rtt: f64, report: &mut String) -> Result<Value> {
     writeln!(report, "\nFirst answer after the dial, symmetric x symmetric, {} runs each", args.runs)?;
     let mut results = Vec::new();
     for transport in ["tcp", "quic"] {
@@ -154,7 +161,7 @@ async fn first_answers(args: &BenchArgs, wire: WireSpec, rtt: f64, report: &mut 
             results.push(json!({ "transport": transport, "swarm": name, "seconds": times }));
         }
     }
-    Ok(results)
+    Ok(results.into())
 }
 
 fn write_times(report: &mut String, name: &str, times: &[f64], runs: usize, rtt: f64) -> Result<()> {
@@ -164,66 +171,4 @@ fn write_times(report: &mut String, name: &str, times: &[f64], runs: usize, rtt:
     let (median, p95) = (median * 1000.0, p95 * 1000.0);
     writeln!(report, "{name:<18}{direct:>8}{median:>11.1} ms{p95:>11.1} ms{in_median:>8.2} RTT{in_p95:>8.2} RTT")?;
     Ok(())
-}
-
-async fn measure_throughput(args: &BenchArgs, report: &mut String) -> Result<Vec<serde_json::Value>> {
-    // Without delay, so that the code is measured and not the wire's windows;
-    // full cones, so that iperf3 gets through as well.
-    let nat = NatKind::FullCone;
-    let lab = Lab::build(sites(nat, nat, WireSpec::default()))?;
-    let reference = iperf(&lab, args.seconds).await?;
-    writeln!(report, "\nOne stream between the same two hosts, punched and direct, no added delay, {} s each", args.seconds)?;
-    writeln!(report, "{:<18}{:>9.0} MB/s", "iperf3 (TCP)", reference / 1e6)?;
-    let mut results = vec![json!({ "name": "iperf3", "bytes-per-second": reference })];
-    for transport in ["tcp", "quic"] {
-        let mut plain_rate = 0.0;
-        for session in [false, true] {
-            let name = if session { format!("{transport}, session") } else { transport.to_owned() };
-            let measured = async { Pump::start(&lab, transport, session).await?.rate(args.seconds).await };
-            let rate = measured.await.with_context(|| format!("throughput over {name}"))?;
-            write!(report, "{name:<18}{:>9.0} MB/s{:>8.2} of iperf3", rate / 1e6, rate / reference)?;
-            if session {
-                write!(report, "{:>8.2} of the plain stream", rate / plain_rate)?;
-            }
-            writeln!(report)?;
-            plain_rate = rate;
-            results.push(json!({ "name": name, "bytes-per-second": rate, "of-iperf3": rate / reference }));
-        }
-    }
-    Ok(results)
-}
-
-async fn iperf(lab: &Lab, seconds: u64) -> Result<f64> {
-    let server_ip = lab.sites[1].wan_ip.to_string();
-    let enter = |host: &Host| {
-        let mut command = in_host(host, Path::new("iperf3"));
-        command.kill_on_drop(true);
-        command
-    };
-    let mut server = enter(&lab.sites[1].host)
-        .args(["-s", "-1", "--forceflush"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .context("cannot start iperf3: install the package iperf3")?;
-    // It says so when it listens.
-    let stdout = server.stdout.take().context("no output")?;
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(stdout));
-    timeout(START, async {
-        while let Some(line) = lines.next_line().await? {
-            if line.contains("listening") {
-                return anyhow::Ok(());
-            }
-        }
-        anyhow::bail!("iperf3 ended")
-    })
-    .await
-    .context("iperf3 does not listen")??;
-    let output = enter(&lab.sites[0].host)
-        .args(["-c", &server_ip, "-t", &seconds.to_string(), "-J"])
-        .output()
-        .await
-        .context("cannot start iperf3: install the package iperf3")?;
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout).context("iperf3's output")?;
-    let bits = result["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(bits.with_context(|| format!("iperf3 measured nothing: {}", result["error"]))? / 8.0)
 }

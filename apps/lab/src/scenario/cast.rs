@@ -43,7 +43,12 @@ pub(super) struct Cast {
 
 impl WireSpec {
     pub(super) fn from_args(args: &CommonArgs) -> Self {
-        Self { delay: Duration::from_millis(args.delay), jitter: Duration::from_millis(args.jitter), loss: args.loss / 100.0 }
+        Self {
+            delay: Duration::from_millis(args.delay),
+            jitter: Duration::from_millis(args.jitter),
+            loss: args.loss / 100.0,
+            rate: None,
+        }
     }
 }
 
@@ -82,14 +87,36 @@ impl Cast {
 
     /// Starts the client.
     pub(super) async fn start_client(&mut self) -> Result<()> {
-        let appdir = self.appdirs.path().join("client").display().to_string();
+        self.start_client_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub(super) async fn start_client_with(&mut self, more: &[&str]) -> Result<()> {
+        let appdir = self.client_dir().display().to_string();
         let mut args = strings(&["client", "--appdir", &appdir, "--remote", &self.server_address]);
         args.extend(common(self.policy));
+        args.extend(strings(more));
         let mut client = Program::start("client", &self.lab.sites[0].host, &self.kaspath, &args)?;
         let id = started(&mut client).await?;
         self.evidence.name(&id, "<client>");
         self.client = Some(client);
         Ok(())
+    }
+
+    /// The folder of the client's files.
+    pub(super) fn client_dir(&self) -> PathBuf {
+        self.appdirs.path().join("client")
+    }
+
+    /// Ends the client in order and writes its events down.
+    pub(super) async fn stop_client(&mut self) -> Result<()> {
+        let client = self.client.take().context("the client has not been started")?;
+        self.evidence.events("client", &client.stop().await?)
+    }
+
+    /// Where the relay is.
+    pub(super) fn relay_address(&self) -> &str {
+        self.server_address.split("/p2p-circuit").next().unwrap_or_default()
     }
 
     /// Where the server is found.

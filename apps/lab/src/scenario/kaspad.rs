@@ -34,7 +34,7 @@ pub(crate) async fn kaspad(args: &KaspadArgs) -> Result<()> {
     let server_args = [&["server", "--appdir", &server_dir, "--kaspa-listen", &listen][..], &common].concat();
     let mut server = Program::start_here("server", &kaspath, &strings(&server_args))?;
     started(&mut server).await?;
-    server.wait_event("note", START).await?;
+    server.wait_event("kaspa-listening", START).await?;
 
     let mut kaspad = Command::new(&args.kaspad)
         .args(["--simnet", "--nodnsseed", "--disable-upnp", "--yes", "--nologfiles", "--utxoindex"])

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use kaspath_domain::{DuplexStream, PeerTarget};
 use kaspath_node::{
     Node, NodeBuilder,
@@ -58,25 +58,28 @@ impl<'a> Pump<'a> {
         Ok(Pump { lab, args, relay: at_relay, remote, receiver, _relay: relay })
     }
 
-    fn sender(&self, seconds: u64) -> Result<Program> {
-        let seconds = seconds.to_string();
-        let more = ["--relay", &self.relay, "--remote", &self.remote, "--seconds", &seconds];
+    fn sender(&self, warm_up: u8, seconds: u8) -> Result<Program> {
+        let (warm_up, seconds) = (warm_up.to_string(), seconds.to_string());
+        let more = ["--relay", &self.relay, "--remote", &self.remote, "--warm-up", &warm_up, "--seconds", &seconds];
         let args = [self.args.clone(), strings(&more)].concat();
         Program::start("sender", &self.lab.sites[0].host, &std::env::current_exe()?, &args)
     }
 
-    /// Bytes per second over a direct path.
-    pub(super) async fn rate(&mut self, seconds: u64) -> Result<f64> {
-        let _sender = self.sender(seconds)?;
-        let received = self.receiver.wait_event("received", SESSION + Duration::from_secs(seconds)).await?;
+    /// Bytes per second over a direct path, in the seconds after the warm-up.
+    pub(super) async fn rate(&mut self, warm_up: u8, seconds: u8) -> Result<f64> {
+        let _sender = self.sender(warm_up, seconds)?;
+        let within = SESSION + Duration::from_secs(u64::from(warm_up) + u64::from(seconds));
+        let received = self.receiver.wait_event("received", within).await?;
+        ensure!(received["path"]["direct"].is_object(), "not direct: {}", received["path"]);
         received["bytes-per-second"].as_f64().context("no rate")
     }
 
     /// Seconds from the dial of a new sender, which is connected to the relay, to the first
     /// answer.
     pub(super) async fn first_answer(&mut self) -> Result<f64> {
-        let mut sender = self.sender(0)?;
+        let mut sender = self.sender(0, 0)?;
         let answered = sender.wait_event("answered", SESSION).await?;
+        sender.wait_event("ended", SESSION).await?;
         answered["elapsed"].as_f64().context("no time")
     }
 }
@@ -112,7 +115,7 @@ pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
     }
     reserved.notified().await;
     match &args.remote {
-        Some(remote) => send(&node, &PeerTarget::at(remote.parse()?), args.seconds).await,
+        Some(remote) => send(&node, &PeerTarget::at(remote.parse()?), args.warm_up, args.seconds).await,
         None => {
             println!("{}", json!({ "event": "reserved" }));
             receive(&node).await
@@ -120,14 +123,20 @@ pub(crate) async fn pump(args: &PumpArgs) -> Result<()> {
     }
 }
 
-/// Waits for the answer to one byte, and then sends for so long over a direct path.
-async fn send(node: &Node, target: &PeerTarget, seconds: u64) -> Result<()> {
+/// Waits for the answer to the two times, and then sends over a direct path until it is
+/// ended, or the receiver has long measured.
+async fn send(node: &Node, target: &PeerTarget, warm_up: u8, seconds: u8) -> Result<()> {
     let dialled = Instant::now();
     let mut stream = node.connector().connect(target).await?;
-    stream.write_all(&[0]).await?;
+    stream.write_all(&[warm_up, seconds]).await?;
     stream.read_u8().await?;
     println!("{}", json!({ "event": "answered", "elapsed": dialled.elapsed().as_secs_f64(), "path": stream.path() }));
     if seconds == 0 {
+        // Closed in order, or the relay would keep its reservation until the idle timeout,
+        // and has eight of an address.
+        drop(stream);
+        node.shutdown().await;
+        println!("{}", json!({ "event": "ended" }));
         return Ok(());
     }
     let mut path = stream.path_watch();
@@ -135,13 +144,10 @@ async fn send(node: &Node, target: &PeerTarget, seconds: u64) -> Result<()> {
         path.changed().await.context("the path ended")?;
     }
     let chunk = vec![0x5a; CHUNK];
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + SESSION + Duration::from_secs(u64::from(warm_up) + u64::from(seconds));
     while Instant::now() < end {
         stream.write_all(&chunk).await?;
     }
-    stream.shutdown().await?;
-    // Whatever is buffered must still go out; the receiver closes when it has all.
-    let _ = stream.read(&mut [0]).await;
     Ok(())
 }
 
@@ -157,24 +163,32 @@ async fn receive(node: &Node) -> Result<()> {
     }
 }
 
-/// Answers the first byte, and measures what follows.
+/// Answers the two times, and measures what comes between them.
 async fn take(mut stream: DuplexStream) -> Result<()> {
-    let first = stream.read_u8().await?;
-    stream.write_all(&[first]).await?;
+    let [warm_up, seconds] = stream.read_u16().await?.to_be_bytes();
+    stream.write_all(&[seconds]).await?;
     let mut buffer = vec![0; CHUNK];
-    let mut bytes = stream.read(&mut buffer).await? as u64;
-    let begin = Instant::now();
-    if bytes == 0 {
+    if seconds == 0 {
+        // The sender ends it, once it has the answer.
+        let _ = stream.read(&mut buffer).await;
         return Ok(());
     }
+    stream.read_exact(&mut buffer[..1]).await?;
+    let begin = Instant::now() + Duration::from_secs(warm_up.into());
+    let end = begin + Duration::from_secs(seconds.into());
+    let mut bytes = 0;
     loop {
         let read = stream.read(&mut buffer).await?;
-        if read == 0 {
+        let now = Instant::now();
+        ensure!(read > 0, "it ended before all was measured");
+        if now > end {
             break;
         }
-        bytes += read as u64;
+        if now > begin {
+            bytes += read as u64;
+        }
     }
-    let rate = bytes as f64 / begin.elapsed().as_secs_f64();
+    let rate = bytes as f64 / f64::from(seconds);
     println!("{}", json!({ "event": "received", "path": stream.path(), "bytes": bytes, "bytes-per-second": rate }));
     Ok(())
 }

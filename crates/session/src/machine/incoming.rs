@@ -80,8 +80,10 @@ impl Incoming {
         }
         self.read += count;
         if self.read >= self.window && self.ring.len() < self.window / 2 && self.window < MAX_WINDOW {
-            self.window = MIN_WINDOW + self.share.resize((2 * self.window).min(MAX_WINDOW) - MIN_WINDOW);
-            self.read = 0;
+            let wanted = (2 * self.window).min(MAX_WINDOW);
+            // A window that grows anew gives nothing back that the peer may still send.
+            let share = self.share.resize(wanted.max(self.told()) - MIN_WINDOW);
+            (self.window, self.read) = (wanted.min(MIN_WINDOW + share), 0);
         }
         count
     }
@@ -106,11 +108,15 @@ impl Incoming {
         self.ring.is_empty() && (self.ring.capacity() > 0 || self.window > MIN_WINDOW)
     }
 
+    /// How many bytes there are if the peer sends all that it was told that it may.
+    fn told(&self) -> usize {
+        (self.limit - (self.received - self.ring.len() as u64)) as usize
+    }
+
     /// Gives back to the budget what neither the window nor the peer needs. The peer may still
     /// send what it was once told that it may.
     fn give_back(&mut self) {
-        let told = (self.limit - (self.received - self.ring.len() as u64)) as usize;
-        let needed = self.window.max(told) - MIN_WINDOW;
+        let needed = self.window.max(self.told()) - MIN_WINDOW;
         if needed < self.share.bytes() {
             self.share.resize(needed);
         }
@@ -188,5 +194,28 @@ mod tests {
             assert!(starved.is_limit_due());
             assert_eq!(starved.limit(), (n + 2) * MIN_WINDOW as u64);
         }
+    }
+
+    #[test]
+    fn a_window_that_grows_anew_gives_nothing_back_that_the_peer_may_still_send() {
+        let budget = Budget::new(8 * MAX_WINDOW);
+        let (mut incoming, bytes) = (Incoming::new(&budget), vec![1; MIN_WINDOW]);
+        let receive_and_read = |incoming: &mut Incoming| {
+            incoming.receive(incoming.received, &bytes).unwrap();
+            incoming.read(usize::MAX, |_| {});
+        };
+        while incoming.window < MAX_WINDOW {
+            receive_and_read(&mut incoming);
+            incoming.limit();
+        }
+        incoming.rest();
+        for _ in 0..64 {
+            receive_and_read(&mut incoming);
+            let may_come = (incoming.limit - incoming.received) as usize;
+            assert!(may_come <= MIN_WINDOW + incoming.share.bytes(), "{may_come} {}", incoming.share.bytes());
+            assert!(incoming.window <= MIN_WINDOW + incoming.share.bytes());
+            incoming.limit();
+        }
+        assert_eq!(incoming.window, MAX_WINDOW, "it grows anew");
     }
 }

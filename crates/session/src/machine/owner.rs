@@ -61,6 +61,10 @@ impl Machine {
         let is_done = self.out.is_ended() && self.incoming.is_ended();
         let end = if end == SessionEnd::Unknown && is_done { SessionEnd::Closed } else { end };
         self.end = Some(end);
+        if end == SessionEnd::Restarted {
+            // Nobody is there who would take the last bytes.
+            self.paths.clear();
+        }
         for path in &mut self.paths {
             if matches!(end, SessionEnd::Dropped) {
                 path.push(Frame::Reset);

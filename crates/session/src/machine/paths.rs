@@ -9,8 +9,11 @@ use super::{
 use crate::wire::{Frame, Hello, Refusal};
 
 impl Machine {
-    /// Begins to carry the session on a stream that this side opened.
+    /// Begins to carry the session, unless it has ended, on a stream that this side opened.
     pub(crate) fn attach(&mut self, now: Moment) -> Option<PathId> {
+        if self.end.is_some() {
+            return None;
+        }
         // The opener's epochs are even and the other side's odd: two never are the same.
         let least = self.epoch.max(self.proposed).checked_add(1)?;
         let epoch = least.checked_add(u32::from((least % 2 == 0) != self.is_opener))?;

@@ -11,6 +11,10 @@ impl Machine {
         (self.current, self.stalled_since, self.is_plain) = (None, None, true);
     }
 
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Bytes to be written to the stream next.
     pub(crate) fn plain_pending(&self) -> &[u8] {
         self.out.bytes(self.out.acked(), usize::MAX)

@@ -78,6 +78,11 @@ impl Wire {
         self.held.send_replace(true);
     }
 
+    /// Streams from now on carry what is written to them.
+    pub(crate) fn release(&self) {
+        self.held.send_replace(false);
+    }
+
     /// Ends every stream that is up.
     pub(crate) fn cut(&self) {
         self.held.send_replace(false);

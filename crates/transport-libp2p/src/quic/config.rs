@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use libp2p::identity::Keypair;
 use quinn::{
-    EndpointConfig, TransportConfig, VarInt,
+    TransportConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
     rustls::client::Resumption,
 };
@@ -85,7 +85,7 @@ impl Default for Config {
 
 /// What quinn needs, with one certificate for all connections.
 pub(super) struct Quinn {
-    pub(super) endpoint: EndpointConfig,
+    pub(super) keypair: Keypair,
     pub(super) server: quinn::ServerConfig,
     pub(super) client: quinn::ClientConfig,
 }
@@ -122,9 +122,7 @@ impl Config {
             .max_incoming(MAX_UNJUDGED)
             .incoming_buffer_size(UNJUDGED_BYTES)
             .incoming_buffer_size_total(UNJUDGED_BYTES_TOTAL);
-        let mut endpoint = EndpointConfig::default();
-        endpoint.supported_versions(vec![1]);
-        Ok(Quinn { endpoint, server, client })
+        Ok(Quinn { keypair: keypair.clone(), server, client })
     }
 
     fn transport(&self) -> TransportConfig {

@@ -14,6 +14,7 @@
 //! | `punch` | opens a NAT with random packets and waits for the peer |
 //! | `handshake` | a connection until its peer has proven its id |
 //! | `muxer` | an established connection and its streams |
+//! | `reset` | how a node that has restarted ends the connections of its last start |
 //! | `transport` | libp2p's `Transport`, joining these |
 //!
 //! A dial has three forms, chosen by libp2p's role and port use:
@@ -37,6 +38,7 @@ mod interfaces;
 mod listener;
 mod muxer;
 mod punch;
+mod reset;
 #[cfg(test)]
 mod tests;
 mod transport;

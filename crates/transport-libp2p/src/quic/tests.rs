@@ -47,8 +47,11 @@ fn no_validated() -> Config {
 }
 
 fn ours(config: Config) -> (PeerId, Any) {
-    let keypair = Keypair::generate_ed25519();
-    let transport = Transport::new(&keypair, config).unwrap();
+    ours_as(&Keypair::generate_ed25519(), config)
+}
+
+fn ours_as(keypair: &Keypair, config: Config) -> (PeerId, Any) {
+    let transport = Transport::new(keypair, config).unwrap();
     (keypair.public().to_peer_id(), transport.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed())
 }
 
@@ -114,6 +117,40 @@ async fn our_client_answers_a_retry() {
     let (_accepted, _task) = serve(server);
     let (_, mut client) = ours(Config::default());
     assert_eq!(dial(&mut client, &address, CLIENT).await.unwrap().0, id);
+}
+
+#[test]
+fn a_connection_to_a_process_that_was_killed_is_reset_by_the_next() {
+    let keypair = Keypair::generate_ed25519();
+    let start = |on: &str| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (address, accepted) = runtime.block_on(async {
+            let (_, mut server) = ours_as(&keypair, Config::default());
+            let address = listen(&mut server, on).await;
+            (address, serve(server).0)
+        });
+        (runtime, address, accepted)
+    };
+    let (killed, address, mut accepted) = start("/ip4/127.0.0.1/udp/0/quic-v1");
+    let clients = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (_transport, mut connection, inbound) = clients.block_on(async {
+        let (_, mut client) = ours(Config::default());
+        let (_, connection) = dial(&mut client, &address, CLIENT).await.unwrap();
+        let inbound = timeout(DEADLINE, accepted.recv()).await.unwrap().unwrap();
+        (client, connection, inbound)
+    });
+    // Nothing of it can send any more; the last handles free its port.
+    drop(killed);
+    drop((accepted, inbound));
+    let (_next, _, _accepted) = start(&address.to_string());
+    let error = clients.block_on(async {
+        let mut stream = poll_fn(|cx| connection.poll_outbound_unpin(cx)).await.unwrap();
+        stream.write_all(b"?").await.unwrap();
+        stream.flush().await.unwrap();
+        // Without a reset it would be the idle timeout, after the deadline.
+        timeout(DEADLINE, stream.read(&mut [0])).await.expect("a reset").unwrap_err()
+    });
+    assert_eq!(error.to_string(), "connection lost");
 }
 
 async fn connected(mut server: Any, mut client: Any) -> [StreamMuxerBox; 2] {

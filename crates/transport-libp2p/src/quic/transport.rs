@@ -27,6 +27,7 @@ use super::{
     listener::Listener,
     muxer::Connection,
     punch::punch,
+    reset,
 };
 
 /// What TLS wants of a name; it is not sent.
@@ -62,7 +63,8 @@ impl Transport {
 
     fn endpoint(&self, socket: UdpSocket, listens: bool) -> io::Result<quinn::Endpoint> {
         let server = listens.then(|| self.quinn.server.clone());
-        quinn::Endpoint::new(self.quinn.endpoint.clone(), server, socket, Arc::new(quinn::TokioRuntime))
+        let config = reset::endpoint(&self.quinn.keypair, socket.local_addr()?);
+        quinn::Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
     }
 
     /// The listener to dial `remote` from: the oldest, one on the wildcard first. Both

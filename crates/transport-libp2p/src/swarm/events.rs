@@ -20,7 +20,7 @@ impl Actor {
             SwarmEvent::ConnectionEstablished { connection_id, .. } => self.on_established(connection_id),
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
                 if let Some(id) = self.ids.disconnected(connection_id) {
-                    let cause = cause.map(|cause| convert::error_chain(&cause));
+                    let cause = cause.and_then(|cause| convert::disconnection(&cause));
                     self.input(Input::Disconnected { id, cause });
                 }
             }

@@ -42,6 +42,8 @@ function bytes(count) {
 }
 
 const short = (peer) => (peer ? peer.slice(-8) : "");
+/** An address without the peer id at its end, where that is shown already. */
+const bare = (address, peer) => (address.endsWith(`/p2p/${peer}`) ? address.slice(0, -peer.length - 5) : address);
 const ago = (seconds) => `${time(seconds)} ago`;
 
 function path(value) {
@@ -163,7 +165,7 @@ const RELAYS = [
   })],
   ["For", "number", (relay) => time(relay.age)],
   ["Round trip", "number", (relay) => precise(relay["round-trip"])],
-  ["Address", "", (relay) => ({ text: (relay.addresses ?? []).join("  "), code: true })],
+  ["Address", "", (relay) => ({ text: (relay.addresses ?? []).map((address) => bare(address, relay.relay)).join("  "), code: true })],
 ];
 const PUNCHES = [
   ["Peer", "lead short", (punch) => peerCell(punch.peer)],
@@ -225,9 +227,14 @@ function overview(status) {
     say("relay-count", `${held} of ${status.relays.total}`);
     say("relay-note", status.relays.total ? "confirmed by relays" : "no relay is configured");
   }
-  const { received, sent } = status.traffic;
-  say("rate", `${bytes(status.traffic["received-rate"] + status.traffic["sent-rate"])}/s`);
-  say("total", `${bytes(received)} received, ${bytes(sent)} sent`);
+  if (status.traffic) {
+    const { received, sent } = status.traffic;
+    say("rate", `${bytes(status.traffic["received-rate"] + status.traffic["sent-rate"])}/s`);
+    say("total", `${bytes(received)} received, ${bytes(sent)} sent`);
+  } else {
+    say("rate", bytes(status.counters["circuit-bytes"] ?? 0));
+    say("total", "moved by circuits that have ended");
+  }
   hide("nat-tile", !status.nat);
   if (status.nat) {
     byId("nat").className = "figure words";
@@ -248,9 +255,9 @@ function show(status) {
   table("reservations", status.reservations, RESERVATIONS, (held) => held.peer, "No peer has a reservation here.");
   table("circuits", status.circuits, CIRCUITS, (circuit) => circuit.source + circuit.destination, "No circuit is open.");
   const addresses = [
-    ...status.listening.map((address) => ({ kind: "listens on", address, why: "" })),
-    ...status.announced.map((address) => ({ kind: "announced", address, why: "" })),
-    ...(status.nat?.observed ?? []).map(({ address, by }) => ({ kind: "seen as", address, why: `by ${short(by)}` })),
+    ...status.listening.map((address) => ({ kind: "listens on", address: bare(address, status.peer), why: "" })),
+    ...status.announced.map((address) => ({ kind: "announced", address: bare(address, status.peer), why: "" })),
+    ...(status.nat?.observed ?? []).map(({ address, by }) => ({ kind: "seen as", address: bare(address, status.peer), why: `by ${short(by)}` })),
   ];
   table("addresses", list(addresses), ADDRESSES, (entry) => entry.kind + entry.address + entry.why, "This program listens nowhere.");
   const counters = Object.entries(status.counters).sort(([a], [b]) => (a < b ? -1 : 1));

@@ -79,7 +79,7 @@ fn slow_headers_are_cut_off() {
         }
     }
     assert!(begin.elapsed() >= Duration::from_secs(4) && begin.elapsed() < Duration::from_secs(11), "{:?}", begin.elapsed());
-    assert!(matches!(silent.read(&mut [0; 64]), Ok(_)), "closed, and not waited for");
+    assert!(silent.read(&mut [0; 64]).is_ok(), "closed, and not waited for");
     assert!(begin.elapsed() < Duration::from_secs(11));
     assert_eq!(server.send(FINE).status, Some(200));
 }

@@ -63,10 +63,10 @@ impl Recent {
     pub(super) fn network(&mut self, event: &NetworkEvent, now: Duration) {
         let (peer, outcome, attempt, retry_in) = match event {
             NetworkEvent::PunchStarted { peer, .. } => {
-                make_room(&mut self.begun, peer, MAX_PUNCHES, |since| *since);
-                self.begun.insert(peer.clone(), now);
-                return;
+                return self.begin(peer, now);
             }
+            // The side that is called knows only of this.
+            NetworkEvent::PunchDialing { peer, .. } if !self.begun.contains_key(peer) => return self.begin(peer, now),
             NetworkEvent::PunchSucceeded { peer, transport, attempts, .. } => (peer, Ok(*transport), *attempts, None),
             NetworkEvent::PunchFailed { peer, attempts, reason, retry_in } => {
                 (peer, Err(clean(&reason.to_string(), MAX_REASON)), *attempts, *retry_in)
@@ -75,6 +75,11 @@ impl Recent {
         };
         let duration = self.begun.remove(peer).map(|since| now.saturating_sub(since));
         self.punches.push(Punch { peer: peer.clone(), outcome, duration, attempt, retry_in }, now);
+    }
+
+    fn begin(&mut self, peer: &PeerIdentity, now: Duration) {
+        make_room(&mut self.begun, peer, MAX_PUNCHES, |since| *since);
+        self.begun.insert(peer.clone(), now);
     }
 
     pub(super) fn session(&mut self, event: &SessionEvent, now: Duration) {
@@ -137,11 +142,13 @@ mod tests {
     #[test]
     fn a_punch_has_its_outcome_its_duration_and_its_reason() {
         let mut recent = Recent::default();
+        let dialing = || NetworkEvent::PunchDialing { peer: peer(1), rtt: None, ours: Vec::new(), theirs: Vec::new() };
         recent.network(&NetworkEvent::PunchStarted { peer: peer(1), attempt: 1 }, at(1));
+        recent.network(&dialing(), at(2));
         let cause = "reset\x1b[2J by peer".repeat(100);
         let reason = RelayReason::ExchangeFailed { attempts: 1, cause };
         recent.network(&NetworkEvent::PunchFailed { peer: peer(1), attempts: 1, reason, retry_in: Some(at(10)) }, at(3));
-        recent.network(&NetworkEvent::PunchStarted { peer: peer(1), attempt: 2 }, at(13));
+        recent.network(&dialing(), at(13));
         let success = NetworkEvent::PunchSucceeded { peer: peer(1), transport: Transport::Quic, elapsed: at(13), attempts: 2 };
         recent.network(&success, at(14));
         let [second, first] = &recent.punches(at(15))[..] else { panic!("two") };

@@ -1,7 +1,8 @@
-use kaspath_control::MAX_SHOWN;
-use kaspath_domain::{Direction, Path, Transport};
+use kaspath_control::{MAX_ANSWER, MAX_SHOWN, PeerStatus};
+use kaspath_domain::{Direction, Path, RelayReason, Transport};
 use kaspath_gateway::{GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_session::MoveKind;
 use kaspath_transport_libp2p::{CircuitEnd, RelayServerConfig};
 
 use super::*;
@@ -117,6 +118,46 @@ fn what_is_remembered_and_what_is_shown_is_bounded() {
     assert_eq!((status.circuits.total, status.circuits.shown.len()), (300, MAX_SHOWN));
     let answer = kaspath_control::Answer::Status(Box::new(status));
     assert!(kaspath_control::line(&answer, kaspath_control::MAX_ANSWER / 4).is_ok(), "sessions need room too");
+}
+
+/// What strangers choose is as long as it can be.
+#[test]
+fn the_largest_status_fits_into_an_answer() {
+    let relays = (0..64).map(|n| format!("/dns/{}.example/udp/4001/quic-v1/p2p/{}", "r".repeat(60), peer(n)).parse().unwrap());
+    let mut facts = Facts::new(&NetworkConfig { relays: relays.collect(), ..NetworkConfig::default() });
+    let reason = RelayReason::ExchangeFailed { attempts: u32::MAX, cause: "\"".repeat(200) };
+    let relayed = Path::Relayed { relay: peer(1), reason: reason.clone() };
+    for n in 0..100 {
+        let failed = NetworkEvent::PunchFailed { peer: peer(n), attempts: 1, reason: reason.clone(), retry_in: Some(at(1)) };
+        facts.network(&failed, at(1));
+        let moved = SessionEvent::Moved {
+            peer: peer(n),
+            kind: MoveKind::Failover,
+            from: relayed.clone(),
+            to: relayed.clone(),
+            stall: at(1),
+            replayed: 0,
+        };
+        facts.recent.session(&moved, at(1));
+        let state = ReservationState::Lost { cause: "\"".repeat(1000), retry_in: Some(at(1)) };
+        facts.network(&NetworkEvent::Reservation { relay: peer(n), state }, at(1));
+    }
+    let session = PeerStatus {
+        peer: Some(peer(1)),
+        address: Some("127.64.0.1:16111".parse().unwrap()),
+        direction: Direction::Outbound,
+        reason: relay_reason(&relayed),
+        path: relayed,
+        user_agent: Some("\"".repeat(128)),
+        age: 1.0 / 3.0,
+        received: u64::MAX,
+        sent: u64::MAX,
+    };
+    let status = Status { peers: Listed::of(vec![session; 4096]), ..status(&mut facts, at(2)) };
+    let (peers, relays) = (status.peers.shown.len(), status.relays.shown.len());
+    assert_eq!((peers, relays, status.punches.len(), status.moves.len()), (MAX_SHOWN, 64, 32, 32));
+    let length = kaspath_control::line(&kaspath_control::Answer::Status(Box::new(status)), MAX_ANSWER).unwrap().len();
+    assert!(length < MAX_ANSWER / 4 * 3, "{length}: reservations and circuits need room too");
 }
 
 #[test]

@@ -44,6 +44,14 @@ pub(super) fn flows(arrivals: &[Instant], from: Instant, count: usize, now: Inst
     is_fresh && arrivals.iter().rev().take_while(|at| **at > from).count() >= count
 }
 
+/// Whether each side has the one connection that it had before.
+pub(super) fn is_kept(before: &[Vec<Connection>; 2], after: &[Vec<Connection>; 2]) -> bool {
+    before.iter().zip(after).all(|(before, after)| match (before.as_slice(), after.as_slice()) {
+        ([before], [after]) => before.is(after),
+        _ => false,
+    })
+}
+
 /// What came of a fault.
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
@@ -74,11 +82,7 @@ impl Figures {
 
     /// Whether each side has the one connection that it had.
     pub(super) fn is_kept(&self) -> bool {
-        let kept = |before: &[Connection], after: &[Connection]| match (before, after) {
-            ([before], [after]) => before.is(after),
-            _ => false,
-        };
-        self.before.iter().zip(&self.after).all(|(before, after)| kept(before, after))
+        is_kept(&self.before, &self.after)
     }
 
     /// What is not as it must be.

@@ -2,6 +2,7 @@
 //! kaspad must not notice.
 
 mod carrier;
+mod changes;
 mod faults;
 mod figures;
 mod play;
@@ -36,6 +37,12 @@ pub(crate) async fn survive(args: &SurviveArgs) -> Result<()> {
     let begin = Instant::now();
     let mut world = World::build(&args.common, kaspath(args.common.kaspath.as_ref())?, kaspad).await?;
     let within = Duration::from_secs(args.recovery);
+    if args.changes > 0 {
+        let verdict = changes::changes(&mut world, args.changes, args.seed, within).await;
+        println!("evidence: {}", world.finish().await?.display());
+        println!("{:.0} s", begin.elapsed().as_secs_f64());
+        return verdict;
+    }
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| args.only.is_empty() || args.only.contains(fault)).collect();
     println!("{}", table::HEAD);
     let (mut rows, mut failed) = (Vec::new(), 0);

@@ -19,25 +19,53 @@ use crate::{
 
 /// How long the network is gone.
 const GONE: Duration = Duration::from_secs(30);
-/// A fault is watched for so long at least, also once the session is where it must be.
-const WATCHED: Duration = Duration::from_secs(3);
 /// Blocks must have flowed by the right path for so long.
 const CALM: Duration = Duration::from_secs(2);
 
 /// Has a fault happen and waits, as long as `within`, until all is well again.
 pub(super) async fn play(world: &mut World, fault: Fault, before: Carrier, within: Duration) -> Result<Figures> {
-    let way = fault.end(before);
     let connections = connections(world.fresh().await?);
-    let from = inject(world, fault, before).await?;
-    world.readings.clear();
-    let outcome = recover(world, way, from, within).await?;
-    let seen = world.fresh().await?;
-    let stalls = [0, 1].map(|side| longest_stall(&seen[side].arrivals, from, outcome.until));
+    let outcome = happen(world, fault, before, within, CALM).await?;
     let same_blocks = outcome.recovered && world.same_blocks().await?;
-    let direct = way.is_direct().then(|| outcome.there.map_or(Direct::Never, |at| Direct::After(at - from)));
     let after = self::connections(world.fresh().await?);
     repair(world, fault, before).await?;
-    Ok(Figures { stalls, recovered: outcome.recovered, before: connections, after, same_blocks, direct })
+    let Outcome { stalls, recovered, direct, .. } = outcome;
+    Ok(Figures { stalls, recovered, before: connections, after, same_blocks, direct })
+}
+
+/// What came of a fault's change of path.
+pub(super) struct Outcome {
+    /// Blocks arrive at both sides, by the path that the network allows.
+    pub(super) recovered: bool,
+    /// The longest stall at each side.
+    pub(super) stalls: [Duration; 2],
+    /// When the session was direct after the network allowed it; `None` where it does not.
+    pub(super) direct: Option<Direct>,
+}
+
+impl Outcome {
+    pub(super) fn stall(&self) -> Duration {
+        self.stalls[0].max(self.stalls[1])
+    }
+}
+
+/// Has a fault happen and waits until blocks have flowed by the right path for so long as
+/// `calm`. What was done to a relay is left as it is.
+pub(super) async fn happen(
+    world: &mut World,
+    fault: Fault,
+    before: Carrier,
+    within: Duration,
+    calm: Duration,
+) -> Result<Outcome> {
+    let way = fault.end(before);
+    let from = inject(world, fault, before).await?;
+    world.readings.clear();
+    let recovery = recover(world, way, from, within, calm).await?;
+    let seen = world.fresh().await?;
+    let stalls = [0, 1].map(|side| longest_stall(&seen[side].arrivals, from, recovery.until));
+    let direct = way.is_direct().then(|| recovery.there.map_or(Direct::Never, |at| Direct::After(at - from)));
+    Ok(Outcome { recovered: recovery.recovered, stalls, direct })
 }
 
 pub(super) fn connections(seen: [Seen; 2]) -> [Vec<Connection>; 2] {
@@ -73,7 +101,7 @@ async fn inject(world: &mut World, fault: Fault, carrier: Carrier) -> Result<Ins
 }
 
 /// Undoes what was done to a relay; the cuts follow the next fault's needs.
-async fn repair(world: &mut World, fault: Fault, carrier: Carrier) -> Result<()> {
+pub(super) async fn repair(world: &mut World, fault: Fault, carrier: Carrier) -> Result<()> {
     let Carrier::Relay(relay) = carrier else { return Ok(()) };
     match fault {
         Fault::RelayKilled => world.relays[relay].start_again().await.context("the relay does not start again"),
@@ -82,7 +110,7 @@ async fn repair(world: &mut World, fault: Fault, carrier: Carrier) -> Result<()>
     }
 }
 
-struct Outcome {
+struct Recovery {
     recovered: bool,
     /// When the session was first where it must be.
     there: Option<Instant>,
@@ -90,24 +118,24 @@ struct Outcome {
 }
 
 /// Waits until blocks flow by that way, and have for a moment.
-async fn recover(world: &mut World, way: Way, from: Instant, within: Duration) -> Result<Outcome> {
+async fn recover(world: &mut World, way: Way, from: Instant, within: Duration, calm: Duration) -> Result<Recovery> {
     let deadline = from + within;
     let mut there = None;
-    let mut calm: Option<Instant> = None;
+    let mut since: Option<Instant> = None;
     loop {
         let is_there = world.tick().await?.is_some_and(|carrier| way.is(carrier)) && world.flows(from)?;
         let now = Instant::now();
         if is_there {
             there = there.or(Some(now));
-            let calm = *calm.get_or_insert(now);
-            if now - calm >= CALM && now - from >= WATCHED {
-                return Ok(Outcome { recovered: true, there, until: now });
+            let since = *since.get_or_insert(now);
+            if now - since >= calm {
+                return Ok(Recovery { recovered: true, there, until: now });
             }
         } else {
-            calm = None;
+            since = None;
         }
         if now > deadline {
-            return Ok(Outcome { recovered: false, there, until: now });
+            return Ok(Recovery { recovered: false, there, until: now });
         }
     }
 }

@@ -64,6 +64,18 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether it holds reservations of all these peers. Those that it had before it was
+    /// killed do not count, though a peer may not know yet that they are gone.
+    pub(super) fn has_reserved(&mut self, peers: &[String]) -> bool {
+        let Some(program) = &mut self.program else { return false };
+        program.drain();
+        peers.iter().all(|peer| {
+            let of_peer = program.events.iter().rev().filter(|event| event["peer"] == peer.as_str());
+            let mut changes = of_peer.filter_map(|event| event["event"].as_str()?.strip_prefix("relay-reservation-"));
+            changes.next() == Some("accepted")
+        })
+    }
+
     /// Ends it in order; its events.
     pub(super) async fn stop(&mut self) -> Result<&[Value]> {
         if let Some(program) = self.program.take() {

@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) sides: [Side; 2],
     pub(super) readings: Readings,
     gateways: Option<[Program; 2]>,
+    /// The gateways' peer ids.
+    ids: [String; 2],
     kaspath: PathBuf,
     dirs: TempDir,
     evidence: Evidence,
@@ -68,10 +70,10 @@ impl World {
         let start = |n: usize| Kaspad::start(KASPADS[n], kaspad, &lab.sites[n].host, dirs.path(), &[]);
         let kaspads = [start(0)?, start(1)?];
         let sides = [Side::watch(&lab.sites[0].host, 0), Side::watch(&lab.sites[1].host, 1)];
-        let (readings, events) = (Readings::default(), [Vec::new(), Vec::new()]);
-        let mut world = Self { lab, relays, kaspads, sides, readings, gateways: None, kaspath, dirs, evidence, events };
-        let ids = world.start_gateways().await?;
-        for (id, name) in ids.iter().zip(["<left>", "<right>"]) {
+        let (readings, events, ids) = (Readings::default(), [Vec::new(), Vec::new()], [String::new(), String::new()]);
+        let mut world = Self { lab, relays, kaspads, sides, readings, gateways: None, ids, kaspath, dirs, evidence, events };
+        world.start_gateways().await?;
+        for (id, name) in world.ids.iter().zip(["<left>", "<right>"]) {
             world.evidence.name(id, name);
         }
         Ok(world)
@@ -81,13 +83,14 @@ impl World {
         &self.evidence
     }
 
-    /// The right one first: the left one is told where to find it. Their peer ids.
-    async fn start_gateways(&mut self) -> Result<[String; 2]> {
+    /// The right one first: the left one is told where to find it.
+    async fn start_gateways(&mut self) -> Result<()> {
         let (mut right, right_id) = self.start_gateway(1, None).await?;
         right.drain();
         let (left, left_id) = self.start_gateway(0, Some(&right_id)).await?;
         self.gateways = Some([left, right]);
-        Ok([left_id, right_id])
+        self.ids = [left_id, right_id];
+        Ok(())
     }
 
     async fn start_gateway(&self, site: usize, remote: Option<&str>) -> Result<(Program, String)> {
@@ -123,7 +126,7 @@ impl World {
             kaspad.start_again()?;
             self.sides[n] = Side::watch(&self.lab.sites[n].host, n as u64);
         }
-        self.start_gateways().await.map(drop)
+        self.start_gateways().await
     }
 
     /// Starts a side's kaspad, which has ended, without any data.
@@ -164,17 +167,8 @@ impl World {
     }
 
     /// Whether both gateways can be reached through both relays.
-    fn is_reserved(&self) -> bool {
-        let gateways = self.gateways.iter().flatten();
-        gateways.flat_map(|gateway| self.relays.iter().map(move |relay| (gateway, relay))).all(|(gateway, relay)| {
-            let of_relay = |event: &&Value| event["event"] == "reservation" && event["relay"] == relay.peer.as_str();
-            gateway
-                .events
-                .iter()
-                .rev()
-                .find(of_relay)
-                .is_some_and(|event| event["state"] == "confirmed" || event["state"] == "renewed")
-        })
+    fn is_reserved(&mut self) -> bool {
+        self.relays.iter_mut().all(|relay| relay.has_reserved(&self.ids))
     }
 
     /// Lets the world come to a state in which a fault may happen: each kaspad has one
@@ -202,6 +196,26 @@ impl World {
             }
         }
         Ok(None)
+    }
+
+    /// The same while blocks go on: waits until the session is on that way, and both
+    /// gateways have both relays.
+    pub(super) async fn stand(&mut self, cut: Cut, way: Way, within: Duration) -> Result<Option<Carrier>> {
+        self.lab.cut(cut)?;
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            let carrier = self.tick().await?.filter(|carrier| way.is(*carrier));
+            if carrier.is_some() && self.is_reserved() {
+                return Ok(carrier);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Changes of path that the gateways have reported of their sessions.
+    pub(super) fn moves(&self) -> usize {
+        let events = self.gateways.iter().flatten().flat_map(|gateway| &gateway.events);
+        events.filter(|event| event["event"] == "session-moved").count()
     }
 
     /// Stops the mining, and whether both then have the same blocks and sink; mining goes on.

@@ -171,3 +171,11 @@ fn a_peer_that_accepts_each_path_and_acknowledges_nothing_is_given_up() {
     }
     panic!("it goes on for ever: {:?}", machine.stats());
 }
+
+#[test]
+fn a_session_that_has_ended_says_hello_on_no_path_that_was_dialled_for_it() {
+    let mut machine = Machine::open(SessionId([7; 16]), BootId(1), &Budget::new(BUDGET), Moment::default());
+    machine.attach(Moment::default()).unwrap();
+    machine.finish(SessionEnd::Dropped);
+    assert_eq!(machine.attach(Moment::default()), None);
+}

@@ -2,6 +2,19 @@
 
 use kaspath_gateway::{CloseReason, GatewayEvent};
 
+use crate::level::Level;
+
+/// What its owner may have to do something about is a warning.
+pub(super) fn level(event: &GatewayEvent) -> Level {
+    match event {
+        GatewayEvent::KaspadDown { .. }
+        | GatewayEvent::KaspadOnOtherNetwork { .. }
+        | GatewayEvent::PeersNotAdded { .. }
+        | GatewayEvent::SeenTwice { .. } => Level::Warn,
+        _ => Level::Info,
+    }
+}
+
 pub(super) fn describe(event: &GatewayEvent) -> String {
     match event {
         GatewayEvent::GatewayOpened { peer, address, direction, path } => {
@@ -25,9 +38,7 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
             format!("{cause}. Until it answers, bans are not followed and no peers are added")
         }
         GatewayEvent::KaspadOnOtherNetwork { network, expected } => {
-            format!(
-                "warning: kaspad is on {network}, this gateway on {expected}: no peer is let in; start it with --network {network}"
-            )
+            format!("kaspad is on {network}, this gateway on {expected}: no peer is let in; start it with --network {network}")
         }
         GatewayEvent::PeersNotAdded { cause } => format!(
             "kaspad lets no peers be added by RPC ({cause}): it reaches peers by its own --addpeer, or is only reached by them"
@@ -42,10 +53,7 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
         GatewayEvent::PeerUnbanned { peer, address } => format!("kaspad has lifted its ban of {address}, peer {}", peer.short()),
         GatewayEvent::SeenTwice { id, addresses } => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            format!(
-                "warning: kaspad has one node twice, by {}: it takes two of its slots (node id {id})",
-                addresses.join(" and ")
-            )
+            format!("kaspad has one node twice, by {}: it takes two of its slots (node id {id})", addresses.join(" and "))
         }
     }
 }
