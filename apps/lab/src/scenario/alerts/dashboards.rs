@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Common, prometheus::Prometheus};
+use super::{common::Common, prometheus::Prometheus};
 use crate::evidence::Evidence;
 
 /// Of so many panels of a hundred a query must give something.

@@ -9,7 +9,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 
 use super::{
-    Common,
+    common::Common,
     trial::{Row, Trial},
     unit::{Unit, listening},
 };

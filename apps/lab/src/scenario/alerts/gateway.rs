@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::{
-    Common,
+    common::Common,
     trial::{Row, Trial},
     unit::Unit,
 };

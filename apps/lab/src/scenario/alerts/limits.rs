@@ -5,7 +5,8 @@ use std::{net::Ipv4Addr, time::Instant};
 use anyhow::Result;
 
 use super::{
-    Common, dashboards,
+    common::Common,
+    dashboards,
     trial::{Row, Trial},
     unit::{Unit, listening, settings},
 };

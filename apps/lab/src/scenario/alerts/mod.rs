@@ -3,6 +3,7 @@
 //! Each host has a Prometheus, which scrapes the programs of that host over loopback, as one
 //! does that a node's owner runs. Groups of alerts that do not disturb each other run at once.
 
+mod common;
 mod dashboards;
 mod floods;
 mod gateway;
@@ -15,7 +16,7 @@ mod scale;
 mod trial;
 mod unit;
 
-use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::PathBuf};
+use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -23,11 +24,12 @@ use serde_json::json;
 use crate::{
     cli::AlertsArgs,
     evidence::Evidence,
-    net::{Host, Lab, NatKind, RELAY_IP, WireSpec},
+    net::{Lab, NatKind, RELAY_IP, WireSpec},
     process::{kaspath, need_kaspad},
     scenario::cast::sites,
 };
-use prometheus::{Prometheus, Target, rule_files};
+use common::Common;
+use prometheus::rule_files;
 use trial::{Row, table};
 use unit::Place;
 
@@ -36,22 +38,6 @@ use unit::Place;
 const GATEWAY_IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const FLOODED_IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const CROWD_IP: Ipv4Addr = Ipv4Addr::new(198, 18, 11, 2);
-
-/// What every group needs.
-pub(super) struct Common {
-    place: Place,
-    kaspad: PathBuf,
-    monitoring: PathBuf,
-    factor: u32,
-}
-
-impl Common {
-    /// Starts a Prometheus on a host, for programs there.
-    async fn prometheus(&self, host: &Host, name: &str, targets: &[Target]) -> Result<Prometheus> {
-        let dir = self.place.dir(&format!("prometheus-{name}"));
-        Prometheus::start(host, &self.monitoring.join("rules"), self.factor, &dir, targets).await
-    }
-}
 
 pub(crate) async fn alerts(args: &AlertsArgs) -> Result<()> {
     need_kaspad(&args.kaspad)?;

@@ -7,7 +7,8 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    Common, dashboards,
+    common::Common,
+    dashboards,
     trial::{Row, Trial},
     unit::{Unit, listening},
 };

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    Common,
+    common::Common,
     trial::{Row, Trial},
     unit::{Unit, listening, settings},
 };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{
-    Common,
+    common::Common,
     trial::{Row, Trial},
     unit::{Unit, listening},
 };
