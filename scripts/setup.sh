@@ -12,6 +12,8 @@ packages_of() {
         build) echo "ca-certificates curl build-essential pkg-config protobuf-compiler libprotobuf-dev" ;;
         lab) echo "iproute2 nftables util-linux mount" ;;
         bench) echo "iperf3" ;;
+        # With promtool.
+        monitoring) echo "prometheus jq" ;;
         # The status page, in a browser: Debian's; Ubuntu has snaps instead.
         page) echo "chromium chromium-driver" ;;
         # kaspad compiles RocksDB.
@@ -30,10 +32,29 @@ present() {
         iproute2) command -v ip >/dev/null ;;
         nftables) PATH="$PATH:/usr/sbin:/sbin" command -v nft >/dev/null ;;
         util-linux) command -v unshare >/dev/null && command -v nsenter >/dev/null ;;
+        prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
         libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ;;
         chromium-driver) command -v chromedriver >/dev/null ;;
         *) command -v "$1" >/dev/null ;;
     esac
+}
+
+# Installs packages as root, by `$@`. Some bring a service, which must not start, neither now nor
+# at boot: only the programs are wanted.
+install_packages() {
+    "$@" sh -eu -s -- "${missing[@]}" <<'ROOT'
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+apt-get update -qq </dev/null
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
+for package; do
+    [ "$package" != prometheus ] || update-rc.d prometheus disable </dev/null >/dev/null
+done
+ROOT
 }
 
 need_tools() {
@@ -60,8 +81,7 @@ need_tools() {
             exit 1
         fi
         echo "installing ${missing[*]} ..." >&2
-        "${root[@]}" apt-get update -qq
-        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+        install_packages "${root[@]}"
     fi
     if ! command -v cargo >/dev/null; then
         echo "installing Rust with rustup (https://rustup.rs) ..." >&2

@@ -114,7 +114,7 @@ fn a_token_is_read_from_a_private_file_and_asked_for() {
     let name = file.to_str().unwrap();
     let args = [&["server"][..], &NODE, &["--web-token-file", name, "--redact"]].concat();
     let refused = kaspath(&args, dir.path()).output().unwrap();
-    let text = String::from_utf8_lossy(&refused.stderr);
+    let text = String::from_utf8_lossy(&refused.stdout);
     assert!(!refused.status.success() && text.contains("can be read by others") && text.contains("chmod 600"), "{text}");
 
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();

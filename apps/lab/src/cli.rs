@@ -1,4 +1,5 @@
 mod abuse;
+mod alerts;
 mod common;
 mod page;
 mod rates;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
+pub(crate) use alerts::AlertsArgs;
 pub(crate) use common::CommonArgs;
 pub(crate) use page::{BrowseArgs, PageArgs};
 pub(crate) use rates::{FlowsArgs, RatesArgs};
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Memory(MemoryArgs),
     /// Floods from four hosts against a relay, a server and a gateway, with honest peers beside them.
     Abuse(AbuseArgs),
+    /// Every alert of monitoring/rules fires from its cause and clears after it, in a real Prometheus.
+    Alerts(AlertsArgs),
     /// A relay on the wildcard announces its public addresses and no others, also when they change.
     Addresses(CommonArgs),
     /// A relay behind a cloud's one-to-one NAT: its servers are reachable at its public address.

@@ -86,6 +86,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Rpc(args) => scenario::rpc(&args).await,
             Command::Stock(args) => stock::run(&args).await,
             Command::Abuse(args) => scenario::abuse(&args).await,
+            Command::Alerts(args) => scenario::alerts(&args).await,
             Command::Addresses(args) => scenario::addresses(&args).await,
             Command::OneToOne(args) => scenario::one_to_one(&args).await,
             Command::LateDns(args) => scenario::late_dns(&args).await,

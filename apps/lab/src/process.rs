@@ -117,6 +117,11 @@ impl Program {
         Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGHUP)?)
     }
 
+    /// Tells it to end, and does not wait for it.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), Signal::SIGTERM)?)
+    }
+
     /// Takes what has come already.
     pub(crate) fn drain(&mut self) {
         while let Ok(event) = self.lines.try_recv() {
@@ -149,17 +154,18 @@ impl Program {
         self.events.iter().any(|event| event["event"] == name)
     }
 
-    /// Tells it to end in order.
-    pub(crate) fn terminate(&self) -> Result<()> {
-        if let Some(pid) = self.child.id() {
-            kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM)?;
-        }
-        Ok(())
+    /// Ends it at once, by SIGKILL; its events.
+    pub(crate) async fn kill(mut self) -> Result<Vec<Value>> {
+        self.child.kill().await?;
+        self.drain();
+        Ok(self.events)
     }
 
     /// Tells it to end, in order, and insists on it.
     pub(crate) async fn stop(self) -> Result<Vec<Value>> {
-        self.terminate()?;
+        if self.child.id().is_some() {
+            self.terminate()?;
+        }
         self.ended().await
     }
 

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod addresses;
+mod alerts;
 mod announced;
 mod bench;
 mod cast;
@@ -27,6 +28,7 @@ mod throughput;
 
 pub(crate) use abuse::{PLAIN_PORT, abuse, honest};
 pub(crate) use addresses::addresses;
+pub(crate) use alerts::alerts;
 pub(crate) use bench::bench;
 pub(crate) use crowd::crowd;
 pub(crate) use demo::demo;

@@ -16,7 +16,7 @@ use kaspath_domain::{
 };
 use kaspath_session::{SessionEvent, SessionLimits, SessionPaths, Sessions};
 use tokio::{
-    io::{copy_bidirectional_with_sizes, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream as TokioDuplex, ReadHalf, WriteHalf, duplex},
     sync::{Mutex as AsyncMutex, mpsc, watch},
     task::AbortHandle,
     time::timeout,
@@ -51,7 +51,7 @@ pub(crate) struct Wire {
     /// What was told of each stream that was opened, by its number.
     pub(crate) health: Arc<Mutex<Vec<(usize, Health)>>>,
     opened: Arc<AtomicUsize>,
-    /// Streams carry nothing until they are cut.
+    /// Streams carry nothing.
     held: watch::Sender<bool>,
     /// How each stream travels.
     travels: Arc<Mutex<Vec<watch::Sender<Path>>>>,
@@ -78,7 +78,7 @@ impl Wire {
         self.held.send_replace(true);
     }
 
-    /// Streams from now on carry what is written to them.
+    /// What was held passes, and what is written from now on.
     pub(crate) fn release(&self) {
         self.held.send_replace(false);
     }
@@ -109,16 +109,12 @@ impl Wire {
         path: Path,
         session: bool,
     ) -> (DuplexStream, DuplexStream) {
-        let (ours, mut near) = duplex(256 * 1024);
-        let (mut far, theirs) = duplex(256 * 1024);
-        let mut held = self.held.subscribe();
+        let (ours, near) = duplex(256 * 1024);
+        let (far, theirs) = duplex(256 * 1024);
+        let (near, far) = (tokio::io::split(near), tokio::io::split(far));
+        let held = self.held.subscribe();
         let task = tokio::spawn(async move {
-            let held = async { drop(held.wait_for(|held| *held).await) };
-            tokio::select! {
-                _ = copy_bidirectional_with_sizes(&mut near, &mut far, 64 * 1024, 64 * 1024) => return,
-                () = held => {}
-            }
-            std::future::pending().await
+            tokio::join!(carry(near.0, far.1, held.clone()), carry(far.0, near.1, held));
         });
         self.up.lock().unwrap().push(task.abort_handle());
         let noted = Arc::new(Noted(self.opened.fetch_add(1, Ordering::Relaxed), self.health.clone()));
@@ -135,6 +131,20 @@ impl Wire {
             if session { stream.for_session(health) } else { stream }
         };
         (end(ours, to, Direction::Outbound), end(theirs, from, Direction::Inbound))
+    }
+}
+
+/// Copies, and holds what it has while the wire is held.
+async fn carry(mut from: ReadHalf<TokioDuplex>, mut to: WriteHalf<TokioDuplex>, mut held: watch::Receiver<bool>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if held.wait_for(|held| !*held).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+        if read == 0 {
+            let _ = to.shutdown().await;
+            return;
+        }
     }
 }
 
