@@ -46,8 +46,7 @@ fn main() {
     let config = MetricsConfig { role: Role::Node, version: "0", relays, wanted_reservations: 2, relay_server: None };
     let metrics = Metrics::new(config);
     let paths: Vec<Path> = (0..PEERS).map(path).collect();
-    // As a node gives them: a clone of each.
-    metrics.read_sessions(move |each| paths.iter().cloned().for_each(|path| each(&path)));
+    metrics.read_sessions(move |each| paths.iter().for_each(&mut *each));
     let network = metrics.network_observer();
     let remote: kaspath_domain::PeerLocator = "/ip4/203.0.113.1/udp/4001/quic-v1".parse().expect("an address");
     let connected =
