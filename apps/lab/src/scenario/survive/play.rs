@@ -26,7 +26,7 @@ const CALM: Duration = Duration::from_secs(2);
 pub(super) async fn play(world: &mut World, fault: Fault, before: Carrier, within: Duration) -> Result<Figures> {
     let connections = connections(world.fresh().await?);
     let outcome = happen(world, fault, before, within, CALM).await?;
-    let same_blocks = outcome.recovered && world.same_blocks().await?;
+    let same_blocks = outcome.recovered && world.same_blocks_within(within).await?;
     let after = self::connections(world.fresh().await?);
     repair(world, fault, before).await?;
     let Outcome { stalls, recovered, direct, .. } = outcome;

@@ -40,6 +40,8 @@ const FLOWING: usize = 10;
 const FRESH: Duration = Duration::from_secs(1);
 /// Time for two kaspads that stand still to have the same blocks.
 const SAME: Duration = Duration::from_secs(10);
+/// How long blocks are mined again before that is looked at once more.
+const MINED: Duration = Duration::from_secs(3);
 /// Time for kaspad to start, and to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -234,6 +236,22 @@ impl World {
         };
         self.mining(true);
         Ok(same)
+    }
+
+    /// The same, tried again while time is left: two kaspads that have each mined for long alone ask
+    /// each other for what is missing only as new blocks come.
+    pub(super) async fn same_blocks_within(&mut self, within: Duration) -> Result<bool> {
+        let deadline = Instant::now() + within;
+        while !self.same_blocks().await? {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            let mined = Instant::now() + MINED;
+            while Instant::now() < mined {
+                self.tick().await?;
+            }
+        }
+        Ok(true)
     }
 
     /// Whether blocks arrive at both sides again after the mining stopped.
