@@ -40,9 +40,6 @@ use self::{
     sessions::{Counts, Sessions},
 };
 
-/// The media type of what [`Metrics::encode`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// What a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -103,7 +100,7 @@ impl Metrics {
     /// Metrics of which each series is 0. What the program does not run has none.
     pub fn new(config: MetricsConfig) -> Self {
         let MetricsConfig { role, version, relays, wanted_reservations, relay_server } = config;
-        // What the role does not have is counted, if ever, where nobody looks.
+        // What the role does not have is counted in a registry that is never written.
         let (mut registry, mut unseen) = (Registry::default(), Registry::default());
         let role_label = match role {
             Role::Relay => "relay",

@@ -48,7 +48,7 @@ label!(Reason = "limit" {
     QuotaPerPeer = "quota-per-peer",
     QuotaPerPrefix = "quota-per-prefix",
     Quota = "quota",
-    TooFast = "too-often",
+    TooOften = "too-often",
     Draining = "draining",
     Pressure = "pressure",
     NoAddress = "no-address",
@@ -208,7 +208,6 @@ fn whole(number: u64) -> i64 {
 impl Reason {
     /// By the relay's own name for it.
     fn of(name: &str) -> Self {
-        let name = if name == "too-fast" { "too-often" } else { name };
         Self::ALL.iter().zip(Self::VALUES).find(|(_, value)| **value == name).map_or(Self::Other, |(reason, _)| *reason)
     }
 
@@ -233,7 +232,7 @@ impl Reason {
             | Self::QuotaPerPeer
             | Self::QuotaPerPrefix
             | Self::Quota
-            | Self::TooFast
+            | Self::TooOften
             | Self::Draining
             | Self::Pressure => (Status::Rejected, Some(Rejection::Limit)),
         }
