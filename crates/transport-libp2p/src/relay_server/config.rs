@@ -58,7 +58,7 @@ pub struct RelayServerConfig {
     /// The same for all peers together; each byte counts once.
     pub quota: u64,
     /// A window begins with the first byte after the one before. What was used is kept in
-    /// memory only: a relay that starts anew begins a window.
+    /// memory only: a restarted relay begins a new window.
     pub quota_window: Duration,
     /// Who may reserve and open circuits.
     pub access: RelayAccess,
