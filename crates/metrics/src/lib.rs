@@ -51,15 +51,6 @@ pub enum Role {
     Gateway,
 }
 
-/// What a relay server has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayServerLimits {
-    /// Reservations.
-    pub reservations: usize,
-    /// Circuits.
-    pub circuits: usize,
-}
-
 /// What the metrics are of.
 #[derive(Clone, Debug)]
 pub struct MetricsConfig {
@@ -71,8 +62,6 @@ pub struct MetricsConfig {
     pub relays: Vec<PeerIdentity>,
     /// Reservations wanted at once.
     pub wanted_reservations: usize,
-    /// The limits of our own relay server, if there is one.
-    pub relay_server: Option<RelayServerLimits>,
 }
 
 type EachPath = Box<dyn Fn(&mut dyn FnMut(&Path)) + Send + Sync>;
@@ -99,7 +88,7 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of which each series is 0. What the program does not run has none.
     pub fn new(config: MetricsConfig) -> Self {
-        let MetricsConfig { role, version, relays, wanted_reservations, relay_server } = config;
+        let MetricsConfig { role, version, relays, wanted_reservations } = config;
         // What the role does not have is counted in a registry that is never written.
         let (mut registry, mut unseen) = (Registry::default(), Registry::default());
         let role_label = match role {
@@ -112,7 +101,7 @@ impl Metrics {
         let build = families::series::<Gauge>(&mut registry, "kaspath_build_info", "The program", vec![build], Gauge::default);
         build[0].set(1);
         let process = Arc::new(Process::new(&mut registry));
-        let service = relay_server.map(|limits| Service::new(&mut registry, limits.reservations, limits.circuits));
+        let service = (role == Role::Relay).then(|| Service::new(&mut registry));
         let client = (role != Role::Relay).then(|| Client {
             relays: Relays::new(&mut registry, &relays, wanted_reservations),
             punches: Punches::new(&mut registry),
