@@ -62,7 +62,7 @@ pub struct RelayServerConfig {
     pub quota_window: Duration,
     /// Who may reserve and open circuits.
     pub access: RelayAccess,
-    /// If there are any, a peer must have given one of these to reserve. Who opens a circuit
+    /// If there are any, a peer must have given one of these to reserve. Opening a circuit
     /// needs none: the peer that it leads to has a reservation.
     pub tokens: Vec<RelayToken>,
     /// Reservations that one peer may ask for at once.
