@@ -54,7 +54,7 @@ Exit codes, which stay as they are:
    0  healthy: it gave a reservation and a circuit, and passed bytes on both ways
   10  full: it has no room for a reservation or a circuit, or not for this address
   11  draining: it is going down, and takes nothing new
-  12  refused: it does not serve these peers, or asks for another token
+  12  refused: it does not serve these peers, or wants a token, and none or a wrong one was given
   13  dead: it cannot be connected, or another peer answers there
   14  faulty: it answers, and does not do a relay's work
    1  the probe itself failed; 2 a wrong flag";

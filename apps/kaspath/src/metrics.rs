@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_metrics::{Metrics, MetricsConfig, RelayServerLimits, Role};
+use kaspath_metrics::{Metrics, MetricsConfig, Role};
 use kaspath_web::Source;
 use tokio::{runtime::Handle, time::timeout};
 
@@ -22,16 +22,11 @@ pub(crate) fn of(settings: &Settings) -> Metrics {
         (None, None) => Role::Relay,
     };
     let network = &settings.network_config;
-    let limits = |server: &kaspath_transport_libp2p::RelayServerConfig| RelayServerLimits {
-        reservations: server.max_reservations,
-        circuits: server.max_circuits,
-    };
     Metrics::new(MetricsConfig {
         role,
         version: env!("CARGO_PKG_VERSION"),
         relays: relay_ids(network).collect(),
         wanted_reservations: network.wanted_reservations,
-        relay_server: network.relay_server.as_ref().map(limits),
     })
 }
 

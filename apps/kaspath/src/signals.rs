@@ -18,7 +18,7 @@ pub(crate) fn watch() -> std::io::Result<()> {
 }
 
 /// Returns at the first SIGINT or SIGTERM, with it. A second one ends the process
-/// at once, for a user who is out of patience. A panic anywhere counts as SIGTERM.
+/// at once, for a user who does not want to wait. A panic anywhere counts as SIGTERM.
 pub(crate) async fn stop_requested() -> std::io::Result<Signal> {
     let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (mut interrupt, mut terminate) = match watched {

@@ -40,9 +40,6 @@ use self::{
     sessions::{Counts, Sessions},
 };
 
-/// The media type of what [`Metrics::encode`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// What a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -52,15 +49,6 @@ pub enum Role {
     Node,
     /// A gateway to kaspad.
     Gateway,
-}
-
-/// What a relay server has room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayServerLimits {
-    /// Reservations.
-    pub reservations: usize,
-    /// Circuits.
-    pub circuits: usize,
 }
 
 /// What the metrics are of.
@@ -74,8 +62,6 @@ pub struct MetricsConfig {
     pub relays: Vec<PeerIdentity>,
     /// Reservations wanted at once.
     pub wanted_reservations: usize,
-    /// The limits of our own relay server, if there is one.
-    pub relay_server: Option<RelayServerLimits>,
 }
 
 type EachPath = Box<dyn Fn(&mut dyn FnMut(&Path)) + Send + Sync>;
@@ -102,8 +88,8 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of which each series is 0. What the program does not run has none.
     pub fn new(config: MetricsConfig) -> Self {
-        let MetricsConfig { role, version, relays, wanted_reservations, relay_server } = config;
-        // What the role does not have is counted, if ever, where nobody looks.
+        let MetricsConfig { role, version, relays, wanted_reservations } = config;
+        // What the role does not have is counted in a registry that is never written.
         let (mut registry, mut unseen) = (Registry::default(), Registry::default());
         let role_label = match role {
             Role::Relay => "relay",
@@ -115,7 +101,7 @@ impl Metrics {
         let build = families::series::<Gauge>(&mut registry, "kaspath_build_info", "The program", vec![build], Gauge::default);
         build[0].set(1);
         let process = Arc::new(Process::new(&mut registry));
-        let service = relay_server.map(|limits| Service::new(&mut registry, limits.reservations, limits.circuits));
+        let service = (role == Role::Relay).then(|| Service::new(&mut registry));
         let client = (role != Role::Relay).then(|| Client {
             relays: Relays::new(&mut registry, &relays, wanted_reservations),
             punches: Punches::new(&mut registry),

@@ -48,7 +48,7 @@ label!(Reason = "limit" {
     QuotaPerPeer = "quota-per-peer",
     QuotaPerPrefix = "quota-per-prefix",
     Quota = "quota",
-    TooFast = "too-often",
+    TooOften = "too-often",
     Draining = "draining",
     Pressure = "pressure",
     NoAddress = "no-address",
@@ -76,6 +76,7 @@ pub(crate) struct Service {
     duration: Histogram,
     bytes: Counter,
     used: Family<(Resource,), Gauge>,
+    limit: Family<(Resource,), Gauge>,
     denials: Family<(Request, Reason), Counter>,
     ended: Family<(End,), Counter>,
     waits: Counter,
@@ -88,9 +89,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// With room for so many reservations and circuits.
-    pub(crate) fn new(registry: &mut Registry, reservations: usize, circuits: usize) -> Self {
-        let room = [(Resource::Reservations, reservations), (Resource::Circuits, circuits)];
+    pub(crate) fn new(registry: &mut Registry) -> Self {
         let go = registry.sub_registry_with_prefix("libp2p_relaysvc");
         let status = single(go, "status", "1 while the relay takes requests", Gauge::<i64>::default());
         status.set(1);
@@ -103,10 +102,6 @@ impl Service {
         let duration = single(go, "connection_duration_seconds", "How long circuits were open", buckets::lifetimes());
         let bytes = single(go, "data_transferred_bytes", "Bytes passed on, both directions together", Counter::default());
         let own = registry.sub_registry_with_prefix("kaspath_relay");
-        let limit = Family::<(Resource,), Gauge>::new(own, "limit", "How much of a resource there is");
-        for (resource, most) in room {
-            limit.at((resource,)).set(whole(most as u64));
-        }
         Self {
             status,
             reservations,
@@ -118,6 +113,7 @@ impl Service {
             duration,
             bytes,
             used: Family::new(own, "used", "How much of a resource is in use"),
+            limit: Family::new(own, "limit", "How much of a resource there is"),
             denials: Family::new(own, "denials", "Refused requests, by what refused them"),
             ended: Family::new(own, "circuits_ended", "Circuits by why they ended"),
             waits: single(own, "waits", "How often a circuit waited for a rate", Counter::default()),
@@ -156,8 +152,13 @@ impl Service {
     /// Takes what the relay says of itself. Of refusals its events tell only some.
     pub(crate) fn load(&self, load: &RelayLoad) {
         self.status.set((!load.is_draining && !load.is_under_pressure).into());
-        self.used.at((Resource::Reservations,)).set(whole(load.reservations as u64));
-        self.used.at((Resource::Circuits,)).set(whole(load.circuits as u64));
+        for (resource, used, limit) in [
+            (Resource::Reservations, load.reservations, load.max_reservations),
+            (Resource::Circuits, load.circuits, load.max_circuits),
+        ] {
+            self.used.at((resource,)).set(whole(used as u64));
+            self.limit.at((resource,)).set(whole(limit as u64));
+        }
         reach(&self.bytes, load.bytes);
         reach(&self.waits, load.waits);
         // Only a scrape writes it, and scrapes take turns.
@@ -208,7 +209,6 @@ fn whole(number: u64) -> i64 {
 impl Reason {
     /// By the relay's own name for it.
     fn of(name: &str) -> Self {
-        let name = if name == "too-fast" { "too-often" } else { name };
         Self::ALL.iter().zip(Self::VALUES).find(|(_, value)| **value == name).map_or(Self::Other, |(reason, _)| *reason)
     }
 
@@ -233,7 +233,7 @@ impl Reason {
             | Self::QuotaPerPeer
             | Self::QuotaPerPrefix
             | Self::Quota
-            | Self::TooFast
+            | Self::TooOften
             | Self::Draining
             | Self::Pressure => (Status::Rejected, Some(Rejection::Limit)),
         }

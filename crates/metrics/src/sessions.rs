@@ -48,7 +48,7 @@ impl Sessions {
             seconds: Family::histograms(
                 own,
                 "session_time_to_usable_seconds",
-                "From the wish for a session until it carries bytes",
+                "From the request for a session until it carries bytes",
                 buckets::waits,
             ),
             round_trips: Family::histograms(

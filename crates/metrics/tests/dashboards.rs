@@ -131,6 +131,7 @@ fn the_dashboard_of_the_relay_service_is_answered() {
     metrics.relay_load(&RelayLoad {
         reservations: 2,
         circuits: 1,
+        max_circuits: 256,
         bytes: 5_000,
         refused_reservations: [("max-reservations-per-ip", 1), ("no-address", 1)].into(),
         refused_circuits: [("no-reservation", 1), ("destination-failed", 1)].into(),
@@ -150,7 +151,8 @@ fn the_dashboard_of_the_relay_service_is_answered() {
     assert_eq!(value("kaspath_relay_used", &[("resource", "reservations")]), 2.0);
     assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 256.0);
     assert_eq!(value("kaspath_relay_circuits_ended_total", &[("reason", "idle")]), 1.0);
-    metrics.relay_load(&RelayLoad { is_draining: true, ..RelayLoad::default() });
+    metrics.relay_load(&RelayLoad { is_draining: true, max_circuits: 300, ..RelayLoad::default() });
+    assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 300.0, "its owner may change it");
     assert_eq!(value("libp2p_relaysvc_status", &[]), 0.0);
     assert_eq!(value("libp2p_relaysvc_data_transferred_bytes_total", &[]), 5_000.0, "a counter never falls");
 }

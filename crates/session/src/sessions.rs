@@ -206,7 +206,7 @@ impl State {
     /// if one is.
     fn room(&self, peer: &PeerIdentity, now: Moment) -> Result<Option<SessionId>, Full> {
         let Err(full) = self.table.room(peer) else { return Ok(None) };
-        // The peer is there, or is thought to be: what waits for it does so in vain.
+        // The peer is up, or is thought to be, so a session that still has no path gets none.
         let sessions = self.table.of(peer).iter();
         let parked = sessions.filter_map(|(id, session)| session.parked_since().map(|since| (since, *id))).min();
         parked.filter(|(since, _)| full.is_of_peer && now.since(*since) >= GIVES_WAY).map(|(_, id)| Some(id)).ok_or(full)
@@ -259,7 +259,7 @@ impl Shared {
                 refuse(stream, Refusal::Limited);
                 return Err(());
             }
-            // They leave room at once: the peer begins as many anew.
+            // They leave room at once: the peer begins as many again.
             state.table.remove_if(&peer, |session| session.restarted(hello.boot));
             state.table.of(&peer).iter().find(|(id, _)| *id == hello.session).map(|(_, session)| session.clone())
         };

@@ -4,10 +4,20 @@ mod support;
 
 use std::time::Duration;
 
-use kaspath_domain::{Health, Path, PathWatch, RelayReason};
+use kaspath_domain::{DuplexStream, Health, Path, PathWatch, RelayReason};
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent};
-use support::{DIRECT, Wire, pair, peer, relayed, restarted, soon};
+use support::{DIRECT, Node, Wire, pair, peer, relayed, restarted, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A session that has begun, as both sides have it.
+async fn begun(ours: &mut Node, theirs: &Node) -> (DuplexStream, DuplexStream) {
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    (session, accepted)
+}
 
 #[tokio::test]
 async fn bytes_written_before_the_peer_answers_arrive_and_so_does_the_answer() {
@@ -143,11 +153,7 @@ async fn a_session_says_when_it_began_and_when_its_path_has_recovered() {
 async fn a_failover_says_what_it_cost() {
     let wire = Wire::new(relayed(), true);
     let (mut ours, theirs) = pair(&wire);
-    let mut session = ours.connect(2).await;
-    session.write_all(b"a").await.unwrap();
-    let mut accepted = theirs.accept().await;
-    soon(accepted.read_u8()).await.unwrap();
-    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (mut session, mut accepted) = begun(&mut ours, &theirs).await;
     // All is acknowledged.
     tokio::time::sleep(Duration::from_secs(1)).await;
     *wire.move_wait.lock().unwrap() = Duration::from_secs(60);
@@ -182,11 +188,7 @@ async fn a_failover_says_what_it_cost() {
 async fn a_session_leaves_a_relay_that_is_about_to_shut_down_before_its_path_ends() {
     let wire = Wire::new(relayed(), true);
     let (mut ours, theirs) = pair(&wire);
-    let mut session = ours.connect(2).await;
-    session.write_all(b"a").await.unwrap();
-    let mut accepted = theirs.accept().await;
-    soon(accepted.read_u8()).await.unwrap();
-    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (mut session, mut accepted) = begun(&mut ours, &theirs).await;
     // Direct paths would have to wait for an hour.
     *wire.move_wait.lock().unwrap() = Duration::from_secs(3600);
     let next = Path::Relayed { relay: peer(8), reason: RelayReason::PunchPending };
@@ -206,11 +208,7 @@ async fn a_session_leaves_a_relay_that_is_about_to_shut_down_before_its_path_end
 async fn an_outage_of_a_minute_is_survived_and_ends_within_a_second() {
     let wire = Wire::new(DIRECT, true);
     let (mut ours, theirs) = pair(&wire);
-    let mut session = ours.connect(2).await;
-    session.write_all(b"a").await.unwrap();
-    let mut accepted = theirs.accept().await;
-    soon(accepted.read_u8()).await.unwrap();
-    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    let (mut session, mut accepted) = begun(&mut ours, &theirs).await;
     wire.path.send_replace(None);
     wire.cut();
     session.write_all(b"b").await.unwrap();

@@ -119,7 +119,11 @@ pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
         }
         source = cause.source();
     }
-    text
+    // Some wrappers have no text of their own.
+    match text.strip_prefix(": ") {
+        Some(cause) => cause.to_owned(),
+        None => text,
+    }
 }
 
 /// What yamux and QUIC call the end of a connection that the other side has closed in order.
@@ -139,7 +143,20 @@ pub(crate) fn disconnection(error: &ConnectionError) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use thiserror::Error;
+
     use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("")]
+    struct Wrapper(#[source] io::Error);
+
+    #[test]
+    fn a_wrapper_without_a_text_leaves_nothing_before_the_cause() {
+        assert_eq!(error_chain(&Wrapper(io::Error::other("refused"))), "refused");
+    }
 
     #[test]
     fn identities_and_locators_round_trip() {

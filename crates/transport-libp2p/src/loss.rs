@@ -1,4 +1,4 @@
-//! Of which kind the loss of a reservation is, for those that count it.
+//! The kind of loss of a reservation, for those that count them.
 
 use serde::Serialize;
 
@@ -35,6 +35,12 @@ pub enum ReservationLoss {
 const PHRASES: &[(&str, ReservationLoss)] = &[
     ("the relay was removed", ReservationLoss::Removed),
     ("Reservation refused", ReservationLoss::Refused),
+    // PERMISSION_DENIED, as libp2p's client repeats it.
+    ("PERMISSION_DENIED", ReservationLoss::Refused),
+    // What our own protocol with relays says (`relay_control::Refusal`).
+    ("the relay wants a token", ReservationLoss::Refused),
+    ("does not allow this node", ReservationLoss::Refused),
+    ("the relay refuses this node", ReservationLoss::Refused),
     ("resource limit exceeded", ReservationLoss::Limit),
     ("does not support", ReservationLoss::Unsupported),
     ("did not resolve", ReservationLoss::Unresolved),
@@ -53,11 +59,24 @@ const PHRASES: &[(&str, ReservationLoss)] = &[
 ];
 
 impl ReservationState {
-    /// Of which kind the loss is; `None` unless it is lost. Whatever a relay words, it is
-    /// one of these.
+    /// The kind of the loss; `None` unless it is lost.
     pub fn loss(&self) -> Option<ReservationLoss> {
         let ReservationState::Lost { cause, .. } = self else { return None };
         let found = PHRASES.iter().find(|(phrase, _)| cause.contains(phrase));
         Some(found.map_or(ReservationLoss::Other, |(_, loss)| *loss))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay_control::Refusal;
+
+    #[test]
+    fn whatever_the_relay_protocol_refuses_for_counts_as_refused() {
+        for refusal in [Refusal::TokenMissing, Refusal::TokenWrong, Refusal::NotAllowed, Refusal::Other(77)] {
+            let lost = ReservationState::Lost { cause: refusal.to_string(), retry_in: None };
+            assert_eq!(lost.loss(), Some(ReservationLoss::Refused), "{refusal}");
+        }
     }
 }

@@ -172,8 +172,8 @@ impl Network {
         self.handle.ask_relay(|reply| RelayServerCommand::Drain { allowed, reply }).await
     }
 
-    /// What the relay does now and has done since it started. It costs a look at each
-    /// circuit.
+    /// What the relay does now and has done since it started. It reads the
+    /// counters of each circuit.
     ///
     /// # Errors
     /// There is no relay server, or no network any more.

@@ -1,9 +1,11 @@
+//! What the program gives: texts, and notifications of changes.
+
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// Gives a text, or whatever else, when it is asked for. It may block for a moment: it runs
-/// on a thread of its own.
+/// Gives a value when it is asked for. It may block for a moment: it runs on a thread of its
+/// own.
 pub type Source<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
 /// What a program has to show.
@@ -19,7 +21,7 @@ pub struct Content {
     pub changes: Changes,
 }
 
-/// Word that something has changed. It holds at most one notification, however many are
+/// Notifies that something has changed. It holds at most one notification, however many are
 /// given. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
 pub struct Changes(Arc<Notify>);

@@ -4,7 +4,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `content` | what the program gives: texts, and word of changes |
+//! | `content` | what the program gives: texts, and notifications of changes |
 //! | `token` | the secret that a reader needs, and its file |
 //! | `access` | who may read: pure |
 //! | `routes` | paths, and the files of the page |

@@ -55,7 +55,7 @@ impl Live {
     /// somebody listens. Runs until it is dropped.
     pub(crate) async fn keep_up(&self, content: &Content) {
         loop {
-            let _ = timeout(LONGEST, content.changes.notified()).await;
+            let _ = timeout(LONGEST - SHORTEST, content.changes.notified()).await;
             if self.newest.receiver_count() > 0 {
                 let status = content.status.clone();
                 // One that panics has ended the program already.

@@ -1,5 +1,5 @@
-//! Connections, within bounds: whoever can connect can block none of the others for long,
-//! and the program itself never.
+//! Connections, within bounds: no client can block the others for long, nor the program at
+//! all.
 
 use std::{
     convert::Infallible,
@@ -47,7 +47,7 @@ const MAX_HEADER_BYTES: usize = 8 << 10;
 const MAX_HEADERS: usize = 64;
 /// After an accept that failed, as for want of file descriptors.
 const RETRY: Duration = Duration::from_secs(1);
-/// The type of Prometheus' text format.
+/// The media type of the OpenMetrics text format.
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why there is no server.

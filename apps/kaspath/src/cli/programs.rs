@@ -18,7 +18,10 @@ use crate::settings::{RelayLimits, Target};
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    #[command(flatten, next_help_heading = "Limits and access; each is a key of [relay-server] in the file too")]
+    #[command(
+        flatten,
+        next_help_heading = "Limits and access; each is a key of [relay-server] in the file too (`kaspath config example` has the defaults)"
+    )]
     pub(crate) limits: RelayLimits,
 }
 

@@ -154,9 +154,6 @@ struct Facts {
     observed: BTreeMap<(PeerIdentity, Transport), PeerLocator>,
     recent: Recent,
     traffic: Traffic,
-    /// How long a reservation here holds without being renewed, and a circuit at most:
-    /// what is older has ended.
-    longest: [Duration; 2],
     /// When each peer's was granted or renewed.
     reservations: HashMap<PeerIdentity, Duration>,
     /// How many there are from a peer to another, and when the last one opened.
@@ -170,13 +167,7 @@ impl Facts {
         for (relay, address) in relay_addresses(config) {
             addresses.entry(relay).or_default().push(address);
         }
-        let longest = config.relay_server.as_ref().map(|server| [server.reservation_duration, server.max_circuit_duration]);
-        Self {
-            relays: addresses.keys().map(|relay| (relay.clone(), None)).collect(),
-            addresses,
-            longest: longest.unwrap_or_default(),
-            ..Self::default()
-        }
+        Self { relays: addresses.keys().map(|relay| (relay.clone(), None)).collect(), addresses, ..Self::default() }
     }
 
     /// Counts an event under its name, with which its JSON begins. The rest of it is not
@@ -243,11 +234,8 @@ impl Facts {
     }
 
     /// The status, but for what only the parts of the program know.
-    fn status(&mut self, peer: &PeerIdentity, now: Duration) -> Status {
+    fn status(&self, peer: &PeerIdentity, now: Duration) -> Status {
         let age = |since: Duration| now.saturating_sub(since).as_secs_f64();
-        let [reservation, circuit] = self.longest;
-        self.reservations.retain(|_, since| now.saturating_sub(*since) <= reservation);
-        self.circuits.retain(|_, (_, since)| now.saturating_sub(*since) <= circuit);
         let mut reservations: Vec<_> = self.reservations.iter().collect();
         reservations.sort_by_key(|(peer, since)| (**since, *peer));
         let mut circuits: Vec<_> = self.circuits.iter().collect();

@@ -36,7 +36,7 @@ pub(crate) use peers::run as peers;
 pub(crate) use running::Running;
 pub(crate) use status::run as status;
 
-/// How often it is looked at what sessions have moved.
+/// How often the bytes of sessions are read.
 const SAMPLED: Duration = Duration::from_secs(1);
 
 /// The control socket and the status page, as far as there are any, and what is kept of
@@ -105,7 +105,7 @@ impl Control {
             tasks.endless("the status page", web.serve(web::content(&running, &activity, metrics, kaspad, redact)));
         }
         let (sampled, samples) = (running.clone(), activity.clone());
-        tasks.endless("looking at traffic", async move {
+        tasks.endless("sampling traffic", async move {
             let mut every = interval(SAMPLED);
             loop {
                 every.tick().await;

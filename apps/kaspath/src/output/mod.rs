@@ -13,7 +13,7 @@
 //! | `own` | the program's own events |
 //! | `text`, `gateway` | events of the network, of sessions and of the gateway as sentences |
 //! | `printer` | prints events |
-//! | `ready` | whether the program is of use yet |
+//! | `ready` | whether the program is ready, and what is missing |
 //! | `ending` | how the program ends; answers of commands |
 //! | `logs` | logs of ours and of dependencies |
 //! | `child` | lines of a kaspad that we run |

@@ -1,4 +1,4 @@
-//! Whether the program is of use yet: said once, and what is missing if it takes long.
+//! Whether the program is ready: printed once, and what is missing if it takes long.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     Full,
     /// It is going down, and takes nothing new.
     Draining,
-    /// It does not serve these identities, or asks for a token.
+    /// It does not serve these identities, or wants a token that it was not given.
     Refused,
     /// It cannot be connected, or somebody else answers there.
     Dead,

@@ -13,13 +13,13 @@ use crate::{
     settings::{RelaySettings, Size},
 };
 
-/// Between two looks.
+/// Between two readings.
 const EVERY: Duration = Duration::from_secs(1);
 /// The memory in tenths of the ceiling below which all is taken again. Between the two nothing
 /// changes, so that a relay does not open and close for every connection.
 const RELIEF: u64 = 9;
 
-/// Looks at the process's memory each second. Runs until it is dropped.
+/// Reads the process's memory each second. Runs until it is dropped.
 pub(super) async fn watch(network: Arc<Network>, settings: watch::Receiver<RelaySettings>, printer: Printer) {
     let mut ceiling = Ceiling::default();
     let mut is_unknown = false;
@@ -38,7 +38,7 @@ pub(super) async fn watch(network: Arc<Network>, settings: watch::Receiver<Relay
             }
             continue;
         };
-        let Some(is_over) = ceiling.look(used, max) else { continue };
+        let Some(is_over) = ceiling.update(used, max) else { continue };
         network.set_pressure(is_over).await;
         let (used, max) = (Size(used >> 20 << 20), max.map_or_else(|| "no ceiling".to_owned(), |max| Size(max).to_string()));
         if is_over {
@@ -59,7 +59,7 @@ struct Ceiling {
 
 impl Ceiling {
     /// `used` bytes are used, of at most `max`; gives what has changed.
-    fn look(&mut self, used: u64, max: Option<u64>) -> Option<bool> {
+    fn update(&mut self, used: u64, max: Option<u64>) -> Option<bool> {
         let is_over = match max {
             None => false,
             Some(max) if self.is_over => used >= max / 10 * RELIEF,
@@ -83,20 +83,20 @@ mod tests {
     #[test]
     fn it_is_over_at_the_ceiling_and_again_below_nine_tenths_of_it() {
         let mut ceiling = Ceiling::default();
-        let looks = [(999, None), (1000, Some(true)), (1500, None), (950, None), (900, None), (899, Some(false)), (950, None)];
-        for (used, changed) in looks {
-            assert_eq!(ceiling.look(used, Some(1000)), changed, "{used}");
+        let readings = [(999, None), (1000, Some(true)), (1500, None), (950, None), (900, None), (899, Some(false)), (950, None)];
+        for (used, changed) in readings {
+            assert_eq!(ceiling.update(used, Some(1000)), changed, "{used}");
         }
     }
 
     #[test]
     fn a_new_ceiling_counts_at_once_and_none_lifts_it() {
         let mut ceiling = Ceiling::default();
-        assert_eq!(ceiling.look(500, Some(400)), Some(true));
-        assert_eq!(ceiling.look(500, Some(600)), Some(false));
-        assert_eq!(ceiling.look(500, Some(400)), Some(true));
-        assert_eq!(ceiling.look(500, None), Some(false));
-        assert_eq!(ceiling.look(u64::MAX, None), None);
+        assert_eq!(ceiling.update(500, Some(400)), Some(true));
+        assert_eq!(ceiling.update(500, Some(600)), Some(false));
+        assert_eq!(ceiling.update(500, Some(400)), Some(true));
+        assert_eq!(ceiling.update(500, None), Some(false));
+        assert_eq!(ceiling.update(u64::MAX, None), None);
     }
 
     #[test]

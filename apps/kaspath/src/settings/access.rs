@@ -12,7 +12,7 @@ use super::text_file;
 
 /// Bytes of a file with a list.
 const MAX_FILE: u64 = 1 << 20;
-/// Entries of a list: each prefix is looked at for each request.
+/// Entries of a list: each request is compared with each prefix.
 const MAX_ENTRIES: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]

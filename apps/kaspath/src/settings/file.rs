@@ -1,17 +1,16 @@
 use std::{
-    fs,
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use kaspath_domain::PeerLocator;
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 use serde::Deserialize;
 
-use super::{Target, relay_limits::RelayLimits, units::Span};
+use super::{Target, relay_limits::RelayLimits, text_file, units::Span};
 
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
@@ -126,16 +125,7 @@ fn asks_to_redact(text: &str) -> bool {
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    let reading = || format!("cannot read the configuration file {}", path.display());
-    let metadata = fs::metadata(path).with_context(reading)?;
-    if !metadata.is_file() {
-        // A pipe would be waited for, at SIGHUP for ever.
-        bail!("the configuration file {} is not a regular file: copy its text into one", path.display());
-    }
-    if metadata.len() > MAX_FILE {
-        bail!("the configuration file {} is larger than 1 MiB", path.display());
-    }
-    fs::read_to_string(path).with_context(reading)
+    text_file::read("configuration file", path, MAX_FILE)
 }
 
 /// The known key that an unknown one is nearest to, from serde's message, which

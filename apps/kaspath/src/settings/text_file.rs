@@ -1,19 +1,19 @@
-//! Small files that settings name: lists, and tokens that only their owner may read.
+//! Small text files: the settings, lists that they name, and tokens that only their owner may read.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-/// Reads a regular file; `key` is the setting that names it.
-pub(super) fn read(key: &str, path: &Path, max: u64) -> Result<String> {
-    let reading = || format!("cannot read the {key} {}", path.display());
+/// Reads a regular file; `what` it is, or the setting that names it, is for messages.
+pub(super) fn read(what: &str, path: &Path, max: u64) -> Result<String> {
+    let reading = || format!("cannot read the {what} {}", path.display());
     let metadata = fs::metadata(path).with_context(reading)?;
     if !metadata.is_file() {
         // A pipe would be waited for, at SIGHUP for ever.
-        bail!("the {key} {} is not a regular file: copy its text into one", path.display());
+        bail!("the {what} {} is not a regular file: copy its text into one", path.display());
     }
     if metadata.len() > max {
-        bail!("the {key} {} is larger than {} KiB", path.display(), max >> 10);
+        bail!("the {what} {} is larger than {} KiB, and so most likely the wrong file", path.display(), max >> 10);
     }
     fs::read_to_string(path).with_context(reading)
 }

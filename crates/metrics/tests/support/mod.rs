@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, RelayReason, Transport};
-use kaspath_metrics::{Metrics, MetricsConfig, RelayServerLimits, Role};
+use kaspath_metrics::{Metrics, MetricsConfig, Role};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 
 /// A series: its name and its labels, in the order of their names.
@@ -46,9 +46,8 @@ pub(crate) fn peer(n: u32) -> PeerIdentity {
 
 /// A program with the relays 1,000,001 to 1,000,003.
 pub(crate) fn metrics(role: Role) -> Metrics {
-    let relay_server = (role == Role::Relay).then_some(RelayServerLimits { reservations: 512, circuits: 256 });
     let relays = [1, 2, 1, 3].map(relay).to_vec();
-    Metrics::new(MetricsConfig { role, version: "1.2.3", relays, wanted_reservations: 2, relay_server })
+    Metrics::new(MetricsConfig { role, version: "1.2.3", relays, wanted_reservations: 2 })
 }
 
 /// A relay of the settings, from 1 on.

@@ -81,7 +81,7 @@ impl Incoming {
         self.read += count;
         if self.read >= self.window && self.ring.len() < self.window / 2 && self.window < MAX_WINDOW {
             let wanted = (2 * self.window).min(MAX_WINDOW);
-            // A window that grows anew gives nothing back that the peer may still send.
+            // A window that grows again must not give back what the peer may still send.
             let share = self.share.resize(wanted.max(self.told()) - MIN_WINDOW);
             (self.window, self.read) = (wanted.min(MIN_WINDOW + share), 0);
         }
@@ -94,7 +94,7 @@ impl Incoming {
         }
     }
 
-    /// Releases memory that nothing is kept in, and lets the window begin to grow anew.
+    /// Releases memory that nothing is kept in, and lets the window begin to grow again.
     pub(crate) fn rest(&mut self) {
         self.release();
         if self.ring.is_empty() {

@@ -22,10 +22,10 @@ pub(super) fn endpoint(keypair: &Keypair, bound: SocketAddr) -> EndpointConfig {
     config
 }
 
-/// Ids of connections that every start of a node takes for its own. Those of quinn's
-/// default bear the mark of their process, and what bears another is dropped without a
-/// word. So any long packet of no connection is answered: by fewer bytes, and 50 times a
-/// second at most, which quinn sees to.
+/// Ids of connections that every start of a node takes for its own. quinn's default ids are
+/// marked by their process, and packets for ids of another process are dropped without an
+/// answer. So every long packet that belongs to no connection is answered here, by fewer
+/// bytes and at most 50 times a second, which quinn enforces.
 struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
@@ -42,7 +42,7 @@ impl ConnectionIdGenerator for RandomIds {
     }
 }
 
-/// Makes the token of a connection's id, which nobody can tell who has not the node's key.
+/// Makes the token of a connection's id. Without the node's key nobody can compute it.
 struct ResetKey {
     keypair: Keypair,
     bound: SocketAddr,

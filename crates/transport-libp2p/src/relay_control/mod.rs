@@ -2,7 +2,7 @@
 //! of a drain. docs/relay-protocol.md specifies it.
 //!
 //! The node opens one stream on each connection to a relay that it uses, says hello, and
-//! keeps it open. A relay that does not speak the protocol is used as ever.
+//! keeps it open. A relay that does not speak the protocol is used without it.
 
 mod exchange;
 mod token;

@@ -1,5 +1,6 @@
-use std::{fmt, hint::black_box, str::FromStr};
+use std::{fmt, str::FromStr};
 
+use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
 
 /// The longest token, in bytes.
@@ -25,14 +26,14 @@ impl RelayToken {
     }
 
     /// Whether both are the same. How long that takes depends on their lengths alone.
-    fn is_same(&self, other: &Self) -> bool {
-        let differences = self.0.iter().zip(&other.0).fold(0, |differences, (one, other)| black_box(differences | (one ^ other)));
-        self.0.len() == other.0.len() && differences == 0
+    fn is_same(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
     }
 
-    /// Whether it is one of these; all are looked at.
+    /// Whether it is one of these. It is compared with all of them, so that the time does not
+    /// tell which one it is.
     pub(crate) fn is_among(&self, tokens: &[Self]) -> bool {
-        tokens.iter().fold(false, |found, token| black_box(found | self.is_same(token)))
+        tokens.iter().fold(Choice::from(0), |found, token| found | self.is_same(token)).into()
     }
 }
 
@@ -47,7 +48,7 @@ impl FromStr for RelayToken {
 
 impl PartialEq for RelayToken {
     fn eq(&self, other: &Self) -> bool {
-        self.is_same(other)
+        self.is_same(other).into()
     }
 }
 

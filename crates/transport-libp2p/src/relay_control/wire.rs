@@ -10,7 +10,7 @@ use super::token::{MAX_TOKEN, RelayToken};
 
 /// The longest body.
 const MAX_BODY: usize = MAX_TOKEN;
-/// Frames of a kind that we do not know, one after the other.
+/// So many frames of kinds that we do not know, one after the other, end the stream.
 const MAX_UNKNOWN: usize = 16;
 
 const HELLO: u8 = 1;

@@ -58,11 +58,11 @@ pub struct RelayServerConfig {
     /// The same for all peers together; each byte counts once.
     pub quota: u64,
     /// A window begins with the first byte after the one before. What was used is kept in
-    /// memory only: a relay that starts anew begins a window.
+    /// memory only: a restarted relay begins a new window.
     pub quota_window: Duration,
     /// Who may reserve and open circuits.
     pub access: RelayAccess,
-    /// If there are any, a peer must have given one of these to reserve. Who opens a circuit
+    /// If there are any, a peer must have given one of these to reserve. Opening a circuit
     /// needs none: the peer that it leads to has a reservation.
     pub tokens: Vec<RelayToken>,
     /// Reservations that one peer may ask for at once.

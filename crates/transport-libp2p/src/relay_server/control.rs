@@ -65,7 +65,9 @@ impl Behaviour {
         let (waits, waited) = self.flows.waits();
         RelayLoad {
             reservations,
+            max_reservations: self.config.max_reservations,
             circuits,
+            max_circuits: self.config.max_circuits,
             notified: self.members.count(),
             bytes: self.moved + self.running.values().map(Running::bytes).sum::<u64>(),
             waits,

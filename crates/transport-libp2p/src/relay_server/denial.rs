@@ -94,7 +94,7 @@ impl Denial {
             Self::TooManyReservations => "max-reservations",
             Self::TooManyReservationsOfAddress => "max-reservations-per-ip",
             Self::TooManyReservationsOfPrefix => "max-reservations-per-prefix",
-            Self::ReservingTooFast | Self::ConnectingTooFast => "too-fast",
+            Self::ReservingTooFast | Self::ConnectingTooFast => "too-often",
             Self::NoAddress => "no-address",
             Self::TooManyCircuits => "max-circuits",
             Self::TooManyCircuitsOfPeer => "max-circuits-per-peer",

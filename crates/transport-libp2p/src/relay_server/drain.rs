@@ -1,9 +1,11 @@
+//! A drain: how long it lasts, and who waits for its end. Pure.
+
 use std::time::Duration;
 
 use kaspath_domain::Moment;
 use tokio::sync::oneshot;
 
-/// So long a drain lasts at least, within its deadline: time for its notices to leave.
+/// A drain lasts at least this long, within its deadline, so that its notices can leave.
 const LEAST: Duration = Duration::from_secs(1);
 
 /// The relay takes nothing new until its circuits are gone, or the time is over.
@@ -16,7 +18,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// Begins, or goes on by another deadline.
+    /// Begins, or goes on with another deadline.
     pub(super) fn begin(&mut self, allowed: Duration, ended: oneshot::Sender<usize>, now: Moment) {
         self.until = now + allowed;
         self.least = self.until.min(now + LEAST);
@@ -28,7 +30,7 @@ impl Drain {
         self.until.since(now)
     }
 
-    /// When to look whether it is over.
+    /// When it may be over.
     pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
         let next = if now < self.least { self.least } else { self.until };
         (!self.waiting.is_empty()).then_some(next)

@@ -17,8 +17,7 @@ use super::{
 };
 use crate::RelayServerConfig;
 
-/// The longest wait for a rate, after which the rates are looked at anew: they may have
-/// changed.
+/// The longest wait for a rate. Then the rates are read again, for they may have changed.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// One budget for all circuits. Cheap to clone.

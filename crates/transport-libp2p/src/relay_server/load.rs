@@ -32,8 +32,12 @@ pub struct RelayQuotaUse {
 pub struct RelayLoad {
     /// Peers with a reservation.
     pub reservations: usize,
+    /// How many there may be.
+    pub max_reservations: usize,
     /// Open circuits, and those that are being made.
     pub circuits: usize,
+    /// How many there may be.
+    pub max_circuits: usize,
     /// Connections on which a peer has spoken the relay protocol: they learn of a drain.
     pub notified: usize,
     /// Bytes passed on in all, both ways; those of open circuits included.

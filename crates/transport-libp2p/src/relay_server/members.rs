@@ -24,7 +24,7 @@ struct Member<P> {
 
 impl<P> Member<P> {
     fn send(&self, frame: Frame) {
-        // Who does not read misses it, and sees the end of its circuits then.
+        // A node that does not read misses the notice, and sees its circuits end instead.
         let _ = self.frames.try_send(frame);
     }
 }

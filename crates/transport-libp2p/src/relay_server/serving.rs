@@ -25,8 +25,8 @@ use super::{
 use crate::{NetworkEvent, convert};
 
 impl Behaviour {
-    /// Whether that peer may ask for a reservation at all, before any work. Who has one
-    /// may renew it when memory is short, but not when the relay drains.
+    /// Whether that peer may ask for a reservation at all, before any work. A peer that
+    /// has one may renew it when memory is short, but not when the relay drains.
     fn admit_reservation(&self, peer: &PeerId, origin: Option<Origin>, now: Moment) -> Result<Origin, Denial> {
         let origin = self.admit(peer, origin, now)?;
         if self.is_under_pressure && !self.table.has_reservation(peer, now) {

@@ -1,4 +1,4 @@
-//! How far the relays of the settings are.
+//! Round trips to the relays of the settings.
 
 use std::{
     collections::HashMap,

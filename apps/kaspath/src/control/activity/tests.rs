@@ -3,7 +3,7 @@ use kaspath_domain::{Direction, Path, RelayReason, Transport};
 use kaspath_gateway::{GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::MoveKind;
-use kaspath_transport_libp2p::{CircuitEnd, RelayServerConfig};
+use kaspath_transport_libp2p::CircuitEnd;
 
 use super::*;
 
@@ -24,16 +24,15 @@ fn of_node() -> Facts {
 }
 
 fn of_relay() -> Facts {
-    let server = RelayServerConfig { reservation_duration: at(100), max_circuit_duration: at(1000), ..Default::default() };
-    Facts::new(&NetworkConfig { relay_server: Some(server), ..NetworkConfig::default() })
+    Facts::new(&NetworkConfig::default())
 }
 
-fn status(facts: &mut Facts, now: Duration) -> Status {
+fn status(facts: &Facts, now: Duration) -> Status {
     facts.status(&peer(0), now)
 }
 
 /// The status of the one relay.
-fn relay(facts: &mut Facts, now: Duration) -> (String, Option<f64>, Option<f64>) {
+fn relay(facts: &Facts, now: Duration) -> (String, Option<f64>, Option<f64>) {
     let relay = status(facts, now).relays.shown.remove(0);
     (relay.state, relay.age, relay.retry_in)
 }
@@ -45,35 +44,31 @@ fn reservation(facts: &mut Facts, state: ReservationState, now: Duration) {
 #[test]
 fn a_configured_relay_is_shown_from_the_start_with_its_state() {
     let mut facts = of_node();
-    assert_eq!(relay(&mut facts, at(0)), ("unknown".into(), None, None));
+    assert_eq!(relay(&facts, at(0)), ("unknown".into(), None, None));
     reservation(&mut facts, ReservationState::Requested, at(1));
     reservation(&mut facts, ReservationState::Confirmed, at(2));
     reservation(&mut facts, ReservationState::Renewed, at(50));
-    assert_eq!(relay(&mut facts, at(60)), ("confirmed".into(), Some(58.0), None));
+    assert_eq!(relay(&facts, at(60)), ("confirmed".into(), Some(58.0), None));
     let lost = ReservationState::Lost { cause: "gone\x1b[2J".repeat(100), retry_in: Some(at(5)) };
     reservation(&mut facts, lost, at(61));
-    assert_eq!(relay(&mut facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
-    let cause = status(&mut facts, at(63)).relays.shown.remove(0).cause.unwrap();
+    assert_eq!(relay(&facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
+    let cause = status(&facts, at(63)).relays.shown.remove(0).cause.unwrap();
     assert!(cause.len() <= MAX_CAUSE && !cause.chars().any(char::is_control), "{cause}");
     reservation(&mut facts, ReservationState::Renewed, at(64));
-    assert_eq!(relay(&mut facts, at(65)), ("confirmed".into(), Some(1.0), None), "it was lost before");
+    assert_eq!(relay(&facts, at(65)), ("confirmed".into(), Some(1.0), None), "it was lost before");
     facts.network(&NetworkEvent::Reservation { relay: peer(9), state: ReservationState::Confirmed }, at(64));
-    assert_eq!(status(&mut facts, at(64)).relays.total, 1, "of others there is nothing to show");
+    assert_eq!(status(&facts, at(64)).relays.total, 1, "of others there is nothing to show");
 }
 
+/// Its owner may change by SIGHUP how long it may last.
 #[test]
-fn nothing_outlasts_its_longest_time() {
+fn a_reservation_is_shown_until_it_ends_however_long_that_is() {
     let mut facts = of_relay();
-    let accepted = |n| NetworkEvent::RelayReservationAccepted { peer: peer(n), renewed: false };
-    facts.network(&accepted(1), at(0));
-    facts.network(&NetworkEvent::RelayCircuitOpened { source: peer(1), destination: peer(2) }, at(0));
-    facts.network(&accepted(2), at(90));
-    let serving = |now, facts: &mut Facts| {
-        let status = status(facts, now);
-        (status.reservations.total, status.circuits.total)
-    };
-    assert_eq!(serving(at(101), &mut facts), (1, 1));
-    assert_eq!(serving(at(1001), &mut facts), (0, 0));
+    facts.network(&NetworkEvent::RelayReservationAccepted { peer: peer(1), renewed: false }, at(0));
+    let shown = |facts: &Facts| status(facts, at(1_000_000)).reservations.total;
+    assert_eq!(shown(&facts), 1);
+    facts.network(&NetworkEvent::RelayReservationEnded { peer: peer(1) }, at(1_000_000));
+    assert_eq!(shown(&facts), 0);
 }
 
 #[test]
@@ -90,11 +85,11 @@ fn circuits_between_two_peers_are_one_line_and_their_bytes_are_counted() {
         NetworkEvent::RelayCircuitClosed { source, destination, from_source: 10, from_destination: 5, duration, reason }
     };
     facts.network(&closed(), at(3));
-    let circuits = status(&mut facts, at(4)).circuits;
+    let circuits = status(&facts, at(4)).circuits;
     assert_eq!((circuits.total, circuits.shown[0].count, circuits.shown[0].age), (1, 1, 2.0));
     facts.network(&closed(), at(5));
     facts.network(&closed(), at(6));
-    let status = status(&mut facts, at(7));
+    let status = status(&facts, at(7));
     assert_eq!(status.circuits.total, 0);
     assert_eq!((status.counters["relay-circuit-opened"], status.counters["circuit-bytes"]), (2, 45));
 }
@@ -113,7 +108,7 @@ fn what_is_remembered_and_what_is_shown_is_bounded() {
         }
     }
     facts.network(&NetworkEvent::RelayReservationAccepted { peer: peer(u16::MAX), renewed: false }, at(2));
-    let status = status(&mut facts, at(3));
+    let status = status(&facts, at(3));
     assert_eq!((status.reservations.total, status.reservations.shown.len()), (MAX_SERVED, MAX_SHOWN));
     assert_eq!((status.circuits.total, status.circuits.shown.len()), (300, MAX_SHOWN));
     let answer = kaspath_control::Answer::Status(Box::new(status));
@@ -153,7 +148,7 @@ fn the_largest_status_fits_into_an_answer() {
         received: u64::MAX,
         sent: u64::MAX,
     };
-    let status = Status { peers: Listed::of(vec![session; 4096]), ..status(&mut facts, at(2)) };
+    let status = Status { peers: Listed::of(vec![session; 4096]), ..status(&facts, at(2)) };
     let (peers, relays) = (status.peers.shown.len(), status.relays.shown.len());
     assert_eq!((peers, relays, status.punches.len(), status.moves.len()), (MAX_SHOWN, 64, 32, 32));
     let length = kaspath_control::line(&kaspath_control::Answer::Status(Box::new(status)), MAX_ANSWER).unwrap().len();
@@ -169,6 +164,6 @@ fn events_are_counted_by_the_names_that_logs_have() {
     }
     facts.count(&KaspaEvent::BlockReceived { hash: String::new(), peer: None });
     facts.count(&GatewayEvent::GatewayRefused { peer: peer(1), reason: RefusalReason::NoSlot, cause: "full".into(), omitted: 2 });
-    let counters = status(&mut facts, at(2)).counters;
+    let counters = status(&facts, at(2)).counters;
     assert_eq!((counters["connected"], counters["block-received"], counters["gateway-refused"]), (3, 1, 1));
 }

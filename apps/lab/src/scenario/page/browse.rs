@@ -29,7 +29,7 @@ const SHOWN: &str = r##"
     return { connection: document.getElementById("connection").innerText, peers: rows("peers"), moves: rows("moves") };
 "##;
 
-/// Prints the page at each change; once it shows a direct path it is looked at in both
+/// Prints the page at each change; once it shows a direct path it is measured in both
 /// sizes, and a report follows.
 pub(crate) async fn browse(args: &BrowseArgs) -> Result<()> {
     let mut browser = Browser::start(&args.chromedriver, &args.chromium).await?;
