@@ -316,4 +316,9 @@ async fn a_session_that_finds_only_the_relay_that_it_is_to_leave_does_not_move_e
         moves += usize::from(matches!(event, SessionEvent::Moved { .. }));
     }
     assert!(moves < 10, "{moves} moves in a minute");
+    // A relay that says so and stays has nobody dial each second for ever.
+    let before = wire.opened();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let dials = wire.opened() - before;
+    assert!((60..600).contains(&dials), "{dials} dials in an hour, those for silence included");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::AsyncWriteExt as _;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use kaspath_transport_libp2p::{
     CircuitEnd, NetworkConfig, NetworkEvent, RelayAccess, RelayPeers, RelayServerConfig, RelayToken, ReservationState,
 };
@@ -55,6 +55,24 @@ async fn who_has_no_token_of_a_private_relay_is_refused_and_told_why() {
     await_event(&mut events, |event| matches!(event, NetworkEvent::RelayReservationEnded { .. })).await;
     assert_eq!(closed(&mut events).await.2, CircuitEnd::NotAllowed);
     assert_eq!(member.ask(RESERVE).await, PERMISSION_DENIED);
+}
+
+#[tokio::test]
+async fn a_stranger_guesses_tokens_slowly() {
+    let relay = relay(private(&["b"])).await;
+    let mut answered = 0;
+    for _ in 0..4 {
+        // Identities and connections are free.
+        let mut stranger = Stranger::at(&relay).await;
+        for _ in 0..10 {
+            let mut stream = stranger.speak(&[1, 0, 1, b'a']).await;
+            let answer = timeout(DEADLINE, stream.read_exact(&mut [0; 4])).await.expect("an answer or an end");
+            answered += usize::from(answer.is_ok());
+        }
+    }
+    assert!((16..=24).contains(&answered), "{answered} of 40");
+    // Who gives none is told so as ever.
+    assert_eq!(frame(&mut Stranger::at(&relay).await.speak(&[1, 0, 0]).await).await, [3, 0, 1, 1]);
 }
 
 #[tokio::test]
@@ -147,7 +165,7 @@ async fn while_memory_is_short_nothing_new_is_taken_and_what_is_there_stays() {
     near.write_all(b"on").await.unwrap();
     near.flush().await.unwrap();
     let mut bytes = [0; 2];
-    futures::AsyncReadExt::read_exact(&mut far, &mut bytes).await.unwrap();
+    far.read_exact(&mut bytes).await.unwrap();
     let mut events = relay.events();
     let address: Multiaddr = relay_address(&relay).to_string().parse().unwrap();
     let late = tokio::spawn({
