@@ -201,7 +201,11 @@ impl Driver {
                 }
             }
         }
+        let is_due = |machine: &Machine| machine.deadline().is_some_and(|at| at <= now);
+        let was_due = is_due(&state.machine);
         state.machine.tick(now);
+        // The streams have to be polled for what it has put into them.
+        more |= was_due && !is_due(&state.machine);
         let machine = &state.machine;
         let gone = self.streams.extract_if(.., |stream| {
             let is_suspect = machine.is_suspect(stream.id);
