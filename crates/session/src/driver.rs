@@ -26,6 +26,9 @@ use crate::{
 /// The opener of a session without a path dials again after this time, whatever became of
 /// the dial before; the other side doubles it, up to 16 s.
 const DIAL_EVERY: Duration = Duration::from_secs(1);
+/// So many dials away from a relay that is about to shut down come each second. After each
+/// as many the time between doubles, up to 32 s: the relay may say so and stay.
+const LEAVES_EACH_SECOND: u32 = 10;
 /// Dials of one session at once.
 const MAX_DIALS: usize = 4;
 /// How long a dial may take.
@@ -74,6 +77,8 @@ pub(crate) struct Driver {
     tries: u32,
     /// Not before this moment it asks for a planned move again.
     move_after: Moment,
+    /// Dials since its relay is about to shut down.
+    leaves: u32,
     timer: Timer,
     seen: Seen,
 }
@@ -142,8 +147,8 @@ impl Driver {
         let is_direct_up = is_direct(&best.borrow());
         let best = WatchStream::from_changes(best);
         let (streams, never) = (vec![PathStream::new(id, stream)], Moment::default());
-        let (dials, timer, seen) = Default::default();
-        Self { parts, best, is_direct_up, streams, dials, dial_after: never, tries: 0, move_after: never, timer, seen }
+        let (dials, leaves, timer, seen) = Default::default();
+        Self { parts, best, is_direct_up, streams, dials, dial_after: never, tries: 0, move_after: never, leaves, timer, seen }
     }
 
     /// Takes the streams on which the peer attaches.
@@ -196,7 +201,11 @@ impl Driver {
                 }
             }
         }
+        let is_due = |machine: &Machine| machine.deadline().is_some_and(|at| at <= now);
+        let was_due = is_due(&state.machine);
         state.machine.tick(now);
+        // The streams have to be polled for what it has put into them.
+        more |= was_due && !is_due(&state.machine);
         let machine = &state.machine;
         let gone = self.streams.extract_if(.., |stream| {
             let is_suspect = machine.is_suspect(stream.id);
@@ -296,6 +305,7 @@ impl Driver {
     /// from a relay that is about to shut down. The present path carries the session until then.
     fn begin_move(&mut self, now: Moment) -> Option<Moment> {
         let must_leave = is_ending(&self.parts.shown.borrow());
+        self.leaves = if must_leave { self.leaves } else { 0 };
         let may_gain = self.parts.is_opener
             && self.seen.moves.is_some()
             && self.streams.len() == 1
@@ -308,7 +318,8 @@ impl Driver {
             return Some(self.move_after);
         }
         if must_leave {
-            self.move_after = now + DIAL_EVERY;
+            self.move_after = now + DIAL_EVERY * (1 << (self.leaves / LEAVES_EACH_SECOND).min(5));
+            self.leaves = self.leaves.saturating_add(1);
             let (paths, target) = (self.parts.paths.clone(), self.parts.target.clone());
             self.dial(async move { paths.again(&target).await.ok() });
             return Some(self.move_after);

@@ -298,6 +298,21 @@ async fn a_plain_stream_is_not_taken_for_a_session_without_a_path() {
     }
 }
 
+/// What is due is sent at once: a question that left when its answer was late had each path
+/// suspected that was quiet for 16 s.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_quiet_for_an_hour_never_stalls_and_dials_nothing() {
+    let wire = Wire::new(relayed(), true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    let mut accepted = theirs.accept().await;
+    soon(accepted.read_u8()).await.unwrap();
+    ours.event(|event| matches!(event, SessionEvent::Began { .. })).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((ours.events.try_recv().ok(), wire.opened()), (None, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_finds_only_the_relay_that_it_is_to_leave_does_not_move_each_second() {
     let wire = Wire::new(relayed(), true);
@@ -314,4 +329,9 @@ async fn a_session_that_finds_only_the_relay_that_it_is_to_leave_does_not_move_e
         moves += usize::from(matches!(event, SessionEvent::Moved { .. }));
     }
     assert!(moves < 10, "{moves} moves in a minute");
+    // A relay that says so and stays has nobody dial each second for ever.
+    let before = wire.opened();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let dials = wire.opened() - before;
+    assert!((60..200).contains(&dials), "{dials} dials in an hour");
 }

@@ -219,10 +219,11 @@ impl Shared {
     async fn allowed(&self, route: Route, request: &Request<Incoming>) -> Reply {
         match route {
             Route::Page => page(),
-            Route::Status => self.made(&self.content.status, |status| whole(StatusCode::OK, JSON, status)).await,
-            Route::Events if is_cross_site(request.headers()) => {
-                line(StatusCode::FORBIDDEN, "another site's page may not listen")
+            // It could not read the answer, but have us make one again and again.
+            Route::Status | Route::Events | Route::Metrics | Route::Ready if is_cross_site(request.headers()) => {
+                line(StatusCode::FORBIDDEN, "another site's page may not ask")
             }
+            Route::Status => self.made(&self.content.status, |status| whole(StatusCode::OK, JSON, status)).await,
             // Of a body that is never sent there would be no end.
             Route::Events if request.method() == Method::HEAD => {
                 line(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here")

@@ -88,7 +88,7 @@ pub(crate) struct RelayLimits {
     #[arg(long, value_name = "BYTES")]
     pub(super) burst: Option<Size>,
 
-    /// Bytes of one peer in a window, like 100GiB; 0 is unlimited.
+    /// Bytes in a window of the circuits that one peer opened, like 100GiB; 0 is unlimited.
     #[arg(long, value_name = "BYTES")]
     pub(super) quota_per_peer: Option<Size>,
 

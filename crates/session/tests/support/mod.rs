@@ -89,6 +89,11 @@ impl Wire {
         self.up.lock().unwrap().drain(..).for_each(|stream| stream.abort());
     }
 
+    /// How many streams were opened.
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
     /// The relay of all streams that are up is about to shut down; a dial finds `next`.
     pub(crate) fn drain(&self, next: Path) {
         for path in &*self.travels.lock().unwrap() {

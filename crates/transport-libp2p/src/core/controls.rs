@@ -34,6 +34,8 @@ struct Control {
     id: ConnId,
     relay: PeerIdentity,
     state: State,
+    /// It has said that the relay drains. A relay that has said so ends, so it says it once.
+    has_drained: bool,
 }
 
 /// Whether a relay may be asked for a reservation.
@@ -56,7 +58,7 @@ impl Controls {
     pub(super) fn linked(&mut self, shared: &mut Shared, relay: &PeerIdentity, id: ConnId) {
         if self.all.values().all(|control| control.id != id) {
             let control = shared.operation();
-            self.all.insert(control, Control { id, relay: relay.clone(), state: State::Asked });
+            self.all.insert(control, Control { id, relay: relay.clone(), state: State::Asked, has_drained: false });
             shared.put(Output::Control { control, id });
         }
     }
@@ -83,7 +85,11 @@ impl Controls {
         match says {
             RelaySays::Welcome => heard.state = State::Welcome,
             RelaySays::Refused(cause) => heard.state = State::Refused(cause),
-            RelaySays::Draining(left) => return drain(shared, &relay, left.min(MAX_DRAIN)),
+            RelaySays::Draining(_) if heard.has_drained => return,
+            RelaySays::Draining(left) => {
+                heard.has_drained = true;
+                return drain(shared, &relay, left.min(MAX_DRAIN));
+            }
         }
         self.settle(shared, &relay);
     }

@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::{
     token::RelayToken,
@@ -12,6 +15,9 @@ use super::{
 
 /// Time for a hello, for its answer, and for each frame to leave.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A relay says little, and its node hears no more often than this: what comes faster waits
+/// at the relay.
+const SPACING: Duration = Duration::from_millis(50);
 
 fn late() -> io::Error {
     io::Error::from(io::ErrorKind::TimedOut)
@@ -58,6 +64,7 @@ where
     let mut frame = answer.await.map_err(|_| late())??;
     loop {
         heard(frame).await;
+        sleep(SPACING).await;
         frame = receive(stream).await?;
     }
 }
@@ -96,6 +103,31 @@ mod tests {
         assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(*heard.lock().unwrap(), all);
         serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_speaks_without_end_is_heard_seldom() {
+        let (node, relay) = duplex(64);
+        let flood = async {
+            let mut relay = relay.compat();
+            while AsyncWriteExt::write_all(&mut relay, &[2, 0, 0]).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let count = std::sync::atomic::AtomicU32::new(0);
+        let mut node = node.compat();
+        let hear = join(&mut node, None, |_| {
+            let heard = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // Without an end it would never wait.
+            async move {
+                if heard > 10_000 {
+                    std::future::pending().await
+                }
+            }
+        });
+        let a_second = timeout(Duration::from_secs(1), async { tokio::join!(flood, hear) });
+        assert!(a_second.await.is_err());
+        assert!((10..=21).contains(&count.into_inner()), "as often as the spacing lets it");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, MonotonicClock, TokenBucket};
+use kaspath_domain::{IpPrefix, Moment, MonotonicClock, Rates, TokenBucket};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -36,6 +36,11 @@ const MAX_SLEEP: Duration = Duration::from_secs(3600);
 /// Refused requests that are reported: so many at once, then one at every interval.
 const DENIALS_BURST: u32 = 64;
 const DENIALS_EVERY: Duration = Duration::from_millis(100);
+/// Wrong tokens that one host may give: so many at once, then one at every interval.
+const GUESSES_BURST: u32 = 16;
+const GUESSES_EVERY: Duration = Duration::from_secs(5);
+/// Hosts whose wrong tokens are remembered.
+const MAX_GUESSING: usize = 4096;
 
 /// The relay: carries out what the table decides.
 pub(crate) struct Behaviour {
@@ -44,6 +49,8 @@ pub(crate) struct Behaviour {
     pub(super) table: Table<PeerId, ConnectionId>,
     /// Who speaks the relay protocol.
     pub(super) members: Members<PeerId, ConnectionId>,
+    /// Of wrong tokens.
+    pub(super) guesses: Rates<IpPrefix>,
     pub(super) running: HashMap<CircuitId, Running>,
     pub(super) tasks: Tasks,
     pub(super) addresses: ExternalAddresses,
@@ -68,6 +75,7 @@ impl Behaviour {
             key,
             table: Table::new(config.clone()),
             members: Members::default(),
+            guesses: Rates::new(GUESSES_BURST, GUESSES_EVERY, MAX_GUESSING),
             flows: Flows::new(&config),
             config,
             moved: 0,

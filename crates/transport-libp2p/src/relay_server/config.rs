@@ -49,9 +49,10 @@ pub struct RelayServerConfig {
     pub bytes_per_second: u64,
     /// Like `burst_per_peer`, for all together.
     pub burst: u64,
-    /// Bytes of one peer in a window, counted like its bytes per second; 0 is unlimited. A
-    /// peer over its quota gets no reservation and no circuit until its window ends, and a
-    /// circuit of it ends with its next byte.
+    /// Bytes in a window of all circuits that one peer opened, both ways together; 0 is
+    /// unlimited. A peer over its quota gets no reservation and opens no circuit until its
+    /// window ends, and a circuit that it opened ends with its next byte. Circuits to it do
+    /// not count: anybody may open one.
     pub quota_per_peer: u64,
     /// The same for all peers of one prefix, for identities are free.
     pub quota_per_prefix: u64,

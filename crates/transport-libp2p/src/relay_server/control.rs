@@ -24,9 +24,10 @@ impl Behaviour {
         self.flows.set(&config);
         self.table.set(config.clone(), now);
         self.config = config;
+        self.members.judge(&self.config.tokens);
         let (access, tokens, members) = (&self.config.access, &self.config.tokens, &self.members);
         let may_connect = |peer: &PeerId, origin: &Origin| allows(access, peer, origin);
-        let has_token = |peer: &PeerId| tokens.is_empty() || members.has_token(peer, tokens);
+        let has_token = |peer: &PeerId| tokens.is_empty() || members.has_token(peer);
         let may_reserve = |peer: &PeerId, origin: &Origin| may_connect(peer, origin) && has_token(peer);
         let changes = self.table.revoke(may_reserve, may_connect);
         self.apply(changes);
@@ -91,10 +92,20 @@ impl Behaviour {
     ) {
         // It may have closed meanwhile.
         let Some(origin) = origin.filter(|_| self.table.is_connected(connection)) else { return };
-        let frames = self.members.add(peer, connection, origin, token);
-        self.members.answer(connection, self.refusal(&peer, connection));
+        let now = self.clock.now();
+        let is_given = token.is_some() && !self.config.tokens.is_empty();
+        // A guess too many has no answer.
+        if is_given && !self.guesses.has(&origin.host, 1, now) {
+            return;
+        }
+        let frames = self.members.add((peer, connection), origin, token, &self.config.tokens);
+        let refused = self.refusal(&peer, connection);
+        if is_given && refused == Some(Refusal::TokenWrong) {
+            let _ = self.guesses.take(&origin.host, now);
+        }
+        self.members.answer(connection, refused);
         if let Some(drain) = &self.drain {
-            self.members.drain(Some(connection), drain.left(self.clock.now()));
+            self.members.drain(Some(connection), drain.left(now));
         }
         self.tasks.spawn(async move {
             relay_control::serve(stream, frames).await;
@@ -108,11 +119,11 @@ impl Behaviour {
         if !self.is_allowed(peer, &origin) {
             return Some(Refusal::NotAllowed);
         }
-        if self.has_token(peer) { None } else { self.members.token_refused(connection, &self.config.tokens) }
+        if self.has_token(peer) { None } else { self.members.token_refused(connection) }
     }
 
     pub(super) fn has_token(&self, peer: &PeerId) -> bool {
-        self.config.tokens.is_empty() || self.members.has_token(peer, &self.config.tokens)
+        self.config.tokens.is_empty() || self.members.has_token(peer)
     }
 
     pub(super) fn is_allowed(&self, peer: &PeerId, origin: &Origin) -> bool {

@@ -38,8 +38,6 @@ pub(super) enum Denial {
     QuotaOfPrefix,
     #[error("the relay's quota is used up")]
     Quota,
-    #[error("the destination's quota is used up")]
-    QuotaOfDestination,
     #[error("access does not allow it")]
     NotAllowed,
     #[error("it has not given a token of this relay")]
@@ -82,7 +80,6 @@ impl Denial {
             | Self::QuotaOfPeer
             | Self::QuotaOfPrefix
             | Self::Quota
-            | Self::QuotaOfDestination
             | Self::Draining
             | Self::Pressure => Status::ResourceLimitExceeded,
         }
@@ -102,7 +99,7 @@ impl Denial {
             Self::TooManyCircuitsOfPrefix => "max-circuits-per-prefix",
             Self::TooManyCircuitsToDestination => "max-circuits-per-destination",
             Self::TooManyCircuitsOfAddressToDestination => "max-circuits-per-ip-to-destination",
-            Self::QuotaOfPeer | Self::QuotaOfDestination => "quota-per-peer",
+            Self::QuotaOfPeer => "quota-per-peer",
             Self::QuotaOfPrefix => "quota-per-prefix",
             Self::Quota => "quota",
             Self::NotAllowed => "access",

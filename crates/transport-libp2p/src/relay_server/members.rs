@@ -17,6 +17,8 @@ struct Member<P> {
     peer: P,
     origin: Origin,
     token: Option<RelayToken>,
+    /// Its token is one of the relay's. Kept, for to compare tokens takes long, and peers ask often.
+    has_token: bool,
     frames: mpsc::Sender<Frame>,
     /// What it was last told.
     refused: Option<Refusal>,
@@ -41,10 +43,24 @@ impl<P, C> Default for Members<P, C> {
 impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
     /// A peer has said hello on a connection, and is told what comes of it. A stream that it
     /// had there before ends. Gives what is to be sent.
-    pub(super) fn add(&mut self, peer: P, connection: C, origin: Origin, token: Option<RelayToken>) -> mpsc::Receiver<Frame> {
+    pub(super) fn add(
+        &mut self,
+        (peer, connection): (P, C),
+        origin: Origin,
+        token: Option<RelayToken>,
+        tokens: &[RelayToken],
+    ) -> mpsc::Receiver<Frame> {
         let (frames, sent) = mpsc::channel(MAX_FRAMES);
-        self.0.insert(connection, Member { peer, origin, token, frames, refused: None });
+        let has_token = token.as_ref().is_some_and(|token| token.is_among(tokens));
+        self.0.insert(connection, Member { peer, origin, token, has_token, frames, refused: None });
         sent
+    }
+
+    /// The relay has these tokens from now on.
+    pub(super) fn judge(&mut self, tokens: &[RelayToken]) {
+        for member in self.0.values_mut() {
+            member.has_token = member.token.as_ref().is_some_and(|token| token.is_among(tokens));
+        }
     }
 
     pub(super) fn remove(&mut self, connection: C) {
@@ -64,21 +80,15 @@ impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
         }
     }
 
-    /// Whether the peer has given one of these tokens on any of its connections.
-    pub(super) fn has_token(&self, peer: &P, tokens: &[RelayToken]) -> bool {
-        let has = |member: &Member<P>| member.token.as_ref().is_some_and(|token| token.is_among(tokens));
-        self.0.values().filter(|member| member.peer == *peer).any(has)
+    /// Whether the peer has given one of the relay's tokens on any of its connections.
+    pub(super) fn has_token(&self, peer: &P) -> bool {
+        self.0.values().any(|member| member.has_token && member.peer == *peer)
     }
 
     /// What is wrong with the token that was given on that connection.
-    pub(super) fn token_refused(&self, connection: C, tokens: &[RelayToken]) -> Option<Refusal> {
-        if tokens.is_empty() {
-            return None;
-        }
-        match self.0.get(&connection)?.token.as_ref() {
-            None => Some(Refusal::TokenMissing),
-            Some(token) => (!token.is_among(tokens)).then_some(Refusal::TokenWrong),
-        }
+    pub(super) fn token_refused(&self, connection: C) -> Option<Refusal> {
+        let member = self.0.get(&connection).filter(|member| !member.has_token)?;
+        Some(if member.token.is_some() { Refusal::TokenWrong } else { Refusal::TokenMissing })
     }
 
     /// The connections, and whose they are.
@@ -116,24 +126,26 @@ mod tests {
         let token = |text: &str| text.parse::<RelayToken>().unwrap();
         let tokens = [token("one"), token("two")];
         let mut members = Members::<u32, u32>::default();
-        let mut with = members.add(7, 1, origin(), Some(token("two")));
-        let _without = members.add(7, 2, origin(), None);
-        let _wrong = members.add(8, 3, origin(), Some(token("three")));
-        assert!(members.has_token(&7, &tokens) && !members.has_token(&8, &tokens));
-        assert_eq!(members.token_refused(1, &tokens), None);
-        assert_eq!(members.token_refused(2, &tokens), Some(Refusal::TokenMissing));
-        assert_eq!(members.token_refused(3, &tokens), Some(Refusal::TokenWrong));
-        assert_eq!(members.token_refused(3, &[]), None, "without tokens nobody needs one");
+        let mut with = members.add((7, 1), origin(), Some(token("two")), &tokens);
+        let _without = members.add((7, 2), origin(), None, &tokens);
+        let _wrong = members.add((8, 3), origin(), Some(token("three")), &tokens);
+        assert!(members.has_token(&7) && !members.has_token(&8));
+        assert_eq!(members.token_refused(1), None);
+        assert_eq!(members.token_refused(2), Some(Refusal::TokenMissing));
+        assert_eq!(members.token_refused(3), Some(Refusal::TokenWrong));
+        members.judge(&[token("three")]);
+        assert!(members.has_token(&8) && members.token_refused(1) == Some(Refusal::TokenWrong));
+        members.judge(&tokens);
         members.answer(1, None);
         members.drain(None, Duration::from_secs(3));
         assert_eq!(with.try_recv(), Ok(Frame::Welcome));
         assert_eq!(with.try_recv(), Ok(Frame::Draining(Duration::from_secs(3))));
         assert_eq!(members.count(), 3);
         members.remove(1);
-        assert!(with.try_recv().is_err() && !members.has_token(&7, &tokens));
+        assert!(with.try_recv().is_err() && !members.has_token(&7));
         // Another hello on a connection takes the place of the first.
-        let again = members.add(8, 3, origin(), Some(token("one")));
-        assert!(members.has_token(&8, &tokens) && members.count() == 2);
+        let again = members.add((8, 3), origin(), Some(token("one")), &tokens);
+        assert!(members.has_token(&8) && members.count() == 2);
         drop(again);
         assert_eq!(members.count(), 1);
     }

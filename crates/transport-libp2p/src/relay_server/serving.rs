@@ -116,14 +116,9 @@ impl Behaviour {
     pub(super) fn connect(&mut self, by: Asker, mut stream: Stream, destination: PeerId) {
         let Asker { peer, connection, origin, slot } = by;
         let now = self.refresh();
-        let accepted = self.admit_circuit(&peer, origin, now).and_then(|origin| {
-            let accepted = self.table.connect(&peer, connection, origin, &destination, now)?;
-            if self.flows.exceeded(&destination, &accepted.destination_origin.prefix, now).is_some() {
-                self.table.remove(accepted.id);
-                return Err(Denial::QuotaOfDestination);
-            }
-            Ok(accepted)
-        });
+        let accepted = self
+            .admit_circuit(&peer, origin, now)
+            .and_then(|origin| self.table.connect(&peer, connection, origin, &destination, now));
         let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(denial) => return self.deny_circuit(peer, destination, denial, stream, slot),

@@ -81,7 +81,6 @@ pub(super) struct Accepted<P, C> {
     pub(super) id: CircuitId,
     /// Over which the destination is to be asked.
     pub(super) destination: C,
-    pub(super) destination_origin: Origin,
     /// What made room for it.
     pub(super) evicted: Option<Ended<P, C>>,
 }
@@ -244,7 +243,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         };
         self.ends_at(self.end_of(&circuit).0);
         self.circuits.insert(id, circuit);
-        Ok(Accepted { id, destination: destination_connection, destination_origin, evicted })
+        Ok(Accepted { id, destination: destination_connection, evicted })
     }
 
     /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::AsyncWriteExt as _;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use kaspath_transport_libp2p::{
     CircuitEnd, NetworkConfig, NetworkEvent, RelayAccess, RelayPeers, RelayServerConfig, RelayToken, ReservationState,
 };
@@ -55,6 +55,24 @@ async fn who_has_no_token_of_a_private_relay_is_refused_and_told_why() {
     await_event(&mut events, |event| matches!(event, NetworkEvent::RelayReservationEnded { .. })).await;
     assert_eq!(closed(&mut events).await.2, CircuitEnd::NotAllowed);
     assert_eq!(member.ask(RESERVE).await, PERMISSION_DENIED);
+}
+
+#[tokio::test]
+async fn a_stranger_guesses_tokens_slowly() {
+    let relay = relay(private(&["b"])).await;
+    let mut answered = 0;
+    for _ in 0..4 {
+        // Identities and connections are free.
+        let mut stranger = Stranger::at(&relay).await;
+        for _ in 0..10 {
+            let mut stream = stranger.speak(&[1, 0, 1, b'a']).await;
+            let answer = timeout(DEADLINE, stream.read_exact(&mut [0; 4])).await.expect("an answer or an end");
+            answered += usize::from(answer.is_ok());
+        }
+    }
+    assert!((16..=24).contains(&answered), "{answered} of 40");
+    // Who gives none is told so as ever.
+    assert_eq!(frame(&mut Stranger::at(&relay).await.speak(&[1, 0, 0]).await).await, [3, 0, 1, 1]);
 }
 
 #[tokio::test]
@@ -123,11 +141,13 @@ async fn a_quota_ends_circuits_and_refuses_new_ones_until_its_window_is_over() {
     assert_eq!((back, reason), (0, CircuitEnd::Quota));
     assert!((20_000..20_000 + 32 * 1024).contains(&forth), "{forth}");
     assert_eq!(source.ask(&connect(&other.id.to_bytes())).await, RESOURCE_LIMIT_EXCEEDED);
-    assert_eq!(other.ask(&connect(&destination.id.to_bytes())).await, RESOURCE_LIMIT_EXCEEDED);
     assert_eq!(source.ask(RESERVE).await, RESOURCE_LIMIT_EXCEEDED);
+    // Who was called has used nothing of its own.
+    assert_eq!(destination.ask(RESERVE).await, OK);
+    let _open = other.circuit(&mut destination).await;
     let load = relay.relay_load().await.unwrap();
-    assert_eq!((load.quota.peers_over, load.quota.used >= forth, load.bytes), (2, true, forth));
-    assert_eq!(load.refused_circuits, BTreeMap::from([("quota-per-peer", 2)]));
+    assert_eq!((load.quota.peers_over, load.quota.used >= forth, load.bytes), (1, true, forth));
+    assert_eq!(load.refused_circuits, BTreeMap::from([("quota-per-peer", 1)]));
     assert_eq!(load.refused_reservations, BTreeMap::from([("quota-per-peer", 1)]));
     // More is allowed: the same bytes count.
     relay.set_relay_server(RelayServerConfig { quota_per_peer: 1 << 30, ..RelayServerConfig::default() }).await.unwrap();
@@ -147,7 +167,7 @@ async fn while_memory_is_short_nothing_new_is_taken_and_what_is_there_stays() {
     near.write_all(b"on").await.unwrap();
     near.flush().await.unwrap();
     let mut bytes = [0; 2];
-    futures::AsyncReadExt::read_exact(&mut far, &mut bytes).await.unwrap();
+    far.read_exact(&mut bytes).await.unwrap();
     let mut events = relay.events();
     let address: Multiaddr = relay_address(&relay).to_string().parse().unwrap();
     let late = tokio::spawn({

@@ -116,7 +116,9 @@ fn a_ninth_listener_is_refused_and_one_that_goes_makes_room() {
 #[test]
 fn another_sites_page_can_neither_listen_nor_reach_it_by_a_name_of_its_own() {
     let server = server(None);
-    assert_eq!(server.get("/events", &["Sec-Fetch-Site: cross-site"]).status, Some(403));
+    for path in ["/status.json", "/events", "/metrics", "/readyz"] {
+        assert_eq!(server.get(path, &["Sec-Fetch-Site: cross-site"]).status, Some(403), "{path}");
+    }
     for path in ["/", "/status.json", "/events", "/metrics", "/readyz", "/login"] {
         let reply = server.send(format!("GET {path} HTTP/1.1\r\nHost: attacker.example:4002\r\n\r\n").as_bytes());
         assert_eq!(reply.status, Some(403), "{path}");

@@ -115,3 +115,15 @@ fn a_drain_is_believed_once_and_its_circuits_learn_of_it() {
     shared.put_reason(ConnId(5), RelayReason::PunchPending);
     assert_eq!(outputs(&mut shared).len(), 1);
 }
+
+#[test]
+fn notices_of_drains_that_are_over_at_once_count_once() {
+    let (mut controls, mut shared) = (Controls::default(), shared());
+    link(&mut shared, 1, 9);
+    controls.linked(&mut shared, &identity(9), ConnId(1));
+    let streams = asked(&mut shared);
+    (0..1000).for_each(|_| controls.heard(&mut shared, streams[0].0, RelaySays::Draining(Duration::ZERO)));
+    let drains =
+        std::iter::from_fn(|| shared.next_signal()).filter(|signal| matches!(signal, Signal::RelayDraining { .. })).count();
+    assert_eq!(drains, 1, "each is an event, and has sessions dial");
+}

@@ -21,7 +21,7 @@ const MAX_PACED: usize = 4096;
 const CHUNK_TIME: Duration = Duration::from_millis(20);
 const LEAST_CHUNK: u64 = 1024;
 
-/// The two of a circuit, and where each comes from.
+/// The two of a circuit, who opened it first, and where each comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Parties<P> {
     pub(super) peers: [P; 2],
@@ -126,23 +126,21 @@ impl<P: Clone + Eq + Hash> Budget<P> {
     /// # Errors
     /// A quota was used up before: the circuit must end.
     pub(super) fn charge(&mut self, circuit: &Parties<P>, bytes: u64, now: Moment) -> Result<Moment, Exceeded> {
-        for (peer, prefix) in circuit.peers.iter().zip(&circuit.prefixes) {
-            if let Some(exceeded) = self.exceeded(peer, prefix, now) {
-                return Err(exceeded);
-            }
+        // A stranger may open a circuit to anybody, and must not use up that peer's quota.
+        let (opener, prefix) = (&circuit.peers[0], &circuit.prefixes[0]);
+        if let Some(exceeded) = self.exceeded(opener, prefix, now) {
+            return Err(exceeded);
         }
         let Limits { peer: rate, all, quota_peer, quota_prefix, window, .. } = self.limits;
         self.all.add(bytes, window, now);
-        let [one, other] = &circuit.prefixes;
-        let distinct = if one == other { 1 } else { 2 };
-        for prefix in circuit.prefixes.iter().take(distinct).filter(|_| quota_prefix > 0) {
+        if quota_peer > 0 {
+            self.peers.add(opener, bytes, window, now);
+        }
+        if quota_prefix > 0 {
             self.prefixes.add(prefix, bytes, window, now);
         }
         let mut at = self.pace.charge(all, bytes, now);
         for peer in &circuit.peers {
-            if quota_peer > 0 {
-                self.peers.add(peer, bytes, window, now);
-            }
             if rate.is_limited() {
                 make_room(&mut self.paces, peer, MAX_PACED, |pace| pace.full_at);
                 at = at.max(self.paces.entry(peer.clone()).or_default().charge(rate, bytes, now));

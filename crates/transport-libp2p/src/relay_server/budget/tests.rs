@@ -138,7 +138,7 @@ proptest! {
 }
 
 #[test]
-fn a_prefix_has_a_quota_however_many_identities_it_has_and_counts_a_circuit_within_it_once() {
+fn a_prefix_has_a_quota_however_many_identities_it_has_and_a_called_peer_uses_none_of_its_own() {
     let mut limited = budget(|config| config.quota_per_prefix = 1000);
     let within = Parties { peers: [1, 2], prefixes: [prefix(1), prefix(1)] };
     limited.charge(&within, 500, at(0)).unwrap();
@@ -147,8 +147,9 @@ fn a_prefix_has_a_quota_however_many_identities_it_has_and_counts_a_circuit_with
         limited.charge(&Parties { peers: [peer, 99], prefixes: [prefix(1), prefix(9)] }, 100, at(0)).unwrap();
     }
     assert_eq!(limited.exceeded(&77, &prefix(1), at(0)), Some(Exceeded::Prefix));
-    assert_eq!(limited.exceeded(&99, &prefix(9), at(0)), None);
-    assert_eq!(limited.quota_use(at(0)).prefixes_over, 1);
+    limited.charge(&Parties { peers: [50, 99], prefixes: [prefix(5), prefix(9)] }, 1000, at(0)).unwrap();
+    assert_eq!(limited.exceeded(&99, &prefix(9), at(0)), None, "others opened these circuits");
+    assert_eq!(limited.quota_use(at(0)).prefixes_over, 2);
 }
 
 #[test]
