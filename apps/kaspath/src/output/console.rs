@@ -8,20 +8,17 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{MonotonicClock, wall_clock};
-use serde_json::json;
+use kaspath_domain::MonotonicClock;
 
 use super::{
     limit::{Class, LineLimits, Quota, Rate},
+    line,
     own::ProgramEvent,
     pipe::Pipe,
     settings::OutputSettings,
-    stamp::{is_journal, stamped},
+    stamp::is_journal,
 };
-use crate::{
-    cli::LogFormat,
-    level::{Level, Subsystem},
-};
+use crate::{cli::LogFormat, level::Subsystem};
 
 /// Events. All three together stay below 200 lines a second over five seconds, bursts included,
 /// and, since a remote may make events for years, at 8 KiB a second in the long run: 675 MiB a day.
@@ -144,20 +141,14 @@ impl Console {
 
     fn report_left_out(&self, stream: Stream, count: u64) {
         let event = ProgramEvent::LinesLeftOut { count };
-        self.always(
-            stream,
-            &match self.settings.get() {
-                Some(OutputSettings { format: LogFormat::Json, .. }) => {
-                    let mut value = json!(event);
-                    value["time"] = json!(wall_clock().since_epoch().as_secs_f64());
-                    value["level"] = json!(event.level());
-                    value["subsystem"] = json!(Subsystem::Program);
-                    value["text"] = json!(event.sentence());
-                    value.to_string()
-                }
-                _ => stamped(Level::Warn, &event.sentence(), self.is_journal(stream)),
-            },
-        );
+        let (level, sentence) = (event.level(), event.sentence());
+        let line = match self.settings.get() {
+            Some(OutputSettings { format: LogFormat::Json, .. }) => {
+                line::json(level, Subsystem::Program, &event, Some(&sentence), false)
+            }
+            _ => line::text(level, &sentence, false, self.is_journal(stream)),
+        };
+        self.always(stream, &line);
     }
 
     /// Prints a line without a limit, for there can be few of its kind.

@@ -30,7 +30,7 @@ pub(crate) fn failed(error: &anyhow::Error, settings: OutputSettings) {
             print_failed(&ProgramEvent::Failed { code: exit::FAILURE, cause, causes }, settings);
         }
         LogFormat::Text if console().settings().is_some() => {
-            console().always(Stream::Err, &line::text(Level::Error, &cause, settings.redact, Stream::Err));
+            print_error(&cause, settings.redact);
         }
         LogFormat::Text => console().always(Stream::Err, &safe::line(&format!("error: {cause}"), settings.redact)),
     }
@@ -52,6 +52,11 @@ pub(crate) fn refused(text: &str, settings: OutputSettings) {
 fn print_failed(event: &ProgramEvent, settings: OutputSettings) {
     let line = line::json(Level::Error, Subsystem::Program, event, Some(&event.sentence()), settings.redact);
     console().always(Stream::Out, &line);
+}
+
+/// Of a program that has begun to print, which is read as a log.
+fn print_error(text: &str, redact: bool) {
+    console().always(Stream::Err, &line::text(Level::Error, text, redact, console().is_journal(Stream::Err)));
 }
 
 /// Says that the program stops, and by what.
@@ -85,7 +90,7 @@ pub(crate) fn internal_error(message: &str, location: &str) {
         Some(settings) if settings.format == LogFormat::Json => {
             print_failed(&ProgramEvent::Failed { code: exit::INTERNAL, causes: vec![text.clone()], cause: text }, settings);
         }
-        Some(_) => console().always(Stream::Err, &line::text(Level::Error, &text, false, Stream::Err)),
+        Some(_) => print_error(&text, false),
         None => console().always(Stream::Err, &text),
     }
 }

@@ -4,21 +4,17 @@ use kaspath_domain::wall_clock;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    console::{Stream, console},
-    safe,
-    stamp::stamped,
-};
+use super::{safe, stamp::stamped};
 use crate::level::{Level, Subsystem};
 
-/// A text of one line.
-pub(super) fn text(level: Level, text: &str, redact: bool, stream: Stream) -> String {
-    stamped(level, &safe::line(text, redact), console().is_journal(stream))
+/// A text of one line, for systemd's journal or another reader.
+pub(super) fn text(level: Level, text: &str, redact: bool, is_journal: bool) -> String {
+    stamped(level, &safe::line(text, redact), is_journal)
 }
 
 /// A text of several lines, of which nothing comes from a remote.
-pub(super) fn texts(level: Level, text: &str, redact: bool, stream: Stream) -> String {
-    stamped(level, &safe::lines(text, redact), console().is_journal(stream))
+pub(super) fn texts(level: Level, text: &str, redact: bool, is_journal: bool) -> String {
+    stamped(level, &safe::lines(text, redact), is_journal)
 }
 
 /// JSON: the event's own fields, with its time in seconds since 1970, its level, the

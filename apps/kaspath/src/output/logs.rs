@@ -58,7 +58,7 @@ impl<S: Subscriber> Layer<S> for Logs {
         }
         let OutputSettings { format, redact, .. } = self.0;
         console().limited(class, Stream::Err, || match format {
-            LogFormat::Text => line::text(level, &text, redact, Stream::Err),
+            LogFormat::Text => line::text(level, &text, redact, console().is_journal(Stream::Err)),
             LogFormat::Json => line::json(level, log.subsystem, &log.value(), None, redact),
         });
     }

@@ -67,7 +67,7 @@ impl Printer {
 
     /// An event of the program.
     pub(crate) fn own(&self, event: &ProgramEvent) {
-        let (level, text) = (event.level(), event.sentence());
+        let level = event.level();
         let class = match event {
             // Nothing of these comes from a remote.
             ProgramEvent::Started { .. } | ProgramEvent::Stopped { .. } | ProgramEvent::Stopping { .. } => Class::Warning,
@@ -78,7 +78,7 @@ impl Printer {
         let has_lines =
             matches!(event, ProgramEvent::Started { .. } | ProgramEvent::Warning { code: WarningCode::SettingsInvalid, .. });
         let as_text = if has_lines { line::texts } else { line::text };
-        self.print(class, Subsystem::Program, level, event, Some(text), as_text);
+        self.print(class, Subsystem::Program, level, event, || Some(event.sentence()), as_text);
     }
 
     /// A line for the reader that has no event of its own.
@@ -113,29 +113,29 @@ impl Printer {
         let last = Mutex::new(LastCauses::default());
         Arc::new(move |event: &NetworkEvent| {
             let shorter = last.lock().unwrap_or_else(PoisonError::into_inner).shorter(event);
-            let sentence = shorter.or_else(|| text::network(event, &reach));
+            let sentence = || shorter.or_else(|| text::network(event, &reach));
             self.event(Subsystem::Transport, text::network_level(event), event, sentence);
         })
     }
 
     /// Prints what happens in sessions.
     pub(crate) fn of_kaspa(self) -> Arc<dyn Observer<KaspaEvent>> {
-        Arc::new(move |event: &KaspaEvent| self.event(Subsystem::Kaspa, Level::Info, event, text::kaspa(event)))
+        Arc::new(move |event: &KaspaEvent| self.event(Subsystem::Kaspa, Level::Info, event, || text::kaspa(event)))
     }
 
     /// Prints how sessions get on with their paths.
     pub(crate) fn of_sessions(self) -> Arc<dyn Observer<SessionEvent>> {
-        Arc::new(move |event: &SessionEvent| self.event(Subsystem::Session, Level::Info, event, text::session(event)))
+        Arc::new(move |event: &SessionEvent| self.event(Subsystem::Session, Level::Info, event, || text::session(event)))
     }
 
     /// Prints what happens at the gateway.
     pub(crate) fn of_gateway(self) -> Arc<dyn Observer<GatewayEvent>> {
         Arc::new(move |event: &GatewayEvent| {
-            self.event(Subsystem::Gateway, gateway::level(event), event, Some(gateway::describe(event)));
+            self.event(Subsystem::Gateway, gateway::level(event), event, || Some(gateway::describe(event)));
         })
     }
 
-    fn event(&self, of: Subsystem, level: Level, event: &impl Serialize, text: Option<String>) {
+    fn event(&self, of: Subsystem, level: Level, event: &impl Serialize, text: impl FnOnce() -> Option<String>) {
         self.print(Class::Event, of, level, event, text, line::text);
     }
 
@@ -145,19 +145,22 @@ impl Printer {
         of: Subsystem,
         level: Level,
         event: &impl Serialize,
-        text: Option<String>,
-        as_text: fn(Level, &str, bool, Stream) -> String,
+        text: impl FnOnce() -> Option<String>,
+        as_text: fn(Level, &str, bool, bool) -> String,
     ) {
         let OutputSettings { format, redact, filter } = self.settings;
         if !filter.allows(of, level) {
             return;
         }
-        match (format, text) {
-            (LogFormat::Text, None) => {}
-            (LogFormat::Text, Some(text)) => console().limited(class, Stream::Out, || as_text(level, &text, redact, Stream::Out)),
-            (LogFormat::Json, text) => {
-                // The fields of the first lines say it all.
-                let own = text.filter(|text| of == Subsystem::Program && !text.contains('\n'));
+        match format {
+            LogFormat::Text => {
+                let Some(text) = text() else { return };
+                let is_journal = console().is_journal(Stream::Out);
+                console().limited(class, Stream::Out, || as_text(level, &text, redact, is_journal));
+            }
+            LogFormat::Json => {
+                // The fields of the first lines say it all, as do those of events that are not the program's.
+                let own = (of == Subsystem::Program).then(text).flatten().filter(|text| !text.contains('\n'));
                 console().limited(class, Stream::Out, || line::json(level, of, event, own.as_deref(), redact));
             }
         }
