@@ -16,10 +16,14 @@ pub(crate) type LabelSet = Vec<(&'static str, Cow<'static, str>)>;
 pub(crate) trait Label: Copy + 'static {
     const KEY: &'static str;
     const VALUES: &'static [&'static str];
-    /// All of them, in the order of their values.
-    const ALL: &'static [Self];
     /// The position of this value.
     fn index(self) -> usize;
+}
+
+/// A label that can be gone through.
+pub(crate) trait Each: Label {
+    /// All of them, in the order of their values.
+    const ALL: &'static [Self];
 }
 
 /// Several labels, of which each combination is a series.
@@ -108,6 +112,11 @@ pub(crate) fn single<M: Clone + EncodeMetric + Send + Sync + Debug + 'static>(
     metric
 }
 
+/// A number of things as a gauge has it.
+pub(crate) fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// One less, but never below zero.
 pub(crate) fn fall(gauge: &Gauge) {
     use std::sync::atomic::Ordering::Relaxed;
@@ -129,11 +138,14 @@ macro_rules! label {
         impl $crate::families::Label for $name {
             const KEY: &'static str = $key;
             const VALUES: &'static [&'static str] = &[$($text),+];
-            const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn index(self) -> usize {
                 self as usize
             }
+        }
+
+        impl $crate::families::Each for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
         }
     };
 }

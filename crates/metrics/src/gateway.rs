@@ -7,7 +7,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::families::{Family, label, single};
+use crate::families::{Family, label, single, whole};
 
 label!(DirectionLabel = "direction" { Inbound = "inbound", Outbound = "outbound" });
 label!(End = "reason" {
@@ -104,7 +104,6 @@ impl Observer<GatewayEvent> for Gateway {
                 self.on_other_network.set(1);
             }
             GatewayEvent::KaspadStatus { synced, blocks, peers, tunnelled } => {
-                let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
                 self.synced.set((*synced).into());
                 self.blocks.set(whole(*blocks));
                 self.peers.at((Through::Gateway,)).set(whole(*tunnelled as u64));

@@ -29,6 +29,7 @@ use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, RelayLoad};
 use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registry};
 
+pub use self::process::resident_memory;
 use self::{
     gateway::Gateway,
     kaspa::Kaspa,

@@ -2,17 +2,25 @@
 
 use kaspath_domain::{Path, RelayReason, Transport};
 
-use crate::families::label;
+use crate::families::{Label, label};
 
 label!(
     /// How something travels.
     PathLabel = "path" { DirectTcp = "direct-tcp", DirectQuic = "direct-quic", Relay = "relay" }
 );
 
-label!(
-    /// The same, of where something moved.
-    ToLabel = "to" { DirectTcp = "direct-tcp", DirectQuic = "direct-quic", Relay = "relay" }
-);
+/// The same, of where something moved.
+#[derive(Clone, Copy)]
+pub(crate) struct ToLabel(pub(crate) PathLabel);
+
+impl Label for ToLabel {
+    const KEY: &'static str = "to";
+    const VALUES: &'static [&'static str] = PathLabel::VALUES;
+
+    fn index(self) -> usize {
+        self.0.index()
+    }
+}
 
 label!(
     /// Why a path is on a relay.
@@ -43,16 +51,6 @@ impl PathLabel {
             Path::Direct { transport: Transport::Tcp } => Self::DirectTcp,
             Path::Direct { transport: Transport::Quic } => Self::DirectQuic,
             Path::Relayed { .. } => Self::Relay,
-        }
-    }
-}
-
-impl ToLabel {
-    pub(crate) fn of(path: &Path) -> Self {
-        match PathLabel::of(path) {
-            PathLabel::DirectTcp => Self::DirectTcp,
-            PathLabel::DirectQuic => Self::DirectQuic,
-            PathLabel::Relay => Self::Relay,
         }
     }
 }

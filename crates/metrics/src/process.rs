@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::families::single;
+use crate::families::{single, whole};
 
 /// Clock ticks a second in `/proc`: a constant of Linux's interface, whatever the kernel's own.
 const TICKS: f64 = 100.0;
@@ -32,7 +32,7 @@ impl Process {
         let process = registry.sub_registry_with_prefix("process");
         let start = single(process, "start_time_seconds", "Since the Unix epoch", Seconds::default());
         start.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        status_kib("VmRSS:")?;
+        resident_memory()?;
         Some(Self {
             memory: single(process, "resident_memory_bytes", "Resident memory", Gauge::default()),
             open_files: single(process, "open_fds", "Open file descriptors", Gauge::default()),
@@ -43,8 +43,8 @@ impl Process {
 
     /// Reads how it is now. What cannot be read stays as it was.
     pub(crate) fn read(&self) {
-        if let Some(kib) = status_kib("VmRSS:") {
-            self.memory.set(kib * 1024);
+        if let Some(bytes) = resident_memory() {
+            self.memory.set(whole(bytes));
         }
         if let Ok(open) = open_files() {
             self.open_files.set(open);
@@ -58,10 +58,12 @@ impl Process {
     }
 }
 
-/// A field of `/proc/self/status` that is in KiB.
-fn status_kib(field: &str) -> Option<i64> {
+/// Bytes of this process that are in memory, by `/proc/self/status`; `None` where the system
+/// has no such file.
+pub fn resident_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix(field))?.split_ascii_whitespace().next()?.parse().ok()
+    let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Without the one with which they are counted.
@@ -85,6 +87,12 @@ fn cpu_seconds() -> Option<f64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_this_process_is_found() {
+        let used = resident_memory().unwrap();
+        assert!((1 << 20..1 << 40).contains(&used), "{used}");
+    }
 
     #[test]
     fn the_process_is_read_as_linux_has_it() {

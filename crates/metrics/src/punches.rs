@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use crate::{
     buckets,
-    families::{Family, label, single},
+    families::{Family, Label, label, single},
     paths::{ReasonLabel, TransportLabel},
     recent::Recent,
 };
@@ -38,22 +38,36 @@ label!(AddressOutcome = "outcome" {
     Failed = "failed",
     Unsuitable = "no_suitable_address",
 });
-label!(End = "outcome" {
-    Success = "success",
-    NotNeeded = "not-needed",
-    PunchPending = "punch-pending",
-    Policy = "policy",
-    RelayDraining = "relay-draining",
-    NoOwnCandidate = "no-own-candidate",
-    NoPeerCandidate = "no-peer-candidate",
-    PeerCannotPunch = "peer-cannot-punch",
-    PunchLimited = "punch-limited",
-    ExchangeFailed = "exchange-failed",
-    PunchFailed = "punch-failed",
-    SymmetricNat = "symmetric-nat",
-    SharedNat = "shared-nat",
-    SharedLan = "shared-lan",
-});
+
+/// Ends of a punch beside the failures.
+const OTHER_ENDS: [&str; 2] = ["success", "not-needed"];
+
+/// How a punch ended; that it failed by why the path stays on the relay.
+#[derive(Clone, Copy)]
+enum End {
+    Success,
+    NotNeeded,
+    Failed(ReasonLabel),
+}
+
+impl Label for End {
+    const KEY: &'static str = "outcome";
+    const VALUES: &'static [&'static str] = &{
+        let mut values = [""; OTHER_ENDS.len() + ReasonLabel::VALUES.len()];
+        let (others, failures) = values.split_at_mut(OTHER_ENDS.len());
+        others.copy_from_slice(&OTHER_ENDS);
+        failures.copy_from_slice(ReasonLabel::VALUES);
+        values
+    };
+
+    fn index(self) -> usize {
+        match self {
+            Self::Success => 0,
+            Self::NotNeeded => 1,
+            Self::Failed(reason) => OTHER_ENDS.len() + reason.index(),
+        }
+    }
+}
 
 /// What an address is, as far as a punch is concerned.
 type Kind = (IpVersion, GoTransport);
@@ -167,7 +181,7 @@ impl Punches {
                 self.count(&punch, *attempts, true);
             }
             NetworkEvent::PunchFailed { peer, attempts, reason, .. } => {
-                self.ended.at((End::failed(reason),)).inc();
+                self.ended.at((End::Failed(ReasonLabel::of(reason)),)).inc();
                 match (self.under_way().remove(peer), reason) {
                     (Some(punch), _) => self.count(&punch, *attempts, false),
                     // The peer began an exchange that broke.
@@ -232,25 +246,6 @@ impl Attempts {
             4 => Self::Four,
             5 => Self::Five,
             _ => Self::More,
-        }
-    }
-}
-
-impl End {
-    fn failed(reason: &RelayReason) -> Self {
-        match ReasonLabel::of(reason) {
-            ReasonLabel::PunchPending => Self::PunchPending,
-            ReasonLabel::Policy => Self::Policy,
-            ReasonLabel::RelayDraining => Self::RelayDraining,
-            ReasonLabel::NoOwnCandidate => Self::NoOwnCandidate,
-            ReasonLabel::NoPeerCandidate => Self::NoPeerCandidate,
-            ReasonLabel::PeerCannotPunch => Self::PeerCannotPunch,
-            ReasonLabel::PunchLimited => Self::PunchLimited,
-            ReasonLabel::ExchangeFailed => Self::ExchangeFailed,
-            ReasonLabel::PunchFailed => Self::PunchFailed,
-            ReasonLabel::SymmetricNat => Self::SymmetricNat,
-            ReasonLabel::SharedNat => Self::SharedNat,
-            ReasonLabel::SharedLan => Self::SharedLan,
         }
     }
 }

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::families::{Family, Label, LabelSet, fall, label, series, single};
+use crate::families::{Family, Label, LabelSet, fall, label, series, single, whole};
 
 /// Relays that are remembered beside those of the settings.
 const MAX_ADDED: usize = 128;
@@ -90,7 +90,7 @@ impl Relays {
         let go = registry.sub_registry_with_prefix("libp2p_autorelay");
         single(go, "status", "1 if there is a relay to reserve at", Gauge::<i64>::default()).set((!positions.is_empty()).into());
         let desired = single(go, "desired_reservations", "Reservations that the settings ask for", Gauge::<i64>::default());
-        desired.set(i64::try_from(wanted.min(positions.len())).unwrap_or(i64::MAX));
+        desired.set(whole(wanted.min(positions.len()) as u64));
         let opened = single(go, "reservations_opened", "Reservations that were granted", Counter::default());
         let closed = single(go, "reservations_closed", "Granted reservations that were lost", Counter::default());
         let requests = Family::new(go, "reservation_requests_outcome", "Requests for reservations by their end");

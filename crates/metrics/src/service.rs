@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use crate::{
     buckets,
-    families::{Family, Label, label, reach, single},
+    families::{Each, Family, Label, label, reach, single, whole},
 };
 
 label!(ReservationType = "type" { Opened = "opened", Renewed = "renewed", Closed = "closed" });
@@ -199,11 +199,6 @@ impl Service {
             reach(rejections.at((*rejection,)), by_rejection[rejection.index()]);
         }
     }
-}
-
-/// A number of things as a gauge has it.
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl Reason {

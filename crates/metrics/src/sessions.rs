@@ -91,7 +91,7 @@ impl Observer<SessionEvent> for Sessions {
                     MoveKind::Planned => Kind::Planned,
                     MoveKind::Failover => Kind::Failover,
                 };
-                self.moves.at((kind, ToLabel::of(to))).inc();
+                self.moves.at((kind, ToLabel(PathLabel::of(to)))).inc();
                 self.replayed.inc_by(*replayed);
                 if kind == Kind::Failover {
                     self.stalled(StallEnd::Moved, *stall);

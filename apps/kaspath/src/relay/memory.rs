@@ -1,7 +1,8 @@
 //! The ceiling for memory: beyond it nothing new is taken until some is free again.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use kaspath_metrics::resident_memory;
 use kaspath_transport_libp2p::Network;
 use tokio::{
     sync::watch,
@@ -31,7 +32,7 @@ pub(super) async fn watch(network: Arc<Network>, settings: watch::Receiver<Relay
         if max.is_none() && !ceiling.is_over {
             continue;
         }
-        let Some(used) = resident() else {
+        let Some(used) = resident_memory() else {
             if !std::mem::replace(&mut is_unknown, true) {
                 printer
                     .warning("max-memory has no effect: this system does not say in /proc/self/status how much memory is used");
@@ -69,13 +70,6 @@ impl Ceiling {
     }
 }
 
-/// Bytes of this process that are in memory.
-fn resident() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,11 +91,5 @@ mod tests {
         assert_eq!(ceiling.update(500, Some(400)), Some(true));
         assert_eq!(ceiling.update(500, None), Some(false));
         assert_eq!(ceiling.update(u64::MAX, None), None);
-    }
-
-    #[test]
-    fn the_memory_of_this_process_is_found() {
-        let used = resident().unwrap();
-        assert!((1 << 20..1 << 40).contains(&used), "{used}");
     }
 }
