@@ -22,8 +22,8 @@ use serde::Serialize;
 use crate::settings::relay_addresses;
 use recent::Recent;
 pub(super) use recent::relay_reason;
-pub(super) use traffic::Bytes;
 use traffic::Traffic;
+pub(super) use traffic::{Bytes, sum};
 
 /// Reservations, and pairs of peers with circuits, that are remembered.
 const MAX_SERVED: usize = 16_384;

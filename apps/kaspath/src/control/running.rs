@@ -11,7 +11,7 @@ use kaspath_node::Node;
 use kaspath_transport_libp2p::Network;
 
 use super::{
-    activity::{Activity, Bytes, relay_reason},
+    activity::{Activity, Bytes, relay_reason, sum},
     book,
 };
 
@@ -70,7 +70,7 @@ impl Running {
         let network = self.network();
         let mut sessions = self.sessions();
         sessions.sort_by(|a, b| b.age.total_cmp(&a.age));
-        let open = sessions.iter().fold([0, 0], |sum, session| [sum[0] + session.received, sum[1] + session.sent]);
+        let open = sum(sessions.iter().map(|session| [session.received, session.sent]));
         let mut status = activity.status(network.local_peer());
         for relay in &mut status.relays.shown {
             relay.round_trip = network.round_trip(&relay.relay).map(|round_trip| round_trip.as_secs_f64());
@@ -88,15 +88,14 @@ impl Running {
 
     /// Bytes of the sessions that are open.
     pub(super) fn moved(&self) -> Bytes {
-        let each: Vec<Bytes> = match self {
-            Self::Relay(_) => Vec::new(),
+        match self {
+            Self::Relay(_) => [0, 0],
             Self::Node(_, kaspa) => {
                 let bytes = |peer: &Arc<Peer>| [peer.router().bytes().received(), peer.router().bytes().sent()];
-                kaspa.hub().peers().iter().map(bytes).collect()
+                sum(kaspa.hub().peers().iter().map(bytes))
             }
-            Self::Gateway(_, gateway) => gateway.sessions().iter().map(|session| [session.to_kaspad, session.to_peer]).collect(),
-        };
-        each.iter().fold([0, 0], |sum, bytes| [sum[0] + bytes[0], sum[1] + bytes[1]])
+            Self::Gateway(_, gateway) => sum(gateway.sessions().iter().map(|session| [session.to_kaspad, session.to_peer])),
+        }
     }
 
     /// Calls `each` with the path of each session.

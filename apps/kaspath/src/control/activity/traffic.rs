@@ -20,7 +20,7 @@ pub(super) struct Traffic {
 
 impl Traffic {
     pub(super) fn ended(&mut self, bytes: Bytes) {
-        self.ended = sum(self.ended, bytes);
+        self.ended = sum([self.ended, bytes]);
     }
 
     /// Takes note of what the open sessions have moved by now, once a second.
@@ -28,7 +28,7 @@ impl Traffic {
         if self.samples.len() >= MAX_SAMPLES {
             self.samples.pop_front();
         }
-        self.samples.push_back((now, sum(self.ended, open)));
+        self.samples.push_back((now, sum([self.ended, open])));
     }
 
     pub(super) fn status(&self, open: Bytes) -> TrafficStatus {
@@ -39,13 +39,13 @@ impl Traffic {
             let bytes = after[which].saturating_sub(before[which]);
             if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 }
         };
-        let [received, sent] = sum(self.ended, open);
+        let [received, sent] = sum([self.ended, open]);
         TrafficStatus { received, sent, received_rate: rate(0), sent_rate: rate(1) }
     }
 }
 
-fn sum(one: Bytes, other: Bytes) -> Bytes {
-    [0, 1].map(|which| one[which].saturating_add(other[which]))
+pub(crate) fn sum(each: impl IntoIterator<Item = Bytes>) -> Bytes {
+    each.into_iter().fold([0, 0], |sum, bytes| [0, 1].map(|which: usize| sum[which].saturating_add(bytes[which])))
 }
 
 #[cfg(test)]
