@@ -1,5 +1,7 @@
 //! Programs in the lab's hosts, and the events they print.
 
+mod restartable;
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -21,6 +23,7 @@ use tokio::{
 };
 
 use crate::net::Host;
+pub(crate) use restartable::Restartable;
 
 /// Events kept for the evidence; more are counted only.
 const MAX_KEPT: usize = 20_000;

@@ -228,6 +228,12 @@ pub(super) async fn reserved(program: &mut Program) -> Result<()> {
     program.wait_for("a confirmed reservation", SESSION, confirmed).await.map(drop)
 }
 
+/// Waits until a session over the relay is ready.
+pub(super) async fn ready_over_relay(program: &mut Program) -> Result<()> {
+    let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
+    program.wait_for("Ready over the relay", SESSION, relayed).await.map(drop)
+}
+
 fn common(policy: &str) -> Vec<String> {
     strings(&["--network", "simnet", "--policy", policy, "--log-format", "json", "--test-traffic", "100"])
 }

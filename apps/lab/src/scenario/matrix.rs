@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::cast::{Cast, SESSION, is_direct, is_direct_session, relay_reason, sites};
+use super::cast::{Cast, SESSION, is_direct, is_direct_session, ready_over_relay, relay_reason, sites};
 use crate::{
     cli::MatrixArgs,
     net::{NatKind, WireSpec},
@@ -96,9 +96,7 @@ async fn direct(cast: &mut Cast, transport: &str) -> Result<(String, Value)> {
 /// The session must work on the relay, and say why it is there.
 async fn stays(cast: &mut Cast) -> Result<(String, Value)> {
     let client = cast.client()?;
-    client
-        .wait_for("Ready over the relay", SESSION, |event| event["event"] == "peer-ready" && relay_reason(event).is_some())
-        .await?;
+    ready_over_relay(client).await?;
     let told = |event: &Value| {
         let reason = relay_reason(event).or_else(|| event.get("reason"));
         reason.is_some_and(|reason| reason.get("punch-failed").is_some())

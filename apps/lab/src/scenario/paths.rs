@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::cast::{Cast, SESSION, is_direct_session, relay_reason, sites};
+use super::cast::{Cast, is_direct_session, ready_over_relay, relay_reason, sites};
 use crate::{
     cli::CommonArgs,
     net::{Cut, NatKind, WireSpec},
@@ -25,8 +25,7 @@ pub(crate) async fn paths(args: &CommonArgs) -> Result<()> {
     let mut cast = Cast::start(args, "paths", specs, "balanced").await?;
     cast.reserved().await?;
     cast.start_client().await?;
-    let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-    cast.client()?.wait_for("Ready over the relay", SESSION, relayed).await?;
+    ready_over_relay(cast.client()?).await?;
     println!("Ready over the relay, behind a symmetric and a port-restricted NAT");
 
     cast.lab.change_nat(1, NatKind::FullCone)?;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::{
-    prometheus::{Prometheus, Target},
-    unit::Place,
+    prometheus::Prometheus,
+    unit::{Place, Unit},
 };
-use crate::net::Host;
 
 /// Programs, rules, and the factor by which their times are divided.
 pub(super) struct Common {
@@ -19,9 +18,12 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Starts a Prometheus on a host, for programs there.
-    pub(super) async fn prometheus(&self, host: &Host, name: &str, targets: &[Target]) -> Result<Prometheus> {
-        let dir = self.place.dir(&format!("prometheus-{name}"));
-        Prometheus::start(host, &self.monitoring.join("rules"), self.factor, &dir, targets).await
+    /// Starts a Prometheus beside a program, and waits until it has scraped that.
+    pub(super) async fn prometheus(&self, unit: &Unit) -> Result<Prometheus> {
+        let dir = self.place.dir(&format!("prometheus-{}", unit.name));
+        let prometheus =
+            Prometheus::start(unit.host(), &self.monitoring.join("rules"), self.factor, &dir, &unit.target()).await?;
+        prometheus.up(unit.name).await?;
+        Ok(prometheus)
     }
 }

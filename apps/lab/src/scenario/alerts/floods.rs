@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::{
     common::Common,
     trial::{Row, Trial},
-    unit::{Unit, listening},
+    unit::Unit,
 };
 use crate::{
     cli::{AttackKind, TargetKind, Victim},
@@ -42,11 +42,8 @@ pub(super) async fn run(
     evidence: &Evidence,
     rows: &mut Vec<Row>,
 ) -> Result<()> {
-    let listen = listening(PORT);
-    let args = [&["relay"][..], &listen.each_ref().map(String::as_str)].concat();
-    let relay = Unit::start(&common.place.at(host), RELAY, WEB, &args).await?;
-    let prometheus = common.prometheus(host, RELAY, &[relay.target()]).await?;
-    prometheus.up(RELAY).await?;
+    let relay = Unit::relay(&common.place.at(host), RELAY, PORT, WEB, &[]).await?;
+    let prometheus = common.prometheus(&relay).await?;
     let victim = Victim { kind: TargetKind::Relay, ip, peer: relay.peer.parse()? };
 
     let requests =

@@ -23,7 +23,7 @@ pub(super) async fn run(common: &Common, host: &Host, evidence: &Evidence, rows:
     let mut kaspad = Kaspad::start("kaspad", &common.kaspad, host, &place.dirs, &[])?;
     Rpc::watch(host)?.blocks().await.context("kaspad does not start")?;
     let gateway = Unit::start(&place, GATEWAY, WEB, &["gateway", "--network", "simnet"]).await?;
-    let prometheus = common.prometheus(host, GATEWAY, &[gateway.target()]).await?;
+    let prometheus = common.prometheus(&gateway).await?;
 
     let down = Trial::begin(&prometheus, "KaspathKaspadDown", GATEWAY, "kaspad ends").await?;
     kaspad.stop().await?;

@@ -8,7 +8,7 @@ use super::{
     common::Common,
     dashboards,
     trial::{Row, Trial},
-    unit::{Unit, listening, settings},
+    unit::{Unit, settings},
 };
 use crate::{evidence::Evidence, net::Host, scenario::cast::reserved};
 
@@ -20,20 +20,10 @@ const SERVERS: [&str; 5] = ["server-1", "server-2", "server-3", "server-4", "ser
 const RESERVATIONS: usize = 2;
 const SERVERS_WEB: u16 = 9_131;
 
-pub(super) async fn run(
-    common: &Common,
-    host: &Host,
-    ip: Ipv4Addr,
-    crowd: &Host,
-    evidence: &Evidence,
-    rows: &mut Vec<Row>,
-) -> Result<()> {
+pub(super) async fn run(common: &Common, ip: Ipv4Addr, crowd: &Host, evidence: &Evidence, rows: &mut Vec<Row>) -> Result<()> {
     let file = settings(&common.place.dirs, RELAY, &format!("[relay-server]\nmax-reservations = {RESERVATIONS}\n"))?;
-    let listen = listening(PORT);
-    let args = [&["relay", "--config", &file][..], &listen.each_ref().map(String::as_str)].concat();
-    let relay = Unit::start(&common.place, RELAY, WEB, &args).await?;
-    let prometheus = common.prometheus(host, RELAY, &[relay.target()]).await?;
-    prometheus.up(RELAY).await?;
+    let relay = Unit::relay(&common.place, RELAY, PORT, WEB, &["--config", &file]).await?;
+    let prometheus = common.prometheus(&relay).await?;
     let via = format!("/ip4/{ip}/tcp/{PORT}/p2p/{}", relay.peer);
     let crowd = common.place.at(crowd);
     let server = async |n: usize| {

@@ -58,9 +58,9 @@ pub(crate) async fn alerts(args: &AlertsArgs) -> Result<()> {
         when(only("node"), node::run(&common, &lab, &evidence, node_rows)),
         when(only("gateway"), gateway::run(&common, &gateway_host, &evidence, gateway_rows)),
         when(only("floods"), floods::run(&common, &flooded_host, FLOODED_IP, &crowd_host, &evidence, flood_rows)),
-        when(only("limits"), limits::run(&common, &lab.relay, RELAY_IP, &crowd_host, &evidence, limit_rows)),
-        when(only("owner"), owner::run(&common, &lab.relay, RELAY_IP, &crowd_host, &evidence, owner_rows)),
-        when(only("restarts"), restarts::run(&common, &lab.relay, &evidence, restart_rows)),
+        when(only("limits"), limits::run(&common, RELAY_IP, &crowd_host, &evidence, limit_rows)),
+        when(only("owner"), owner::run(&common, RELAY_IP, &crowd_host, &evidence, owner_rows)),
+        when(only("restarts"), restarts::run(&common, &evidence, restart_rows)),
     );
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
     let text = table(&rows);

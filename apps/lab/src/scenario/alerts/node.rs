@@ -3,19 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
     common::Common,
     dashboards,
     trial::{Row, Trial},
-    unit::{Unit, listening},
+    unit::Unit,
 };
 use crate::{
     evidence::Evidence,
     net::{Cut, Lab, RELAY_IP},
-    scenario::cast::{ANY, SESSION, is_direct_session, relay_reason, reserved},
+    scenario::cast::{ANY, SESSION, is_direct_session, ready_over_relay, reserved},
 };
 
 /// Ports of the relays, and of what their host serves over HTTP.
@@ -32,16 +31,14 @@ pub(super) async fn run(common: &Common, lab: &Lab, evidence: &Evidence, rows: &
     let [server_host, client_host] = [&lab.sites[0].host, &lab.sites[1].host];
     let mut relays = Vec::new();
     for (n, name) in ["relay-1", "relay-2"].into_iter().enumerate() {
-        let listen = listening(RELAY_PORTS[n]);
-        let args = [&["relay"][..], &listen.each_ref().map(String::as_str)].concat();
-        relays.push(Unit::start(&common.place, name, RELAY_WEB[n], &args).await?);
+        relays.push(Unit::relay(&common.place, name, RELAY_PORTS[n], RELAY_WEB[n], &[]).await?);
     }
     let via: Vec<String> =
         relays.iter().zip(RELAY_PORTS).map(|(relay, port)| format!("/ip4/{RELAY_IP}/tcp/{port}/p2p/{}", relay.peer)).collect();
     let args = [&["server", "--relay", &via[0], "--relay", &via[1]][..], &TRAFFIC, &ANY].concat();
     let mut server = Unit::start(&common.place.at(server_host), SERVER, WEB, &args).await?;
     reserved(server.program()?).await?;
-    let prometheus = common.prometheus(server_host, SERVER, &[server.target()]).await?;
+    let prometheus = common.prometheus(&server).await?;
 
     // A path that is dead from the start on: every punch fails.
     let stuck = Trial::begin(&prometheus, "KaspathStuckOnRelay", SERVER, "packets between the two NATs are dropped").await?;
@@ -49,8 +46,7 @@ pub(super) async fn run(common: &Common, lab: &Lab, evidence: &Evidence, rows: &
     let remotes = via.iter().map(|via| format!("{via}/p2p-circuit/p2p/{}", server.peer)).collect::<Vec<_>>();
     let args = [&["client", "--remote", &remotes[0], "--remote", &remotes[1]][..], &TRAFFIC, &ANY].concat();
     let mut client = Unit::start(&common.place.at(client_host), "client", WEB, &args).await?;
-    let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-    client.program()?.wait_for("Ready over the relay", SESSION, relayed).await?;
+    ready_over_relay(client.program()?).await?;
     let stuck = stuck.fired().await?;
     lab.cut(Cut::Nothing)?;
     rows.push(stuck.cleared(Instant::now()).await?);

@@ -4,17 +4,16 @@
 use std::{fs, net::Ipv4Addr, time::Instant};
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::{
     common::Common,
     trial::{Row, Trial},
-    unit::{Unit, listening, settings},
+    unit::{Unit, settings},
 };
 use crate::{
     evidence::Evidence,
     net::Host,
-    scenario::cast::{SESSION, relay_reason, reserved},
+    scenario::cast::{ready_over_relay, reserved},
 };
 
 const RELAY: &str = "limited-relay";
@@ -26,28 +25,17 @@ const RATE: &str = "bytes-per-second = \"16KB\"\n";
 /// What the quota leaves when it is set, and a rate by which that lasts for some time.
 const LEFT: u64 = 100_000;
 
-pub(super) async fn run(
-    common: &Common,
-    host: &Host,
-    ip: Ipv4Addr,
-    crowd: &Host,
-    evidence: &Evidence,
-    rows: &mut Vec<Row>,
-) -> Result<()> {
+pub(super) async fn run(common: &Common, ip: Ipv4Addr, crowd: &Host, evidence: &Evidence, rows: &mut Vec<Row>) -> Result<()> {
     let file = settings(&common.place.dirs, RELAY, &server(""))?;
-    let listen = listening(PORT);
-    let args = [&["relay", "--config", &file][..], &listen.each_ref().map(String::as_str)].concat();
-    let mut relay = Unit::start(&common.place, RELAY, WEB, &args).await?;
-    let prometheus = common.prometheus(host, RELAY, &[relay.target()]).await?;
-    prometheus.up(RELAY).await?;
+    let mut relay = Unit::relay(&common.place, RELAY, PORT, WEB, &["--config", &file]).await?;
+    let prometheus = common.prometheus(&relay).await?;
     let via = format!("/ip4/{ip}/tcp/{PORT}/p2p/{}", relay.peer);
     let crowd = common.place.at(crowd);
     let mut called = Unit::start(&crowd, "called", WEB, &[&["server", "--relay", &via][..], &TRAFFIC].concat()).await?;
     reserved(called.program()?).await?;
     let remote = format!("{via}/p2p-circuit/p2p/{}", called.peer);
     let mut caller = Unit::start(&crowd, "caller", WEB + 1, &[&["client", "--remote", &remote][..], &TRAFFIC].concat()).await?;
-    let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-    caller.program()?.wait_for("Ready over the relay", SESSION, relayed).await?;
+    ready_over_relay(caller.program()?).await?;
 
     let limited =
         Trial::begin(&prometheus, "KaspathRelayRateLimited", RELAY, "a session wants more than bytes-per-second").await?;

@@ -50,8 +50,8 @@ pub(super) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one with the rules of a folder, their times divided by `factor`.
-    pub(super) async fn start(host: &Host, rules: &Path, factor: u32, dir: &Path, targets: &[Target]) -> Result<Self> {
+    /// Starts one for a program, with the rules of a folder, their times divided by `factor`.
+    pub(super) async fn start(host: &Host, rules: &Path, factor: u32, dir: &Path, target: &Target) -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + STARTED.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(dir)?;
         for file in rule_files(rules)? {
@@ -60,7 +60,7 @@ impl Prometheus {
             fs::write(dir.join(name), scaled(&text, factor))?;
         }
         let config = dir.join("prometheus.yaml");
-        fs::write(&config, configuration(targets))?;
+        fs::write(&config, configuration(target))?;
         let args = strings(&[
             &format!("--config.file={}", config.display()),
             &format!("--storage.tsdb.path={}", dir.join("data").display()),
@@ -176,14 +176,12 @@ pub(super) fn rule_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn configuration(targets: &[Target]) -> String {
-    let mut text = "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n\
-                    rule_files: ['*.yml']\nscrape_configs:\n- job_name: kaspath\n  static_configs:\n"
-        .to_owned();
-    for Target { instance, port } in targets {
-        text.push_str(&format!("  - {{targets: ['127.0.0.1:{port}'], labels: {{instance: {instance}}}}}\n"));
-    }
-    text
+fn configuration(Target { instance, port }: &Target) -> String {
+    format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: ['*.yml']\nscrape_configs:\n- job_name: kaspath\n  static_configs:\n  \
+         - {{targets: ['127.0.0.1:{port}'], labels: {{instance: {instance}}}}}\n"
+    )
 }
 
 fn percent_encoded(text: &str) -> String {

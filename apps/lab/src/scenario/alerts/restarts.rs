@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::{
     common::Common,
     trial::{Row, Trial},
-    unit::{Unit, listening},
+    unit::Unit,
 };
-use crate::{evidence::Evidence, net::Host};
+use crate::evidence::Evidence;
 
 const RELAY: &str = "relay-that-ends";
 const PORT: u16 = 4021;
@@ -17,12 +17,9 @@ const WEB: u16 = 9_120;
 const START_TIME: &str = "process_start_time_seconds";
 const KILLS: usize = 3;
 
-pub(super) async fn run(common: &Common, host: &Host, evidence: &Evidence, rows: &mut Vec<Row>) -> Result<()> {
-    let listen = listening(PORT);
-    let args = [&["relay"][..], &listen.each_ref().map(String::as_str)].concat();
-    let mut relay = Unit::start(&common.place, RELAY, WEB, &args).await?;
-    let prometheus = common.prometheus(host, RELAY, &[relay.target()]).await?;
-    prometheus.up(RELAY).await?;
+pub(super) async fn run(common: &Common, evidence: &Evidence, rows: &mut Vec<Row>) -> Result<()> {
+    let mut relay = Unit::relay(&common.place, RELAY, PORT, WEB, &[]).await?;
+    let prometheus = common.prometheus(&relay).await?;
 
     let down = Trial::begin(&prometheus, "KaspathDown", RELAY, "the relay is killed").await?;
     relay.kill().await?;

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
 use super::prometheus::Target;
 use crate::{
     evidence::Evidence,
     net::Host,
-    process::Program,
+    process::{Program, Restartable},
     scenario::cast::{started, strings},
 };
 
@@ -38,9 +37,8 @@ pub(super) struct Unit {
     host: Host,
     kaspath: PathBuf,
     args: Vec<String>,
-    running: Option<Program>,
+    program: Restartable,
     pub(super) peer: String,
-    events: Vec<Value>,
 }
 
 impl Unit {
@@ -50,54 +48,54 @@ impl Unit {
         let common = ["--appdir", &appdir, "--log-format", "json", "--web-listen", &listen];
         let args = strings(&[args, &common].concat());
         let (host, kaspath) = (place.host.clone(), place.kaspath.clone());
-        let mut unit = Self { name, web, host, kaspath, args, running: None, peer: String::new(), events: Vec::new() };
-        unit.start_again().await?;
-        Ok(unit)
+        let mut program = Program::start(name, &host, &kaspath, &args)?;
+        let peer = started(&mut program).await?;
+        Ok(Self { name, web, host, kaspath, args, program: Restartable::new(program), peer })
+    }
+
+    /// Starts a relay at this port, over TCP and QUIC.
+    pub(super) async fn relay(place: &Place, name: &'static str, port: u16, web: u16, more: &[&str]) -> Result<Self> {
+        let [tcp, quic] = [format!("/ip4/0.0.0.0/tcp/{port}"), format!("/ip4/0.0.0.0/udp/{port}/quic-v1")];
+        Self::start(place, name, web, &[&["relay", "-l", &tcp, "-l", &quic][..], more].concat()).await
     }
 
     /// Starts it again with the same identity, if it does not run.
     pub(super) async fn start_again(&mut self) -> Result<()> {
-        if self.running.is_none() {
+        if !self.program.is_running() {
             let mut program = Program::start(self.name, &self.host, &self.kaspath, &self.args)?;
-            self.peer = started(&mut program).await?;
-            self.running = Some(program);
+            started(&mut program).await?;
+            self.program.started(program);
         }
         Ok(())
     }
 
     /// Ends it by SIGKILL; the kernel closes its sockets.
     pub(super) async fn kill(&mut self) -> Result<()> {
-        let program = self.running.take().with_context(|| format!("{} does not run", self.name))?;
-        self.events.extend(program.kill().await?);
-        Ok(())
+        self.program.kill().await
     }
 
     /// Ends it in order, if it runs.
     pub(super) async fn stop(&mut self) -> Result<()> {
-        if let Some(program) = self.running.take() {
-            self.events.extend(program.stop().await?);
-        }
-        Ok(())
+        self.program.stop().await.map(drop)
     }
 
     /// The same, and keeps its events.
     pub(super) async fn finish(mut self, evidence: &Evidence) -> Result<()> {
-        self.stop().await?;
-        evidence.events(self.name, &self.events)
+        evidence.events(self.name, self.program.stop().await?)
     }
 
     pub(super) fn program(&mut self) -> Result<&mut Program> {
-        self.running.as_mut().with_context(|| format!("{} does not run", self.name))
+        self.program.program()
+    }
+
+    /// The host on which it runs.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 
     pub(super) fn target(&self) -> Target {
         Target { instance: self.name, port: self.web }
     }
-}
-
-/// Flags of a relay at these ports of a host.
-pub(super) fn listening(port: u16) -> [String; 4] {
-    ["-l".to_owned(), format!("/ip4/0.0.0.0/tcp/{port}"), "-l".to_owned(), format!("/ip4/0.0.0.0/udp/{port}/quic-v1")]
 }
 
 /// Writes a file of settings; its path.

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::cast::{Cast, SESSION, is_direct_session, relay_reason, sites, strings};
+use super::cast::{Cast, is_direct_session, ready_over_relay, sites, strings};
 use crate::{
     cli::PageArgs,
     net::{NatKind, WireSpec},
@@ -44,8 +44,7 @@ pub(crate) async fn page(args: &PageArgs) -> Result<()> {
     cast.reserved().await?;
     let relay = cast.relay_address().to_owned();
     cast.start_client_with(&["--relay", &relay, "--web-listen", PAGE]).await?;
-    let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-    cast.client()?.wait_for("Ready over the relay", SESSION, relayed).await?;
+    ready_over_relay(cast.client()?).await?;
 
     let mut browser = start_browser(args, &cast)?;
     let is_shown = |path: &'static str| {
@@ -58,12 +57,12 @@ pub(crate) async fn page(args: &PageArgs) -> Result<()> {
 
     cast.lab.change_nat(1, NatKind::FullCone)?;
     println!("the server's NAT is a full cone from now on");
-    let mut by_command = tokio::spawn(direct_by_command(status_command(args, &cast)?));
+    let by_command = tokio::spawn(direct_by_command(status_command(args, &cast)?));
     let is_move = |event: &Value| event["event"] == "session-moved" && is_direct_session(event);
     let moved = time(&cast.client()?.wait_for("the move to a direct path", RETRIED, is_move).await?)?;
     let shown = browser.wait_for("the direct path on the page", BROWSER, is_shown("direct over")).await?;
     let by_page = time(&shown)? - moved;
-    let by_command = (&mut by_command).await??.since(moved);
+    let by_command = by_command.await?? - moved;
     println!("the session moved; the page showed it {by_page:.2} s later, `kaspath status --json` {by_command:.2} s later");
     ensure!(by_page <= SHOWN && by_command <= SHOWN, "a move has to be shown within {SHOWN} s");
     let of_move = texts(&shown, "moves").next().context("the page lists no move")?;
@@ -107,29 +106,21 @@ fn start_browser(args: &PageArgs, cast: &Cast) -> Result<Program> {
     Program::start("browser", &cast.lab.sites[0].host, &std::env::current_exe()?, &browse)
 }
 
-/// When `kaspath status --json` had shown a direct path, by the wall clock.
-struct Shown(f64);
-
-impl Shown {
-    fn since(&self, moved: f64) -> f64 {
-        self.0 - moved
-    }
-}
-
 fn status_command(args: &PageArgs, cast: &Cast) -> Result<Command> {
     let mut command = Command::new(crate::process::kaspath(args.common.kaspath.as_ref())?);
     command.args(["status", "--node", "--json", "--appdir"]).arg(cast.client_dir()).kill_on_drop(true);
     Ok(command)
 }
 
-async fn direct_by_command(mut command: Command) -> Result<Shown> {
+/// When `kaspath status --json` has shown a direct path, by the wall clock.
+async fn direct_by_command(mut command: Command) -> Result<f64> {
     let deadline = Instant::now() + RETRIED + BROWSER;
     while Instant::now() < deadline {
         let output = command.output().await?;
         let status: Value = serde_json::from_slice(&output.stdout).context("`kaspath status --json`")?;
         if status["peers"]["shown"][0]["path"]["direct"].is_object() {
             ensure!(status["moves"][0]["to"]["direct"].is_object(), "the status has no move: {}", status["moves"]);
-            return Ok(Shown(browse::wall_clock()?));
+            return browse::wall_clock();
         }
         sleep(ASKED).await;
     }

@@ -85,7 +85,7 @@ async fn inject(world: &mut World, fault: Fault, carrier: Carrier) -> Result<Ins
         Fault::NatRebooted | Fault::RebootedInSync => lab.reboot_nat(0)?,
         Fault::WanChanged => lab.change_wan(0)?,
         Fault::DirectCut => lab.cut(Cut::Direct)?,
-        Fault::RelayKilled => world.relays[relay()?].kill()?,
+        Fault::RelayKilled => world.relays[relay()?].kill().await?,
         Fault::RelayDrained => world.relays[relay()?].drain()?,
         Fault::RelaySilent => lab.silence(&world.relays[relay()?].host, true)?,
         Fault::DirectBack => lab.cut(Cut::Nothing)?,

@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::super::cast::start_relay_with;
 use crate::{
     net::{Host, Lab, RELAY_IP},
-    process::Program,
+    process::Restartable,
 };
 
 /// The second one, in another prefix.
@@ -27,11 +27,10 @@ pub(super) struct Relay {
     ip: Ipv4Addr,
     appdir: PathBuf,
     kaspath: PathBuf,
-    program: Option<Program>,
+    program: Restartable,
     pub(super) peer: String,
     /// Its TCP address, by which it is configured.
     pub(super) address: String,
-    pub(super) events: Vec<Value>,
 }
 
 impl Relay {
@@ -46,35 +45,30 @@ impl Relay {
 
     async fn start(host: Host, ip: Ipv4Addr, kaspath: &Path, appdir: PathBuf) -> Result<Self> {
         let (program, addresses) = start_relay_with(&host, ip, kaspath, &appdir.display().to_string(), DRAIN).await?;
-        let (program, kaspath, events) = (Some(program), kaspath.into(), Vec::new());
-        Ok(Self { host, ip, appdir, kaspath, program, peer: addresses.peer, address: addresses.tcp, events })
+        let (program, kaspath) = (Restartable::new(program), kaspath.into());
+        Ok(Self { host, ip, appdir, kaspath, program, peer: addresses.peer, address: addresses.tcp })
     }
 
     /// Ends it by SIGKILL; the kernel closes its sockets.
-    pub(super) fn kill(&mut self) -> Result<()> {
-        let mut program = self.program.take().context("the relay does not run")?;
-        program.drain();
-        self.events.append(&mut program.events);
-        Ok(())
+    pub(super) async fn kill(&mut self) -> Result<()> {
+        self.program.kill().await
     }
 
     /// Tells it to take nothing new, and to end when its circuits have moved.
-    pub(super) fn drain(&self) -> Result<()> {
-        self.program.as_ref().context("the relay does not run")?.terminate()
+    pub(super) fn drain(&mut self) -> Result<()> {
+        self.program.program()?.terminate()
     }
 
     /// Waits until it has ended in order.
     pub(super) async fn drained(&mut self) -> Result<()> {
-        let program = self.program.take().context("the relay does not run")?;
-        self.events.extend(program.ended().await?);
-        Ok(())
+        self.program.ended().await
     }
 
     /// Starts it again if it does not run, with the same identity.
     pub(super) async fn start_again(&mut self) -> Result<()> {
-        if self.program.is_none() {
+        if !self.program.is_running() {
             let appdir = self.appdir.display().to_string();
-            self.program = Some(start_relay_with(&self.host, self.ip, &self.kaspath, &appdir, DRAIN).await?.0);
+            self.program.started(start_relay_with(&self.host, self.ip, &self.kaspath, &appdir, DRAIN).await?.0);
         }
         Ok(())
     }
@@ -82,7 +76,7 @@ impl Relay {
     /// Whether it holds reservations of all these peers. Those that it had before it was
     /// killed do not count, though a peer may not know yet that they are gone.
     pub(super) fn has_reserved(&mut self, peers: &[String]) -> bool {
-        let Some(program) = &mut self.program else { return false };
+        let Ok(program) = self.program.program() else { return false };
         program.drain();
         peers.iter().all(|peer| {
             let of_peer = program.events.iter().rev().filter(|event| event["peer"] == peer.as_str());
@@ -93,9 +87,6 @@ impl Relay {
 
     /// Ends it in order; its events.
     pub(super) async fn stop(&mut self) -> Result<&[Value]> {
-        if let Some(program) = self.program.take() {
-            self.events.extend(program.stop().await?);
-        }
-        Ok(&self.events)
+        self.program.stop().await
     }
 }
