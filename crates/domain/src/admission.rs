@@ -124,7 +124,7 @@ impl fmt::Display for IpPrefix {
 
 /// Where peers come from, as far as one owner can make any number of them there:
 /// identities are free, address prefixes and relays are not.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerGroup {
     /// Peers whose own address lies in this provider's block ([`IpPrefix::provider_block`]).
     Prefix(IpPrefix),

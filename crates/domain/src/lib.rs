@@ -25,6 +25,7 @@ mod bounds;
 mod cadence;
 mod clean;
 mod connect_info;
+mod discovered;
 mod errors;
 mod eviction;
 mod identity;
@@ -35,6 +36,7 @@ mod plan;
 pub mod ports;
 mod record;
 mod route;
+mod spread;
 mod stream;
 mod synthetic;
 pub mod time;
@@ -45,6 +47,7 @@ pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
+pub use discovered::{Groups, Namespace, NamespaceError, NodeRecord, RecordDraft, RecordKind, SignedRecord, Teller, Told};
 pub use errors::{DialError, ListenError, PeerBookError, PolicyError};
 pub use eviction::{Activity, Candidate, Eviction, make_slot};
 pub use identity::{IdentityError, PeerIdentity};
@@ -52,11 +55,12 @@ pub use net::{is_public, same_link};
 pub use path::{Path, PathWatch, RelayReason};
 pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage, TCP_GRACE};
 pub use ports::{
-    AdmissionPolicy, ConnectorError, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, Punching,
-    StreamDialer, StreamListener, TransportPolicy,
+    AdmissionPolicy, ConnectorError, Discovery, DiscoveryError, NatMapping, Observer, Observers, PeerBook, PeerConnector,
+    PeerTarget, PlanRequest, Punching, StreamDialer, StreamListener, TransportPolicy,
 };
 pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use route::Route;
+pub use spread::{diverse_first, spread};
 pub use stream::{ByteCounters, DuplexStream, Health, PathHealth};
 pub use synthetic::{is_peer_loopback, loopback_candidates, synthetic_address};
 pub use time::{Moment, MonotonicClock, Timestamp, wall_clock};

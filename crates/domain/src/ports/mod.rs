@@ -3,6 +3,7 @@
 mod admission;
 mod connector;
 mod dialer;
+mod discovery;
 mod listener;
 mod observer;
 mod peer_book;
@@ -11,6 +12,7 @@ mod policy;
 pub use admission::AdmissionPolicy;
 pub use connector::{ConnectorError, PeerConnector, PeerTarget};
 pub use dialer::StreamDialer;
+pub use discovery::{Discovery, DiscoveryError};
 pub use listener::StreamListener;
 pub use observer::{Observer, Observers};
 pub use peer_book::PeerBook;
@@ -18,6 +20,6 @@ pub use policy::{NatMapping, PlanRequest, Punching, TransportPolicy};
 
 #[cfg(feature = "mocks")]
 pub use {
-    admission::MockAdmissionPolicy, connector::MockPeerConnector, dialer::MockStreamDialer, listener::MockStreamListener,
-    peer_book::MockPeerBook, policy::MockTransportPolicy,
+    admission::MockAdmissionPolicy, connector::MockPeerConnector, dialer::MockStreamDialer, discovery::MockDiscovery,
+    listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy,
 };

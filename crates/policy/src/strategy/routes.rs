@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kaspath_domain::{
     Attempt, DialError, DialPlan, DialRequest, IpPrefix, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage,
-    Transport, TransportAddress, TransportSet,
+    Transport, TransportAddress, TransportSet, diverse_first,
 };
 
 use super::config::Timing;
@@ -108,21 +108,4 @@ pub(super) fn plan(
 /// broke says nothing about the next punch.
 pub(super) fn is_failed_punch(error: &DialError) -> bool {
     matches!(error, DialError::NoDirectPath { reason, .. } if reason.is_failed_punch())
-}
-
-/// Puts one of each prefix first, in their order, and the rest after them: relays
-/// of one owner must not be all that a node meets its peers at.
-pub(crate) fn diverse_first<T, P: PartialEq>(items: &mut [T], prefix: impl Fn(&T) -> Option<P>) {
-    let mut seen: Vec<P> = Vec::with_capacity(items.len());
-    let mut distinct = 0;
-    for n in 0..items.len() {
-        let prefix = prefix(&items[n]);
-        // A name's owner is not known; it counts as one of its own.
-        let is_new = prefix.as_ref().is_none_or(|prefix| !seen.contains(prefix));
-        if is_new {
-            seen.extend(prefix);
-            items[distinct..=n].rotate_right(1);
-            distinct += 1;
-        }
-    }
 }
