@@ -9,6 +9,7 @@ mod cast;
 mod crowd;
 mod demo;
 mod gateway;
+mod http;
 mod kaspad;
 mod late_dns;
 mod matrix;

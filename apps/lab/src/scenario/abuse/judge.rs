@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::series::Scraped;
+
 /// Time for one thing that an honest peer does.
 pub(super) const LIMIT_SECONDS: f64 = 10.0;
 /// Share of them that must be done in that time.
@@ -44,6 +46,8 @@ pub(super) struct Measured {
     /// Lines in each second since its start.
     #[serde(skip)]
     pub(super) lines: Vec<u32>,
+    /// Its metrics, if it serves them.
+    pub(super) scraped: Option<Scraped>,
     /// How it ended, if it did before it was told to, or did not when it was.
     pub(super) ended: Option<String>,
 }
@@ -70,6 +74,7 @@ pub(super) struct Verdict {
     pub(super) slowest_seconds: f64,
     pub(super) peak_bytes: u64,
     pub(super) lines_per_second: f64,
+    pub(super) slowest_scrape_seconds: f64,
     /// Why it failed; it passed if there is none.
     pub(super) faults: Vec<String>,
 }
@@ -104,6 +109,9 @@ pub(super) fn judge(round: &Round) -> Verdict {
         if rate > LINES {
             faults.push(format!("the {} printed {rate:.0} lines a second", program.name));
         }
+        if let Some(scraped) = &program.scraped {
+            faults.extend(scraped.faults(program.name));
+        }
         if let Some(end) = &program.ended {
             faults.push(format!("the {} {end}", program.name));
         }
@@ -118,8 +126,13 @@ pub(super) fn judge(round: &Round) -> Verdict {
         slowest_seconds: round.meanwhile.iter().map(|operation| operation.seconds).fold(0.0, f64::max),
         peak_bytes: round.programs.iter().map(|program| program.peak_bytes).max().unwrap_or_default(),
         lines_per_second: round.programs.iter().map(|program| worst_rate(&program.lines)).fold(0.0, f64::max),
+        slowest_scrape_seconds: scrapes(round).map(|scraped| scraped.slowest_seconds).fold(0.0, f64::max),
         faults,
     }
+}
+
+fn scrapes(round: &Round) -> impl Iterator<Item = &Scraped> {
+    round.programs.iter().filter_map(|program| program.scraped.as_ref())
 }
 
 fn first_error(operations: &[Operation]) -> String {
@@ -133,8 +146,8 @@ fn first_error(operations: &[Operation]) -> String {
 /// The table's head.
 pub(super) fn head() -> String {
     format!(
-        "{:<18}{:<22}{:>8}{:>12}{:>9}{:>9}{:>9}  verdict",
-        "attack", "on", "begun", "honest ok", "slowest", "memory", "lines/s"
+        "{:<18}{:<22}{:>8}{:>12}{:>9}{:>9}{:>9}{:>9}  verdict",
+        "attack", "on", "begun", "honest ok", "slowest", "memory", "lines/s", "scrape"
     )
 }
 
@@ -142,7 +155,7 @@ pub(super) fn head() -> String {
 pub(super) fn row(round: &Round, verdict: &Verdict) -> String {
     let good = round.meanwhile.iter().filter(|operation| operation.is_good()).count();
     let mut text = format!(
-        "{:<18}{:<22}{:>8}{:>12}{:>7.1} s{:>5} MiB{:>9.0}  {}",
+        "{:<18}{:<22}{:>8}{:>12}{:>7.1} s{:>5} MiB{:>9.0}{:>6.0} ms  {}",
         round.kind,
         round.targets,
         round.begun,
@@ -150,6 +163,7 @@ pub(super) fn row(round: &Round, verdict: &Verdict) -> String {
         verdict.slowest_seconds,
         verdict.peak_bytes >> 20,
         verdict.lines_per_second,
+        verdict.slowest_scrape_seconds * 1_000.0,
         if verdict.faults.is_empty() { "ok" } else { "FAILED" }
     );
     for fault in &verdict.faults {
@@ -176,7 +190,7 @@ mod tests {
             meanwhile: vec![operation(0.5, None); 20],
             afterwards: vec![operation(0.5, None); 4],
             expected_afterwards: 4,
-            programs: vec![Measured { name: "relay", peak_bytes: 30 << 20, lines: vec![1; 20], ended: None }],
+            programs: vec![Measured { name: "relay", peak_bytes: 30 << 20, lines: vec![1; 20], scraped: None, ended: None }],
         }
     }
 

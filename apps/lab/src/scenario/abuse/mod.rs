@@ -4,6 +4,7 @@ mod gossip;
 mod honest;
 mod judge;
 mod programs;
+mod series;
 mod stage;
 
 use std::{

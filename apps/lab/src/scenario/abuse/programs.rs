@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, interval, timeout, timeout_at},
 };
 
-use super::judge::Measured;
+use super::{judge::Measured, series::Scraper};
 use crate::{evidence::Evidence, net::Host, process::in_host};
 
 /// What any program starts with on most systems, and as much memory as does not
@@ -84,6 +84,7 @@ pub(super) struct Watched {
     pub(super) name: &'static str,
     child: Child,
     shared: Arc<Shared>,
+    scraper: Option<Scraper>,
 }
 
 impl Watched {
@@ -105,7 +106,13 @@ impl Watched {
         read(child.stdout.take().context("no standard output")?, shared.clone());
         read(child.stderr.take().context("no standard error")?, shared.clone());
         tokio::spawn(sample(child.id().context("no process")?, shared.clone()));
-        Ok(Self { name, child, shared })
+        Ok(Self { name, child, shared, scraper: None })
+    }
+
+    /// Has its metrics scraped from now on, at that port of its host's loopback.
+    pub(super) async fn scrape(&mut self, host: &Host, port: u16) -> Result<()> {
+        self.scraper = Some(Scraper::start(host, port).await.with_context(|| self.name.to_owned())?);
+        Ok(())
     }
 
     /// Waits for an event among the first.
@@ -132,6 +139,7 @@ impl Watched {
 
     /// Ends it in order; what was measured, with the last lines as evidence.
     pub(super) async fn stop(mut self, evidence: &Evidence, label: &str) -> Result<Measured> {
+        let scraped = self.scraper.as_ref().map(Scraper::stop);
         let ended = match self.child.try_wait()? {
             Some(status) => Some(format!("ended ({status})")),
             None => self.end().await?,
@@ -140,7 +148,7 @@ impl Watched {
         let lines: Vec<&str> = log.tail.iter().map(String::as_str).collect();
         evidence.table(&format!("{label}-{}.log", self.name), &(lines.join("\n") + "\n"))?;
         let peak_bytes = self.shared.peak.load(Ordering::Relaxed);
-        Ok(Measured { name: self.name, peak_bytes, lines: log.lines.clone(), ended })
+        Ok(Measured { name: self.name, peak_bytes, lines: log.lines.clone(), scraped, ended })
     }
 
     async fn end(&mut self) -> Result<Option<String>> {

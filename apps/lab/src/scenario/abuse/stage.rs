@@ -25,6 +25,8 @@ const FORGED: [&str; 4] = ["198.18.128.0/18", "198.18.192.0/18", "198.19.128.0/1
 const HONEST_IPS: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 2), Ipv4Addr::new(192, 0, 2, 2)];
 const NEWCOMER_IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
 const RESERVED: Duration = Duration::from_secs(20);
+/// Where the relay, the server and the gateway serve their metrics, each on its host.
+const METRICS_PORT: u16 = 9464;
 /// The node behind the gateway sees its own host only.
 const NODE_SETTINGS: &str = "[inbound]\ntotal = 64\nper-address = 64\nper-prefix = 64\n";
 const JSON: [&str; 4] = ["--network", "simnet", "--log-format", "json"];
@@ -72,14 +74,17 @@ impl Stage {
     pub(super) async fn start(&self, kaspath: &Path, dirs: &Path) -> Result<Running> {
         let dir = |name: &str| dirs.join(name).display().to_string();
         let [relay_dir, server_dir, node_dir, gateway_dir] = ["relay", "server", "node", "gateway"].map(dir);
-        let relay_args = [&["relay", "--appdir", &relay_dir, "--log-format", "json", "--drain-timeout", "0"][..], &ANY].concat();
+        let metrics = format!("127.0.0.1:{METRICS_PORT}");
+        let web = ["--web-listen", &metrics];
+        let relay_args =
+            [&["relay", "--appdir", &relay_dir, "--log-format", "json", "--drain-timeout", "0"][..], &web, &ANY].concat();
         let mut relay = Watched::start("relay", &self.lab.relay, kaspath, &relay_args)?;
         let relay_victim = victim(&mut relay, TargetKind::Relay, RELAY_IP).await?;
         let via = format!("/ip4/{RELAY_IP}/tcp/4001/p2p/{}", relay_victim.peer);
 
         let plain = format!("0.0.0.0:{PLAIN_PORT}");
         let server_args =
-            [&["server", "--appdir", &server_dir, "--relay", &via, "--kaspa-listen", &plain][..], &JSON, &ANY].concat();
+            [&["server", "--appdir", &server_dir, "--relay", &via, "--kaspa-listen", &plain][..], &web, &JSON, &ANY].concat();
         let mut server = Watched::start("server", &self.server, kaspath, &server_args)?;
 
         let (settings, kaspad) = (dir("node.toml"), format!("127.0.0.1:{PLAIN_PORT}"));
@@ -90,7 +95,7 @@ impl Stage {
         started(&mut node).await?;
 
         let behind = ["--kaspad", &kaspad, "--kaspad-rpc", "off"];
-        let gateway_args = [&["gateway", "--appdir", &gateway_dir, "--relay", &via][..], &behind, &JSON, &ANY].concat();
+        let gateway_args = [&["gateway", "--appdir", &gateway_dir, "--relay", &via][..], &behind, &web, &JSON, &ANY].concat();
         let mut gateway = Watched::start("gateway", &self.gateway, kaspath, &gateway_args)?;
 
         let server_victim = victim(&mut server, TargetKind::Server, SERVER_IP).await?;
@@ -98,6 +103,9 @@ impl Stage {
         for program in [&mut server, &mut gateway] {
             let confirmed = |event: &Value| event["event"] == "reservation" && event["state"] == "confirmed";
             program.wait_for("a confirmed reservation", RESERVED, confirmed).await?;
+        }
+        for (program, host) in [(&mut relay, &self.lab.relay), (&mut server, &self.server), (&mut gateway, &self.gateway)] {
+            program.scrape(host, METRICS_PORT).await?;
         }
         let victims = [relay_victim, server_victim, gateway_victim];
         Ok(Running { programs: vec![relay, server, gateway, node], victims })

@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
@@ -11,16 +10,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::scale::scaled;
 use crate::{
-    net::{Host, in_namespace},
+    net::Host,
     process::Program,
-    scenario::cast::strings,
+    scenario::{cast::strings, http},
 };
 
 /// Several may be on a host.
@@ -28,7 +24,6 @@ const FIRST_PORT: u16 = 9_400;
 const START: Duration = Duration::from_secs(20);
 /// Time for a series that is waited for.
 const WAIT: Duration = Duration::from_secs(60);
-const ANSWER: Duration = Duration::from_secs(10);
 /// Between two polls; it scrapes and evaluates each second.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -137,34 +132,12 @@ impl Prometheus {
     }
 
     async fn get(&self, path: &str) -> Result<String> {
-        let (sender, answer) = oneshot::channel();
-        let (path, address) = (path.to_owned(), self.address);
-        drop(in_namespace(&self.namespace, move || {
-            // Nobody waits for it any more if this fails.
-            let _ = sender.send(get(address, &path));
-            Ok(())
-        }));
-        answer.await.context("cannot enter the host")?
+        http::get(&self.namespace, self.address, path).await
     }
 
     pub(super) async fn stop(self) -> Result<()> {
         self.program.stop().await.map(drop)
     }
-}
-
-/// The body of an answer to a GET. HTTP/1.0: the connection's end is the body's.
-fn get(to: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&to, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status != "200" {
-        bail!("{path}: {status}: {body}");
-    }
-    Ok(body.to_owned())
 }
 
 /// The files with rules in a folder.
