@@ -12,6 +12,8 @@ packages_of() {
         build) echo "ca-certificates curl build-essential pkg-config protobuf-compiler libprotobuf-dev" ;;
         lab) echo "iproute2 nftables util-linux mount" ;;
         bench) echo "iperf3" ;;
+        # A router that maps ports; this package alone has no service.
+        mapping) echo "miniupnpd-nftables" ;;
         # With promtool.
         monitoring) echo "prometheus jq" ;;
         # The status page, in a browser: Debian's; Ubuntu has snaps instead.
@@ -31,6 +33,7 @@ present() {
         libprotobuf-dev) [ -e /usr/include/google/protobuf/empty.proto ] ;;
         iproute2) command -v ip >/dev/null ;;
         nftables) PATH="$PATH:/usr/sbin:/sbin" command -v nft >/dev/null ;;
+        miniupnpd-nftables) PATH="$PATH:/usr/sbin:/sbin" command -v miniupnpd >/dev/null ;;
         util-linux) command -v unshare >/dev/null && command -v nsenter >/dev/null ;;
         prometheus) command -v prometheus >/dev/null && command -v promtool >/dev/null ;;
         libclang-dev) compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null ;;

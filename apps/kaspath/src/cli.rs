@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  On a public machine:        kaspath relay --listen /ip4/0.0.0.0/tcp/4001 --listen /ip4/0.0.0.0/udp/4001/quic-v1
+  On a public machine:        kaspath relay
   On the first private one:   kaspath server --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>
   With a kaspad:              kaspath run --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id> -- kaspad --utxoindex
   Beside one that runs:       kaspath gateway --relay /ip4/203.0.113.1/tcp/4001/p2p/<relay id>

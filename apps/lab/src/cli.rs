@@ -63,6 +63,8 @@ pub(crate) enum Command {
     OneToOne(CommonArgs),
     /// A server that starts before its relay's name resolves gets its reservation when it does.
     LateDns(CommonArgs),
+    /// A router that maps ports at its host's request: the real miniupnpd, by PCP, NAT-PMP and UPnP IGD.
+    Mapping(CommonArgs),
     /// Circuits that send as fast as they can, through a relay whose owner set rates.
     Rates(RatesArgs),
     /// A part of the abuse scenario: one attacking host.

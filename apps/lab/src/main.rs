@@ -90,6 +90,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Addresses(args) => scenario::addresses(&args).await,
             Command::OneToOne(args) => scenario::one_to_one(&args).await,
             Command::LateDns(args) => scenario::late_dns(&args).await,
+            Command::Mapping(args) => scenario::mapping(&args).await,
             Command::Attack(args) => attack::attack(&args).await,
             Command::Honest(args) => scenario::honest(&args).await,
             Command::Witness(args) => attack::witness(&args).await,

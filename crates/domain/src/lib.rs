@@ -35,6 +35,7 @@ mod path;
 mod plan;
 pub mod ports;
 mod record;
+mod reservation;
 mod route;
 mod spread;
 mod stream;
@@ -55,10 +56,12 @@ pub use net::{is_public, same_link};
 pub use path::{Path, PathWatch, RelayReason};
 pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage, TCP_GRACE};
 pub use ports::{
-    AdmissionPolicy, ConnectorError, Discovery, DiscoveryError, NatMapping, Observer, Observers, PeerBook, PeerConnector,
-    PeerTarget, PlanRequest, Punching, StreamDialer, StreamListener, TransportPolicy,
+    AdmissionPolicy, ConnectorError, Discovery, DiscoveryError, MapMethod, MapProtocol, MapPurpose, MapRequest, Mapped,
+    MappingEvent, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, PortMapper, Punching,
+    StreamDialer, StreamListener, TransportPolicy,
 };
 pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
+pub use reservation::ReservationLoss;
 pub use route::Route;
 pub use spread::{diverse_first, spread};
 pub use stream::{ByteCounters, DuplexStream, Health, PathHealth};

@@ -6,8 +6,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use kaspath_domain::PeerIdentity;
-use kaspath_transport_libp2p::{ReservationLoss, ReservationState};
+use kaspath_domain::{PeerIdentity, ReservationLoss};
+use kaspath_transport_libp2p::ReservationState;
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -176,8 +176,8 @@ impl Relays {
             ReservationState::Renewed => {
                 self.requests.at((RequestType::Refresh, Outcome::Success)).inc();
             }
-            ReservationState::Lost { retry_in, .. } => {
-                let loss = state.loss().unwrap_or(ReservationLoss::Other);
+            ReservationState::Lost { kind: loss, .. } => {
+                let loss = *loss;
                 let was_held = std::mem::take(&mut entry.is_held);
                 self.lost[position * Cause::VALUES.len() + Cause::of(loss).index()].inc();
                 if was_held {
@@ -197,7 +197,7 @@ impl Relays {
                         self.requests.at((RequestType::New, outcome)).inc();
                     }
                 }
-                if retry_in.is_none() {
+                if loss == ReservationLoss::Removed {
                     known.remove(relay);
                     self.candidates.at((Candidates::Removed,)).inc();
                 }

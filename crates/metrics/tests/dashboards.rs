@@ -257,7 +257,7 @@ fn the_dashboard_of_autorelay_is_answered() {
     assert_eq!(value("kaspath_reservations_lost_total", &[("relay", "1"), ("cause", "connection-lost")]), 1.0);
     assert_eq!(value("kaspath_reservations_lost_total", &[("relay", "2"), ("cause", "limit")]), 1.0);
     // A relay that is added while the program runs, and removed again.
-    let gone = ReservationState::Lost { cause: "the relay was removed".to_owned(), retry_in: None };
+    let gone = ReservationState::lost("the relay was removed", None);
     observe(&metrics, &[reservation(peer(5), ReservationState::Confirmed)]);
     assert_eq!(value("kaspath_reservation_held", &[("relay", "other")]), 1.0);
     observe(&metrics, &[reservation(peer(5), gone)]);

@@ -13,6 +13,9 @@ pub struct NetworkConfig {
     /// Addresses to listen on: direct ones, or a relay's circuit (which is a
     /// reservation there, as if it were in `relays`).
     pub listen: Vec<PeerLocator>,
+    /// Also listen at this port on every address of this host, of IPv4 and IPv6, over TCP and
+    /// QUIC; 0 takes free ports. A family that the host does not have is left out.
+    pub listen_everywhere: Option<u16>,
     /// Relays to hold reservations at; several addresses of one relay are one relay.
     pub relays: Vec<PeerLocator>,
     /// The tokens of private relays, by the relay that gave each. A relay without one is
@@ -39,7 +42,8 @@ pub struct NetworkConfig {
     pub inbound_queue: usize,
     /// How long an inbound stream may wait to be accepted; then it is refused.
     pub accept_timeout: Duration,
-    /// When a reservation that failed or was lost is asked for again.
+    /// When a reservation that failed or was lost is asked for again. Where it gives up,
+    /// [`crate::Network::reserve_at`] asks again.
     pub reservation_cadence: RetryCadence,
     /// Looks up the names of relays and peers, each time one is dialled.
     pub resolver: Resolver,
@@ -55,6 +59,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            listen_everywhere: None,
             relays: Vec::new(),
             relay_tokens: BTreeMap::new(),
             wanted_reservations: 3,

@@ -48,6 +48,11 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// A link-local address of IPv6: of no use without the interface, which multiaddrs here do not name.
+pub(crate) fn needs_scope(address: &Multiaddr) -> bool {
+    matches!(ip(address), Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
+}
+
 /// The multiaddr of an address in the domain's terms. Nothing here dials a name.
 pub(crate) fn to_multiaddr(address: &TransportAddress) -> Multiaddr {
     let host = match &address.host {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport};
+use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, ReservationLoss, Transport};
 use serde::Serialize;
 
 use crate::RefusedConnections;
@@ -17,11 +17,14 @@ pub enum ReservationState {
     Confirmed,
     /// Granted once more.
     Renewed,
-    /// Refused, timed out or gone; asked for again after `retry_in`.
+    /// Refused, timed out or gone.
     Lost {
         /// Why.
         cause: String,
-        /// When it is asked for again; never, if the relay was removed.
+        /// What kind of cause that is.
+        kind: ReservationLoss,
+        /// When it is asked for again: never, if the relay was removed; not by itself, if
+        /// [`crate::NetworkConfig::reservation_cadence`] gives up.
         #[serde(serialize_with = "kaspath_domain::time::optional_seconds")]
         retry_in: Option<Duration>,
     },

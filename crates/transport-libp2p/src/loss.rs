@@ -1,34 +1,10 @@
-//! The kind of loss of a reservation, for those that count them.
+//! The kind of a loss by its cause, which libp2p gives as text.
 
-use serde::Serialize;
+use std::time::Duration;
+
+use kaspath_domain::ReservationLoss;
 
 use crate::ReservationState;
-
-/// Why a reservation, or a request for one, came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReservationLoss {
-    /// No answer came in time.
-    Timeout,
-    /// The connection to the relay was lost.
-    ConnectionLost,
-    /// The relay could not be reached.
-    Unreachable,
-    /// The relay's name could not be resolved.
-    Unresolved,
-    /// The relay refused it.
-    Refused,
-    /// The relay has no room for it.
-    Limit,
-    /// The relay does not speak the protocol.
-    Unsupported,
-    /// The relay ended it.
-    Ended,
-    /// The relay was removed from those to reserve at.
-    Removed,
-    /// None of these.
-    Other,
-}
 
 /// What the causes say, in the order in which they are looked for: the relay's answer before
 /// what a connection says.
@@ -59,11 +35,11 @@ const PHRASES: &[(&str, ReservationLoss)] = &[
 ];
 
 impl ReservationState {
-    /// The kind of the loss; `None` unless it is lost.
-    pub fn loss(&self) -> Option<ReservationLoss> {
-        let ReservationState::Lost { cause, .. } = self else { return None };
+    /// A loss of the kind that its cause shows.
+    pub fn lost(cause: &str, retry_in: Option<Duration>) -> Self {
         let found = PHRASES.iter().find(|(phrase, _)| cause.contains(phrase));
-        Some(found.map_or(ReservationLoss::Other, |(_, loss)| *loss))
+        let kind = found.map_or(ReservationLoss::Other, |(_, loss)| *loss);
+        Self::Lost { cause: cause.to_owned(), kind, retry_in }
     }
 }
 
@@ -75,8 +51,8 @@ mod tests {
     #[test]
     fn whatever_the_relay_protocol_refuses_for_counts_as_refused() {
         for refusal in [Refusal::TokenMissing, Refusal::TokenWrong, Refusal::NotAllowed, Refusal::Other(77)] {
-            let lost = ReservationState::Lost { cause: refusal.to_string(), retry_in: None };
-            assert_eq!(lost.loss(), Some(ReservationLoss::Refused), "{refusal}");
+            let lost = ReservationState::lost(&refusal.to_string(), None);
+            assert!(matches!(lost, ReservationState::Lost { kind: ReservationLoss::Refused, .. }), "{refusal}");
         }
     }
 }

@@ -1,28 +1,20 @@
 //! The public handle.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
-use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_public};
-use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::NetworkBehaviour, swarm::SwarmEvent};
+use kaspath_domain::{DialError, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress};
+use libp2p::Multiaddr;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
 };
 
 use crate::{
     Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad, RelayServerConfig,
     RelayServerError, RelayToken, Resolver, StartError, convert,
+    listening::listen,
     swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
-
-/// Time for the system to give us our ports.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running libp2p node. Dropping the last handle ends it; [`Network::shutdown`]
 /// also waits for that.
@@ -50,7 +42,7 @@ impl Network {
             config.listen.iter().cloned().partition(|locator| matches!(locator.address, PeerAddress::Direct(_)));
         let external = resolve_all(&config.external).await;
         let mut announcing = Announcing::new(*swarm.local_peer_id(), config.relay_server.is_some(), external.clone());
-        let listening = listen(&mut swarm, &direct, &mut announcing).await?;
+        let listening = listen(&mut swarm, &direct, config.listen_everywhere, &mut announcing).await?;
         let announced = announcing.announced();
         announcing.publish(&announced);
         for address in announced {
@@ -86,8 +78,8 @@ impl Network {
         self.announced.borrow().clone()
     }
 
-    /// The last round trip to a relay of the settings that was measured; on any of the
-    /// connections with it.
+    /// The last round trip that was measured to a relay of the settings, or to one that was
+    /// added; on any of the connections with it.
     pub fn round_trip(&self, relay: &PeerIdentity) -> Option<Duration> {
         self.round_trips.last(relay)
     }
@@ -124,6 +116,13 @@ impl Network {
         let _ = self.handle.ask(|reply| Command::SetPunch { punch: Box::new(punch), reply }).await;
     }
 
+    /// The router forwards these addresses to this node, eight at most: they are offered as
+    /// candidates from now on, and replace the former ones. They are not announced, for
+    /// nobody has checked them.
+    pub async fn set_mapped(&self, addresses: Vec<TransportAddress>) {
+        let _ = self.handle.ask(|reply| Command::SetMapped { addresses, reply }).await;
+    }
+
     /// Holds a reservation at one more relay, or knows one more address of a relay, from
     /// now on. [`NetworkConfig::observers`] are notified of the reservation. Dropping the future
     /// may leave the relay added.
@@ -132,7 +131,16 @@ impl Network {
     /// [`DialError::LimitReached`] if there are 64 relays already, and
     /// [`DialError::ShuttingDown`] if the network has ended.
     pub async fn add_relay(&self, relay: RelayAddress) -> Result<(), DialError> {
-        self.handle.ask(|reply| Command::AddRelay { relay, reply }).await?
+        self.reserve_at(&relay.relay, vec![relay.via]).await
+    }
+
+    /// The same with several addresses of the relay at once. A relay whose reservation was
+    /// lost, and is not asked for again by itself, is asked at once.
+    ///
+    /// # Errors
+    /// As [`Network::add_relay`].
+    pub async fn reserve_at(&self, relay: &PeerIdentity, at: Vec<TransportAddress>) -> Result<(), DialError> {
+        self.handle.ask(|reply| Command::AddRelay { relay: relay.clone(), at, reply }).await?
     }
 
     /// Releases the reservation at a relay and does not ask there again. Connections to the
@@ -212,64 +220,6 @@ fn watched(task: JoinHandle<Result<(), NetworkFailure>>) -> watch::Receiver<Opti
     ended
 }
 
-/// Listens, and waits for every port to be ours: a dial before that would leave
-/// from another port and make a candidate that nobody can punch.
-async fn listen<B>(
-    swarm: &mut Swarm<B>,
-    addresses: &[PeerLocator],
-    announcing: &mut Announcing,
-) -> Result<Vec<PeerLocator>, StartError>
-where
-    B: NetworkBehaviour,
-{
-    let mut pending: HashMap<ListenerId, PeerLocator> = HashMap::new();
-    for locator in addresses {
-        let failed = |cause: String| StartError::Listen { address: locator.clone(), cause };
-        let PeerAddress::Direct(address) = &locator.address else { continue };
-        for address in Resolver::system().resolve(address).await.map_err(|error| failed(error.to_string()))? {
-            let address = convert::to_multiaddr(&address);
-            let listener = swarm.listen_on(address.clone()).map_err(|error| failed(convert::error_chain(&error)))?;
-            announcing.listens(listener, &address);
-            pending.insert(listener, locator.clone());
-        }
-    }
-    let mut found = Vec::new();
-    loop {
-        // A wildcard listener gives one address after the other; all that are there now belong to the start.
-        let event = match pending.values().next().cloned() {
-            Some(waiting) => timeout(LISTEN_TIMEOUT, swarm.select_next_some()).await.map_err(|_| StartError::Listen {
-                address: waiting,
-                cause: format!("the system gave no port within {LISTEN_TIMEOUT:?}"),
-            })?,
-            None => match swarm.select_next_some().now_or_never() {
-                Some(event) => event,
-                None => break,
-            },
-        };
-        match event {
-            SwarmEvent::NewListenAddr { listener_id, address } => {
-                pending.remove(&listener_id);
-                announcing.appeared(listener_id, address.clone());
-                found.push(address);
-            }
-            SwarmEvent::ExpiredListenAddr { listener_id, address } => {
-                announcing.disappeared(listener_id, address.clone());
-                found.retain(|other| *other != address);
-            }
-            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
-                if let Some(address) = pending.remove(&listener_id) {
-                    return Err(StartError::Listen { address, cause: convert::error_chain(&error) });
-                }
-            }
-            _ => {}
-        }
-    }
-    let private = |address: &Multiaddr| !convert::ip(address).is_some_and(is_public);
-    found.sort_by_key(|address| (private(address), convert::transport(address), address.to_string()));
-    let local = *swarm.local_peer_id();
-    Ok(found.iter().filter_map(|address| convert::locator(address, &local)).collect())
-}
-
 async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
     let mut resolved = Vec::new();
     for address in addresses {
@@ -297,8 +247,11 @@ mod tests {
     use std::fs;
 
     use nix::sys::socket::{Shutdown, shutdown};
+    use tokio::time::timeout;
 
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
 
     /// The file descriptor of this process's socket that listens on a TCP port of 127.0.0.1.
     fn listening_socket(port: u16) -> i32 {
@@ -321,7 +274,7 @@ mod tests {
         let PeerAddress::Direct(address) = &network.listening()[0].address else { panic!("a direct address") };
         // As the system does when an administrator ends the socket.
         shutdown(listening_socket(address.port), Shutdown::Both).expect("shut down");
-        let end = timeout(LISTEN_TIMEOUT, network.ended()).await.expect("in time").expect_err("a failure");
+        let end = timeout(SOON, network.ended()).await.expect("in time").expect_err("a failure");
         let NetworkFailure::Listener { address: named, cause } = &end else { panic!("{end:?}") };
         assert!(address.to_string() == *named && cause.contains("Invalid argument"), "{end}");
     }
@@ -329,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_the_network_task_is_seen_as_its_end() {
         let mut ended = watched(tokio::spawn(async { panic!("a defect") }));
-        let end = timeout(LISTEN_TIMEOUT, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
+        let end = timeout(SOON, ended.wait_for(Option::is_some)).await.expect("in time").expect("an end").clone();
         let Some(Err(NetworkFailure::Panicked(cause))) = end else { panic!("{end:?}") };
         assert!(cause.contains("a defect"), "{cause}");
     }

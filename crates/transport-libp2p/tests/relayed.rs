@@ -5,12 +5,10 @@ mod support;
 use std::time::Duration;
 
 use kaspath_domain::{
-    DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, Route, StreamDialer, StreamListener, Transport,
-    TransportSet,
+    DialError, DialRequest, Path, PeerAddress, RelayAddress, RelayReason, ReservationLoss, Route, StreamDialer, StreamListener,
+    Transport, TransportSet,
 };
-use kaspath_transport_libp2p::{
-    NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationLoss, ReservationState, Resolver,
-};
+use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver};
 use support::{DEADLINE, Node, await_event, config, dial, relay, relay_address, relay_only, reserved, start, start_as};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -152,8 +150,8 @@ async fn a_full_relay_is_told_and_asked_again() {
         await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
             .await;
     let NetworkEvent::Reservation { state, .. } = lost else { panic!("lost") };
-    assert_eq!(state.loss(), Some(ReservationLoss::Limit));
-    let ReservationState::Lost { cause, retry_in } = state else { panic!("lost") };
+    let ReservationState::Lost { cause, kind, retry_in } = state else { panic!("lost") };
+    assert_eq!(kind, ReservationLoss::Limit);
     assert!(cause.to_lowercase().contains("resource"), "{cause}");
     assert!(retry_in.is_some());
 }
@@ -175,7 +173,7 @@ async fn a_reservation_is_remade_when_the_relay_comes_back() {
         await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }))
             .await;
     let NetworkEvent::Reservation { state, .. } = lost else { panic!("lost") };
-    assert_eq!(state.loss(), Some(ReservationLoss::ConnectionLost), "{state:?}");
+    assert!(matches!(state, ReservationState::Lost { kind: ReservationLoss::ConnectionLost, .. }), "{state:?}");
 
     let relay = start_as(key, serving(same_ports)).await;
     await_event(&mut events, |event| matches!(event, NetworkEvent::Reservation { state: ReservationState::Confirmed, .. })).await;

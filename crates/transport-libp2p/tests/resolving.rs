@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Host, PeerAddress, PeerLocator, RelayAddress, Route};
+use kaspath_domain::{DialError, Host, PeerAddress, PeerLocator, RelayAddress, ReservationLoss, Route};
 use kaspath_transport_libp2p::{
-    Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationLoss, ReservationState, Resolver, StartError,
+    Network, NetworkConfig, NetworkEvent, NodeKey, RelayServerConfig, ReservationState, Resolver, StartError,
 };
 use support::{await_event, config, dial, locator, relay, relay_address, relay_only, reserved, start};
 
@@ -67,8 +67,8 @@ async fn a_name_that_does_not_resolve_at_boot_is_reported_and_tried_again() {
     for _ in 0..2 {
         let event = await_event(&mut events, lost).await;
         let NetworkEvent::Reservation { state, .. } = event else { panic!("lost") };
-        assert_eq!(state.loss(), Some(ReservationLoss::Unresolved));
-        let ReservationState::Lost { cause, retry_in } = state else { panic!("lost") };
+        let ReservationState::Lost { cause, kind, retry_in } = state else { panic!("lost") };
+        assert_eq!(kind, ReservationLoss::Unresolved);
         assert_eq!(cause, "relay.test did not resolve: no DNS yet");
         assert!(retry_in.is_some());
     }

@@ -75,8 +75,7 @@ pub(crate) struct CommonArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ListenArgs {
     /// Listen there; may be given several times. A circuit address is a relay to reserve at.
-    /// [default: TCP and UDP port 4001 for a relay, any free ports else; only IPv4, so for IPv6 give
-    /// /ip6/::/tcp/4001 and /ip6/::/udp/4001/quic-v1 beside those of /ip4/0.0.0.0]
+    /// [default: every address of IPv4 and IPv6, TCP and UDP, port 4001 for a relay, free ports else]
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<PeerLocator>,
 

@@ -270,7 +270,7 @@ impl Facts {
 
 fn relay_status(relay: &PeerIdentity, known: Option<&(ReservationState, Duration)>, now: Duration) -> RelayStatus {
     let (cause, retry_in) = match known {
-        Some((ReservationState::Lost { cause, retry_in }, since)) => {
+        Some((ReservationState::Lost { cause, retry_in, .. }, since)) => {
             let left = |delay: Duration| (*since + delay).saturating_sub(now).as_secs_f64();
             (Some(clean(cause, MAX_CAUSE)), retry_in.map(left))
         }

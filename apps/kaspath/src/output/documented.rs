@@ -42,7 +42,7 @@ fn with_level<E: Serialize>(events: Vec<E>, level: impl Fn(&E) -> Level) -> Vec<
 
 fn network() -> Vec<Sample> {
     let (peer, address, path) = (peer, address, path);
-    let lost = ReservationState::Lost { cause: "x".to_owned(), retry_in: Some(SPAN) };
+    let lost = ReservationState::lost("x", Some(SPAN));
     let text = || "x".to_owned();
     let events = vec![
         NetworkEvent::Listening { address: address() },

@@ -135,7 +135,7 @@ mod tests {
     fn a_gateway_is_ready_with_a_reservation_and_a_kaspad_and_stays_so() {
         let mut lacks = gateway();
         lacks.network(&reservation(ReservationState::Requested));
-        lacks.network(&reservation(ReservationState::Lost { cause: "refused".to_owned(), retry_in: None }));
+        lacks.network(&reservation(ReservationState::lost("refused", None)));
         lacks.kaspad(Err("no answer".to_owned()));
         let causes: Vec<Option<String>> = lacks.missing().into_iter().map(|missing| missing.cause).collect();
         assert_eq!(causes, [Some("relay 4kx6nXTN: refused".to_owned()), Some("no answer".to_owned())]);
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(lacks.missing().iter().map(|missing| missing.part).collect::<Vec<_>>(), [Part::Kaspad]);
         lacks.kaspad(Ok(()));
         lacks.kaspad(Err("it has ended".to_owned()));
-        lacks.network(&reservation(ReservationState::Lost { cause: "gone".to_owned(), retry_in: None }));
+        lacks.network(&reservation(ReservationState::lost("gone", None)));
         assert_eq!(lacks.missing(), []);
     }
 

@@ -62,7 +62,7 @@ impl LastCauses {
     pub(super) fn shorter(&mut self, event: &NetworkEvent) -> Option<String> {
         let NetworkEvent::Reservation { relay, state } = event else { return None };
         match state {
-            ReservationState::Lost { cause, retry_in } => {
+            ReservationState::Lost { cause, retry_in, .. } => {
                 if self.0.get(relay) == Some(cause) {
                     let relay = relay.short();
                     return Some(format!("reservation at relay {relay}: still none, for the same cause; {}", again(*retry_in)));
@@ -91,7 +91,7 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
                 ReservationState::Requested => format!("reservation at relay {relay}: requested"),
                 ReservationState::Confirmed => format!("reservation at relay {relay}: confirmed"),
                 ReservationState::Renewed => return None,
-                ReservationState::Lost { cause, retry_in } => {
+                ReservationState::Lost { cause, retry_in, .. } => {
                     format!("reservation at relay {relay}: none ({}); {}", reservation_cause(cause), again(*retry_in))
                 }
             }
@@ -208,7 +208,7 @@ mod tests {
     const OTHER: &str = "12D3KooWHFfStEwBxyHPPRBDT1dU1qazCbf1cvfqeaUKJKexXpu3";
 
     fn lost(cause: &str) -> String {
-        let state = ReservationState::Lost { cause: cause.to_owned(), retry_in: None };
+        let state = ReservationState::lost(cause, None);
         network(&NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state }, &Reach::default()).unwrap()
     }
 
@@ -224,8 +224,7 @@ mod tests {
     #[test]
     fn a_cause_is_printed_once_until_the_relay_gives_a_reservation() {
         let event = |state| NetworkEvent::Reservation { relay: PEER.parse().unwrap(), state };
-        let lost =
-            |cause: &str| event(ReservationState::Lost { cause: cause.to_owned(), retry_in: Some(Duration::from_secs(2)) });
+        let lost = |cause: &str| event(ReservationState::lost(cause, Some(Duration::from_secs(2))));
         let mut last = LastCauses::default();
         assert_eq!(last.shorter(&lost("refused")), None);
         assert_eq!(last.shorter(&event(ReservationState::Requested)), None);

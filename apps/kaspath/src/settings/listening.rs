@@ -7,10 +7,11 @@ use kaspath_transport_libp2p::NetworkConfig;
 use super::{environment::Environment, file::ConfigFile};
 use crate::cli::ListenArgs;
 
-/// Where nodes listen by default: a port of our own, never Kaspa's.
-pub(super) const ANY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
+/// Where nodes listen by default, on every address: free ports. Of two nodes behind one NAT that
+/// had the same, one would get mappings that differ by destination.
+pub(super) const ANY_PORT: u16 = 0;
 /// Where relays listen by default.
-pub(super) const RELAY_PORT: [&str; 2] = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"];
+pub(super) const RELAY_PORT: u16 = 4001;
 
 /// The first source that has any.
 pub(super) fn first<T: Clone>(sources: [&[T]; 3]) -> Vec<T> {
@@ -22,13 +23,11 @@ pub(super) fn listening(
     args: &ListenArgs,
     file: &ConfigFile,
     environment: &Environment,
-    default: [&str; 2],
+    default_port: u16,
 ) -> Result<()> {
     config.listen = first([&args.listen, &environment.listen, &file.listen]);
     if !config.listen.iter().any(|locator| matches!(locator.address, PeerAddress::Direct(_))) {
-        for text in default {
-            config.listen.push(text.parse()?);
-        }
+        config.listen_everywhere = Some(default_port);
     }
     config.external = args.external_address.clone();
     for locator in file.external_address.iter().filter(|_| args.external_address.is_empty()) {

@@ -122,7 +122,7 @@ impl Settings {
             ("control-socket or control-group", text(&self.control)),
             ("web", text(&self.web)),
             ("redact", text(&self.output.redact)),
-            ("listen", text(&config.listen)),
+            ("listen", text(&(&config.listen, config.listen_everywhere))),
             ("external-address", text(&config.external)),
             ("relay", text(&config.relays)),
             ("connections", self.asked_limits.section.clone()),

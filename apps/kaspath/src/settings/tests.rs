@@ -24,8 +24,11 @@ fn relay_text() -> String {
 
 #[test]
 fn defaults_are_a_free_port_of_our_own_and_a_key_under_home() {
+    let listens = |config: &NetworkConfig| (config.listen.len(), config.listen_everywhere);
+    let relay = settings(&["relay"], &[]).unwrap();
+    assert_eq!(listens(&relay.network_config), (0, Some(4001)));
     let settings = settings(&["server"], &[]).unwrap();
-    assert_eq!(settings.network_config.listen.len(), 2);
+    assert_eq!(listens(&settings.network_config), (0, Some(0)));
     assert_eq!(settings.identity, PathBuf::from("/home/u/.kaspath/node.key"));
     assert_eq!(settings.node.unwrap().network, KaspaNetwork::Mainnet);
 }
@@ -41,7 +44,7 @@ fn the_environment_is_read_with_commas_and_semicolons_in_both_spellings() {
         ("LIBP2P_REMOTE_PEER_ID", B),
     ];
     let settings = settings(&["client"], &environment).unwrap();
-    assert_eq!(settings.network_config.listen.len(), 2);
+    assert_eq!((settings.network_config.listen.len(), settings.network_config.listen_everywhere), (2, None));
     assert_eq!(settings.network_config.relays.len(), 2);
     assert_eq!(settings.node.unwrap().remotes[0].to_string(), format!("{remote}/p2p/{B}"));
 }
@@ -66,7 +69,7 @@ fn flags_come_before_the_environment_and_the_environment_before_the_file() {
 fn a_circuit_to_listen_on_keeps_the_free_ports() {
     let circuit = format!("{}/p2p-circuit", relay_text());
     let settings = settings(&["server"], &[("LIBP2P_LISTEN_MULTIADDRS", &circuit)]).unwrap();
-    assert_eq!(settings.network_config.listen.len(), 3);
+    assert_eq!((settings.network_config.listen.len(), settings.network_config.listen_everywhere), (1, Some(0)));
 }
 
 #[test]
@@ -261,7 +264,7 @@ fn the_examples_limits_of_connections_are_the_defaults() {
 fn the_flag_for_autonat_is_still_accepted_and_not_shown() {
     settings(&["server", "--no-autonat"], &[]).unwrap();
     let help = Cli::try_parse_from(["kaspath", "server", "--help"]).unwrap_err().to_string();
-    assert!(!help.contains("autonat") && help.contains("only IPv4") && help.contains("peers.redb"), "{help}");
+    assert!(!help.contains("autonat") && help.contains("IPv4 and IPv6") && help.contains("peers.redb"), "{help}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 
 use super::{
-    Host, Lab, NatKind, shell,
-    topology::{other_ranges, veth},
+    Host, Lab, NatKind,
+    parts::{private_address, public_address, veth},
+    shell,
 };
 
 /// The first port to which a rebooted NAT maps the one where programs listen.
@@ -67,11 +68,15 @@ impl Lab {
         self.set_wan(site, ip)
     }
 
-    /// The provider gives a site another address, in another of the public ranges.
+    /// The provider gives a site another address: in another of the public ranges, or
+    /// in the same where ports are mapped.
     pub(crate) fn change_wan(&mut self, site: usize) -> Result<()> {
-        let [_, _, _, last] = self.sites[site].wan_ip.octets();
-        let base = if self.sites[site].wan_ip.octets()[0] == 198 { [203, 0, 113] } else { [198, 51, 100] };
-        self.set_wan(site, Ipv4Addr::new(base[0], base[1], base[2], last))
+        let ip = match self.sites[site].wan_ip.octets() {
+            [192, 0, 1, last] => [192, 0, 1, last ^ 0x40],
+            [198, _, _, last] => [203, 0, 113, last],
+            [_, _, _, last] => [198, 51, 100, last],
+        };
+        self.set_wan(site, ip.into())
     }
 
     /// A site's host leaves its network and comes back by another interface, with
@@ -88,8 +93,7 @@ impl Lab {
         shell::run(Some(&host), &format!("ip link del {old}"))?;
         veth(&at.nat, "lan", &host, &new)?;
         shell::run(Some(&at.nat), &format!("ip addr add {router_ip}/24 dev lan"))?;
-        shell::run(Some(&host), &format!("ip addr add {}/24 dev {new}", at.host_ip))?;
-        shell::run(Some(&host), &format!("ip route add default via {router_ip}"))?;
+        private_address(&host, &new, at.host_ip, router_ip)?;
         self.other_ports(site)
     }
 
@@ -105,8 +109,7 @@ impl Lab {
         let nat = self.sites[site].nat.clone();
         shell::run(Some(&nat), "ip addr flush dev wan")?;
         shell::run(Some(&nat), "ip route flush dev wan")?;
-        shell::run(Some(&nat), &format!("ip addr add {ip}/24 dev wan"))?;
-        other_ranges(&nat, "wan", ip)?;
+        public_address(&nat, "wan", ip)?;
         self.sites[site].wan_ip = ip;
         Ok(())
     }

@@ -50,21 +50,20 @@ impl NatKind {
             chain input { type filter hook input priority filter; policy accept;
                 iifname \"wan\" ct state new drop
             }";
-        let (prerouting, forward, mapping) = match self {
-            Self::FullCone => {
-                (format!("iifname \"wan\" meta l4proto {{ tcp, udp }} dnat to {host}"), "ct status dnat accept", "masquerade")
-            }
+        let (prerouting, mapping) = match self {
+            Self::FullCone => (format!("iifname \"wan\" meta l4proto {{ tcp, udp }} dnat to {host}"), "masquerade"),
             Self::AddressRestricted => (
                 // Only addresses that the host has sent to within the last minutes come in.
                 format!("iifname \"wan\" ip saddr @contacted meta l4proto {{ tcp, udp }} dnat to {host}"),
-                "ct status dnat accept",
                 "masquerade",
             ),
             // Conntrack keeps the source port where it is free, so the mapping is
             // the same for every destination; replies pass by their state alone.
-            Self::PortRestricted => (String::new(), "", "masquerade"),
-            Self::Symmetric => (String::new(), "", "masquerade fully-random"),
+            Self::PortRestricted => (String::new(), "masquerade"),
+            Self::Symmetric => (String::new(), "masquerade fully-random"),
         };
+        // What is forwarded to the host by these rules, or by a port that it had mapped, is
+        // let in.
         let contacted = if self == Self::AddressRestricted {
             "set contacted { type ipv4_addr; flags dynamic,timeout; timeout 5m; size 1024; }
              chain note { type filter hook forward priority filter - 1; policy accept;
@@ -85,7 +84,7 @@ impl NatKind {
                 chain forward {{ type filter hook forward priority filter; policy drop;
                     iifname \"lan\" accept
                     ct state established,related accept
-                    {forward}
+                    ct status dnat accept
                 }}
             }}"
         )

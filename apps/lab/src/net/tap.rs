@@ -14,7 +14,8 @@ use super::enter::in_namespace;
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
 /// Makes a TAP interface in a namespace; each read and write is one frame.
-pub(super) fn create(namespace: &str, name: &'static str) -> Result<File> {
+pub(super) fn create(namespace: &str, name: &str) -> Result<File> {
+    let name = name.to_owned();
     let made = in_namespace(namespace, move || {
         let tap = OpenOptions::new()
             .read(true)

@@ -16,7 +16,7 @@ use super::announced::{self, public_addresses};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
-    net::{Host, Lab, NatKind, RELAY_IP, SiteSpec, WireSpec},
+    net::{Host, Lab, NatKind, RELAY_IP, SiteSpec, WanRange, WireSpec},
     process::{Program, kaspath},
 };
 
@@ -53,7 +53,7 @@ impl WireSpec {
 }
 
 pub(super) fn sites(client: NatKind, server: NatKind, wire: WireSpec) -> [SiteSpec; 2] {
-    [SiteSpec { nat: client, wire }, SiteSpec { nat: server, wire }]
+    [client, server].map(|nat| SiteSpec { nat, wire, wan: WanRange::Documentation })
 }
 
 impl Cast {

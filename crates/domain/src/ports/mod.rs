@@ -8,6 +8,7 @@ mod listener;
 mod observer;
 mod peer_book;
 mod policy;
+mod port_mapper;
 
 pub use admission::AdmissionPolicy;
 pub use connector::{ConnectorError, PeerConnector, PeerTarget};
@@ -17,9 +18,10 @@ pub use listener::StreamListener;
 pub use observer::{Observer, Observers};
 pub use peer_book::PeerBook;
 pub use policy::{NatMapping, PlanRequest, Punching, TransportPolicy};
+pub use port_mapper::{MapMethod, MapProtocol, MapPurpose, MapRequest, Mapped, MappingEvent, PortMapper};
 
 #[cfg(feature = "mocks")]
 pub use {
     admission::MockAdmissionPolicy, connector::MockPeerConnector, dialer::MockStreamDialer, discovery::MockDiscovery,
-    listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy,
+    listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy, port_mapper::MockPortMapper,
 };

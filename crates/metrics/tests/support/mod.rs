@@ -76,5 +76,5 @@ pub(crate) fn reservation(relay: PeerIdentity, state: ReservationState) -> Netwo
 }
 
 pub(crate) fn lost(cause: &str) -> ReservationState {
-    ReservationState::Lost { cause: cause.to_owned(), retry_in: Some(Duration::from_secs(1)) }
+    ReservationState::lost(cause, Some(Duration::from_secs(1)))
 }

@@ -33,6 +33,8 @@ pub(crate) enum Input {
     GaveUp { waiter: WaiterId },
     /// Punch by these settings from now on.
     SetPunch(PunchConfig),
+    /// Our router forwards these addresses to us; they replace the former ones.
+    Mapped(Vec<TransportAddress>),
     /// The addresses of our interfaces, as far as we listen on them.
     Interfaces(Vec<IpAddr>),
     /// A connection came up; `dial` is ours that led to it.

@@ -109,13 +109,14 @@ impl Core {
         [self.links.deadline(), self.reservations.deadline(), self.punches.deadline()].into_iter().flatten().min()
     }
 
-    /// Reserves at one more relay, or knows one more address of it. An error is a relay
-    /// too many.
-    pub(crate) fn add_relay(&mut self, relay: RelayAddress, now: Moment) -> Result<(), DialError> {
+    /// Reserves at one more relay, or knows more addresses of it, or asks it again where the
+    /// cadence has given up. An error is a relay too many.
+    pub(crate) fn add_relay(&mut self, relay: &PeerIdentity, at: Vec<TransportAddress>, now: Moment) -> Result<(), DialError> {
         self.shared.now = now;
-        let id = relay.relay.clone();
-        self.links.add(relay)?;
-        self.reservations.add(&self.shared, id);
+        for via in at {
+            self.links.add(RelayAddress { relay: relay.clone(), via })?;
+        }
+        self.reservations.add(&self.shared, relay.clone());
         self.settle();
         Ok(())
     }
@@ -148,6 +149,7 @@ impl Core {
                 self.circuits.give_up(waiter);
             }
             Input::SetPunch(punch) => self.set_punch(punch),
+            Input::Mapped(addresses) => self.punches.mapped(shared, addresses),
             Input::Interfaces(addresses) => shared.interfaces = addresses,
             Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
             Input::Disconnected { id, cause } => self.disconnected(id, cause),
@@ -173,7 +175,7 @@ impl Core {
             Input::Resolved { lookup, results } => self.links.resolved(shared, lookup, results),
             Input::ReservationGranted { request } => self.granted(request),
             Input::ReservationRenewed { relay } => self.reservations.renewed(shared, &relay),
-            Input::ReservationEnded { request, cause } => self.reservations.ended(shared, request, cause),
+            Input::ReservationEnded { request, cause } => self.reservations.ended(shared, request, &cause),
             Input::RelayHeard { control, says } => self.controls.heard(shared, control, says),
             Input::ControlEnded { control } => self.controls.ended(shared, control),
             Input::ExchangeRequested { exchange, id } => self.punches.requested(shared, exchange, id),
@@ -210,13 +212,13 @@ impl Core {
                 }
                 Signal::RelayLinked { relay, link } => self.controls.linked(shared, &relay, link),
                 Signal::RelayConnected(relay) => self.controls.ask(shared, &relay),
-                Signal::RelayRefused { relay, cause } => self.reservations.lost(shared, &relay, cause),
+                Signal::RelayRefused { relay, cause } => self.reservations.lost(shared, &relay, &cause),
                 Signal::RelayDraining { relay, until } => self.reservations.draining(&relay, until),
                 Signal::RelayReady(relay) => {
                     let via = self.links.via(shared, &relay);
                     self.reservations.connected(shared, &relay, via);
                 }
-                Signal::RelayLost { relay, cause } => self.reservations.lost(shared, &relay, cause),
+                Signal::RelayLost { relay, cause } => self.reservations.lost(shared, &relay, &cause),
                 Signal::RelaySilent { relay, link } => {
                     self.links.silent(&relay, link);
                     self.reservations.silent(shared, &relay);

@@ -1,8 +1,9 @@
 //! Which relays we hold reservations at.
 //!
-//! One owner for every reservation: requested, confirmed, renewed, lost, asked
-//! for again with back-off. Pending and active ones count against `wanted`, and
-//! every failure frees its slot, so that another relay may have it.
+//! One owner for every reservation: requested, confirmed, renewed, lost. Which relays they
+//! are is told from outside. A lost one is asked for again with back-off, or, if the cadence
+//! gives up, when the relay is told once more. Pending and active ones count against
+//! `wanted`, and every failure frees its slot, so that another relay may have it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,8 +25,8 @@ const SILENT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
-    /// Not before then.
-    BackOff { until: Moment },
+    /// Not before then; `None` waits to be told once more.
+    BackOff { until: Option<Moment> },
     /// The relay is being connected and identified.
     Connecting { until: Moment },
     /// Asked for.
@@ -69,18 +70,23 @@ impl Reservations {
         Self { relays: BTreeMap::new(), wanted, cadence }
     }
 
-    /// A relay to reserve at, after those that are known.
+    /// A relay to reserve at, after those that are known; one that waits to be told of once
+    /// more is asked at once.
     pub(super) fn add(&mut self, shared: &Shared, relay: PeerIdentity) {
         let rank = self.relays.values().map(|entry| entry.rank + 1).max().unwrap_or(0);
-        let new = Entry { state: State::BackOff { until: shared.now }, failures: 0, silent_at: None, leaving: None, rank };
-        self.relays.entry(relay).or_insert(new);
+        let at_once = State::BackOff { until: Some(shared.now) };
+        let new = Entry { state: at_once, failures: 0, silent_at: None, leaving: None, rank };
+        let entry = self.relays.entry(relay).or_insert(new);
+        if entry.state == (State::BackOff { until: None }) {
+            entry.state = at_once;
+        }
     }
 
     /// Releases a reservation at the relay, and never asks there again.
     pub(super) fn remove(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(entry) = self.relays.remove(relay) else { return };
         if !matches!(entry.state, State::BackOff { .. }) {
-            release(shared, relay, entry.state, "the relay was removed".to_owned(), None);
+            release(shared, relay, entry.state, "the relay was removed", None);
         }
     }
 
@@ -94,7 +100,7 @@ impl Reservations {
     pub(super) fn draining(&mut self, relay: &PeerIdentity, until: Moment) {
         if let Some(entry) = self.relays.get_mut(relay) {
             match &mut entry.state {
-                State::BackOff { until: rests } => *rests = until.max(*rests),
+                State::BackOff { until: rests } => *rests = rests.map(|rests| until.max(rests)),
                 _ => entry.leaving = Some(until),
             }
         }
@@ -104,7 +110,7 @@ impl Reservations {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let may_start = self.held() < self.wanted;
         let deadlines = self.relays.values().filter_map(|entry| match entry.state {
-            State::BackOff { until } => may_start.then_some(until),
+            State::BackOff { until } => until.filter(|_| may_start),
             State::Connecting { until } | State::Requested { until, .. } => Some(until),
             State::Active { .. } => None,
         });
@@ -118,7 +124,7 @@ impl Reservations {
         let late: Vec<PeerIdentity> =
             self.relays.iter().filter(|(_, entry)| is_late(entry.state)).map(|(relay, _)| relay.clone()).collect();
         for relay in late {
-            self.lost(shared, &relay, format!("no answer within {REQUEST_TIMEOUT:?}"));
+            self.lost(shared, &relay, &format!("no answer within {REQUEST_TIMEOUT:?}"));
         }
         let free = self.wanted.saturating_sub(self.held());
         // The relay that failed least, then the one whose back-off ended first, then in
@@ -127,7 +133,9 @@ impl Reservations {
             .relays
             .iter_mut()
             .filter_map(|(relay, entry)| match entry.state {
-                State::BackOff { until } if until <= now => Some((entry.failures, until, entry.rank, relay, &mut entry.state)),
+                State::BackOff { until: Some(until) } if until <= now => {
+                    Some((entry.failures, until, entry.rank, relay, &mut entry.state))
+                }
                 _ => None,
             })
             .collect();
@@ -143,7 +151,7 @@ impl Reservations {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| matches!(entry.state, State::Connecting { .. })) else {
             return;
         };
-        let Some(via) = via else { return self.lost(shared, relay, "the connection to it was lost".to_owned()) };
+        let Some(via) = via else { return self.lost(shared, relay, "the connection to it was lost") };
         let request = shared.operation();
         entry.state = State::Requested { request, until: shared.now + REQUEST_TIMEOUT };
         shared.put(Output::Reserve { request, relay: RelayAddress { relay: relay.clone(), via } });
@@ -166,7 +174,7 @@ impl Reservations {
     }
 
     /// That request failed, or what came of it is over.
-    pub(super) fn ended(&mut self, shared: &mut Shared, request: OperationId, cause: String) {
+    pub(super) fn ended(&mut self, shared: &mut Shared, request: OperationId, cause: &str) {
         let of = self.relays.iter().find(|(_, entry)| entry.state.request() == Some(request)).map(|(relay, _)| relay.clone());
         if let Some(relay) = of {
             self.lost(shared, &relay, cause);
@@ -182,31 +190,31 @@ impl Reservations {
 
     /// Whatever was under way or held at the relay is gone. Several events can report
     /// one loss; only the first counts.
-    pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: String) {
+    pub(super) fn lost(&mut self, shared: &mut Shared, relay: &PeerIdentity, cause: &str) {
         let Some(entry) = self.relays.get_mut(relay).filter(|entry| !matches!(entry.state, State::BackOff { .. })) else {
             return;
         };
         let silence = entry.silent_at.map(|at| shared.now.since(at)).filter(|silence| *silence < SILENCE);
         let delay = if let Some(silence) = silence {
             // Without a network a dial fails at once. The pauses double.
-            silence.max(SILENT_PAUSE)
+            Some(silence.max(SILENT_PAUSE))
         } else {
             entry.failures = entry.failures.saturating_add(1);
-            // A cadence without end is what a reservation needs; if it has one, wait for an hour.
-            self.cadence.delay(entry.failures, shared.random()).unwrap_or(Duration::from_secs(3600))
+            self.cadence.delay(entry.failures, shared.random())
         };
-        let delay = entry.leaving.take().map_or(delay, |until| delay.max(until.since(shared.now)));
-        let before = std::mem::replace(&mut entry.state, State::BackOff { until: shared.now + delay });
-        release(shared, relay, before, cause, Some(delay));
+        let drain = entry.leaving.take().map_or(Duration::ZERO, |until| until.since(shared.now));
+        let delay = delay.map(|delay| delay.max(drain));
+        let before = std::mem::replace(&mut entry.state, State::BackOff { until: delay.map(|delay| shared.now + delay) });
+        release(shared, relay, before, cause, delay);
     }
 }
 
-fn release(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: String, retry_in: Option<Duration>) {
+fn release(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: &str, retry_in: Option<Duration>) {
     if let Some(request) = state.request() {
         shared.put(Output::Unreserve { request });
     }
     shared.signal(Signal::RelayNotNeeded(relay.clone()));
-    report(shared, relay, ReservationState::Lost { cause, retry_in });
+    report(shared, relay, ReservationState::lost(cause, retry_in));
 }
 
 fn report(shared: &mut Shared, relay: &PeerIdentity, state: ReservationState) {

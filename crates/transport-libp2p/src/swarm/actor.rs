@@ -177,13 +177,15 @@ impl Actor {
                 self.gone.push(gone.map(move |_| waiter).boxed());
                 self.input(input);
             }
-            Command::AddRelay { relay, reply } => {
+            Command::AddRelay { relay, at, reply } => {
                 let now = self.now();
-                let _ = reply.send(self.core.add_relay(relay, now));
+                self.round_trips.add(relay.clone());
+                let _ = reply.send(self.core.add_relay(&relay, at, now));
             }
             Command::RemoveRelay { relay, reply } => {
                 let now = self.now();
                 self.core.remove_relay(&relay, now);
+                self.round_trips.remove(&relay);
                 let _ = reply.send(());
             }
             Command::Open { connection, for_session, reply } => match self.ids.libp2p(connection) {
@@ -211,6 +213,10 @@ impl Actor {
             }
             Command::SetPunch { punch, reply } => {
                 self.set_punch(*punch);
+                let _ = reply.send(());
+            }
+            Command::SetMapped { addresses, reply } => {
+                self.input(Input::Mapped(addresses));
                 let _ = reply.send(());
             }
             Command::RelayServer(command) => self.on_relay_command(command),

@@ -10,6 +10,9 @@ impl Actor {
         if let Some(request) = self.ids.request(listener) {
             return self.input(Input::ReservationGranted { request });
         }
+        if convert::needs_scope(&address) {
+            return;
+        }
         if let Some(address) = convert::locator(&address, self.swarm.local_peer_id()) {
             self.report(NetworkEvent::Listening { address });
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Health, PathHealth, PeerIdentity, RelayAddress, RelayReason};
+use kaspath_domain::{DialError, Health, PathHealth, PeerIdentity, RelayReason, TransportAddress};
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// A connection is wanted: `input` says which.
     Want { waiter: WaiterId, input: Input, reply: ConnectReply },
     /// Reserve at one more relay.
-    AddRelay { relay: RelayAddress, reply: oneshot::Sender<Result<(), DialError>> },
+    AddRelay { relay: PeerIdentity, at: Vec<TransportAddress>, reply: oneshot::Sender<Result<(), DialError>> },
     /// Reserve there no longer.
     RemoveRelay { relay: PeerIdentity, reply: oneshot::Sender<()> },
     /// A data stream on that connection.
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     RelayReason { connection: ConnId, reply: oneshot::Sender<Option<RelayReason>> },
     /// Punch by these settings from now on.
     SetPunch { punch: Box<PunchConfig>, reply: oneshot::Sender<()> },
+    /// Our router forwards these addresses to us, and no others.
+    SetMapped { addresses: Vec<TransportAddress>, reply: oneshot::Sender<()> },
     /// Something for our relay server, or about it.
     RelayServer(RelayServerCommand),
     /// Give these tokens to relays from now on.

@@ -12,7 +12,7 @@
 //! | `ids` | which id of the core is which of libp2p's |
 //! | `errors` | dial errors in the domain's terms |
 //! | `announcing` | which of our addresses are announced |
-//! | `round_trips` | round trips to the relays of the settings |
+//! | `round_trips` | round trips to the relays that we reserve at |
 //! | `addressing` | tells the core and the swarm of addresses that are added and removed |
 
 mod actor;

@@ -49,7 +49,7 @@ fn a_configured_relay_is_shown_from_the_start_with_its_state() {
     reservation(&mut facts, ReservationState::Confirmed, at(2));
     reservation(&mut facts, ReservationState::Renewed, at(50));
     assert_eq!(relay(&facts, at(60)), ("confirmed".into(), Some(58.0), None));
-    let lost = ReservationState::Lost { cause: "gone\x1b[2J".repeat(100), retry_in: Some(at(5)) };
+    let lost = ReservationState::lost(&"gone\x1b[2J".repeat(100), Some(at(5)));
     reservation(&mut facts, lost, at(61));
     assert_eq!(relay(&facts, at(63)), ("lost".into(), Some(2.0), Some(3.0)));
     let cause = status(&facts, at(63)).relays.shown.remove(0).cause.unwrap();
@@ -134,7 +134,7 @@ fn the_largest_status_fits_into_an_answer() {
             replayed: 0,
         };
         facts.recent.session(&moved, at(1));
-        let state = ReservationState::Lost { cause: "\"".repeat(1000), retry_in: Some(at(1)) };
+        let state = ReservationState::lost(&"\"".repeat(1000), Some(at(1)));
         facts.network(&NetworkEvent::Reservation { relay: peer(n), state }, at(1));
     }
     let session = PeerStatus {

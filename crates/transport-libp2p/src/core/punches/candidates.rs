@@ -6,22 +6,33 @@ use kaspath_domain::{Host, PeerIdentity, TransportAddress, TransportSet, is_publ
 
 /// Observations kept; more push the oldest out.
 const MAX_OBSERVED: usize = 16;
+/// Mapped addresses kept.
+const MAX_MAPPED: usize = 8;
 /// Candidates of a peer that are dialled at once, and the IP addresses among them:
 /// an honest peer has one of IPv4 and one of IPv6.
 const MAX_DIALLED: usize = 8;
 const MAX_HOSTS: usize = 2;
 
-/// Our own candidates: configured addresses, and those that relays observed.
+/// Our own candidates: configured addresses, those that our router forwards to us, and
+/// those that relays observed.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     configured: Vec<TransportAddress>,
+    /// As our router says, at most [`MAX_MAPPED`].
+    mapped: Vec<TransportAddress>,
     /// The newest observation of each observer and transport.
     observed: VecDeque<(PeerIdentity, TransportAddress)>,
 }
 
 impl Candidates {
     pub(super) fn new(configured: Vec<TransportAddress>) -> Self {
-        Self { configured, observed: VecDeque::new() }
+        Self { configured, ..Self::default() }
+    }
+
+    /// Replaces what the router forwards.
+    pub(super) fn set_mapped(&mut self, mut mapped: Vec<TransportAddress>) {
+        mapped.truncate(MAX_MAPPED);
+        self.mapped = mapped;
     }
 
     /// Records what `by` observed; whether it is new. An older observation of the
@@ -58,7 +69,7 @@ impl Candidates {
     pub(super) fn offer(&self, transports: TransportSet) -> Vec<TransportAddress> {
         let mut offer: Vec<TransportAddress> = Vec::new();
         let newest_first = self.observed.iter().rev().map(|(_, address)| address);
-        for address in self.configured.iter().chain(newest_first) {
+        for address in self.configured.iter().chain(&self.mapped).chain(newest_first) {
             if transports.contains(address.transport) && !offer.contains(address) {
                 offer.push(address.clone());
             }
@@ -131,6 +142,17 @@ mod tests {
         let tcp = candidates.offer(TransportSet::TCP);
         assert_eq!(tcp, [parse("/ip4/198.51.100.1/tcp/3000"), parse("/ip4/198.51.100.1/tcp/2000")]);
         assert_eq!(candidates.offer(TransportSet::QUIC).len(), 1);
+    }
+
+    #[test]
+    fn what_the_router_forwards_is_offered_before_what_relays_see_and_is_replaced() {
+        let mut candidates = Candidates::new(vec![parse("/ip4/198.51.100.1/tcp/1")]);
+        candidates.observe(identity(1), parse("/ip4/198.51.100.1/tcp/3"));
+        candidates.set_mapped((2..20).map(|_| parse("/ip4/198.51.100.1/tcp/2")).collect());
+        let offer = candidates.offer(TransportSet::TCP);
+        assert_eq!(offer, [1, 2, 3].map(|port| parse(&format!("/ip4/198.51.100.1/tcp/{port}"))));
+        candidates.set_mapped(Vec::new());
+        assert_eq!(candidates.offer(TransportSet::TCP).len(), 2);
     }
 
     #[test]

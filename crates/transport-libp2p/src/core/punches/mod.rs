@@ -209,6 +209,17 @@ impl Punches {
         }
         let address = kaspath_domain::PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address) };
         shared.report(NetworkEvent::CandidateObserved { address, by });
+        self.feed(shared);
+    }
+
+    /// Our router forwards these addresses to us, and no other ones any more.
+    pub(super) fn mapped(&mut self, shared: &Shared, addresses: Vec<TransportAddress>) {
+        self.candidates.set_mapped(addresses);
+        self.feed(shared);
+    }
+
+    /// There may be something to offer now.
+    fn feed(&mut self, shared: &Shared) {
         for punch in self.punches.values_mut().filter(|punch| punch.starved) {
             punch.starved = false;
             punch.schedule.hurry(shared.now);

@@ -37,7 +37,7 @@ impl Alone {
     }
 
     fn lost(&mut self, relay: u64) {
-        self.machine.lost(&mut self.shared, &identity(relay), "a cause".to_owned());
+        self.machine.lost(&mut self.shared, &identity(relay), "a cause");
     }
 
     fn reported(&mut self) -> Vec<ReservationState> {
@@ -64,8 +64,8 @@ fn a_reservation_is_requested_confirmed_renewed_lost_and_asked_for_again() {
     alone.shared.now = at(100_000);
     alone.lost(0);
     alone.lost(0);
-    alone.machine.ended(&mut alone.shared, request, "the other side ended it".to_owned());
-    let lost = ReservationState::Lost { cause: "a cause".to_owned(), retry_in: Some(Duration::from_secs(1)) };
+    alone.machine.ended(&mut alone.shared, request, "the other side ended it");
+    let lost = ReservationState::lost("a cause", Some(Duration::from_secs(1)));
     assert_eq!(alone.reported(), [lost], "lost once, however many events say so");
     assert_eq!((alone.machine.held(), alone.machine.deadline()), (0, Some(at(101_000))));
     assert_eq!(alone.step(100), []);
@@ -125,9 +125,9 @@ fn a_grant_or_an_end_that_comes_late_does_not_count_for_the_next_request() {
     alone.step(21);
     let second = alone.connected(0).unwrap();
     assert_eq!(alone.machine.granted(&mut alone.shared, first), None);
-    alone.machine.ended(&mut alone.shared, first, "refused".to_owned());
+    alone.machine.ended(&mut alone.shared, first, "refused");
     assert_eq!(alone.machine.granted(&mut alone.shared, second), Some(identity(0)));
-    alone.machine.ended(&mut alone.shared, first, "refused".to_owned());
+    alone.machine.ended(&mut alone.shared, first, "refused");
     assert_eq!(alone.machine.held(), 1);
 }
 
@@ -140,7 +140,7 @@ fn a_relay_that_is_removed_is_given_back_and_never_asked_again() {
     alone.reported();
     alone.machine.remove(&mut alone.shared, &identity(0));
     assert!(matches!(alone.shared.next_output(), Some(Output::Unreserve { request: given }) if given == request));
-    let lost = ReservationState::Lost { cause: "the relay was removed".to_owned(), retry_in: None };
+    let lost = ReservationState::lost("the relay was removed", None);
     assert_eq!(alone.reported(), [lost]);
     assert_eq!(alone.step(1000), [identity(1)]);
     alone.lost(1);
@@ -172,7 +172,7 @@ proptest::proptest! {
             }
             alone.shared.now = at(now * 1000);
             for (relay, entry) in &alone.machine.relays {
-                if let State::BackOff { until } = entry.state {
+                if let State::BackOff { until: Some(until) } = entry.state {
                     back_off.insert(relay.clone(), until);
                 }
             }
@@ -202,4 +202,19 @@ fn a_silent_relay_is_asked_again_at_once_but_not_without_a_pause() {
         assert!(asked >= 1 || millis < 50, "at once");
     }
     assert!(asked <= 12, "{asked}");
+}
+
+#[test]
+fn without_a_cadence_a_relay_is_asked_again_when_it_is_told_once_more() {
+    let mut alone = Alone::new(1, 1);
+    alone.machine.cadence = RetryCadence::never();
+    assert_eq!(alone.step(0), [identity(0)]);
+    alone.machine.add(&alone.shared, identity(0));
+    assert_eq!(alone.step(0), [], "it is under way");
+    alone.lost(0);
+    let reported = alone.reported();
+    assert!(matches!(reported[..], [ReservationState::Lost { retry_in: None, .. }]), "{reported:?}");
+    assert_eq!((alone.machine.deadline(), alone.step(100_000)), (None, vec![]));
+    alone.machine.add(&alone.shared, identity(0));
+    assert_eq!(alone.step(100_000), [identity(0)]);
 }

@@ -122,7 +122,7 @@ fn set_relay(world: &mut World, host: usize, relay: usize, add: bool) {
     let now = super::at(world.now);
     let address = RelayAddress { relay: world.relays[relay].id.clone(), via: world.relays[relay].tcp() };
     if add {
-        world.hosts[host].core.add_relay(address, now).unwrap();
+        world.hosts[host].core.add_relay(&address.relay, vec![address.via], now).unwrap();
     } else {
         world.hosts[host].core.remove_relay(&address.relay, now);
     }

@@ -30,7 +30,7 @@ fn relay_address(world: &World, relay: usize) -> RelayAddress {
 fn add(world: &mut World, host: usize, relay: usize) {
     let address = relay_address(world, relay);
     let now = super::at(world.now);
-    world.hosts[host].core.add_relay(address, now).unwrap();
+    world.hosts[host].core.add_relay(&address.relay, vec![address.via], now).unwrap();
     world.deliver(host, Input::Elapsed);
 }
 
@@ -169,7 +169,7 @@ fn relays_that_are_configured_are_bounded() {
     let via = world.relays[0].tcp();
     let add = |world: &mut World, relay: PeerIdentity| {
         let now = super::at(world.now);
-        world.hosts[0].core.add_relay(RelayAddress { relay, via: via.clone() }, now)
+        world.hosts[0].core.add_relay(&relay, vec![via.clone()], now)
     };
     let added = (0..100).filter(|n| add(&mut world, super::identity(2000 + n)).is_ok()).count();
     assert_eq!(added, 64);

@@ -1,0 +1,147 @@
+//! What labs are built from: namespaces, the bridge between them, and routers.
+
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result};
+
+use super::{NatKind, WireSpec, shell, tap, wire};
+
+/// What counts as public here: ranges for documentation (RFC 5737) and for
+/// benchmarks (RFC 2544), which nobody else uses, and one that programs take for
+/// public which know those.
+const PUBLIC_RANGES: [&str; 5] = ["192.0.1.0/24", "192.0.2.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"];
+
+/// A namespace in which programs run.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) namespace: String,
+}
+
+/// The namespaces of one lab, removed when it is dropped. Several labs can be in a
+/// process.
+#[derive(Debug)]
+pub(super) struct Parts {
+    number: u32,
+    namespaces: Vec<String>,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl Parts {
+    pub(super) fn new() -> Result<Self> {
+        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            prepare_run().context("cannot prepare /run for named namespaces")?;
+        }
+        Ok(Self { number, namespaces: Vec::new() })
+    }
+
+    pub(super) fn namespace(&mut self, role: &str) -> Result<String> {
+        let name = format!("{role}-{}", self.number);
+        shell::run(None, &format!("ip netns add {name}"))?;
+        self.namespaces.push(name.clone());
+        shell::run(Some(&name), "ip link set lo up")?;
+        Ok(name)
+    }
+
+    /// The namespace of the bridge that joins all public hosts and routers.
+    pub(super) fn internet(&mut self) -> Result<String> {
+        let internet = self.namespace("inet")?;
+        shell::run(Some(&internet), "ip link add br0 type bridge")?;
+        shell::run(Some(&internet), "ip link set br0 up")?;
+        Ok(internet)
+    }
+
+    /// A host on the bridge.
+    pub(super) fn public(&mut self, internet: &str, role: &str, port: &str, ip: Ipv4Addr) -> Result<Host> {
+        let namespace = self.namespace(role)?;
+        veth(internet, port, &namespace, "eth0")?;
+        shell::run(Some(internet), &format!("ip link set {port} master br0"))?;
+        public_address(&namespace, "eth0", ip)?;
+        Ok(Host { namespace })
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        for namespace in &self.namespaces {
+            let _ = shell::run(None, &format!("ip netns del {namespace}"));
+        }
+    }
+}
+
+/// `ip netns` keeps its names under /run/netns, which must be ours alone.
+fn prepare_run() -> Result<()> {
+    shell::run(None, "mount -t tmpfs tmpfs /run")?;
+    shell::run(None, "ip link set lo up").map(drop)
+}
+
+/// Lays a wire from the bridge to a router, whose end is `wan`.
+pub(super) fn uplink(internet: &str, port: &str, router: &str, spec: WireSpec) -> Result<()> {
+    if spec.is_plain() {
+        veth(internet, port, router, "wan")?;
+    } else {
+        wire::connect(tap::create(internet, port)?, tap::create(router, "wan")?, spec)?;
+        shell::run(Some(internet), &format!("ip link set {port} up"))?;
+        shell::run(Some(router), "ip link set wan up")?;
+    }
+    shell::run(Some(internet), &format!("ip link set {port} master br0")).map(drop)
+}
+
+/// Joins hosts to a router's `lan`, with addresses of its /24: a wire for one, a bridge for
+/// several.
+pub(super) fn lan(router: &str, router_ip: Ipv4Addr, hosts: &[(&Host, Ipv4Addr)]) -> Result<()> {
+    if let [(host, _)] = hosts {
+        veth(router, "lan", &host.namespace, "eth0")?;
+    } else {
+        shell::run(Some(router), "ip link add lan type bridge")?;
+        shell::run(Some(router), "ip link set lan up")?;
+        for (index, (host, _)) in hosts.iter().enumerate() {
+            veth(router, &format!("lan{index}"), &host.namespace, "eth0")?;
+            shell::run(Some(router), &format!("ip link set lan{index} master lan"))?;
+        }
+    }
+    shell::run(Some(router), &format!("ip addr add {router_ip}/24 dev lan"))?;
+    for (host, ip) in hosts {
+        private_address(&host.namespace, "eth0", *ip, router_ip)?;
+    }
+    Ok(())
+}
+
+/// Makes a namespace with the interfaces `wan` and `lan` a router with this NAT. The host is
+/// the one to which a NAT forwards that forwards everything.
+pub(super) fn translate(router: &str, kind: NatKind, host: Ipv4Addr) -> Result<()> {
+    shell::run_with_input(Some(router), "tee /proc/sys/net/ipv4/ip_forward", "1")?;
+    shell::run_with_input(Some(router), "nft -f -", &kind.rules(host))
+        .map(drop)
+        .with_context(|| format!("cannot set up the {kind} NAT: the kernel needs nf_tables with nat"))
+}
+
+/// Gives an interface on the bridge a public address; the ranges that it is not in are on the
+/// same link.
+pub(super) fn public_address(namespace: &str, interface: &str, ip: Ipv4Addr) -> Result<()> {
+    shell::run(Some(namespace), &format!("ip addr add {ip}/24 dev {interface}"))?;
+    let [a, b, c, _] = ip.octets();
+    let own = format!("{a}.{b}.{c}.0/24");
+    for range in PUBLIC_RANGES.iter().filter(|range| **range != own) {
+        shell::run(Some(namespace), &format!("ip route add {range} dev {interface}"))?;
+    }
+    Ok(())
+}
+
+/// Gives an interface a private address, and its router.
+pub(super) fn private_address(namespace: &str, interface: &str, ip: Ipv4Addr, router_ip: Ipv4Addr) -> Result<()> {
+    shell::run(Some(namespace), &format!("ip addr add {ip}/24 dev {interface}"))?;
+    shell::run(Some(namespace), &format!("ip route add default via {router_ip}")).map(drop)
+}
+
+/// A kernel wire between two namespaces, both ends up.
+pub(super) fn veth(left: &str, left_name: &str, right: &str, right_name: &str) -> Result<()> {
+    shell::run(Some(left), &format!("ip link add {left_name} type veth peer name {right_name} netns /run/netns/{right}"))?;
+    shell::run(Some(left), &format!("ip link set {left_name} up"))?;
+    shell::run(Some(right), &format!("ip link set {right_name} up"))?;
+    Ok(())
+}
