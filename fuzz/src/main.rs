@@ -30,6 +30,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("rpc", rpc),
     ("control", control),
+    ("dnsaddr", dnsaddr),
 ];
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
@@ -45,6 +46,12 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| TARGET(bytes));
+
+/// TXT strings, one a line: the answer to every question.
+fn dnsaddr(bytes: &[u8]) {
+    let strings: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    kaspath_relay_list::fuzz::dnsaddr(&strings);
+}
 
 /// What is parsed is printed as it is parsed.
 fn locator(bytes: &[u8]) {

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Parameters and answers of calls that have no method of their own.
     ("kaspath-kaspad-rpc", &["serde_core", "serde_json"]),
     ("kaspath-peer-store", &["kaspath_domain"]),
+    ("kaspath-relay-list", &["kaspath_domain"]),
     ("kaspath-control", &["kaspath_domain", "serde_core"]),
     ("kaspath-web", &[]),
     (

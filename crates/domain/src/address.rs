@@ -149,6 +149,16 @@ pub struct PeerLocator {
 }
 
 impl PeerLocator {
+    /// The relay that it names, as one that is to be reserved at: a direct address with a peer id, or
+    /// the relay of a circuit.
+    pub fn relay(&self) -> Option<RelayAddress> {
+        match (&self.address, &self.peer) {
+            (PeerAddress::Direct(via), Some(peer)) => Some(RelayAddress { relay: peer.clone(), via: via.clone() }),
+            (PeerAddress::Relayed(relay), _) => Some(relay.clone()),
+            (PeerAddress::Direct(_), None) => None,
+        }
+    }
+
     /// Splits a list at commas, semicolons and white space, and parses each part.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, AddressError> {
         text.split(|c: char| c == ',' || c == ';' || c.is_whitespace()).filter(|part| !part.is_empty()).map(str::parse).collect()

@@ -157,6 +157,11 @@ impl Namespace {
         format!("/kaspath/1/n/{network}").parse()
     }
 
+    /// The Kaspa network whose peers list themselves there, if it is one's.
+    pub fn network(&self) -> Option<&str> {
+        self.0.strip_prefix("/kaspath/1/n/")
+    }
+
     /// The name on the wire.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -253,6 +258,8 @@ mod tests {
     #[test]
     fn a_namespace_is_short_and_plain() {
         assert_eq!(Namespace::of_network("testnet-10").unwrap().as_str(), "/kaspath/1/n/testnet-10");
+        assert_eq!(Namespace::of_network("testnet-10").unwrap().network(), Some("testnet-10"));
+        assert_eq!(Namespace::relays().network(), None);
         for bad in ["", "Mainnet", "a b", "a\n", &"a".repeat(65)] {
             assert_eq!(bad.parse::<Namespace>(), Err(NamespaceError), "{bad:?}");
         }

@@ -58,7 +58,7 @@ pub use plan::{Attempt, AttemptOutcome, DialPlan, DialRequest, Stage, TCP_GRACE}
 pub use ports::{
     AdmissionPolicy, ConnectorError, Discovery, DiscoveryError, MapMethod, MapProtocol, MapPurpose, MapRequest, Mapped,
     MappingEvent, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, PortMapper, Punching,
-    StreamDialer, StreamListener, TransportPolicy,
+    RelayList, RelayListError, RelayListing, StreamDialer, StreamListener, TransportPolicy,
 };
 pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use reservation::ReservationLoss;

@@ -4,19 +4,20 @@ use std::{
 };
 
 use kaspath_domain::{
-    AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, Rates, StreamDialer,
-    StreamListener, TransportPolicy, memory::MemoryPeerBook,
+    AdmissionPolicy, MonotonicClock, NatMapping, Observer, Observers, PeerAddress, PeerBook, PeerConnector, Rates, RelayAddress,
+    RelayList, RetryCadence, StreamDialer, StreamListener, TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
-    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, RateLimited, SessionExecutor, SharedLimits,
-    StrategyConfig, StrategyName,
+    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, PoolConfig, RateLimited, RelayCandidate, RelaySource,
+    SessionExecutor, SharedLimits, StrategyConfig, StrategyName,
 };
 use kaspath_session::{SessionLimits, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
+use tokio::task::JoinSet;
 
 use crate::{
-    Node, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, lock, node::Parts, recording::Recorder,
-    session_paths::NodePaths,
+    Node, Relays, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, listing, lock, node::Parts,
+    pooling::PooledFirst, recording::Recorder, session_paths::NodePaths,
 };
 
 /// Peers in the default book.
@@ -37,6 +38,8 @@ pub struct NodeBuilder {
     dialers: Vec<Arc<dyn StreamDialer>>,
     book: Arc<dyn PeerBook>,
     observers: Observers<NetworkEvent>,
+    pool: Option<PoolConfig>,
+    relay_list: Option<Arc<dyn RelayList>>,
 }
 
 impl NodeBuilder {
@@ -50,6 +53,8 @@ impl NodeBuilder {
             dialers: Vec::new(),
             book: Arc::new(MemoryPeerBook::new(MAX_PEERS)),
             observers: Observers::default(),
+            pool: None,
+            relay_list: None,
         }
     }
 
@@ -87,12 +92,26 @@ impl NodeBuilder {
         self
     }
 
+    /// How many reservations are held, at relays of whatever source. By default a node holds
+    /// as many as `network.wanted_reservations` says if it is given a relay or a list of
+    /// relays, else none.
+    pub fn pool(self, pool: PoolConfig) -> Self {
+        Self { pool: Some(pool), ..self }
+    }
+
+    /// A list of relays to reserve at, beside those of the network's settings. It is read
+    /// in the background.
+    pub fn relay_list(self, list: Arc<dyn RelayList>) -> Self {
+        Self { relay_list: Some(list), ..self }
+    }
+
     /// Starts the node, and returns once it listens.
     ///
     /// # Errors
     /// What keeps it from listening.
     pub async fn start(self) -> Result<Node, StartError> {
-        let Self { key, mut network, policy, admission, dialers, book, observers } = self;
+        let Self { key, mut network, policy, admission, dialers, book, observers, pool, relay_list } = self;
+        let configured = listing::grouped(take_relays(&mut network)?);
         let session_observers = Observers::default();
         let clock = MonotonicClock::start();
         let admission = Arc::new(Admitting::new(admission, book.clone()));
@@ -102,15 +121,32 @@ impl NodeBuilder {
         observers.add(Arc::new(best_paths.clone()));
         let mapping: Arc<dyn Fn() -> NatMapping + Send + Sync> = Arc::new(own_mapping(&observers));
         let for_plans = mapping.clone();
+        let has_relays = !configured.is_empty() || relay_list.is_some();
+        let reservations = if has_relays { network.wanted_reservations } else { 0 };
+        let pool = pool.unwrap_or(PoolConfig { reservations, ..PoolConfig::default() });
+        let relays = Relays::new(key.identity(), pool, clock);
+        for (relay, addresses) in configured {
+            relays.offer(RelayCandidate { relay, addresses, source: RelaySource::Configured, load: None });
+        }
+        relays.remember(book.as_ref());
+        // The pool says which relays, and when each is asked again.
+        (network.wanted_reservations, network.reservation_cadence) = (usize::MAX, RetryCadence::never());
         // A list of its own: clones of the settings may be another node's.
-        observers.add(Arc::new(std::mem::replace(&mut network.observers, observers.clone())));
+        let pooled_first = PooledFirst { relays: relays.clone(), then: observers.clone() };
+        observers.add(Arc::new(std::mem::replace(&mut network.observers, Observers::of(Arc::new(pooled_first)))));
         let local_candidates = network.punch.allow_local_candidates;
         network.punch = crate::node::punch(policy.as_ref(), local_candidates);
         let has_sessions = network.session_protocol.is_some();
-        let network = Network::start(key, network).await?;
+        let network = Arc::new(Network::start(key, network).await?);
+        let mut background = JoinSet::new();
+        background.spawn(relays.clone().run(network.clone()));
+        if let Some(list) = relay_list {
+            background.spawn(relays.clone().keep_listed(list));
+        }
         let limits = Arc::new(SharedLimits::new(DialLimitsConfig::default(), clock));
         let attempts = Observers::of(recorder.clone());
         attempts.add(limits.clone());
+        attempts.add(Arc::new(relays.clone()));
         let with = |dialer| dialers.iter().cloned().chain([Arc::new(dialer) as Arc<dyn StreamDialer>]).collect();
         let executor = Executor::new(policy, with(network.dialer()), clock)
             .with_mapping(move || for_plans())
@@ -141,6 +177,8 @@ impl NodeBuilder {
         let keeper = Keeper::new(clock, rand::random);
         Ok(Node(Arc::new(Parts {
             network,
+            relays,
+            background: Mutex::new(background),
             executor,
             connector,
             listener,
@@ -157,6 +195,15 @@ impl NodeBuilder {
             mapping,
         })))
     }
+}
+
+/// The relays of the settings: the pool has them from now on.
+fn take_relays(network: &mut NetworkConfig) -> Result<Vec<RelayAddress>, StartError> {
+    let (direct, circuits) =
+        std::mem::take(&mut network.listen).into_iter().partition(|locator| matches!(locator.address, PeerAddress::Direct(_)));
+    network.listen = direct;
+    let relays = std::mem::take(&mut network.relays).into_iter().chain(circuits);
+    relays.map(|locator| locator.relay().ok_or(StartError::RelayWithoutPeerId(locator))).collect()
 }
 
 /// How our own NAT maps, by the ports at which relays see us.

@@ -29,6 +29,8 @@
 //! | `best_paths` | the best path to each peer |
 //! | `admitting` | which peers the node admits, the book's bans included |
 //! | `recording` | events, recorded in the book; the addresses that plans read there |
+//! | `pooling` | the relay pool, which is told of events and says where to reserve |
+//! | `listing` | the list of relays, read again and again |
 //! | `session_paths` | where sessions get their paths from |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
 //! | `gateway` | a gateway before kaspad |
@@ -43,7 +45,9 @@ mod builder;
 mod gateway;
 mod kaspad;
 mod light_peer;
+mod listing;
 mod node;
+mod pooling;
 mod recording;
 mod session_paths;
 
@@ -53,6 +57,7 @@ pub use builder::NodeBuilder;
 pub use gateway::GatewayConfig;
 pub use light_peer::{LightPeer, ReachError};
 pub use node::Node;
+pub use pooling::{PoolChange, PoolEvent, Relays};
 
 pub use kaspath_transport_libp2p as transport;
 

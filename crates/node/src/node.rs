@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kaspath_domain::{
     AdmissionPolicy, AttemptOutcome, MonotonicClock, NatMapping, Observer, Observers, PeerBook, PeerConnector, Punching,
@@ -8,10 +8,15 @@ use kaspath_policy::{Executor, Keeper};
 use kaspath_session::{SessionEvent, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
 
-use crate::{admitting::Admitting, recording::Recorder};
+use tokio::task::JoinSet;
+
+use crate::{Relays, admitting::Admitting, lock, recording::Recorder};
 
 pub(crate) struct Parts {
-    pub(crate) network: Network,
+    pub(crate) network: Arc<Network>,
+    pub(crate) relays: Relays,
+    /// What runs as long as the node does.
+    pub(crate) background: Mutex<JoinSet<()>>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) connector: Arc<dyn PeerConnector>,
     pub(crate) listener: Arc<dyn StreamListener>,
@@ -38,6 +43,11 @@ impl Node {
     /// The network beneath.
     pub fn network(&self) -> &Network {
         &self.0.network
+    }
+
+    /// The relays that it knows, and those at which it reserves.
+    pub fn relays(&self) -> &Relays {
+        &self.0.relays
     }
 
     /// Opens streams to peers: by the policy's plan, never to a banned peer, and not too
@@ -107,6 +117,7 @@ impl Node {
         if let Some(sessions) = &self.0.sessions {
             sessions.shutdown().await;
         }
+        lock(&self.0.background).abort_all();
         self.0.network.shutdown().await;
     }
 }

@@ -14,8 +14,10 @@
 //! | `muxing` | a budget for streams that are not negotiated, and bounded windows |
 //! | `tcp` | libp2p's TCP transport, where that gives up too early or never |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
+//! | `records` | signed records of nodes: what is said, and the envelope |
 //! | `relay_control` | our own protocol with relays: a token, and notice of a drain |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
+//! | `discovery` | asks relays and peers whom they know, and lists us at relays |
 //! | `swarm` | the actor that translates between the core and libp2p |
 //!
 //! ```no_run
@@ -41,6 +43,7 @@ mod config;
 mod convert;
 mod core;
 mod dialer;
+mod discovery;
 mod events;
 mod failure;
 mod keys;
@@ -52,6 +55,7 @@ mod muxing;
 mod network;
 mod punch;
 mod quic;
+mod records;
 mod relay_control;
 mod relay_server;
 mod resolve;
@@ -62,6 +66,7 @@ mod wire;
 
 pub use config::{NetworkConfig, PunchConfig, StartError};
 pub use dialer::Libp2pDialer;
+pub use discovery::Libp2pDiscovery;
 pub use events::{CircuitEnd, NetworkEvent, ReservationState};
 pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
@@ -84,7 +89,7 @@ pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::{
-        keys::fuzz_key as key, punch::fuzz_exchange as exchange, relay_control::fuzz as relay_control,
-        relay_server::fuzz as relay,
+        keys::fuzz_key as key, punch::fuzz_exchange as exchange, records::fuzz as record_envelope,
+        relay_control::fuzz as relay_control, relay_server::fuzz as relay,
     };
 }

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad, RelayServerConfig,
-    RelayServerError, RelayToken, Resolver, StartError, convert,
+    Libp2pDialer, Libp2pDiscovery, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad,
+    RelayServerConfig, RelayServerError, RelayToken, Resolver, StartError, convert,
     listening::listen,
     swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
@@ -27,6 +27,7 @@ pub struct Network {
     round_trips: RoundTrips,
     protocol: Arc<str>,
     resolver: Resolver,
+    discovery: Arc<Libp2pDiscovery>,
     ended: watch::Receiver<Option<Result<(), NetworkFailure>>>,
 }
 
@@ -55,10 +56,11 @@ impl Network {
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
         let (handle, commands) = Handle::channel();
+        let discovery = Arc::new(Libp2pDiscovery::new(&key, config.punch.allow_local_candidates, handle.clone()));
         let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
-        Ok(Network { local, handle, listener, listening, announced, round_trips, protocol, resolver, ended })
+        Ok(Network { local, handle, listener, listening, announced, round_trips, protocol, resolver, discovery, ended })
     }
 
     /// Who this node is.
@@ -103,6 +105,11 @@ impl Network {
     /// Opens streams for sessions.
     pub fn session_dialer(&self) -> Libp2pDialer {
         self.dialer().for_sessions()
+    }
+
+    /// Asks relays and peers whom they know, and lists this node at relays.
+    pub fn discovery(&self) -> Arc<Libp2pDiscovery> {
+        self.discovery.clone()
     }
 
     /// Accepts streams. All clones share one queue.
@@ -234,12 +241,7 @@ async fn resolve_all(addresses: &[TransportAddress]) -> Vec<Multiaddr> {
 /// The relays to reserve at, in the order given. Names are resolved when a relay is
 /// dialled, and again each time: at boot there may be no DNS yet, and a relay may move.
 fn relay_addresses<'a>(relays: impl Iterator<Item = &'a PeerLocator>) -> Result<Vec<RelayAddress>, StartError> {
-    let relay = |locator: &PeerLocator| match (&locator.address, &locator.peer) {
-        (PeerAddress::Direct(via), Some(peer)) => Ok(RelayAddress { relay: peer.clone(), via: via.clone() }),
-        (PeerAddress::Relayed(relay), _) => Ok(relay.clone()),
-        (PeerAddress::Direct(_), None) => Err(StartError::RelayWithoutPeerId(locator.clone())),
-    };
-    relays.map(relay).collect()
+    relays.map(|locator| locator.relay().ok_or_else(|| StartError::RelayWithoutPeerId(locator.clone()))).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod observer;
 mod peer_book;
 mod policy;
 mod port_mapper;
+mod relay_list;
 
 pub use admission::AdmissionPolicy;
 pub use connector::{ConnectorError, PeerConnector, PeerTarget};
@@ -19,9 +20,11 @@ pub use observer::{Observer, Observers};
 pub use peer_book::PeerBook;
 pub use policy::{NatMapping, PlanRequest, Punching, TransportPolicy};
 pub use port_mapper::{MapMethod, MapProtocol, MapPurpose, MapRequest, Mapped, MappingEvent, PortMapper};
+pub use relay_list::{RelayList, RelayListError, RelayListing};
 
 #[cfg(feature = "mocks")]
 pub use {
     admission::MockAdmissionPolicy, connector::MockPeerConnector, dialer::MockStreamDialer, discovery::MockDiscovery,
     listener::MockStreamListener, peer_book::MockPeerBook, policy::MockTransportPolicy, port_mapper::MockPortMapper,
+    relay_list::MockRelayList,
 };

@@ -154,7 +154,17 @@ impl RelayPool {
         }
     }
 
-    /// Whether a reservation is held anywhere.
+    /// Whether a reservation is held anywhere, and does not end soon.
+    pub fn serves(&self) -> bool {
+        !self.is_alone()
+    }
+
+    /// The relays that the transport was told to hold.
+    pub fn used(&self) -> Vec<PeerIdentity> {
+        let used = self.table.relays.iter().filter(|(_, relay)| relay.is_in_use());
+        used.map(|(id, _)| id.clone()).collect()
+    }
+
     fn is_alone(&self) -> bool {
         !self.table.relays.values().any(Relay::serves)
     }

@@ -11,8 +11,8 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     identity::Keypair,
     swarm::{
-        ConnectionDenied, ConnectionId, ExternalAddresses, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, ExternalAddresses, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm, dial_opts::DialOpts,
     },
 };
 use tokio::time::{Sleep, sleep};
@@ -21,11 +21,12 @@ use super::{
     drain::Drain,
     exchange::{self, Ask},
     flow::Flows,
-    handler::{FromBehaviour, Handler, Hop},
+    handler::{FromBehaviour, Handler, Hop, Purpose},
     load::RelayRefusals,
     members::Members,
     messages::Limit,
     origin::Origin,
+    rendezvous::{self, Rendezvous},
     table::{Changes, CircuitId, Ended, Table},
     tasks::{Asker, Done, Running, Tasks},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Behaviour {
     pub(super) tasks: Tasks,
     pub(super) addresses: ExternalAddresses,
     pub(super) flows: Flows,
+    /// Who is listed here.
+    pub(super) rendezvous: Rendezvous,
     /// Bytes of circuits that have ended.
     pub(super) moved: u64,
     pub(super) refused_reservations: RelayRefusals,
@@ -77,6 +80,7 @@ impl Behaviour {
             members: Members::default(),
             guesses: Rates::new(GUESSES_BURST, GUESSES_EVERY, MAX_GUESSING),
             flows: Flows::new(&config),
+            rendezvous: Rendezvous::new(),
             config,
             moved: 0,
             refused_reservations: RelayRefusals::new(),
@@ -111,6 +115,14 @@ impl Behaviour {
         self.queue.push_back(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event });
     }
 
+    pub(super) fn dial(&mut self, opts: DialOpts) {
+        self.queue.push_back(ToSwarm::Dial { opts });
+    }
+
+    pub(super) fn close(&mut self, peer_id: PeerId, connection: ConnectionId) {
+        self.queue.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(connection) });
+    }
+
     pub(super) fn limit(&self) -> Limit {
         Limit::new(self.config.max_circuit_duration, self.config.max_circuit_bytes)
     }
@@ -133,6 +145,7 @@ impl Behaviour {
                 }
             }
             Done::Hello { peer, connection, origin, stream, token } => self.hello((peer, connection), origin, stream, token),
+            Done::Rendezvous { by, stream, request } => self.meet(by, stream, request),
             Done::Answered => {}
         }
     }
@@ -141,7 +154,9 @@ impl Behaviour {
         for (peer, connection) in changes.released {
             self.notify(peer, connection, FromBehaviour::Hold(false));
         }
+        let now = self.clock.now();
         for peer in changes.reservations {
+            self.rendezvous.gone(&peer, now);
             self.report(NetworkEvent::RelayReservationEnded { peer: convert::identity(&peer) });
         }
         for ended in changes.circuits {
@@ -208,7 +223,11 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         self.addresses.on_swarm_event(&event);
         match event {
-            FromSwarm::ConnectionEstablished(established) => self.table.connected(established.connection_id),
+            FromSwarm::ConnectionEstablished(established) => {
+                self.table.connected(established.connection_id);
+                self.dialled(established.connection_id, true);
+            }
+            FromSwarm::DialFailure(failure) => self.dialled(failure.connection_id, false),
             FromSwarm::ConnectionClosed(closed) => {
                 self.members.remove(closed.connection_id);
                 let changes = self.table.connection_closed(&closed.peer_id, closed.connection_id);
@@ -219,18 +238,22 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, hop: THandlerOutEvent<Self>) {
-        let Hop { mut stream, is_control, origin, slot } = hop;
+        let Hop { mut stream, purpose, origin, slot } = hop;
         self.tasks.spawn(async move {
-            if is_control {
-                let _slot = slot;
-                return match relay_control::hello(&mut stream).await {
+            let by = Asker { peer, connection, origin, slot };
+            match purpose {
+                Purpose::Control => match relay_control::hello(&mut stream).await {
                     Ok(token) => Done::Hello { peer, connection, origin, stream, token },
                     Err(_) => Done::Answered,
-                };
-            }
-            match exchange::request(stream).await {
-                Some((stream, ask)) => Done::Asked { by: Asker { peer, connection, origin, slot }, stream, ask },
-                None => Done::Answered,
+                },
+                Purpose::Hop => match exchange::request(stream).await {
+                    Some((stream, ask)) => Done::Asked { by, stream, ask },
+                    None => Done::Answered,
+                },
+                Purpose::Rendezvous => match rendezvous::request(stream).await {
+                    Some((stream, request)) => Done::Rendezvous { by, stream, request },
+                    None => Done::Answered,
+                },
             }
         });
     }

@@ -77,7 +77,7 @@ pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: S, status: Status) {
 }
 
 /// Sends the last message of an exchange and closes.
-pub(super) async fn answer<S: AsyncWrite + Unpin>(mut stream: S, message: HopAnswer) {
+pub(super) async fn answer<S: AsyncWrite + Unpin>(mut stream: S, message: impl prost::Message) {
     let sent = timeout(TIMEOUT, async {
         wire::send(&mut stream, &message).await?;
         stream.close().await

@@ -16,7 +16,7 @@ use libp2p::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{exchange, origin::Origin};
-use crate::{relay_control, streams::AnyOf};
+use crate::{discovery, relay_control, streams::AnyOf};
 
 const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
 const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
@@ -31,12 +31,22 @@ pub(crate) enum FromBehaviour {
     Hold(bool),
 }
 
+/// What a stream of the remote is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A reservation or a circuit.
+    Hop,
+    /// The relay protocol.
+    Control,
+    /// Who is listed here, and to be listed.
+    Rendezvous,
+}
+
 /// The remote has opened a stream.
 #[derive(Debug)]
 pub(crate) struct Hop {
     pub(super) stream: Stream,
-    /// It is for the relay protocol, and not for a request.
-    pub(super) is_control: bool,
+    pub(super) purpose: Purpose,
     /// Where the connection comes from; `None` for a circuit.
     pub(super) origin: Option<Origin>,
     pub(super) slot: OwnedSemaphorePermit,
@@ -70,7 +80,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = oneshot::Sender<Stream>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, ()> {
-        SubstreamProtocol::new(AnyOf(vec![HOP, relay_control::PROTOCOL]), ())
+        SubstreamProtocol::new(AnyOf(vec![HOP, relay_control::PROTOCOL, discovery::PROTOCOL]), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -106,13 +116,17 @@ impl ConnectionHandler for Handler {
     ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (mut stream, protocol), .. }) => {
-                let is_control = protocol == relay_control::PROTOCOL;
-                if is_control {
+                let purpose = match protocol {
+                    _ if protocol == relay_control::PROTOCOL => Purpose::Control,
+                    _ if protocol == discovery::PROTOCOL => Purpose::Rendezvous,
+                    _ => Purpose::Hop,
+                };
+                if purpose == Purpose::Control {
                     // It is there for as long as the connection is, and no reason for that.
                     stream.ignore_for_keep_alive();
                 }
                 if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-                    self.asked.push_back(Hop { stream, is_control, origin: self.origin, slot });
+                    self.asked.push_back(Hop { stream, purpose, origin: self.origin, slot });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {

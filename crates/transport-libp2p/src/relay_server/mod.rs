@@ -5,7 +5,7 @@
 //!
 //! `table` decides who gets what, `budget` how much may be sent, `access` and `members` who
 //! may come; `behaviour` carries out, with `serving` for requests and `control` for what the
-//! owner changes; `exchange` and `copy` speak with peers, as tasks beside the swarm.
+//! owner changes; `rendezvous` lists peers for others; `exchange` and `copy` speak with peers, as tasks beside the swarm.
 
 mod access;
 mod behaviour;
@@ -23,6 +23,7 @@ mod members;
 mod messages;
 mod meter;
 mod origin;
+mod rendezvous;
 mod serving;
 mod table;
 mod tasks;

@@ -71,6 +71,7 @@ impl Behaviour {
                     self.notify(peer, released, FromBehaviour::Hold(false));
                 }
                 self.notify(peer, connection, FromBehaviour::Hold(true));
+                self.rendezvous.back(&peer);
                 self.report(NetworkEvent::RelayReservationAccepted { peer: convert::identity(&peer), renewed: granted.renewed });
                 HopAnswer::reserved(self.reservation(&peer), self.limit())
             }

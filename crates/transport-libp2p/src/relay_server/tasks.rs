@@ -18,7 +18,7 @@ use super::{
     origin::Origin,
     table::CircuitId,
 };
-use crate::{CircuitEnd, RelayToken};
+use crate::{CircuitEnd, RelayToken, discovery::Message};
 
 /// What a task beside the swarm came to.
 pub(super) enum Done {
@@ -32,6 +32,8 @@ pub(super) enum Done {
     Ended { id: CircuitId, why: CircuitEnd },
     /// A peer speaks the relay protocol.
     Hello { peer: PeerId, connection: ConnectionId, origin: Option<Origin>, stream: Stream, token: Option<RelayToken> },
+    /// A peer asks who is listed, or to be listed.
+    Rendezvous { by: Asker, stream: Stream, request: Message },
     /// There is nothing more to do.
     Answered,
 }

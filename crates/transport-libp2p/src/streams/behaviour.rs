@@ -129,6 +129,13 @@ impl Behaviour {
         self.connections.get(&id).map(|known| &known.meta)
     }
 
+    /// A connection with that peer on which a data stream lives, a direct one before a circuit.
+    pub(crate) fn with_session(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let used =
+            self.connections.values().map(|known| &known.meta).filter(|meta| meta.peer == *peer && !meta.traffic.is_idle());
+        used.min_by_key(|meta| (meta.path().is_relayed(), meta.id)).map(|meta| meta.id)
+    }
+
     /// Every connection.
     pub(crate) fn all(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.connections.keys().copied()

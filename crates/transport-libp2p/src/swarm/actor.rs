@@ -25,7 +25,7 @@ use super::{
     behaviour::Behaviour,
     boxed::Boxed,
     build::punching,
-    commands::{Command, ConnectReply, RelayServerCommand},
+    commands::{Command, ConnectReply, RelayServerCommand, With},
     exchanging::Exchanges,
     ids::Ids,
     round_trips::RoundTrips,
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, RelayToken, Resolver, convert,
     core::{ConnId, Core, CoreConfig, Input, WaiterId},
+    streams::{OpenError, OpenRequest},
 };
 
 /// Time for close frames to leave at shutdown.
@@ -190,8 +191,19 @@ impl Actor {
             }
             Command::Open { connection, for_session, reply } => match self.ids.libp2p(connection) {
                 Some(connection) => self.swarm.behaviour_mut().streams.open_data(connection, for_session, reply),
-                None => drop(reply.send(Err(crate::streams::OpenError::ConnectionGone))),
+                None => drop(reply.send(Err(OpenError::ConnectionGone))),
             },
+            Command::Speak { with, protocol, reply } => {
+                let streams = &mut self.swarm.behaviour_mut().streams;
+                let connection = match with {
+                    With::Connection(connection) => self.ids.libp2p(connection),
+                    With::SessionOf(peer) => streams.with_session(&convert::peer_id(&peer)),
+                };
+                match connection {
+                    Some(connection) => streams.open(connection, OpenRequest { protocols: vec![protocol], reply }),
+                    None => drop(reply.send(Err(OpenError::ConnectionGone))),
+                }
+            }
             Command::Health { connection, health } => {
                 if let Some(id) = self.ids.connection(connection) {
                     self.input(match health {

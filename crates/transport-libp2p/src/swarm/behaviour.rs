@@ -6,7 +6,7 @@ use libp2p::{
 };
 
 use super::boxed::Boxed;
-use crate::{NetworkConfig, limits, relay_server, streams};
+use crate::{NetworkConfig, limits, records::Addresses, relay_server, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
@@ -39,7 +39,12 @@ impl Behaviour {
             limits: limits::Behaviour::new(config.limits.clone()),
             streams,
             relay_client,
-            relay_server: serves.map(|server| Boxed(relay_server::Behaviour::new(keypair.clone(), server.clone()))).into(),
+            relay_server: serves
+                .map(|server| {
+                    let server = relay_server::Behaviour::new(keypair.clone(), server.clone());
+                    Boxed(server.listing(Addresses { local: config.punch.allow_local_candidates }))
+                })
+                .into(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new().with_interval(config.ping_interval)),
         }

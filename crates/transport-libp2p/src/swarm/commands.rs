@@ -11,7 +11,7 @@ use std::{
 };
 
 use kaspath_domain::{DialError, Health, PathHealth, PeerIdentity, RelayReason, TransportAddress};
-use libp2p::swarm::ConnectionId;
+use libp2p::{StreamProtocol, swarm::ConnectionId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     RemoveRelay { relay: PeerIdentity, reply: oneshot::Sender<()> },
     /// A data stream on that connection.
     Open { connection: ConnId, for_session: bool, reply: OpenReply },
+    /// A stream of another protocol, with that peer.
+    Speak { with: With, protocol: StreamProtocol, reply: OpenReply },
     /// A session has noticed that of the connection.
     Health { connection: ConnectionId, health: Health },
     /// Why that connection is relayed.
@@ -57,6 +59,15 @@ pub(crate) enum Command {
     SetPressure { is_under_pressure: bool, reply: oneshot::Sender<()> },
     /// Close everything and end.
     Shutdown,
+}
+
+/// On which connection a stream is opened.
+#[derive(Debug)]
+pub(crate) enum With {
+    /// That one.
+    Connection(ConnId),
+    /// The best one with a peer on which a session lives.
+    SessionOf(PeerIdentity),
 }
 
 /// What our relay server is asked; without one the reply is dropped.

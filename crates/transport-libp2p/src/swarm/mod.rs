@@ -32,5 +32,5 @@ mod round_trips;
 pub(crate) use actor::Actor;
 pub(crate) use announcing::Announcing;
 pub(crate) use build::build;
-pub(crate) use commands::{Command, Handle, HealthReports, RelayServerCommand};
+pub(crate) use commands::{Command, Handle, HealthReports, RelayServerCommand, With};
 pub(crate) use round_trips::RoundTrips;

@@ -1,0 +1,159 @@
+use std::{io, time::Duration};
+
+use async_trait::async_trait;
+use futures::AsyncWriteExt;
+use kaspath_domain::{
+    DialError, Discovery, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Slot, Slots, Teller,
+    Told, TransportSet, wall_clock,
+};
+use libp2p::{Stream, core::upgrade::NegotiationError};
+use tokio::time::timeout;
+
+use super::{
+    Discover, MAX_ANSWER, Message, PROTOCOL, Register,
+    answers::{Question, listed},
+    limit_of,
+};
+use crate::{
+    NodeKey,
+    core::Input,
+    records::{self, Addresses, Signer},
+    streams::{OpenError, OpenStream},
+    swarm::{Command, Handle, With},
+    wire,
+};
+
+/// Questions under way at once, and of one teller.
+const MAX_ASKS: usize = 8;
+const ASKS_OF_ONE: usize = 2;
+/// Time for a link to a relay.
+const LINK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the answer to a request to be listed: the relay may dial us before.
+const LIST_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Asks relays and peers whom they know, and lists this node at relays.
+///
+/// A relay is asked on a link that is there, or is made for it; one that no reservation
+/// needs is closed five minutes after the last question.
+pub struct Libp2pDiscovery {
+    handle: Handle,
+    us: PeerIdentity,
+    signer: Signer,
+    addresses: Addresses,
+    asks: Slots<PeerIdentity>,
+}
+
+impl Libp2pDiscovery {
+    pub(crate) fn new(key: &NodeKey, allow_local: bool, handle: Handle) -> Self {
+        let addresses = Addresses { local: allow_local };
+        let signer = Signer::new(key.keypair().clone(), addresses);
+        Self { handle, us: key.identity(), signer, addresses, asks: Slots::new(MAX_ASKS) }
+    }
+
+    /// One more question of that teller.
+    fn slot(&self, of: &PeerIdentity) -> Result<Slot<PeerIdentity>, DiscoveryError> {
+        self.asks.take([(of.clone(), ASKS_OF_ONE)]).ok_or(DiscoveryError::TooOften)
+    }
+
+    /// A rendezvous stream on a link with the relay.
+    async fn stream(&self, relay: &RelayAddress) -> Result<OpenStream, DiscoveryError> {
+        let link = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports: TransportSet::NONE };
+        let connected = timeout(LINK_TIMEOUT, self.handle.connection(link)).await;
+        let link = connected.map_err(|_| DiscoveryError::Timeout(LINK_TIMEOUT))?.map_err(unreachable)?;
+        let opened = self.handle.ask(|reply| Command::Speak { with: With::Connection(link), protocol: PROTOCOL, reply });
+        let opened = timeout(ANSWER_TIMEOUT, opened).await.map_err(|_| DiscoveryError::Timeout(ANSWER_TIMEOUT))?;
+        opened.map_err(unreachable)?.map_err(not_opened)
+    }
+
+    /// Sends a request and takes the answer.
+    async fn exchange(&self, relay: &RelayAddress, request: Message, allowed: Duration) -> Result<Message, DiscoveryError> {
+        let _slot = self.slot(&relay.relay)?;
+        // It is not counted as a user of the connection, and lives for seconds.
+        let OpenStream { mut stream, .. } = self.stream(relay).await?;
+        let exchange = async {
+            wire::send(&mut stream, &request).await?;
+            wire::receive_within(&mut stream, MAX_ANSWER).await
+        };
+        let answer =
+            timeout(allowed, exchange).await.map_err(|_| DiscoveryError::Timeout(allowed))?.map_err(|error| broken(&error))?;
+        close(stream).await;
+        Ok(answer)
+    }
+}
+
+#[async_trait]
+impl Discovery for Libp2pDiscovery {
+    async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
+        let Teller::Relay(relay) = teller else { return Err(DiscoveryError::NotSpoken) };
+        let limit = limit.min(limit_of(namespace));
+        let question = Discover {
+            ns: Some(namespace.to_string()),
+            limit: u64::try_from(limit).ok(),
+            cookie: None,
+            reads_records: Some(true),
+        };
+        let answer = self.exchange(relay, Message::discover(question), ANSWER_TIMEOUT).await?;
+        let question = Question { relay, namespace, limit, us: &self.us, addresses: self.addresses };
+        question.told(answer, wall_clock())
+    }
+
+    async fn list(
+        &self,
+        at: &RelayAddress,
+        namespace: &Namespace,
+        record: &SignedRecord,
+        ttl: Duration,
+    ) -> Result<Duration, DiscoveryError> {
+        let register = Register {
+            ns: Some(namespace.to_string()),
+            signed_peer_record: records::peer_record(self.signer.key(), record.record()),
+            ttl: Some(ttl.as_secs()),
+            record: Some(record.envelope().to_vec()),
+        };
+        listed(self.exchange(at, Message::register(register), LIST_TIMEOUT).await?)
+    }
+
+    async fn unlist(&self, at: &RelayAddress, namespace: &Namespace) {
+        let Ok(_slot) = self.slot(&at.relay) else { return };
+        let Ok(OpenStream { mut stream, .. }) = self.stream(at).await else { return };
+        let _ = timeout(ANSWER_TIMEOUT, wire::send(&mut stream, &Message::unregister(namespace.as_str()))).await;
+        close(stream).await;
+    }
+
+    fn sign(&self, draft: RecordDraft) -> SignedRecord {
+        self.signer.sign(&draft, wall_clock())
+    }
+
+    fn identity(&self) -> PeerIdentity {
+        self.us.clone()
+    }
+}
+
+/// In order, for what was sent last to arrive.
+async fn close(mut stream: Stream) {
+    let _ = timeout(ANSWER_TIMEOUT, stream.close()).await;
+}
+
+fn unreachable(error: DialError) -> DiscoveryError {
+    DiscoveryError::Unreachable(error.to_string())
+}
+
+fn not_opened(error: OpenError) -> DiscoveryError {
+    match error {
+        OpenError::Unsupported => DiscoveryError::NotSpoken,
+        error => DiscoveryError::Unreachable(error.to_string()),
+    }
+}
+
+/// A protocol that is proposed alone counts as agreed before the answer, so a refusal comes
+/// with the first read.
+fn broken(error: &io::Error) -> DiscoveryError {
+    let negotiation = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
+    match (negotiation, error.kind()) {
+        (Some(NegotiationError::Failed), _) => DiscoveryError::NotSpoken,
+        (_, io::ErrorKind::InvalidData) => DiscoveryError::Invalid(error.to_string()),
+        _ => DiscoveryError::Unreachable(error.to_string()),
+    }
+}

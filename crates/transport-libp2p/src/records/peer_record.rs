@@ -1,0 +1,65 @@
+//! libp2p's own peer records, for stock software: they carry addresses alone.
+
+use kaspath_domain::{NatMapping, NodeRecord, PeerAddress, PeerIdentity, RecordKind, RelayAddress, SignedRecord, Timestamp};
+use libp2p::{
+    Multiaddr,
+    core::{PeerRecord, SignedEnvelope},
+    identity::Keypair,
+    multiaddr::Protocol,
+};
+
+use super::{Addresses, RecordError, TTL};
+use crate::convert;
+
+/// The longest one that is taken and given.
+pub(crate) const MAX_PEER_RECORD: usize = 1024;
+/// Addresses of a foreign one that are looked at.
+const MAX_ADDRESSES: usize = 16;
+/// Circuits of a foreign one that are used.
+const MAX_CIRCUITS: usize = 6;
+
+/// Ours, for stock software: where we can be reached through relays and, if strangers can
+/// reach us, straight.
+pub(crate) fn peer_record(key: &Keypair, record: &NodeRecord) -> Option<Vec<u8>> {
+    let local = key.public().to_peer_id();
+    let addresses = record.target().addresses.into_iter().map(|locator| match locator.address {
+        PeerAddress::Direct(address) => convert::to_multiaddr(&address),
+        PeerAddress::Relayed(relay) => convert::circuit(convert::to_multiaddr(&relay.via), convert::peer_id(&relay.relay)),
+    });
+    let addresses: Vec<Multiaddr> = addresses.map(|address| address.with(Protocol::P2p(local))).collect();
+    let signed = PeerRecord::new(key, addresses).ok()?.into_signed_envelope().into_protobuf_encoding();
+    Some(signed).filter(|signed| signed.len() <= MAX_PEER_RECORD)
+}
+
+/// A peer's that lists itself by stock software: it can be reached through its relays, and
+/// looks for peers of that network. Others may not pass it on.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Addresses) -> Result<SignedRecord, RecordError> {
+    if envelope.len() > MAX_PEER_RECORD {
+        return Err(RecordError::TooLong);
+    }
+    let signed = SignedEnvelope::from_protobuf_encoding(envelope).map_err(|_| RecordError::Envelope)?;
+    let peer_record = PeerRecord::from_signed_envelope(signed).map_err(|_| RecordError::Signature)?;
+    let peer: PeerIdentity = convert::named(&peer_record.peer_id()).ok_or(RecordError::Key)?;
+    let circuits = peer_record.addresses().iter().take(MAX_ADDRESSES).filter_map(convert::relay_of);
+    let relays: Vec<RelayAddress> = circuits.filter(|relay| may.allow(&relay.via)).take(MAX_CIRCUITS).collect();
+    let record = NodeRecord {
+        peer,
+        kind: RecordKind::Node,
+        network: network.to_owned(),
+        gossip: false,
+        mapping: NatMapping::Unknown,
+        reachable: false,
+        // Its number is no time, whatever stock software writes there.
+        issued: now,
+        ttl: TTL.1,
+        relays,
+        candidates: Vec::new(),
+        kaspad: None,
+        load: None,
+        tag: None,
+    };
+    Ok(SignedRecord::verified(record, envelope))
+}

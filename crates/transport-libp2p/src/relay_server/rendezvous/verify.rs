@@ -1,0 +1,187 @@
+//! Whether those who are listed without a reservation can be reached: they are dialled,
+//! at the address from which they come. So nobody else can be dialled through a relay.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+use kaspath_domain::{IpPrefix, Moment, NodeRecord, Rates, TokenBucket, TransportAddress, make_room};
+
+use crate::relay_server::origin::Origin;
+
+/// Dials under way, and of them to one /24 or /48.
+const MAX_DIALS: usize = 8;
+const OF_NETWORK: usize = 2;
+/// Dials to one address: so many at once, then one at every interval. All together as well.
+const HOST_BURST: u32 = 2;
+const HOST_EVERY: Duration = Duration::from_secs(300);
+const ALL_BURST: u32 = 4;
+const ALL_EVERY: Duration = Duration::from_millis(250);
+/// Hosts that are remembered, and peers that were reached.
+const MAX_REMEMBERED: usize = 4096;
+const MAX_REACHED: usize = 1024;
+/// Who was reached is dialled again after that time.
+const REACHED_FOR: Duration = Duration::from_secs(20 * 60);
+
+/// Where to dial a peer that comes from there: all of the addresses of that family in its
+/// record must be its own, and the first is dialled. Those of the other family count like
+/// any that a node says of itself: whoever dials them proves who answers.
+pub(super) fn address_of<'a>(record: &'a NodeRecord, origin: &Origin) -> Option<&'a TransportAddress> {
+    of_family(record, origin).next().filter(|_| !names_others(record, origin))
+}
+
+/// Whether an address in the record, of the family of the connection, is not its origin's.
+pub(super) fn names_others(record: &NodeRecord, origin: &Origin) -> bool {
+    let ip = origin.ip.to_canonical();
+    of_family(record, origin).any(|address| address.socket_addr().is_none_or(|socket| socket.ip().to_canonical() != ip))
+}
+
+fn of_family<'a>(record: &'a NodeRecord, origin: &Origin) -> impl Iterator<Item = &'a TransportAddress> {
+    let is_v4 = origin.ip.to_canonical().is_ipv4();
+    let fits = move |address: &&TransportAddress| {
+        address.socket_addr().is_some_and(|socket| socket.ip().to_canonical().is_ipv4() == is_v4)
+    };
+    record.candidates.iter().filter(fits)
+}
+
+/// The dials that are made for it; `D` is a dial, `T` what waits for its end.
+pub(super) struct Verifier<P, D, T> {
+    dials: HashMap<D, (IpPrefix, T)>,
+    reached: HashMap<P, (TransportAddress, Moment)>,
+    hosts: Rates<IpPrefix>,
+    all: TokenBucket,
+}
+
+impl<P, D, T> Default for Verifier<P, D, T>
+where
+    P: Clone + Eq + Hash,
+{
+    fn default() -> Self {
+        Self {
+            dials: HashMap::new(),
+            reached: HashMap::new(),
+            hosts: Rates::new(HOST_BURST, HOST_EVERY, MAX_REMEMBERED),
+            all: TokenBucket::new(ALL_BURST, ALL_EVERY),
+        }
+    }
+}
+
+impl<P: Clone + Eq + Hash, D: Eq + Hash, T> Verifier<P, D, T> {
+    /// Whether the peer was reached there lately.
+    pub(super) fn was_reached(&self, peer: &P, at: &TransportAddress, now: Moment) -> bool {
+        self.reached.get(peer).is_some_and(|(address, when)| address == at && now.since(*when) < REACHED_FOR)
+    }
+
+    /// Whether one more may be dialled.
+    pub(super) fn may_dial(&mut self, origin: &Origin, now: Moment) -> bool {
+        let of_network = self.dials.values().filter(|(network, _)| *network == origin.prefix).count();
+        self.dials.len() < MAX_DIALS
+            && of_network < OF_NETWORK
+            && self.hosts.take(&origin.host, now).is_ok()
+            && self.all.take(now).is_ok()
+    }
+
+    /// A dial has begun.
+    pub(super) fn begun(&mut self, dial: D, origin: &Origin, waits: T) {
+        self.dials.insert(dial, (origin.prefix, waits));
+    }
+
+    /// It is over; what waited for it, if it was one of these.
+    pub(super) fn ended(&mut self, dial: &D) -> Option<T> {
+        self.dials.remove(dial).map(|(_, waits)| waits)
+    }
+
+    /// The peer was reached there.
+    pub(super) fn reached(&mut self, peer: P, at: TransportAddress, now: Moment) {
+        make_room(&mut self.reached, &peer, MAX_REACHED, |(_, when)| *when);
+        self.reached.insert(peer, (at, now));
+    }
+
+    /// It was not.
+    pub(super) fn unreached(&mut self, peer: &P) {
+        self.reached.remove(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspath_domain::{NatMapping, PeerIdentity, RecordKind, Timestamp};
+
+    use super::*;
+
+    fn tcp(text: &str) -> TransportAddress {
+        TransportAddress::tcp(text.parse().unwrap())
+    }
+
+    fn record(candidates: &[&str]) -> NodeRecord {
+        NodeRecord {
+            peer: PeerIdentity::from_bytes(&[0, 1, 9]).unwrap(),
+            kind: RecordKind::Relay,
+            network: String::new(),
+            gossip: true,
+            mapping: NatMapping::Unknown,
+            reachable: true,
+            issued: Timestamp::default(),
+            ttl: Duration::from_secs(600),
+            relays: Vec::new(),
+            candidates: candidates.iter().map(|text| tcp(text)).collect(),
+            kaspad: None,
+            load: None,
+            tag: None,
+        }
+    }
+
+    #[test]
+    fn only_the_address_that_somebody_comes_from_is_dialled() {
+        let dialled = |candidates: &[&str], from: &str| {
+            address_of(&record(candidates), &Origin::of(from.parse().unwrap())).map(ToString::to_string)
+        };
+        let own = Some("/ip4/203.0.113.1/tcp/4001".to_owned());
+        assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.1"), own);
+        assert_eq!(dialled(&["[2001:db8::1]:9", "203.0.113.1:4001", "203.0.113.1:5"], "::ffff:203.0.113.1"), own);
+        assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.2"), None);
+        assert_eq!(dialled(&["203.0.113.1:4001", "192.0.2.1:1"], "203.0.113.1"), None, "the other one is somebody else's");
+        assert_eq!(dialled(&["203.0.113.1:4001"], "2001:db8::1"), None);
+        assert_eq!(dialled(&[], "203.0.113.1"), None);
+    }
+
+    #[test]
+    fn a_host_a_network_and_all_are_dialled_only_so_often() {
+        let origin = |a: u8, b: u8| Origin::of([203, 0, a, b].into());
+        let mut verifier = Verifier::<u32, u32, ()>::default();
+        let start = Moment::default();
+        assert!(verifier.may_dial(&origin(1, 1), start) && verifier.may_dial(&origin(1, 1), start));
+        assert!(!verifier.may_dial(&origin(1, 1), start), "of one host");
+        let later = start + HOST_EVERY;
+        assert!(verifier.may_dial(&origin(1, 1), later) && !verifier.may_dial(&origin(1, 1), later));
+        let mut now = later;
+        for dial in 0..2 {
+            now = now + ALL_EVERY;
+            assert!(verifier.may_dial(&origin(1, 10 + dial), now));
+            verifier.begun(dial.into(), &origin(1, 10), ());
+        }
+        assert!(!verifier.may_dial(&origin(1, 20), now + ALL_EVERY), "of one network");
+        for dial in 2..8 {
+            now = now + ALL_EVERY;
+            assert!(verifier.may_dial(&origin(dial, 1), now));
+            verifier.begun(dial.into(), &origin(dial, 1), ());
+        }
+        assert!(!verifier.may_dial(&origin(99, 1), now + ALL_EVERY), "under way");
+        assert!(verifier.ended(&3).is_some() && verifier.ended(&3).is_none());
+        assert!(verifier.may_dial(&origin(99, 1), now + ALL_EVERY));
+    }
+
+    #[test]
+    fn who_was_reached_is_not_dialled_again_for_a_while_at_that_address() {
+        let mut verifier = Verifier::<u32, u32, ()>::default();
+        let (at, now) = (tcp("203.0.113.1:4001"), Moment::default());
+        verifier.reached(1, at.clone(), now);
+        assert!(verifier.was_reached(&1, &at, now + REACHED_FOR - Duration::from_secs(1)));
+        assert!(!verifier.was_reached(&1, &at, now + REACHED_FOR));
+        assert!(!verifier.was_reached(&1, &tcp("203.0.113.1:4002"), now) && !verifier.was_reached(&2, &at, now));
+        for peer in 0..10_000 {
+            verifier.reached(peer, at.clone(), now + Duration::from_millis(peer.into()));
+        }
+        assert!(verifier.reached.len() <= MAX_REACHED);
+        verifier.unreached(&9_999);
+        assert!(!verifier.was_reached(&9_999, &at, now));
+    }
+}
