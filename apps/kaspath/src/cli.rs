@@ -71,10 +71,9 @@ pub(crate) enum Command {
     Gateway(GatewayArgs),
     /// Start an unmodified kaspad behind a gateway, look after both, and stop both.
     ///
-    /// kaspad gets your flags, a JSON RPC on loopback if you give none, and, without
-    /// --unsaferpc, an --addpeer for each --remote; what is added is printed. How it listens, which address it
-    /// announces and its UPnP stay as they are. It is started again when it fails, and
-    /// stopped when this program is stopped or fails.
+    /// kaspad gets your flags and, if you give none, a JSON RPC on loopback, which is printed. How
+    /// it listens, which address it announces and its UPnP stay as they are. It is started
+    /// again when it fails, and stopped when this program is stopped or fails.
     Run(RunArgs),
     /// Print the peer id of this folder's relay or node.
     ///

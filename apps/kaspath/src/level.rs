@@ -71,6 +71,8 @@ pub(crate) enum Subsystem {
     Gateway,
     /// Kaspa's P2P protocol of server and client.
     Kaspa,
+    /// Peers that relays tell of.
+    Discovery,
     /// The book of peers.
     Book,
     /// The control socket.
@@ -82,12 +84,13 @@ pub(crate) enum Subsystem {
 }
 
 impl Subsystem {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Transport,
         Self::Session,
         Self::Policy,
         Self::Gateway,
         Self::Kaspa,
+        Self::Discovery,
         Self::Book,
         Self::Control,
         Self::Program,
@@ -114,6 +117,7 @@ impl Subsystem {
             Self::Policy => "policy",
             Self::Gateway => "gateway",
             Self::Kaspa => "kaspa",
+            Self::Discovery => "discovery",
             Self::Book => "book",
             Self::Control => "control",
             Self::Program => "program",

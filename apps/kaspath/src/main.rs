@@ -6,6 +6,7 @@
 mod cli;
 mod control;
 mod descriptors;
+mod discovering;
 mod exit;
 mod gateway;
 mod id;

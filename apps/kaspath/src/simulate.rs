@@ -1,5 +1,7 @@
 //! `kaspath simulate`.
 
+mod eclipse;
+
 use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
@@ -9,6 +11,9 @@ use kaspath_simulator::{Figures, Population, SimulationConfig, plot, simulate, t
 use crate::{cli::SimulateArgs, output};
 
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
+    if args.eclipse {
+        return eclipse::run(args);
+    }
     let population = Population { plain: args.plain_peers, ..Population::default() };
     let config = SimulationConfig { peers: args.peers.get(), per_node: args.per_node.get(), seed: args.seed, population };
     let mut all = Vec::new();

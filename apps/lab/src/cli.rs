@@ -1,6 +1,7 @@
 mod abuse;
 mod alerts;
 mod common;
+mod discovery;
 mod page;
 mod rates;
 mod survive;
@@ -13,6 +14,7 @@ use crate::net::NatKind;
 pub(crate) use abuse::{AbuseArgs, AttackArgs, AttackKind, HonestArgs, TargetKind, Victim, WitnessArgs};
 pub(crate) use alerts::AlertsArgs;
 pub(crate) use common::CommonArgs;
+pub(crate) use discovery::{DiscoveryArgs, DiscoveryPart};
 pub(crate) use page::{BrowseArgs, PageArgs};
 pub(crate) use rates::{FlowsArgs, RatesArgs};
 pub(crate) use survive::{Fault, SurviveArgs};
@@ -63,6 +65,12 @@ pub(crate) enum Command {
     OneToOne(CommonArgs),
     /// A server that starts before its relay's name resolves gets its reservation when it does.
     LateDns(CommonArgs),
+    /// Nodes of all kinds that know one relay find each other and more relays, also one on their LAN.
+    Discovery(DiscoveryArgs),
+    /// Two kaspads behind NATs sync with nothing but the DNS name of a list of relays on their command lines.
+    Dnsaddr(KaspadsArgs),
+    /// A public node without any settings serves others as a relay, until strangers cannot reach it.
+    PublicNode(CommonArgs),
     /// A router that maps ports at its host's request: the real miniupnpd, by PCP, NAT-PMP and UPnP IGD.
     Mapping(CommonArgs),
     /// Circuits that send as fast as they can, through a relay whose owner set rates.

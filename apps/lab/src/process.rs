@@ -3,6 +3,7 @@
 mod restartable;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
@@ -36,8 +37,10 @@ pub(crate) struct Program {
     child: Child,
     lines: mpsc::UnboundedReceiver<Value>,
     pub(crate) events: Vec<Value>,
-    /// Events seen of each name that is counted rather than kept.
+    /// Transactions received, which are counted and not kept.
     pub(crate) transactions: u64,
+    /// The same by the peer that sent them.
+    gossip: BTreeMap<String, u64>,
 }
 
 impl Program {
@@ -84,12 +87,15 @@ impl Program {
                 }
             }
         });
-        Ok(Self { name, child, lines, events: Vec::new(), transactions: 0 })
+        Ok(Self { name, child, lines, events: Vec::new(), transactions: 0, gossip: BTreeMap::new() })
     }
 
     fn keep(&mut self, event: Value) {
         if event["event"] == "transaction-received" {
             self.transactions += 1;
+            if let Some(peer) = event["peer"].as_str() {
+                *self.gossip.entry(peer.to_owned()).or_default() += 1;
+            }
         } else if self.events.len() < MAX_KEPT {
             self.events.push(event);
         }
@@ -108,6 +114,11 @@ impl Program {
             }
             Err(_) => Ok(None),
         }
+    }
+
+    /// Transactions received from a peer so far.
+    pub(crate) fn gossip_from(&self, peer: &str) -> u64 {
+        self.gossip.get(peer).copied().unwrap_or(0)
     }
 
     /// Its process id.

@@ -32,6 +32,9 @@ pub struct Status {
     pub traffic: Option<TrafficStatus>,
     /// Open sessions.
     pub peers: Listed<PeerStatus>,
+    /// Peers that it has found by itself, and keeps sessions with.
+    #[serde(default)]
+    pub discovered: Listed<DiscoveredStatus>,
     /// The relays at which it reserves.
     pub relays: Listed<RelayStatus>,
     /// The latest hole punches that ended, newest first, at most [`MAX_RECENT`].
@@ -46,6 +49,20 @@ pub struct Status {
     pub circuits: Listed<CircuitStatus>,
     /// How often each event has happened since the start, by its name; and `circuit-bytes`.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A peer that relays told of, or that has served well before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DiscoveredStatus {
+    /// Who.
+    pub peer: PeerIdentity,
+    /// It has served well before.
+    pub proven: bool,
+    /// The provider blocks and relays that it counts for.
+    pub groups: Vec<String>,
+    /// Since the session is there; `None` while it is being reached.
+    pub age: Option<f64>,
 }
 
 /// A list that may be too long to be shown in full.
@@ -63,6 +80,12 @@ impl<T> Listed<T> {
         let mut all = all.into_iter();
         let shown: Vec<T> = all.by_ref().take(MAX_SHOWN).collect();
         Self { total: shown.len() + all.count(), shown }
+    }
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { total: 0, shown: Vec::new() }
     }
 }
 

@@ -44,10 +44,8 @@ pub enum RefusalReason {
     NoAddress,
     /// kaspad does not answer.
     KaspadUnreachable,
-    /// The peer could not be reached, or kaspad did not dial as it was asked to.
+    /// The peer could not be reached, or no kaspad answers behind it.
     PeerUnreachable,
-    /// Another program asked for what is kaspad's.
-    NotKaspad,
 }
 
 /// Something that happened at the gateway. The serialized form is stable.
@@ -60,7 +58,7 @@ pub enum GatewayEvent {
         peer: PeerIdentity,
         /// The address by which kaspad knows it.
         address: Ipv4Addr,
-        /// Inbound: the peer called. Outbound: kaspad did.
+        /// Inbound: the peer began it. Outbound: this node did.
         direction: Direction,
         /// How the stream travels.
         path: Path,
@@ -73,6 +71,9 @@ pub enum GatewayEvent {
         address: Ipv4Addr,
         /// Why.
         reason: CloseReason,
+        /// What the end that broke or refused it said, if it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
         /// How long they were joined.
         #[serde(serialize_with = "kaspath_domain::time::seconds")]
         after: Duration,
@@ -100,7 +101,7 @@ pub enum GatewayEvent {
         /// Its network, such as `mainnet`.
         network: String,
     },
-    /// kaspad's RPC does not answer: bans are not followed and peers not added.
+    /// kaspad's RPC does not answer: bans are not followed.
     KaspadDown {
         /// Why.
         cause: String,
@@ -111,11 +112,6 @@ pub enum GatewayEvent {
         network: String,
         /// Ours.
         expected: String,
-    },
-    /// kaspad does not allow peers to be added by RPC.
-    PeersNotAdded {
-        /// Its message.
-        cause: String,
     },
     /// How kaspad is doing; reported when it changes, and not too often.
     KaspadStatus {

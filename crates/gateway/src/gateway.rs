@@ -1,7 +1,6 @@
 //! The gateway and its three jobs.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,7 +11,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     CloseReason, GatewayParts, KeptPeer, inbound,
     kaspad::{self, KaspadState},
-    outbound, owner,
+    outbound,
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
@@ -35,7 +34,6 @@ impl Gateway {
             sessions: Sessions::new(parts.local.clone()),
             kaspad: watch::channel(KaspadState::default()).0,
             rates: Mutex::new(SessionRates::new(parts.newcomers)),
-            sockets: owner::sockets,
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             parts,
         }))
@@ -48,13 +46,12 @@ impl Gateway {
         inbound::serve(self.0.clone(), listener).await
     }
 
-    /// Lets kaspad reach one peer: listens on its loopback address and joins what
-    /// kaspad opens there to a stream to the peer. Where kaspad's RPC allows it,
-    /// also has kaspad dial there whenever there is no session with the peer. `listening`
-    /// is called with the address once it is open. Runs until it is dropped; sessions end
-    /// with it.
-    pub async fn keep(&self, kept: KeptPeer, listening: impl FnOnce(SocketAddr) + Send) -> Result<(), ListenError> {
-        outbound::keep(self.0.clone(), kept, listening).await
+    /// Keeps a session with a peer: opens a stream to it, joins the kaspad behind it to
+    /// ours, and does so again whenever the session has ended, by the keeper's cadence. A
+    /// session that the peer begins is as good. Needs no RPC. Runs until it is dropped;
+    /// the session ends with it.
+    pub async fn keep(&self, kept: KeptPeer) {
+        outbound::keep(self.0.clone(), kept).await;
     }
 
     /// Follows kaspad's RPC: its bans, its network, how it is doing. Runs until it

@@ -1,28 +1,20 @@
 //! A peer's stream into kaspad.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError};
 
 use kaspath_domain::{
     Activity, Direction, DuplexStream, ListenError, PeerClass, PeerGroup, PeerIdentity, RefuseReason, StreamListener, make_slot,
 };
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::task::JoinSet;
 
 use crate::{
-    CloseReason, Hold, RefusalReason, pipe,
+    CloseReason, Hold, RefusalReason,
+    activity::Noting,
+    kaspad,
+    pipe::{self, Session},
     sessions::SessionSlot,
-    shared::{Refused, Shared, not_here, pass_panic_on},
+    shared::{Refused, Shared, pass_panic_on},
 };
-
-/// kaspad is on this machine: it answers at once or not at all.
-const KASPAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) async fn serve(shared: Arc<Shared>, listener: Arc<dyn StreamListener>) -> ListenError {
     let mut running = JoinSet::new();
@@ -84,27 +76,16 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
     Ok(Some((slot, hold)))
 }
 
-async fn join(shared: Arc<Shared>, stream: DuplexStream, slot: SessionSlot, hold: Hold) {
-    match connect_from(hold.address(), shared.parts.kaspad).await {
-        Ok(connection) => {
-            let (clock, report) = (shared.parts.clock, |event| shared.report(event));
-            pipe::run(hold, Direction::Inbound, stream, connection, slot, clock, report).await;
+async fn join(shared: Arc<Shared>, mut stream: DuplexStream, slot: SessionSlot, hold: Hold) {
+    match kaspad::connect(hold.address(), shared.parts.kaspad).await {
+        Ok(mut kaspad) => {
+            let session = Session { hold, direction: Direction::Inbound, slot };
+            let noting = Noting::new(session.slot.activity(), shared.parts.clock);
+            let ending = session.run(&shared, stream.path(), pipe::copy(&mut stream, &mut kaspad, noting)).await;
+            session.close(&shared, ending, stream, kaspad).await;
         }
         Err(cause) => {
             shared.refuse(Direction::Inbound, hold.peer(), Refused { reason: RefusalReason::KaspadUnreachable, cause });
         }
     }
-}
-
-async fn connect_from(source: Ipv4Addr, kaspad: SocketAddr) -> Result<TcpStream, String> {
-    let failed = |error: std::io::Error| format!("kaspad at {kaspad} cannot be reached from {source}: {error}; is it running?");
-    let socket = TcpSocket::new_v4().map_err(failed)?;
-    socket.set_reuseaddr(true).map_err(failed)?;
-    socket.bind(SocketAddr::new(IpAddr::V4(source), 0)).map_err(|error| not_here(source, &error))?;
-    let connection = timeout(KASPAD_TIMEOUT, socket.connect(kaspad))
-        .await
-        .map_err(|_| format!("kaspad at {kaspad} does not answer"))?
-        .map_err(failed)?;
-    connection.set_nodelay(true).map_err(failed)?;
-    Ok(connection)
 }

@@ -1,10 +1,10 @@
 //! Streams between private peers and an unmodified kaspad.
 //!
 //! kaspad knows peers by IP address: bans, limits and duplicates all count by
-//! it. So each remote peer has a loopback address of its own, always the same:
-//! its connections into kaspad come from there, and kaspad reaches it by dialling
-//! there. Bytes pass unread, with backpressure, and a close at one end closes the
-//! other.
+//! it. So each remote peer has a loopback address of its own, always the same, which its
+//! connections into kaspad come from. kaspad does not dial: a session that this node begins
+//! joins two servers. Messages pass unread, with backpressure, and a close at one end
+//! closes the other.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -16,20 +16,23 @@
 //! | `refusals` | which refusals are reported |
 //! | `activity` | what a session's own bytes show of it, for when a session must be evicted |
 //! | `inbound` | a peer's stream into kaspad |
-//! | `outbound` | kaspad's connection to a peer |
-//! | `owner` | which local user a connection to a peer's address belongs to |
-//! | `pump`, `pipe` | the bytes between the two |
-//! | `kaspad` | what is asked of kaspad's RPC, a port of this crate |
+//! | `outbound` | sessions that this node begins |
+//! | `discovered` | sessions with peers that nobody has named |
+//! | `bridge` | the peer's kaspad and ours, both of them servers, joined |
+//! | `pump` | the bytes between a peer that calls and kaspad |
+//! | `pipe` | one session, from its beginning to its end |
+//! | `kaspad` | how kaspad is reached, and what is asked of its RPC, a port of this crate |
 
 #![warn(clippy::unwrap_used)]
 
 mod activity;
+mod bridge;
+mod discovered;
 mod events;
 mod gateway;
 mod inbound;
 mod kaspad;
 mod outbound;
-mod owner;
 mod parts;
 mod pipe;
 mod pump;

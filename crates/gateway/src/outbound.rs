@@ -1,55 +1,36 @@
-//! kaspad's connections to a peer.
+//! Sessions that this node begins.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Activity, Direction, DuplexStream, ListenError, PeerConnector, PeerIdentity, PeerTarget};
-use kaspath_policy::{Keeper, KeeperEvent};
+use kaspath_domain::{Activity, Direction, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_policy::Keeper;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Notify,
-    task::JoinSet,
+    net::TcpStream,
     time::{sleep, timeout},
 };
 
 use crate::{
-    GatewayEvent, Hold, Kaspad, KaspadError, RefusalReason,
-    kaspad::KaspadState,
-    owner, pipe,
-    sessions::SessionSlot,
-    shared::{Refused, Shared, not_here, pass_panic_on},
+    Hold, RefusalReason,
+    activity::Noting,
+    bridge::{Bridge, Broken, End},
+    kaspad,
+    pipe::{CLOSING, Session},
+    shared::{Refused, Shared},
 };
 
-/// Time for kaspad to come once it was asked to dial; its connection manager
-/// may be busy with other dials.
-const KASPAD_COMES: Duration = Duration::from_secs(15);
-/// Connections to a peer's address that are looked at at once; kaspad opens one.
-const MAX_CONNECTIONS: usize = 16;
-/// Between two checks whether a ban has ended, which nothing reports.
-const BAN_POLL: Duration = Duration::from_secs(10);
+/// Between two checks whether kaspad is there, or a ban has ended: nothing reports it.
+const POLL: Duration = Duration::from_secs(2);
 
-/// A peer that kaspad is to reach.
+/// A peer that kaspad is to be joined to.
 pub struct KeptPeer {
     /// Who.
     pub peer: PeerIdentity,
     /// Where, with its identity.
     pub target: PeerTarget,
-    /// What opens streams to it. kaspad waits ten seconds for one.
+    /// What opens streams to it.
     pub connector: Arc<dyn PeerConnector>,
-    /// What keeps kaspad's session with it.
+    /// What keeps the session with it.
     pub keeper: Keeper,
-}
-
-/// A stream that waits for kaspad's connection.
-struct Parked {
-    stream: DuplexStream,
-    slot: SessionSlot,
 }
 
 struct Remote {
@@ -57,231 +38,113 @@ struct Remote {
     peer: PeerIdentity,
     target: PeerTarget,
     connector: Arc<dyn PeerConnector>,
-    local: SocketAddr,
-    parked: Mutex<Option<Parked>>,
-    taken: Notify,
-    /// It was reported that kaspad lets no peer be added.
-    is_forbidden: AtomicBool,
 }
 
-pub(crate) async fn keep(
-    shared: Arc<Shared>,
-    kept: KeptPeer,
-    listening: impl FnOnce(SocketAddr) + Send,
-) -> Result<(), ListenError> {
+pub(crate) async fn keep(shared: Arc<Shared>, kept: KeptPeer) {
     let KeptPeer { peer, target, connector, keeper } = kept;
-    let hold = shared
-        .table
-        .hold(&peer, (shared.parts.wall_clock)())
-        .map_err(|error| ListenError::Bind { address: peer.short(), cause: std::io::Error::other(error.to_string()) })?;
-    let local = SocketAddr::new(IpAddr::V4(hold.address()), shared.parts.port);
-    let listener = TcpListener::bind(local).await.map_err(|cause| {
-        let cause = match cause.kind() {
-            std::io::ErrorKind::AddrNotAvailable => std::io::Error::other(not_here(hold.address(), &cause)),
-            _ => cause,
-        };
-        ListenError::Bind { address: local.to_string(), cause }
-    })?;
-    listening(local);
     shared.sessions.pin(&peer);
-    let rpc = shared.parts.rpc.clone();
-    let remote = Arc::new(Remote {
-        shared,
-        peer,
-        target,
-        connector,
-        local,
-        parked: Mutex::default(),
-        taken: Notify::new(),
-        is_forbidden: AtomicBool::new(false),
-    });
-    let keeping = async {
-        match rpc {
-            Some(rpc) => {
-                let report = |event| {
-                    if let KeeperEvent::Failed { cause } = event {
-                        remote.refused(Refused { reason: RefusalReason::PeerUnreachable, cause });
-                    }
-                };
-                keeper.keep(|| remote.session(rpc.as_ref()), report).await;
-            }
-            // kaspad dials by itself, or never.
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = remote.accept(listener) => {}
-        () = keeping => {}
-    }
-    Ok(())
+    let remote = Remote { shared, peer, target, connector };
+    // A failure has been reported by its kind already.
+    keeper.keep(|| remote.session(), |_| {}).await;
 }
 
 impl Remote {
-    fn parked(&self) -> std::sync::MutexGuard<'_, Option<Parked>> {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_banned(&self) -> bool {
-        self.shared.table.is_banned(&self.peer, (self.shared.parts.wall_clock)())
-    }
-
-    fn refused(&self, refused: Refused) {
+    fn refused(&self, refused: Refused) -> String {
+        let cause = refused.cause.clone();
         self.shared.refuse(Direction::Outbound, &self.peer, refused);
+        cause
     }
 
-    /// Joins what kaspad opens. kaspad dials one after the other, so each
-    /// connection is accepted at once, whatever follows.
-    async fn accept(self: &Arc<Self>, listener: TcpListener) {
-        let mut running = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                Some(ended) = running.join_next() => {
-                    pass_panic_on(ended);
-                    continue;
-                }
-            };
-            let Ok((kaspad, from)) = accepted else {
-                // Out of file descriptors, most likely: not a reason to spin.
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            };
-            // Dropping a connection fails kaspad's dial fast; it tries again by itself.
-            if running.len() >= MAX_CONNECTIONS {
-                continue;
-            }
-            let remote = self.clone();
-            running.spawn(async move {
-                let _ = kaspad.set_nodelay(true);
-                let joined = match remote.may_join(from).await {
-                    Ok(()) => remote.join(kaspad).await,
-                    Err(cause) => Err(Refused { reason: RefusalReason::NotKaspad, cause }),
-                };
-                if let Err(refused) = joined {
-                    remote.refused(refused);
-                }
-            });
-        }
+    fn exists(&self) -> bool {
+        self.shared.sessions.contains(&self.peer)
     }
 
-    /// Whether whoever connected may have what is the peer's.
-    async fn may_join(&self, from: SocketAddr) -> Result<(), String> {
-        let sockets = self.shared.sockets;
-        let listed = tokio::task::spawn_blocking(sockets).await.map_err(|error| error.to_string())?;
-        // Without a list there is no telling, and no local user can take it away.
-        owner::may_join(&listed.unwrap_or_default(), self.shared.parts.kaspad, self.local, from)
+    fn hold(&self) -> Result<Hold, Refused> {
+        self.shared.table.hold(&self.peer, (self.shared.parts.wall_clock)()).map_err(Refused::by(RefusalReason::NoAddress))
     }
 
-    async fn join(&self, kaspad: TcpStream) -> Result<(), Refused> {
-        let parked = self.parked().take();
-        self.taken.notify_one();
-        if let Some(refused) = self.shared.closed() {
-            return Err(refused);
-        }
-        if self.is_banned() {
-            return Err(Refused::by(RefusalReason::Banned)("kaspad dials it, but has banned it"));
-        }
-        let Parked { stream, slot } = match parked {
-            Some(parked) => parked,
-            // There is the peer's own call: kaspad has it as an inbound peer.
-            None if self.shared.sessions.contains(&self.peer) => return Ok(()),
-            None => match self.open().await.map_err(Refused::by(RefusalReason::PeerUnreachable))? {
-                Some(parked) => parked,
-                None => return Ok(()),
-            },
-        };
-        let hold: Hold = self
-            .shared
-            .table
-            .hold(&self.peer, (self.shared.parts.wall_clock)())
-            .map_err(Refused::by(RefusalReason::NoAddress))?;
-        let (clock, report) = (self.shared.parts.clock, |event| self.shared.report(event));
-        pipe::run(hold, Direction::Outbound, stream, kaspad, slot, clock, report).await;
-        Ok(())
+    /// Whether a session may begin now.
+    fn may_begin(&self) -> bool {
+        self.shared.closed().is_none() && !self.shared.table.is_banned(&self.peer, (self.shared.parts.wall_clock)())
     }
 
-    /// A stream to the peer and a slot for it; none if the peer's own call came
-    /// first and is the one to keep.
-    async fn open(&self) -> Result<Option<Parked>, String> {
-        let stream = self.connector.connect(&self.target).await.map_err(|error| error.to_string())?;
-        let activity = Arc::new(Activity::new(stream.counters(), self.shared.parts.clock.now()));
-        let slot = self.shared.sessions.enter(&self.peer, None, stream.path_watch(), activity);
-        Ok(slot.map(|slot| Parked { stream, slot }))
-    }
-
-    async fn dial(&self, rpc: &dyn Kaspad) -> Result<(), KaspadError> {
-        let Some(parked) = self.open().await.map_err(KaspadError::Failed)? else { return Ok(()) };
-        *self.parked() = Some(parked);
-        let came = async {
-            rpc.add_peer(self.local).await?;
-            let came = timeout(KASPAD_COMES, self.parked_taken()).await;
-            came.map_err(|_| KaspadError::Failed(format!("kaspad was asked to dial {} but did not", self.local)))
-        };
-        let came = came.await;
-        if came.is_err() {
-            self.parked().take();
-        }
-        came
-    }
-
-    async fn parked_taken(&self) {
-        while self.parked().is_some() {
-            self.taken.notified().await;
-        }
-    }
-
-    /// Returns when `holds`, which is given whether kaspad runs on our network.
-    async fn until(&self, holds: impl Fn(bool) -> bool) {
+    /// Returns when it holds.
+    async fn until(&self, holds: impl Fn() -> bool) {
         let (mut node, mut sessions) = (self.shared.kaspad.subscribe(), self.shared.sessions.changes());
         loop {
             sessions.borrow_and_update();
-            let is_up = *node.borrow_and_update() == KaspadState::Up;
-            if holds(is_up) {
+            node.borrow_and_update();
+            if holds() {
                 return;
             }
             tokio::select! {
                 _ = node.changed() => {}
                 _ = sessions.changed() => {}
-                () = sleep(BAN_POLL) => {}
+                () = sleep(POLL) => {}
             }
         }
     }
 
-    /// kaspad's session with the peer, until it has ended: opens a stream, then has kaspad
-    /// dial, so that kaspad never waits for a peer that is not there. A session that
-    /// somebody else began is as good.
-    async fn session(&self, rpc: &dyn Kaspad) -> Result<(), String> {
-        let exists = || self.shared.sessions.contains(&self.peer);
+    /// kaspad's session with the peer, until it has ended. One that the peer began is as
+    /// good. The peer is not asked for anything before kaspad is there.
+    async fn session(&self) -> Result<(), String> {
         loop {
-            self.until(|is_up| exists() || (is_up && !self.is_banned())).await;
-            if exists() {
+            self.until(|| self.exists() || self.may_begin()).await;
+            if self.exists() {
                 break;
             }
-            match self.dial(rpc).await {
-                Ok(()) => break,
-                Err(KaspadError::NotAllowed(cause)) => {
-                    if !self.is_forbidden.swap(true, Ordering::Relaxed) {
-                        self.shared.report(GatewayEvent::PeersNotAdded { cause });
-                    }
-                    // kaspad's flags only change with a restart.
-                    self.restarted().await;
+            let reached = match self.hold() {
+                Ok(hold) => kaspad::connect(hold.address(), self.shared.parts.kaspad).await.map(|kaspad| (hold, kaspad)),
+                Err(refused) => return Err(self.refused(refused)),
+            };
+            match reached {
+                Ok((hold, kaspad)) => {
+                    self.join(hold, kaspad).await.map_err(|refused| self.refused(refused))?;
+                    break;
                 }
-                Err(KaspadError::Failed(cause)) => return Err(cause),
+                Err(cause) => {
+                    self.refused(Refused { reason: RefusalReason::KaspadUnreachable, cause });
+                    sleep(POLL).await;
+                }
             }
         }
-        self.until(|_| !exists()).await;
+        self.until(|| !self.exists()).await;
         Ok(())
     }
 
-    /// Returns when kaspad has gone and come again.
-    async fn restarted(&self) {
-        let mut node = self.shared.kaspad.subscribe();
-        let _ = node.wait_for(|node| *node != KaspadState::Up).await;
-        let _ = node.wait_for(|node| *node == KaspadState::Up).await;
+    /// One session, unless the peer's own came first and is the one to keep.
+    async fn join(&self, hold: Hold, mut kaspad: TcpStream) -> Result<(), Refused> {
+        let connected = self.connector.connect(&self.target).await;
+        let mut stream = connected.map_err(Refused::by(RefusalReason::PeerUnreachable))?;
+        let clock = self.shared.parts.clock;
+        let activity = Arc::new(Activity::new(stream.counters(), clock.now()));
+        let path = stream.path_watch();
+        let entered = self.shared.sessions.enter(&self.peer, None, path.clone(), activity.clone());
+        let Some(slot) = entered else { return Ok(()) };
+        let session = Session { hold, direction: Direction::Outbound, slot };
+        let ending = {
+            let mut bridge = tokio::select! {
+                opened = Bridge::open(&mut stream, &mut kaspad) => opened?,
+                // Nothing has been joined yet: there is nothing to report.
+                _ = session.slot.ended() => return Ok(()),
+            };
+            let mut noting = Noting::new(activity, clock);
+            let copying = async { bridge.run(|| noting.note()).await.map_err(|broken| broken.to_string()) };
+            let ending = session.run(&self.shared, path.current(), copying).await;
+            let _ = timeout(CLOSING, bridge.end()).await;
+            ending
+        };
+        session.close(&self.shared, ending, stream, kaspad).await;
+        Ok(())
     }
 }
 
-// Other systems have no list of sockets to try this with.
-#[cfg(target_os = "linux")]
-#[cfg(test)]
-mod tests;
+impl From<Broken> for Refused {
+    fn from(broken: Broken) -> Self {
+        let reason = match broken.end {
+            End::Peer => RefusalReason::PeerUnreachable,
+            End::Kaspad => RefusalReason::KaspadUnreachable,
+        };
+        Self { reason, cause: broken.to_string() }
+    }
+}

@@ -12,8 +12,6 @@ pub struct GatewayParts {
     pub kaspad: SocketAddr,
     /// The network that kaspad must be on, such as `mainnet`.
     pub network: String,
-    /// The port at which kaspad finds peers on their addresses.
-    pub port: u16,
     /// What is known of peers: their loopback addresses and bans.
     pub book: Arc<dyn PeerBook>,
     /// How many peers that were never seen before may come at once from one

@@ -1,77 +1,91 @@
+//! One session, from its beginning to its end.
+
 use std::{
     future::poll_fn,
-    io,
+    pin::Pin,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use kaspath_domain::{Activity, Direction, DuplexStream, MonotonicClock};
+use kaspath_domain::{Activity, Direction, DuplexStream, MonotonicClock, Path};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{CloseReason, GatewayEvent, Hold, activity::has_begun, pump::Pump, sessions::SessionSlot};
+use crate::{
+    CloseReason, GatewayEvent, Hold,
+    activity::{Noting, has_begun},
+    pump::Pump,
+    sessions::SessionSlot,
+    shared::Shared,
+};
 
 /// Once one end has closed, time for the other to finish: HTTP/2 has no use for
 /// half a connection, and a peer must not hold a slot with one. It does not begin while
 /// a stream only waits for a path: that is no end.
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
-/// only from the peer's request on: it waits for ever for that. A peer's gateway may
-/// open its stream 15 s before its kaspad comes ([`crate::outbound`]).
+/// only from the peer's request on: it waits for ever for that. A gateway of an earlier
+/// version may open its stream 15 s before its kaspad comes.
 const FIRST_BYTES: Duration = Duration::from_secs(20);
 /// A peer that sends nothing for so long is gone: kaspad pings every 120 s and ends
 /// the session itself if no answer comes in another 120 s. A stream may wait 90 s for a
 /// path beside that.
 const IDLE: Duration = Duration::from_secs(300);
 /// Time for both ends to take note of a session's end.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(crate) const CLOSING: Duration = Duration::from_secs(1);
 
-/// Passes bytes both ways until one end closes, the session must end, or the peer
-/// says nothing.
-pub(crate) async fn run(
-    hold: Hold,
-    direction: Direction,
-    mut stream: DuplexStream,
-    mut kaspad: TcpStream,
-    slot: SessionSlot,
-    clock: MonotonicClock,
-    report: impl Fn(GatewayEvent),
-) {
-    let (peer, address) = (hold.peer().clone(), hold.address());
-    let begin = Instant::now();
-    let activity = slot.activity();
-    report(GatewayEvent::GatewayOpened { peer: peer.clone(), address, direction, path: stream.path() });
-    let reason = tokio::select! {
-        copied = copy(&mut stream, &mut kaspad, &activity, clock) => {
-            if let Err(error) = copied {
-                tracing::debug!(%error, peer = %peer.short(), "session ended");
-            }
-            CloseReason::Closed
-        }
-        reason = slot.ended() => reason,
-        reason = silence(&activity, clock) => reason,
-    };
-    // Both ends see an end and no reset, as far as they take note in time.
-    let _ = timeout(CLOSING, async { tokio::join!(close(&mut stream), close(&mut kaspad)) }).await;
-    drop((stream, kaspad));
-    drop(slot);
-    let (to_kaspad, to_peer) = activity.bytes();
-    report(GatewayEvent::GatewayClosed { peer, address, reason, after: begin.elapsed(), to_kaspad, to_peer });
+/// A peer and kaspad, joined.
+pub(crate) struct Session {
+    pub(crate) hold: Hold,
+    pub(crate) direction: Direction,
+    pub(crate) slot: SessionSlot,
 }
 
-async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Activity, clock: MonotonicClock) -> io::Result<()> {
+/// How a session ended.
+pub(crate) struct Ending {
+    begin: Instant,
+    pub(crate) reason: CloseReason,
+    cause: Option<String>,
+}
+
+impl Session {
+    /// Runs `copying` until it ends, the session must end, or the peer says nothing.
+    pub(crate) async fn run(&self, shared: &Shared, path: Path, copying: impl Future<Output = Result<(), String>>) -> Ending {
+        let (peer, address, direction) = (self.hold.peer().clone(), self.hold.address(), self.direction);
+        let begin = Instant::now();
+        shared.report(GatewayEvent::GatewayOpened { peer, address, direction, path });
+        let activity = self.slot.activity();
+        let (reason, cause) = tokio::select! {
+            copied = copying => (CloseReason::Closed, copied.err()),
+            reason = self.slot.ended() => (reason, None),
+            reason = silence(&activity, shared.parts.clock) => (reason, None),
+        };
+        Ending { begin, reason, cause }
+    }
+
+    /// Parts the two. Both see an end and no reset, as far as they take note in time.
+    pub(crate) async fn close(self, shared: &Shared, ending: Ending, mut stream: DuplexStream, mut kaspad: TcpStream) {
+        let _ = timeout(CLOSING, async { tokio::join!(close(&mut stream), close(&mut kaspad)) }).await;
+        drop((stream, kaspad));
+        let Self { hold, slot, .. } = self;
+        let (to_kaspad, to_peer) = slot.activity().bytes();
+        drop(slot);
+        let Ending { begin, reason, cause } = ending;
+        let (peer, address, after) = (hold.peer().clone(), hold.address(), begin.elapsed());
+        shared.report(GatewayEvent::GatewayClosed { peer, address, reason, cause, after, to_kaspad, to_peer });
+    }
+}
+
+/// Passes bytes both ways until one end closes.
+pub(crate) async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, mut noting: Noting) -> Result<(), String> {
     let (mut inwards, mut outwards) = (Pump::default(), Pump::default());
-    let mut half_closed: Option<std::pin::Pin<Box<Sleep>>> = None;
-    let mut received = 0;
-    poll_fn(|cx| {
+    let mut half_closed: Option<Pin<Box<Sleep>>> = None;
+    let copied = poll_fn(|cx| {
         let inwards_done = inwards.poll(cx, stream, kaspad)?.is_ready();
-        if received != activity.bytes().0 {
-            received = activity.bytes().0;
-            activity.note(clock.now());
-        }
+        noting.note();
         let outwards_done = outwards.poll(cx, kaspad, stream)?.is_ready();
         if inwards_done && outwards_done {
             return Poll::Ready(Ok(()));
@@ -80,8 +94,8 @@ async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, activity: &Acti
             return Poll::Pending;
         }
         half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx).map(Ok)
-    })
-    .await
+    });
+    copied.await.map_err(|error: std::io::Error| error.to_string())
 }
 
 /// Returns when the peer has been silent for too long; why.

@@ -50,7 +50,7 @@ struct Open {
 pub struct SessionInfo {
     /// The peer.
     pub peer: PeerIdentity,
-    /// Inbound: the peer called. Outbound: kaspad did.
+    /// Inbound: the peer began it. Outbound: this node did.
     pub direction: Direction,
     /// How its stream travels now.
     pub path: Path,

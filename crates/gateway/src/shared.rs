@@ -1,10 +1,6 @@
 //! What the parts of a gateway share.
 
-use std::{
-    io,
-    net::Ipv4Addr,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use kaspath_domain::{Direction, Observer, PeerIdentity};
 use tokio::{sync::watch, task::JoinError};
@@ -20,9 +16,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) kaspad: watch::Sender<KaspadState>,
     pub(crate) rates: Mutex<SessionRates>,
-    /// The system's list of sockets.
-    pub(crate) sockets: fn() -> io::Result<String>,
-    /// Of inbound peers, and of those that kaspad is to reach.
+    /// Of inbound peers, and of those that this node begins sessions with.
     pub(crate) refusals: [Mutex<Refusals>; 2],
 }
 
@@ -76,11 +70,4 @@ pub(crate) fn pass_panic_on(ended: Result<(), JoinError>) {
     {
         std::panic::resume_unwind(panic);
     }
-}
-
-/// Why a peer's address cannot be used.
-pub(crate) fn not_here(address: Ipv4Addr, error: &io::Error) -> String {
-    format!(
-        "{address} is not an address of this machine ({error}): Linux has all of 127.0.0.0/8, macOS needs `sudo ifconfig lo0 alias {address}`"
-    )
 }

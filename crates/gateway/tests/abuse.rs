@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
 use kaspath_gateway::{CloseReason, GatewayEvent, KaspadPeer};
-use support::{DEADLINE, Desk, Node, by_memory, dial, dial_relayed, is_closed, let_all_in, peer};
+use support::{Call, DEADLINE, Desk, Node, by_memory, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -220,21 +220,20 @@ async fn the_end_of_the_gateway_ends_every_session_in_order() {
     let mut desk = Desk::with(address, let_all_in(), None);
     let (mut stream, mut connection) = talk(&desk.serve(2), &kaspad).await;
     let (dialer, listener) = kaspath_domain::memory::memory_network(peer(1));
-    let local = desk.keep(by_memory(peer(5), dialer)).await;
-    let mut dialled = TcpStream::connect(local).await.unwrap();
-    let mut remote = timeout(DEADLINE, kaspath_domain::StreamListener::accept(&listener)).await.unwrap().unwrap();
-    remote.write_all(b"hello").await.unwrap();
-    timeout(DEADLINE, dialled.read_exact(&mut [0; 5])).await.unwrap().unwrap();
+    desk.keep(by_memory(peer(5), dialer));
+    let remote = async { timeout(DEADLINE, kaspath_domain::StreamListener::accept(&listener)).await.unwrap().unwrap() };
+    let ours = async { timeout(DEADLINE, kaspad.accept()).await.unwrap().unwrap().0 };
+    let (mut remote, mut ours) = (Call::answered(remote.await).await, Call::answered(ours.await).await);
+    opened(&mut desk, 5).await;
 
     let gateway = desk.gateway().clone();
     let ending = tokio::spawn(async move { gateway.end_sessions().await });
-    for end in [&mut connection, &mut dialled] {
-        assert_eq!(timeout(DEADLINE, end.read(&mut [0])).await.unwrap().unwrap(), 0, "an end, not a reset");
+    assert_eq!(timeout(DEADLINE, connection.read(&mut [0])).await.unwrap().unwrap(), 0, "an end, not a reset");
+    assert_eq!(timeout(DEADLINE, stream.read(&mut [0])).await.unwrap().unwrap(), 0, "an end, not a reset");
+    for call in [&mut ours, &mut remote] {
+        assert!(call.received().await.unwrap().is_none(), "an end, not a reset");
     }
-    for end in [&mut stream, &mut remote] {
-        assert_eq!(timeout(DEADLINE, end.read(&mut [0])).await.unwrap().unwrap(), 0, "an end, not a reset");
-    }
-    drop((connection, dialled, stream, remote));
+    drop((connection, stream, ours, remote));
     timeout(DEADLINE, ending).await.unwrap().unwrap();
     for _ in 0..2 {
         assert_eq!(desk.closed().await.1, CloseReason::ShuttingDown);

@@ -5,12 +5,12 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use kaspath_domain::{RefuseReason, StreamListener, memory::memory_network, ports::MockAdmissionPolicy};
-use kaspath_gateway::{GatewayEvent, KaspadError, KaspadPeer, KaspadSnapshot};
-use support::{DEADLINE, Desk, Node, by_memory, dial, free_port, is_closed, peer};
+use kaspath_domain::{RefuseReason, ports::MockAdmissionPolicy};
+use kaspath_gateway::{GatewayEvent, KaspadPeer, KaspadSnapshot};
+use support::{DEADLINE, Desk, Node, dial, is_closed, peer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::timeout,
 };
 
@@ -62,56 +62,6 @@ async fn a_peer_that_is_not_admitted_never_reaches_kaspad() {
     let mut stream = dial(&desk.serve(2)).await;
     assert!(desk.refused().await.contains("8 inbound peers"));
     is_closed(&mut stream).await;
-}
-
-#[tokio::test]
-async fn kaspad_reaches_a_peer_by_dialling_its_address() {
-    let (dialer, listener) = memory_network(peer(1));
-    let mut desk = Desk::new(SocketAddr::from(([127, 0, 0, 1], free_port())));
-    let local = desk.keep(by_memory(peer(2), dialer)).await;
-
-    let mut kaspad = TcpStream::connect(local).await.unwrap();
-    let mut remote = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
-    kaspad.write_all(b"version").await.unwrap();
-    let mut buffer = [0; 7];
-    remote.read_exact(&mut buffer).await.unwrap();
-    assert_eq!(&buffer, b"version");
-    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { .. })).await;
-    drop(remote);
-    is_closed(&mut kaspad).await;
-}
-
-#[tokio::test]
-async fn where_the_rpc_allows_it_kaspad_is_had_to_dial_once_the_peer_is_reached() {
-    let (dialer, listener) = memory_network(peer(1));
-    let node = Arc::new(Node::on("simnet"));
-    let mut desk = Desk::controlled(node.clone());
-    let local = desk.keep(by_memory(peer(2), dialer)).await;
-    desk.follow();
-    let _remote = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
-    assert_eq!(node.asked().await, local, "only then is kaspad asked");
-    let _kaspad = TcpStream::connect(local).await.unwrap();
-    desk.wait(|event| matches!(event, GatewayEvent::GatewayOpened { .. })).await;
-}
-
-#[tokio::test]
-async fn where_the_rpc_forbids_it_that_is_told_once() {
-    let (dialer, _listener) = memory_network(peer(1));
-    let node = Arc::new(Node::on("simnet"));
-    node.forbid(KaspadError::NotAllowed("safe mode".into()));
-    let mut desk = Desk::controlled(node.clone());
-    desk.keep(by_memory(peer(2), dialer)).await;
-    desk.follow();
-    let is_told = |event: &GatewayEvent| matches!(event, GatewayEvent::PeersNotAdded { cause } if cause == "safe mode");
-    desk.wait(is_told).await;
-    // Asked again after each restart of kaspad, it still forbids it.
-    for _ in 0..2 {
-        node.asked().await;
-        node.set_down(true);
-        desk.wait(|event| matches!(event, GatewayEvent::KaspadDown { .. })).await;
-        node.set_down(false);
-    }
-    assert_eq!(desk.seen.iter().filter(|event| is_told(event)).count(), 1);
 }
 
 #[tokio::test]

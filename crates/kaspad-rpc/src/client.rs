@@ -1,7 +1,4 @@
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use serde::de::DeserializeOwned;
@@ -76,13 +73,6 @@ impl KaspadRpc {
     /// the address comes again.
     pub async fn banned_addresses(&mut self) -> Result<Vec<IpAddr>, RpcError> {
         self.ask("getPeerAddresses", Some("bannedAddresses")).await
-    }
-
-    /// Has it dial an address: once, or for ever. Needs `--unsaferpc`. It answers
-    /// before it dials.
-    pub async fn add_peer(&mut self, address: SocketAddr, permanent: bool) -> Result<(), RpcError> {
-        let peer = json!({ "ip": address.ip(), "port": address.port() });
-        self.call("addPeer", json!({ "peerAddress": peer, "isPermanent": permanent })).await.map(drop)
     }
 
     /// Bans an address and drops its peers. Needs `--unsaferpc`, and cannot be

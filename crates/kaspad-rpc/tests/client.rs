@@ -35,8 +35,8 @@ async fn answers_are_understood() {
             ),
             "getPeerAddresses" => ("params", json!({ "bannedAddresses": ["127.80.1.2"], "knownAddresses": [] })),
             "getConnectedPeerInfo" => ("params", json!({ "peerInfo": [{ "id": "u", "address": { "ip": "127.80.1.2", "port": 1 }, "is_outbound": true, "user_agent": "/kaspad:2.1.0/", "time_connected": 4074 }] })),
-            "addPeer" => {
-                assert_eq!(params["peerAddress"], json!({ "ip": "127.80.1.2", "port": 16511 }));
+            "ban" => {
+                assert_eq!(params["ip"], "127.80.1.2");
                 ("error", json!({ "code": 0, "message": "Method unavailable in safe mode. Run the node with --unsaferpc argument.", "data": null }))
             }
             _ => return None,
@@ -47,7 +47,7 @@ async fn answers_are_understood() {
     assert_eq!(rpc.server_info().await.unwrap().network_id, "simnet");
     assert_eq!(rpc.banned_addresses().await.unwrap(), ["127.80.1.2".parse::<std::net::IpAddr>().unwrap()]);
     assert!(rpc.connected_peers().await.unwrap()[0].is_outbound);
-    let refused = rpc.add_peer("127.80.1.2:16511".parse().unwrap(), false).await.unwrap_err();
+    let refused = rpc.ban("127.80.1.2".parse().unwrap()).await.unwrap_err();
     assert!(matches!(&refused, RpcError::Refused { message, .. } if message.contains("safe mode")), "{refused}");
     assert!(matches!(rpc.block_dag().await, Err(RpcError::Broken(_))));
 }

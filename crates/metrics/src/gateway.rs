@@ -29,7 +29,6 @@ label!(Refused = "reason" {
     NoAddress = "no-address",
     KaspadUnreachable = "kaspad-unreachable",
     PeerUnreachable = "peer-unreachable",
-    NotKaspad = "not-kaspad",
     Unreported = "unreported",
 });
 label!(Through = "through" { Gateway = "gateway", Other = "other" });
@@ -115,7 +114,7 @@ impl Observer<GatewayEvent> for Gateway {
             GatewayEvent::PeerUnbanned { .. } => {
                 self.bans.at((Change::Lifted,)).inc();
             }
-            GatewayEvent::PeersNotAdded { .. } | GatewayEvent::SeenTwice { .. } => {}
+            GatewayEvent::SeenTwice { .. } => {}
         }
     }
 }
@@ -145,7 +144,6 @@ impl Refused {
             RefusalReason::NoAddress => Self::NoAddress,
             RefusalReason::KaspadUnreachable => Self::KaspadUnreachable,
             RefusalReason::PeerUnreachable => Self::PeerUnreachable,
-            RefusalReason::NotKaspad => Self::NotKaspad,
         }
     }
 }

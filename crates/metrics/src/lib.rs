@@ -8,6 +8,7 @@
 //! written, from whoever owns it.
 
 mod buckets;
+mod discovery;
 mod families;
 mod gateway;
 mod kaspa;
@@ -22,7 +23,7 @@ mod sessions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kaspath_domain::{AttemptOutcome, Observer, Path, PeerIdentity};
+use kaspath_domain::{AttemptOutcome, DiscoveryEvent, Observer, Path, PeerIdentity};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -31,6 +32,7 @@ use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registr
 
 pub use self::process::resident_memory;
 use self::{
+    discovery::Discovery,
     gateway::Gateway,
     kaspa::Kaspa,
     network::{Client, Network},
@@ -84,6 +86,7 @@ pub struct Metrics {
     sessions: Arc<Sessions>,
     kaspa: Arc<Kaspa>,
     gateway: Arc<Gateway>,
+    discovery: Arc<Discovery>,
 }
 
 impl Metrics {
@@ -111,8 +114,9 @@ impl Metrics {
         let sessions = Arc::new(Sessions::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
         let kaspa = Arc::new(Kaspa::new(if role == Role::Node { &mut registry } else { &mut unseen }));
         let gateway = Arc::new(Gateway::new(if role == Role::Gateway { &mut registry } else { &mut unseen }));
+        let discovery = Arc::new(Discovery::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
         let shared = Arc::new(Mutex::new(Shared { registry, paths: None, length: 0 }));
-        Self { shared, process, network, sessions, kaspa, gateway }
+        Self { shared, process, network, sessions, kaspa, gateway, discovery }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -143,6 +147,11 @@ impl Metrics {
     /// Counts what a gateway reports.
     pub fn gateway_observer(&self) -> Arc<dyn Observer<GatewayEvent>> {
         self.gateway.clone()
+    }
+
+    /// Counts what comes of looking for peers.
+    pub fn discovery_observer(&self) -> Arc<dyn Observer<DiscoveryEvent>> {
+        self.discovery.clone()
     }
 
     /// Reads the paths of all Kaspa sessions there, at each scrape: `each` calls what it is

@@ -1,26 +1,38 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use kaspath_domain::{ConnectorError, DuplexStream, PeerBook, PeerConnector, PeerTarget};
+use kaspath_domain::{ConnectorError, DuplexStream, MonotonicClock, PeerBook, PeerConnector, PeerTarget};
+use kaspath_policy::Directory;
 
-use crate::recording::known_addresses;
+use crate::{lock, recording::known_addresses};
 
-/// A connector that also dials at the addresses that a book knows.
+/// A connector that also dials at the addresses that a peer's own record names, and at
+/// those that a book knows.
 pub(crate) struct Addressed {
     inner: Arc<dyn PeerConnector>,
     book: Arc<dyn PeerBook>,
+    directory: Arc<Mutex<Directory>>,
+    clock: MonotonicClock,
 }
 
 impl Addressed {
-    pub(crate) fn new(inner: Arc<dyn PeerConnector>, book: Arc<dyn PeerBook>) -> Self {
-        Self { inner, book }
+    pub(crate) fn new(
+        inner: Arc<dyn PeerConnector>,
+        book: Arc<dyn PeerBook>,
+        directory: Arc<Mutex<Directory>>,
+        clock: MonotonicClock,
+    ) -> Self {
+        Self { inner, book, directory, clock }
     }
 }
 
 #[async_trait]
 impl PeerConnector for Addressed {
     async fn connect(&self, target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
-        let target = PeerTarget { peer: target.peer.clone(), addresses: known_addresses(self.book.as_ref(), target) };
+        let now = self.clock.now();
+        let record = target.peer.as_ref().and_then(|peer| lock(&self.directory).get(peer, now).cloned());
+        let addresses = known_addresses(self.book.as_ref(), record.as_ref().map(|record| record.record()), target);
+        let target = PeerTarget { peer: target.peer.clone(), addresses };
         self.inner.connect(&target).await
     }
 }

@@ -8,16 +8,16 @@ use kaspath_domain::{
     RelayList, RetryCadence, StreamDialer, StreamListener, TransportPolicy, memory::MemoryPeerBook,
 };
 use kaspath_policy::{
-    DialLimitsConfig, Executor, InboundLimits, Keeper, MappingObserver, PoolConfig, RateLimited, RelayCandidate, RelaySource,
-    SessionExecutor, SharedLimits, StrategyConfig, StrategyName,
+    DialLimitsConfig, Directory, Executor, InboundLimits, Keeper, MappingObserver, PoolConfig, RateLimited, RelayCandidate,
+    RelaySource, SessionExecutor, SharedLimits, StrategyConfig, StrategyName,
 };
 use kaspath_session::{SessionLimits, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, StartError};
 use tokio::task::JoinSet;
 
 use crate::{
-    Node, Relays, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, listing, lock, node::Parts,
-    pooling::PooledFirst, recording::Recorder, session_paths::NodePaths,
+    Node, Relays, addressed::Addressed, admitting::Admitting, best_paths::BestPaths, discovering::HeldRelays, listing, lock,
+    node::Parts, pooling::PooledFirst, recording::Recorder, session_paths::NodePaths,
 };
 
 /// Peers in the default book.
@@ -119,6 +119,9 @@ impl NodeBuilder {
         let best_paths = BestPaths::default();
         observers.add(recorder.clone());
         observers.add(Arc::new(best_paths.clone()));
+        let held = HeldRelays::default();
+        observers.add(Arc::new(held.clone()));
+        let directory = Arc::new(Mutex::new(Directory::default()));
         let mapping: Arc<dyn Fn() -> NatMapping + Send + Sync> = Arc::new(own_mapping(&observers));
         let for_plans = mapping.clone();
         let has_relays = !configured.is_empty() || relay_list.is_some();
@@ -153,7 +156,7 @@ impl NodeBuilder {
             .with_observers(attempts.clone());
         let executor = Arc::new(executor);
         let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
-        let addressed = |inner| Arc::new(Addressed::new(inner, book.clone())) as Arc<dyn PeerConnector>;
+        let addressed = |inner| Arc::new(Addressed::new(inner, book.clone(), directory.clone(), clock)) as Arc<dyn PeerConnector>;
         let plain = addressed(limited(executor.clone()));
         let (connector, listener, sessions) = if has_sessions {
             let relayed = executor.with_dialers(with(network.session_dialer().taking_circuits()));
@@ -193,6 +196,8 @@ impl NodeBuilder {
             clock,
             local_candidates,
             mapping,
+            held,
+            directory,
         })))
     }
 }

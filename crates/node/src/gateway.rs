@@ -1,9 +1,10 @@
 use std::{net::SocketAddr, sync::Arc};
 
-use kaspath_domain::{Observers, wall_clock};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad};
+use async_trait::async_trait;
+use kaspath_domain::{Observers, PeerTarget, wall_clock};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad, KeptPeer};
 
-use crate::{Node, kaspad::KaspadByRpc};
+use crate::{Node, ReachPeer, kaspad::KaspadByRpc};
 
 /// What a gateway needs beside its node.
 pub struct GatewayConfig {
@@ -11,8 +12,6 @@ pub struct GatewayConfig {
     pub kaspad: SocketAddr,
     /// The network that kaspad must be on, such as `mainnet`.
     pub network: String,
-    /// The port at which kaspad finds peers on their addresses.
-    pub port: u16,
     /// How many peers that were never seen before one prefix or relay may bring at once.
     pub newcomers: usize,
     /// kaspad's JSON RPC, such as `ws://127.0.0.1:18110`; `None` does not use it.
@@ -21,7 +20,27 @@ pub struct GatewayConfig {
     pub observers: Observers<GatewayEvent>,
 }
 
+/// Reaches peers that were told of, for a kaspad.
+pub struct GatewayReach {
+    node: Node,
+    gateway: Gateway,
+}
+
+#[async_trait]
+impl ReachPeer for GatewayReach {
+    async fn reach(&self, target: PeerTarget, up: Box<dyn FnOnce() + Send>) -> Result<(), String> {
+        let peer = target.peer.clone().ok_or("the peer has no identity")?;
+        let (connector, keeper) = (self.node.connector(), self.node.keeper().clone());
+        self.gateway.reach(KeptPeer { peer, target, connector, keeper }, up).await
+    }
+}
+
 impl Node {
+    /// What reaches peers through that gateway.
+    pub fn gateway_reach(&self, gateway: &Gateway) -> GatewayReach {
+        GatewayReach { node: self.clone(), gateway: gateway.clone() }
+    }
+
     /// A gateway between the node's peers and a kaspad, whose bans and addresses are in
     /// the node's book. [`Gateway::serve`] and [`Gateway::follow`] run it.
     pub fn gateway(&self, config: GatewayConfig) -> Gateway {
@@ -29,7 +48,6 @@ impl Node {
             local: self.network().local_peer().clone(),
             kaspad: config.kaspad,
             network: config.network,
-            port: config.port,
             book: self.book(),
             newcomers: config.newcomers,
             admission: self.admission(),

@@ -1,6 +1,6 @@
 //! kaspad's RPC as the gateway's port wants it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kaspath_gateway::{Kaspad, KaspadError, KaspadPeer, KaspadSnapshot};
@@ -34,8 +34,7 @@ impl KaspadByRpc {
                 *connection = Some(rpc);
                 Ok(value)
             }
-            Err(RpcError::Refused { message, .. }) => Err(KaspadError::NotAllowed(message)),
-            Err(error) => Err(KaspadError::Failed(error.to_string())),
+            Err(error) => Err(KaspadError(error.to_string())),
         }
     }
 }
@@ -56,9 +55,5 @@ impl Kaspad for KaspadByRpc {
             Ok(KaspadSnapshot { version, network, synced, blocks, peers, banned })
         })
         .await
-    }
-
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError> {
-        self.with(async |rpc| rpc.add_peer(address, false).await).await
     }
 }

@@ -32,6 +32,7 @@
 //! | `pooling` | the relay pool, which is told of events and says where to reserve |
 //! | `listing` | the list of relays, read again and again |
 //! | `session_paths` | where sessions get their paths from |
+//! | `discovering` | peers that the node finds by itself |
 //! | `light_peer` | a Kaspa peer of our own, whose sessions are kept |
 //! | `gateway` | a gateway before kaspad |
 //! | `kaspad` | kaspad's RPC as the gateway's port wants it |
@@ -42,6 +43,7 @@ mod addressed;
 mod admitting;
 mod best_paths;
 mod builder;
+mod discovering;
 mod gateway;
 mod kaspad;
 mod light_peer;
@@ -54,7 +56,10 @@ mod session_paths;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use builder::NodeBuilder;
-pub use gateway::GatewayConfig;
+pub use discovering::{
+    ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, PublicNode, ReachPeer,
+};
+pub use gateway::{GatewayConfig, GatewayReach};
 pub use light_peer::{LightPeer, ReachError};
 pub use node::Node;
 pub use pooling::{PoolChange, PoolEvent, Relays};

@@ -1,11 +1,13 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use kaspath_domain::{ConnectorError, Observer, PeerTarget, StreamListener};
-use kaspath_kaspa_adaptor::{ConnectError, KaspaNode, NodeConfig, Peer};
+use kaspath_kaspa_adaptor::{CloseReason, ConnectError, KaspaNode, NodeConfig, Peer};
 use kaspath_policy::KeeperEvent;
 use thiserror::Error;
+use tokio::time::sleep;
 
-use crate::Node;
+use crate::{Node, ReachPeer};
 
 /// Why a light peer has no session with a peer.
 #[derive(Debug, Error)]
@@ -66,6 +68,48 @@ impl LightPeer {
     /// Why there is no session.
     pub async fn once(&self, target: &PeerTarget) -> Result<(), ReachError> {
         self.connect(target).await?.router().closed().await;
+        Ok(())
+    }
+}
+
+/// Attempts to shake hands with a peer that was told of, and the longest time between two.
+const ATTEMPTS: u32 = 3;
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Ends a session that this node has begun and wants no more.
+struct Closing(Option<Arc<Peer>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(peer) = &self.0 {
+            peer.router().close(CloseReason::Local);
+        }
+    }
+}
+
+#[async_trait]
+impl ReachPeer for LightPeer {
+    async fn reach(&self, target: PeerTarget, up: Box<dyn FnOnce() + Send>) -> Result<(), String> {
+        let session = || self.kaspa.hub().by_identity(target.peer.as_ref()?).filter(|peer| !peer.router().is_closed());
+        let mut closing = Closing(None);
+        for attempt in 1.. {
+            if session().is_some() {
+                break;
+            }
+            match self.connect(&target).await {
+                Ok(peer) => {
+                    closing.0 = Some(peer);
+                    break;
+                }
+                // Of two sessions that begin at once each end may refuse one.
+                Err(ReachError::NoSession(_)) if attempt < ATTEMPTS => sleep(AGAIN.mul_f64(rand::random())).await,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        up();
+        while let Some(peer) = session() {
+            peer.router().closed().await;
+        }
         Ok(())
     }
 }

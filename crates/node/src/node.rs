@@ -4,13 +4,13 @@ use kaspath_domain::{
     AdmissionPolicy, AttemptOutcome, MonotonicClock, NatMapping, Observer, Observers, PeerBook, PeerConnector, Punching,
     StreamListener, TransportPolicy,
 };
-use kaspath_policy::{Executor, Keeper};
+use kaspath_policy::{Directory, Executor, Keeper};
 use kaspath_session::{SessionEvent, Sessions};
 use kaspath_transport_libp2p::{Network, NetworkEvent, PunchConfig};
 
 use tokio::task::JoinSet;
 
-use crate::{Relays, admitting::Admitting, lock, recording::Recorder};
+use crate::{Relays, admitting::Admitting, discovering::HeldRelays, lock, recording::Recorder};
 
 pub(crate) struct Parts {
     pub(crate) network: Arc<Network>,
@@ -32,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) clock: MonotonicClock,
     pub(crate) local_candidates: bool,
     pub(crate) mapping: Arc<dyn Fn() -> NatMapping + Send + Sync>,
+    pub(crate) held: HeldRelays,
+    pub(crate) directory: Arc<Mutex<Directory>>,
 }
 
 /// A running node. Cheap to clone; all clones are one node, which ends when the last is

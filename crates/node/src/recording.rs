@@ -6,8 +6,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    AddressSource, AttemptOutcome, Direction, Observer, Path, PeerBook, PeerChange, PeerIdentity, PeerLocator, PeerTarget,
-    Timestamp, addresses_for, make_room, wall_clock,
+    AddressSource, AttemptOutcome, Direction, NodeRecord, Observer, Path, PeerBook, PeerChange, PeerIdentity, PeerLocator,
+    PeerTarget, Timestamp, addresses_for, make_room, wall_clock,
 };
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
@@ -20,12 +20,14 @@ const MAX_CONNECTED: usize = 1024;
 /// Addresses kept of each.
 const MAX_ADDRESSES: usize = 4;
 
-/// Where to dial a peer: at the book's addresses, best known first, and at those of the
-/// target that are not among them.
-pub(crate) fn known_addresses(book: &dyn PeerBook, target: &PeerTarget) -> Vec<PeerLocator> {
-    let record = target.peer.as_ref().and_then(|peer| book.get(peer));
-    let mut addresses = record.map(|record| addresses_for(&record, wall_clock())).unwrap_or_default();
-    for locator in &target.addresses {
+/// Where to dial a peer: where its own record says, if there is a valid one, for it names
+/// the relays that the peer has now; at the book's addresses, best known first; and at
+/// those of the target.
+pub(crate) fn known_addresses(book: &dyn PeerBook, own: Option<&NodeRecord>, target: &PeerTarget) -> Vec<PeerLocator> {
+    let known = target.peer.as_ref().and_then(|peer| book.get(peer));
+    let known = known.map(|known| addresses_for(&known, wall_clock())).unwrap_or_default();
+    let mut addresses = own.map(|own| own.target().addresses).unwrap_or_default();
+    for locator in known.iter().chain(&target.addresses) {
         if !addresses.iter().any(|known| known.address == locator.address) {
             addresses.push(locator.clone());
         }
@@ -132,7 +134,7 @@ impl Observer<NetworkEvent> for Recorder {
 mod tests {
     use std::time::Duration;
 
-    use kaspath_domain::{Route, Transport, TransportAddress, memory::MemoryPeerBook};
+    use kaspath_domain::{NatMapping, RecordKind, RelayAddress, Route, Transport, TransportAddress, memory::MemoryPeerBook};
     use kaspath_kaspa_adaptor::CloseReason;
 
     use super::*;
@@ -204,10 +206,36 @@ mod tests {
     }
 
     #[test]
+    fn where_a_peer_says_that_it_is_comes_before_what_the_book_remembers() {
+        let (recorder, book) = recorder();
+        recorder.observe(&connected(1));
+        recorder.admitted(&peer(1), PeerChange::KaspaId("uuid".into()));
+        let via = TransportAddress::tcp("203.0.113.1:4001".parse().unwrap());
+        let own = NodeRecord {
+            peer: peer(1),
+            kind: RecordKind::Node,
+            network: "simnet".into(),
+            gossip: true,
+            mapping: NatMapping::Unknown,
+            reachable: false,
+            issued: wall_clock(),
+            ttl: Duration::from_secs(600),
+            relays: vec![RelayAddress { relay: peer(9), via }],
+            candidates: Vec::new(),
+            kaspad: None,
+            load: None,
+            tag: None,
+        };
+        let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(2), own.target().addresses[0].clone()] };
+        let known = known_addresses(book.as_ref(), Some(&own), &target);
+        assert_eq!(known, [own.target().addresses[0].clone(), remote(1), remote(2)], "each once");
+    }
+
+    #[test]
     fn a_plan_uses_the_address_that_worked_last_before_the_configured_one() {
         let (recorder, book) = recorder();
         let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(1)] };
-        let known = |target: &PeerTarget| known_addresses(book.as_ref(), target);
+        let known = |target: &PeerTarget| known_addresses(book.as_ref(), None, target);
         assert_eq!(known(&target), [remote(1)]);
         let address = TransportAddress::tcp("192.0.2.9:9".parse().unwrap());
         let result = Ok(Path::Direct { transport: Transport::Tcp });

@@ -19,21 +19,25 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod directory;
 mod executor;
 mod inbound;
 mod keeper;
 mod limits;
 mod mapping;
+mod outbound;
 mod pool;
 mod race;
 mod session_executor;
 mod strategy;
 
+pub use directory::{Directory, Listing, Listings};
 pub use executor::Executor;
 pub use inbound::InboundLimits;
 pub use keeper::{Keeper, KeeperEvent};
 pub use limits::{DialLimits, DialLimitsConfig, RateLimited, SharedLimits};
 pub use mapping::MappingObserver;
+pub use outbound::{Discovered, Outbound, Questions, Slot, SlotKind, SlotState, Step as OutboundStep};
 pub use pool::{PoolCause, PoolConfig, PoolState, PoolStep, PoolView, PooledRelay, RelayCandidate, RelayPool, RelaySource};
 pub use race::{AttemptId, Race, Step};
 pub use session_executor::SessionExecutor;

@@ -13,15 +13,18 @@
 //! | `race` | a plan run in virtual time |
 //! | `run` | nodes that dial peers, one after the other |
 //! | `report` | the figures as a table and as a plot |
+//! | `eclipse` | an attacker among relays and peers, against how a node chooses them |
 
 #![warn(clippy::unwrap_used)]
 
+mod eclipse;
 mod population;
 mod race;
 mod report;
 mod run;
 mod world;
 
+pub use eclipse::{Attack, EclipseConfig, EclipseFigures, Given, Grouping, bound, eclipse, with_rotation};
 pub use population::{Nat, Population, Shares};
 pub use report::{plot, table};
 pub use run::{Figures, Percentiles, SimulationConfig, simulate};

@@ -66,7 +66,8 @@ pub(crate) struct CommonArgs {
     pub(crate) verbose: u8,
 
     /// What to print: LEVEL, or SUBSYSTEM=LEVEL, joined by commas. Levels: off, error, warn, info, debug,
-    /// trace. Subsystems: transport, session, policy, gateway, kaspa, book, control, program, libraries.
+    /// trace. Subsystems: transport, session, policy, gateway, kaspa, discovery, book, control, program,
+    /// libraries.
     /// [default: info,libraries=warn; or KASPATH_LOG]
     #[arg(long, value_name = "LEVELS")]
     pub(crate) log_level: Option<LevelSpec>,

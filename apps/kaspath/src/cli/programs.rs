@@ -50,6 +50,17 @@ pub(crate) struct PeerArgs {
     #[arg(short, long)]
     pub(crate) network: Option<KaspaNetwork>,
 
+    /// Keep sessions with so many peers that relays tell of, beside those of --remote; 0 for none. A node
+    /// with a relay asks every relay that it knows, which thus sees its address.  [default: 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) discover: Option<u8>,
+
+    /// Do not list this node. Otherwise its relays tell anybody who asks its identity, its Kaspa network,
+    /// its kind of NAT and the relays that it is reached through, and a public node's address; others
+    /// reach it by that.
+    #[arg(long)]
+    pub(crate) unlisted: bool,
+
     /// How peers are reached: balanced, direct-first, quic-first, adaptive, tcp-only, quic-only, relay-only
     /// or direct-only.  [default: balanced]
     #[arg(long)]
@@ -67,7 +78,7 @@ pub(crate) struct GatewayArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) kaspad: Option<SocketAddr>,
 
-    /// kaspad's JSON RPC, by which its bans are followed and peers are added; "off" does not use it.
+    /// kaspad's JSON RPC, by which its bans and its state are followed; "off" does not use it.
     /// [default: ws://127.0.0.1 and the network's port]
     #[arg(long, value_name = "URL")]
     pub(crate) kaspad_rpc: Option<String>,

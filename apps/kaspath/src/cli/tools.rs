@@ -117,6 +117,13 @@ pub(crate) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
+    /// Instead of policies: nodes that look for peers among hostile relays and peers, an attack a row. Ends
+    /// with an error if more nodes see hostile peers alone than the group rule allows.
+    #[arg(long)]
+    pub(crate) eclipse: bool,
+    /// With --eclipse: nodes, each of which looks by itself; a tenth of them is watched for a day.
+    #[arg(long, value_name = "N", default_value = "20000", requires = "eclipse")]
+    pub(crate) nodes: NonZeroUsize,
     /// Peers that are dialled, in all.
     #[arg(long, value_name = "N", default_value = "1000000")]
     pub(crate) peers: NonZeroUsize,
@@ -127,12 +134,12 @@ pub(crate) struct SimulateArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// The policies, a row each.
-    #[arg(long, value_delimiter = ',', default_value = "balanced,adaptive,direct-first,relay-only")]
+    #[arg(long, value_delimiter = ',', conflicts_with = "eclipse", default_value = "balanced,adaptive,direct-first,relay-only")]
     pub(crate) policy: Vec<StrategyName>,
     /// The share of peers that speak no sessions, from 0 to 1.
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
     pub(crate) plain_peers: f64,
-    /// Also write the report and its plot there, as report.md and usable.svg.
+    /// Also write the report and its plot there, as report.md and usable.svg; with --eclipse as eclipse.md.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use kaspath_control::{CircuitStatus, Listed, ObservedStatus, RelayStatus, ReservationStatus, Status, TrafficStatus};
-use kaspath_domain::{Observer, PeerAddress, PeerIdentity, PeerLocator, Transport, clean, make_room};
+use kaspath_domain::{DiscoveryEvent, Observer, PeerAddress, PeerIdentity, PeerLocator, Transport, clean, make_room};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -113,6 +113,14 @@ impl Activity {
             }
             // Blocks, transactions and pings are many, and change little that is shown.
             matches!(event, KaspaEvent::PeerReady { .. } | KaspaEvent::PathChanged { .. } | KaspaEvent::PeerLeft { .. })
+        })
+    }
+
+    /// Records what comes of looking for peers.
+    pub(crate) fn of_discovery(&self) -> Arc<dyn Observer<DiscoveryEvent>> {
+        self.recording(|facts, event: &DiscoveryEvent, _| {
+            facts.count(event);
+            matches!(event, DiscoveryEvent::DiscoveredPeer { .. })
         })
     }
 
@@ -256,6 +264,7 @@ impl Facts {
             })),
             punches: self.recent.punches(now),
             moves: self.recent.moves(now),
+            discovered: Listed::default(),
             reservations: Listed::of(
                 reservations.into_iter().map(|(peer, since)| ReservationStatus { peer: peer.clone(), age: age(*since) }),
             ),

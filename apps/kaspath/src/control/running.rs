@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kaspath_control::{Answer, Listed, NatStatus, PeerStatus, Request, Status};
+use kaspath_control::{Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, Request, Status};
 use kaspath_domain::{NatMapping, Path, PeerBook, PeerIdentity, clean, wall_clock};
 use kaspath_gateway::{Gateway, SessionInfo};
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode, Peer};
-use kaspath_node::Node;
+use kaspath_node::{Discovering, Node};
+use kaspath_policy::SlotKind;
 use kaspath_transport_libp2p::Network;
 
 use super::{
@@ -21,8 +22,8 @@ const MAX_NAME: usize = 128;
 /// A running program, as far as it can be asked.
 pub(crate) enum Running {
     Relay(Arc<Network>),
-    Node(Node, KaspaNode),
-    Gateway(Node, Gateway),
+    Node(Node, KaspaNode, Discovering),
+    Gateway(Node, Gateway, Discovering),
 }
 
 impl Running {
@@ -49,7 +50,7 @@ impl Running {
     fn book(&self) -> Option<Arc<dyn PeerBook>> {
         match self {
             Self::Relay(_) => None,
-            Self::Node(node, _) | Self::Gateway(node, _) => Some(node.book()),
+            Self::Node(node, ..) | Self::Gateway(node, ..) => Some(node.book()),
         }
     }
 
@@ -57,15 +58,15 @@ impl Running {
     pub(super) fn network(&self) -> &Network {
         match self {
             Self::Relay(network) => network,
-            Self::Node(node, _) | Self::Gateway(node, _) => node.network(),
+            Self::Node(node, ..) | Self::Gateway(node, ..) => node.network(),
         }
     }
 
     pub(super) fn status(&self, activity: &Activity) -> Status {
         let (role, node) = match self {
             Self::Relay(_) => ("relay", None),
-            Self::Node(node, _) => ("node", Some(node)),
-            Self::Gateway(node, _) => ("gateway", Some(node)),
+            Self::Node(node, ..) => ("node", Some(node)),
+            Self::Gateway(node, ..) => ("gateway", Some(node)),
         };
         let network = self.network();
         let mut sessions = self.sessions();
@@ -82,19 +83,32 @@ impl Running {
             nat: node.map(|node| NatStatus { observed: activity.observed(), ..nat(node.nat_mapping()) }),
             traffic: node.map(|_| activity.traffic(open)),
             peers: Listed::of(sessions),
+            discovered: self.discovered(),
             ..status
         }
+    }
+
+    fn discovered(&self) -> Listed<DiscoveredStatus> {
+        let (Self::Node(.., discovering) | Self::Gateway(.., discovering)) = self else { return Listed::default() };
+        let mut peers = discovering.peers();
+        peers.sort_by(|one, other| other.age.cmp(&one.age));
+        Listed::of(peers.into_iter().map(|found| DiscoveredStatus {
+            peer: found.peer,
+            proven: found.kind == SlotKind::Proven,
+            groups: found.groups.iter().map(ToString::to_string).collect(),
+            age: found.age.map(|age| age.as_secs_f64()),
+        }))
     }
 
     /// Bytes of the sessions that are open.
     pub(super) fn moved(&self) -> Bytes {
         match self {
             Self::Relay(_) => [0, 0],
-            Self::Node(_, kaspa) => {
+            Self::Node(_, kaspa, _) => {
                 let bytes = |peer: &Arc<Peer>| [peer.router().bytes().received(), peer.router().bytes().sent()];
                 sum(kaspa.hub().peers().iter().map(bytes))
             }
-            Self::Gateway(_, gateway) => sum(gateway.sessions().iter().map(|session| [session.to_kaspad, session.to_peer])),
+            Self::Gateway(_, gateway, _) => sum(gateway.sessions().iter().map(|session| [session.to_kaspad, session.to_peer])),
         }
     }
 
@@ -102,16 +116,16 @@ impl Running {
     pub(crate) fn paths(&self, each: &mut dyn FnMut(&Path)) {
         match self {
             Self::Relay(_) => {}
-            Self::Node(_, kaspa) => kaspa.hub().peers().iter().for_each(|peer| each(&peer.router().path())),
-            Self::Gateway(_, gateway) => gateway.sessions().iter().for_each(|session| each(&session.path)),
+            Self::Node(_, kaspa, _) => kaspa.hub().peers().iter().for_each(|peer| each(&peer.router().path())),
+            Self::Gateway(_, gateway, _) => gateway.sessions().iter().for_each(|session| each(&session.path)),
         }
     }
 
     fn sessions(&self) -> Vec<PeerStatus> {
         match self {
             Self::Relay(_) => Vec::new(),
-            Self::Node(_, kaspa) => kaspa.hub().peers().iter().map(|peer| of_peer(peer)).collect(),
-            Self::Gateway(node, gateway) => {
+            Self::Node(_, kaspa, _) => kaspa.hub().peers().iter().map(|peer| of_peer(peer)).collect(),
+            Self::Gateway(node, gateway, _) => {
                 gateway.sessions().into_iter().map(|session| of_session(session, node.book().as_ref())).collect()
             }
         }
@@ -120,12 +134,12 @@ impl Running {
     fn end_session(&self, peer: &PeerIdentity) {
         match self {
             Self::Relay(_) => {}
-            Self::Node(_, kaspa) => {
+            Self::Node(_, kaspa, _) => {
                 if let Some(peer) = kaspa.hub().by_identity(peer) {
                     peer.router().close(CloseReason::Local);
                 }
             }
-            Self::Gateway(_, gateway) => {
+            Self::Gateway(_, gateway, _) => {
                 gateway.end_banned(peer);
             }
         }

@@ -83,6 +83,12 @@ fn table(status: &Status) -> String {
         let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
         [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
     });
+    let heads = ["peer", "kind", "for", "counts for"];
+    section(&mut text, "peers found", heads, &status.discovered, |found| {
+        let kind = if found.proven { "proven" } else { "discovered" };
+        let age = found.age.map_or_else(|| "not yet".to_owned(), time);
+        [found.peer.short(), kind.to_owned(), age, found.groups.join(" and ")]
+    });
     let heads = ["relay", "state", "for", "round trip", "address", "", ""];
     section(&mut text, "reservations at relays", heads, &status.relays, |relay| {
         let cause = relay.cause.clone().unwrap_or_default();
@@ -170,7 +176,7 @@ fn bytes(count: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kaspath_control::{MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus};
+    use kaspath_control::{DiscoveredStatus, MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus};
     use kaspath_domain::{Direction, Path, RelayReason, Transport};
 
     use super::*;
@@ -232,6 +238,12 @@ mod tests {
             relays: Listed::of([relay]),
             punches: vec![punch(2, Some(Transport::Quic), None), punch(1, None, Some("no dial\x1b came through"))],
             moves: vec![moved],
+            discovered: Listed::of([DiscoveredStatus {
+                peer: B.parse().unwrap(),
+                proven: false,
+                groups: vec!["192.0.0.0/16".into()],
+                age: Some(9.0),
+            }]),
             reservations: Listed::of([]),
             circuits: Listed::of([]),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),
@@ -247,6 +259,7 @@ mod tests {
             "  and 8 more\n",
             "lost   1 s  31 ms       /ip4/192.0.2.9/tcp/4001  again in 3 s  gone",
             "  punch-failed  3\n",
+            "discovered  9 s  192.0.0.0/16\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

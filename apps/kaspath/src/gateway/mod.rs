@@ -3,20 +3,20 @@
 
 mod reachable;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
 use kaspath_gateway::{Gateway, KeptPeer};
 use kaspath_node::{GatewayConfig, Node};
 use nix::sys::signal::Signal;
-use tokio::sync::mpsc;
 
 use crate::{
     cli::Cli,
     control::{Control, Running},
+    discovering::{self, Kind},
     node,
-    output::{Printer, ProgramEvent, Readiness, WarningCode},
+    output::{Printer, Readiness, WarningCode},
     peers,
     run::{Supervisor, locate},
     settings::{Live, Reload, Settings},
@@ -48,14 +48,16 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let gateway = node.gateway(GatewayConfig {
         kaspad: gateway_settings.kaspad,
         network: node_settings.network.to_string(),
-        port: gateway_settings.peer_port(),
         newcomers: gateway_settings.newcomers,
         rpc: gateway_settings.rpc.clone(),
         observers,
     });
 
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone()));
+    let reach = Arc::new(node.gateway_reach(&gateway));
+    let discovering = discovering::new(Kind::Gateway, &node, reach, &node_settings, &control, printer)?;
+    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone(), discovering.clone()));
+    discovering::run(&discovering, &mut tasks);
     tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
@@ -63,71 +65,74 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     tasks.endless("looking for kaspad", reachable::report(gateway_settings.kaspad, is_ours, readiness.clone(), printer));
     tasks.endless("waiting to be ready", readiness.report(printer));
     tasks.endless("following kaspad", async move { following.follow().await });
-    let remotes = keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes, printer).await?;
+    keep_remotes(&mut tasks, &gateway, &node, &node_settings.remotes)?;
 
-    // A kaspad that this program runs is stopped and waited for, whatever ends the rest.
     let mut failure = Ok(());
-    let stop = async {
-        tokio::select! {
-            stopped = signals::stop_requested() => stopped.unwrap_or(Signal::SIGTERM),
-            failed = unexpected_end(node.network(), &mut tasks) => {
-                printer.warn(WarningCode::PartFailed, &format!("{failed:#}: this program ends"));
-                failure = Err(failed);
-                Signal::SIGTERM
-            }
-        }
-    };
+    let failed = unexpected_end(node.network(), &mut tasks);
+    let stop = to_stop(signals::stop_requested(), failed, printer, &mut failure);
     let result = match gateway_settings.run {
-        Some(mut plan) => {
-            plan.keep_peers(&remotes);
-            Supervisor::new(plan, printer, settings.output.format).run(stop).await
-        }
+        Some(plan) => Supervisor::new(plan, printer, settings.output.format).run(stop).await,
         None => {
             stop.await;
             Ok(())
         }
     };
+    discovering.unlist().await;
     gateway.end_sessions().await;
     tasks.shutdown().await;
     node.shutdown().await;
     failure.and(result)
 }
 
-/// Lets kaspad reach each remote; returns with their addresses once all are open.
-async fn keep_remotes(
-    tasks: &mut Tasks,
-    gateway: &Gateway,
-    node: &Node,
-    remotes: &[PeerLocator],
+/// The signal by which kaspad is to end: a kaspad that this program runs is stopped and
+/// waited for, whatever ends the rest. What failed is left in `failure`.
+async fn to_stop<E>(
+    stopped: impl Future<Output = Result<Signal, E>>,
+    failed: impl Future<Output = Error>,
     printer: Printer,
-) -> Result<Vec<SocketAddr>> {
-    let targets = PeerTarget::group(remotes);
-    let (opened, mut listening) = mpsc::channel(targets.len().max(1));
-    for target in targets {
+    failure: &mut Result<()>,
+) -> Signal {
+    tokio::select! {
+        stopped = stopped => stopped.unwrap_or(Signal::SIGTERM),
+        failed = failed => {
+            printer.warn(WarningCode::PartFailed, &format!("{failed:#}: this program ends"));
+            *failure = Err(failed);
+            Signal::SIGTERM
+        }
+    }
+}
+
+/// Keeps a session with each remote.
+fn keep_remotes(tasks: &mut Tasks, gateway: &Gateway, node: &Node, remotes: &[PeerLocator]) -> Result<()> {
+    for target in PeerTarget::group(remotes) {
         let Some(peer) = target.peer.clone() else {
             bail!("{:?} does not say which peer: append /p2p/<peer id>", target.addresses);
         };
         if &peer == node.network().local_peer() {
             bail!("{peer} is this node itself");
         }
-        let (gateway, node, opened) = (gateway.clone(), node.clone(), opened.clone());
-        tasks.fallible("reaching a peer", async move {
-            let (name, of) = (peer.short(), peer.clone());
-            // It takes the sender with it, whose end is waited for below.
-            let listening = move |local: SocketAddr| {
-                printer.own(&ProgramEvent::GatewayPeer { peer: of, address: local });
-                let _ = opened.try_send(local);
-            };
-            let (connector, keeper) = (node.connector(), node.keeper().clone());
-            gateway.keep(KeptPeer { peer, target, connector, keeper }, listening).await?;
-            bail!("reaching {name} ended unexpectedly")
-        });
+        let gateway = gateway.clone();
+        let kept = KeptPeer { peer, target, connector: node.connector(), keeper: node.keeper().clone() };
+        tasks.endless("reaching a peer", async move { gateway.keep(kept).await });
     }
-    drop(opened);
-    let mut addresses = Vec::new();
-    while let Some(address) = listening.recv().await {
-        addresses.push(address);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use super::*;
+    use crate::output::OutputSettings;
+
+    #[tokio::test]
+    async fn what_fails_beside_kaspad_stops_it_in_order_and_is_the_programs_error() {
+        let printer = Printer::new(OutputSettings::default());
+        let (failed, mut failure) = (async { Error::msg("no peer can come in any more") }, Ok(()));
+        assert_eq!(to_stop(pending::<Result<_, Infallible>>(), failed, printer, &mut failure).await, Signal::SIGTERM);
+        assert_eq!(failure.unwrap_err().to_string(), "no peer can come in any more");
+        let (interrupted, mut failure) = (async { Ok::<_, Infallible>(Signal::SIGINT) }, Ok(()));
+        assert_eq!(to_stop(interrupted, pending(), printer, &mut failure).await, Signal::SIGINT);
+        assert!(failure.is_ok());
     }
-    // One that could not be opened has failed its task, which ends the program after this.
-    Ok(addresses)
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::{
     cli::Cli,
     control::{Control, Running},
+    discovering::{self, Kind},
     output::{Printer, ProgramEvent, Readiness},
     peers,
     settings::{Live, NodeSettings, Reload, Settings},
@@ -43,7 +44,12 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     report("node", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
-    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone()));
+    let reach = Arc::new(light.clone());
+    let discovering = discovering::new(Kind::Light, &node, reach, &node_settings, &control, printer)?;
+    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone(), discovering.clone()));
+    if !node_settings.once {
+        discovering::run(&discovering, &mut tasks);
+    }
     tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
     if let Some(address) = node_settings.kaspa_listen {
@@ -65,6 +71,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         reached = reach_all(&node_settings, &light, printer) => reached,
         failure = unexpected_end(node.network(), &mut tasks) => Err(failure),
     };
+    discovering.unlist().await;
     light.kaspa().shutdown().await;
     node.shutdown().await;
     tasks.shutdown().await;

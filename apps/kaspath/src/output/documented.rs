@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path as FilePath, time::Duration};
 
-use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, RelayReason, Transport};
+use kaspath_domain::{
+    Direction, DiscoveredChange, DiscoveryEvent, NotTold, Path, PeerGroup, PeerIdentity, PeerLocator, RelayReason, Transport,
+};
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::{HandshakeOutcome, HandshakeStep, KaspaEvent};
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent, SessionStats};
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use syn::Item;
 
 use super::{
-    gateway, logs,
+    discovery, gateway, logs,
     own::{Missing, Part, ProgramEvent, WarningCode},
     text,
 };
@@ -134,7 +136,8 @@ fn of_gateway() -> Vec<Sample> {
         GatewayEvent::GatewayClosed {
             peer: peer(),
             address: "127.1.2.3".parse().unwrap(),
-            reason: CloseReason::Idle,
+            reason: CloseReason::Closed,
+            cause: Some(text()),
             after: SPAN,
             to_kaspad: 1,
             to_peer: 1,
@@ -143,7 +146,6 @@ fn of_gateway() -> Vec<Sample> {
         GatewayEvent::KaspadUp { version: text(), network: text() },
         GatewayEvent::KaspadDown { cause: text() },
         GatewayEvent::KaspadOnOtherNetwork { network: text(), expected: text() },
-        GatewayEvent::PeersNotAdded { cause: text() },
         GatewayEvent::KaspadStatus { synced: true, blocks: 1, peers: 1, tunnelled: 1 },
         GatewayEvent::PeerBanned { peer: peer(), address: loopback },
         GatewayEvent::PeerUnbanned { peer: peer(), address: loopback },
@@ -174,7 +176,6 @@ fn program() -> Vec<Sample> {
         ProgramEvent::KaspaListening { address },
         ProgramEvent::PeerUnreachable { target: text(), cause: text() },
         ProgramEvent::Retrying { target: text(), retry_in: SPAN },
-        ProgramEvent::GatewayPeer { peer: peer(), address },
         ProgramEvent::KaspadUnreachable { address, cause: text(), is_ours: true },
         ProgramEvent::KaspadReachable { address },
         ProgramEvent::KaspadFlag { flag: text(), reason: text() },
@@ -216,6 +217,7 @@ fn every_event_is_documented_with_its_level_and_all_its_fields() {
         (session(), variants("../../crates/session/src/events.rs", "SessionEvent")),
         (kaspa(), variants("../../crates/kaspa-adaptor/src/events.rs", "KaspaEvent")),
         (of_gateway(), variants("../../crates/gateway/src/events.rs", "GatewayEvent")),
+        (of_discovery(), variants("../../crates/domain/src/discovery_event.rs", "DiscoveryEvent")),
         (program(), variants("src/output/own.rs", "ProgramEvent")),
     ];
     let rows = documented();
@@ -239,6 +241,25 @@ fn every_event_is_documented_with_its_level_and_all_its_fields() {
     let others: Vec<String> = Subsystem::ALL.into_iter().map(|of| of.name().to_owned()).chain(codes()).collect();
     let unknown: Vec<_> = unknown.into_iter().filter(|name| !others.contains(name)).collect();
     assert!(unknown.is_empty(), "docs/events.md has what there is not: {unknown:?}");
+}
+
+fn of_discovery() -> Vec<Sample> {
+    let groups = || [PeerGroup::Relay(peer())].into_iter().collect();
+    let text = || "x".to_owned();
+    let events = vec![
+        DiscoveryEvent::PeersTold { teller: peer(), count: 1, new: 1 },
+        DiscoveryEvent::PeersNotTold { teller: peer(), reason: NotTold::Refused, cause: text() },
+        DiscoveryEvent::Listed { relay: peer(), granted: SPAN },
+        DiscoveryEvent::ListRefused { relay: peer(), cause: text(), retry_in: SPAN },
+        DiscoveryEvent::DiscoveredPeer {
+            peer: peer(),
+            change: DiscoveredChange::Reached,
+            proven: false,
+            groups: groups(),
+            cause: Some(text()),
+        },
+    ];
+    with_level(events, discovery::level)
 }
 
 fn codes() -> Vec<String> {

@@ -2,15 +2,15 @@
 
 use kaspath_gateway::{CloseReason, GatewayEvent};
 
+use super::safe;
 use crate::level::Level;
 
 /// What its owner may have to do something about is a warning.
 pub(super) fn level(event: &GatewayEvent) -> Level {
     match event {
-        GatewayEvent::KaspadDown { .. }
-        | GatewayEvent::KaspadOnOtherNetwork { .. }
-        | GatewayEvent::PeersNotAdded { .. }
-        | GatewayEvent::SeenTwice { .. } => Level::Warn,
+        GatewayEvent::KaspadDown { .. } | GatewayEvent::KaspadOnOtherNetwork { .. } | GatewayEvent::SeenTwice { .. } => {
+            Level::Warn
+        }
         _ => Level::Info,
     }
 }
@@ -20,12 +20,15 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
         GatewayEvent::GatewayOpened { peer, address, direction, path } => {
             format!("{direction} session: peer {} is {address} to kaspad, {path}", peer.short())
         }
-        GatewayEvent::GatewayClosed { peer, address, reason, after, to_kaspad, to_peer } => {
+        GatewayEvent::GatewayClosed { peer, address, reason, cause, after, to_kaspad, to_peer } => {
             let after = after.as_secs_f64();
+            let why = match cause {
+                Some(cause) => safe::cause(cause),
+                None => closed(*reason, *to_kaspad, *to_peer).into(),
+            };
             format!(
-                "session of {} ({address}) ended after {after:.1} s: {}; {to_kaspad} bytes to kaspad, {to_peer} to the peer",
+                "session of {} ({address}) ended after {after:.1} s: {why}; {to_kaspad} bytes to kaspad, {to_peer} to the peer",
                 peer.short(),
-                closed(*reason, *to_kaspad, *to_peer)
             )
         }
         GatewayEvent::GatewayRefused { peer, cause, omitted, .. } => {
@@ -35,14 +38,11 @@ pub(super) fn describe(event: &GatewayEvent) -> String {
         }
         GatewayEvent::KaspadUp { version, network } => format!("kaspad {version} on {network}: its RPC answers"),
         GatewayEvent::KaspadDown { cause } => {
-            format!("{cause}. Until it answers, bans are not followed and no peers are added")
+            format!("{cause}. Until it answers, bans are not followed")
         }
         GatewayEvent::KaspadOnOtherNetwork { network, expected } => {
             format!("kaspad is on {network}, this gateway on {expected}: no peer is let in; start it with --network {network}")
         }
-        GatewayEvent::PeersNotAdded { cause } => format!(
-            "kaspad lets no peers be added by RPC ({cause}): it reaches peers by its own --addpeer, or is only reached by them"
-        ),
         GatewayEvent::KaspadStatus { synced, blocks, peers, tunnelled } => {
             let synced = if *synced { "in sync" } else { "syncing" };
             format!("kaspad: {synced}, {blocks} blocks, {peers} peers, {tunnelled} of them through this gateway")

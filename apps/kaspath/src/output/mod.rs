@@ -20,6 +20,7 @@
 
 mod child;
 mod console;
+mod discovery;
 mod ending;
 mod gateway;
 mod limit;

@@ -103,8 +103,6 @@ pub(crate) enum ProgramEvent {
         #[serde(serialize_with = "seconds")]
         retry_in: Duration,
     },
-    /// kaspad reaches a peer at this address.
-    GatewayPeer { peer: PeerIdentity, address: SocketAddr },
     /// kaspad's P2P port does not accept connections.
     KaspadUnreachable { address: SocketAddr, cause: String, is_ours: bool },
     /// It does, after it did not.
@@ -180,9 +178,6 @@ impl ProgramEvent {
             Self::KaspaListening { address } => format!("serving plain Kaspa peers on {address}"),
             Self::PeerUnreachable { target, cause } => format!("{target} cannot be reached: {}", safe::tidy(cause)),
             Self::Retrying { target, retry_in } => format!("trying {target} again in {}", span(*retry_in)),
-            Self::GatewayPeer { peer, address } => {
-                format!("kaspad reaches {} at {address} (as by --addpeer={address})", peer.short())
-            }
             Self::KaspadUnreachable { address, cause, is_ours } => {
                 let cure = match is_ours {
                     true => "What it prints says what it waits for",

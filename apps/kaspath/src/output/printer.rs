@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Observer, PeerAddress, PeerLocator, TransportAddress};
+use kaspath_domain::{DiscoveryEvent, Observer, PeerAddress, PeerLocator, TransportAddress};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{
     console::{Stream, console},
-    gateway,
+    discovery, gateway,
     limit::Class,
     line,
     own::{ProgramEvent, WarningCode},
@@ -126,6 +126,13 @@ impl Printer {
     /// Prints how sessions get on with their paths.
     pub(crate) fn of_sessions(self) -> Arc<dyn Observer<SessionEvent>> {
         Arc::new(move |event: &SessionEvent| self.event(Subsystem::Session, Level::Info, event, || text::session(event)))
+    }
+
+    /// Prints what comes of looking for peers.
+    pub(crate) fn of_discovery(self) -> Arc<dyn Observer<DiscoveryEvent>> {
+        Arc::new(move |event: &DiscoveryEvent| {
+            self.event(Subsystem::Discovery, discovery::level(event), event, || Some(discovery::describe(event)));
+        })
     }
 
     /// Prints what happens at the gateway.

@@ -7,15 +7,14 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use toml::{Table, Value};
 
 /// Flags without a value.
-const SWITCHES: [&str; 6] = ["testnet", "simnet", "devnet", "unsaferpc", "disable-upnp", "nogrpc"];
+const SWITCHES: [&str; 5] = ["testnet", "simnet", "devnet", "disable-upnp", "nogrpc"];
 /// Flags with one.
-const VALUES: [&str; 7] = ["listen", "rpclisten-json", "netsuffix", "externalip", "maxinpeers", "connect", "addpeer"];
+const VALUES: [&str; 6] = ["listen", "rpclisten-json", "netsuffix", "externalip", "maxinpeers", "connect"];
 
 /// The environment variable that kaspad reads for a flag.
 fn variable(flag: &str) -> String {
-    let plural =
-        if matches!(flag, "connect" | "addpeer") { flag.replace("connect", "connectpeer") + "s" } else { flag.to_owned() };
-    format!("KASPAD_{}", plural.to_ascii_uppercase().replace('-', "_"))
+    let name = if flag == "connect" { "connectpeers" } else { flag };
+    format!("KASPAD_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// A kaspad command, and what it asks for: flags first, then kaspad's own

@@ -15,12 +15,6 @@ pub(crate) struct KaspadPlan {
     /// Where the gateway reaches its P2P.
     pub(crate) p2p: SocketAddr,
     pub(crate) rpc_url: String,
-    /// Peers are added by RPC; else by `--addpeer`, since its owner keeps the RPC safe.
-    pub(crate) by_rpc: bool,
-    /// Peers that its owner adds by its environment or file, which `--addpeer` would hide.
-    hidden_peers: Vec<String>,
-    /// Why no peer can be added at all.
-    pub(crate) no_peers: Option<String>,
     /// What was added, each with its reason.
     pub(crate) changes: Vec<String>,
     /// What its owner should know.
@@ -30,29 +24,24 @@ pub(crate) struct KaspadPlan {
 impl KaspadPlan {
     pub(crate) fn new(flags: &KaspadFlags, network: KaspaNetwork) -> Result<Self> {
         let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let on_command_line = |name: &str| flags.args.iter().any(|arg| arg.starts_with(&format!("--{name}=")));
         let mut plan = Self {
             program: flags.program.clone(),
             args: flags.args.clone(),
             p2p: SocketAddr::new(loopback, network.p2p_port()),
             rpc_url: String::new(),
-            by_rpc: flags.has("unsaferpc"),
-            hidden_peers: if on_command_line("addpeer") { Vec::new() } else { flags.all("addpeer").to_vec() },
-            no_peers: None,
             changes: Vec::new(),
             warnings: Vec::new(),
         };
         plan.listen(flags)?;
         plan.rpc(flags, network)?;
-        if !flags.all("connect").is_empty() {
-            plan.warnings.push("--connect keeps kaspad from taking inbound peers: no private peer will reach it".into());
-            if !plan.by_rpc {
-                plan.no_peers =
-                    Some("kaspad takes no --addpeer beside --connect; give it --unsaferpc, or leave --connect out".into());
-            }
-        } else if flags.value("maxinpeers") == Some("0") {
-            plan.warnings.push("--maxinpeers=0 keeps kaspad from taking inbound peers: no private peer will reach it".into());
-        }
+        let shut = match flags.value("maxinpeers") {
+            _ if !flags.all("connect").is_empty() => Some("--connect"),
+            Some("0") => Some("--maxinpeers=0"),
+            _ => None,
+        };
+        plan.warnings.extend(shut.map(|flag| {
+            format!("{flag} keeps kaspad from taking inbound peers: no private peer will reach it, nor will it reach one")
+        }));
         Ok(plan)
     }
 
@@ -94,24 +83,6 @@ impl KaspadPlan {
         };
         self.rpc_url = format!("ws://{rpc}");
         Ok(())
-    }
-
-    /// Has kaspad keep these peers from its start, where its RPC does not let them
-    /// be added later.
-    pub(crate) fn keep_peers(&mut self, peers: &[SocketAddr]) {
-        if self.by_rpc || peers.is_empty() {
-            return;
-        }
-        if let Some(cause) = &self.no_peers {
-            self.warnings.push(format!("the --remote peers are not reached: {cause}"));
-            return;
-        }
-        for peer in peers {
-            self.add(format!("--addpeer={peer}"), "a --remote peer, by its address at the gateway");
-        }
-        for peer in std::mem::take(&mut self.hidden_peers) {
-            self.add(format!("--addpeer={peer}"), "from your environment or file, which the flags above would hide");
-        }
     }
 }
 
@@ -157,7 +128,7 @@ mod tests {
                             expected.extend(rpc.is_empty().then_some("--rpclisten-json=127.0.0.1:18110"));
                             assert_eq!(plan.args, expected, "{given}");
                             assert_eq!(plan.changes.len(), usize::from(rpc.is_empty()), "{given}");
-                            assert_eq!((plan.p2p.to_string().as_str(), plan.by_rpc), (p2p, !unsafe_rpc.is_empty()), "{given}");
+                            assert_eq!(plan.p2p.to_string(), p2p, "{given}");
                             let port = if rpc.ends_with(":7") { 7 } else { 18110 };
                             assert_eq!(plan.rpc_url, format!("ws://127.0.0.1:{port}"), "{given}");
                         }
@@ -181,26 +152,26 @@ mod tests {
     }
 
     #[test]
-    fn remotes_become_permanent_peers_unless_the_rpc_can_add_them() {
-        let peers = ["127.80.1.2:16511".parse().unwrap()];
-        let mut safe = plan("--simnet", &[("KASPAD_ADDPEERS", "192.0.2.1")]).unwrap();
-        safe.keep_peers(&peers);
-        assert!(safe.args.ends_with(&["--addpeer=127.80.1.2:16511".into(), "--addpeer=192.0.2.1".into()]), "{:?}", safe.args);
-        let mut by_rpc = plan("--simnet --unsaferpc", &[]).unwrap();
-        by_rpc.keep_peers(&peers);
-        assert!(!by_rpc.args.iter().any(|arg| arg.starts_with("--addpeer")));
-        let mut connect = plan("--simnet --connect=192.0.2.1", &[]).unwrap();
-        connect.keep_peers(&peers);
-        assert_eq!(connect.warnings.len(), 2);
+    fn a_kaspad_that_takes_no_inbound_peers_is_told_of() {
+        for (flags, environment, expected) in [
+            ("--simnet", [("KASPAD_ADDPEERS", "192.0.2.1")], None),
+            ("--simnet --maxinpeers=0", [("X", "")], Some("--maxinpeers=0 keeps")),
+            ("--simnet --connect=192.0.2.1", [("X", "")], Some("--connect keeps")),
+            ("--simnet", [("KASPAD_CONNECTPEERS", "192.0.2.1")], Some("--connect keeps")),
+        ] {
+            let plan = plan(flags, &environment).unwrap();
+            assert_eq!(plan.warnings.len(), expected.iter().count(), "{flags}: {:?}", plan.warnings);
+            assert!(expected.is_none_or(|start| plan.warnings[0].starts_with(start)), "{flags}: {:?}", plan.warnings);
+        }
     }
 
     #[test]
     fn kaspads_environment_and_file_count() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kaspad.conf");
-        std::fs::write(&path, "simnet = true\nlisten = \"127.0.0.1:9\"\naddpeer = [\"192.0.2.1\"]\n").unwrap();
+        std::fs::write(&path, "simnet = true\nlisten = \"127.0.0.1:9\"\nconnect = [\"192.0.2.1\"]\n").unwrap();
         let file = plan(&format!("-C {}", path.display()), &[]).unwrap();
-        assert_eq!((file.p2p.port(), file.rpc_url.as_str()), (9, "ws://127.0.0.1:18510"));
+        assert_eq!((file.p2p.port(), file.rpc_url.as_str(), file.warnings.len()), (9, "ws://127.0.0.1:18510", 1));
         assert_eq!(plan("", &[("KASPAD_DEVNET", "true")]).unwrap().p2p.port(), 16611);
         assert!(format!("{:#}", plan("--configfile=/nonexistent", &[]).unwrap_err()).contains("/nonexistent"));
     }

@@ -43,6 +43,16 @@ pub(super) struct ConfigFile {
     pub(super) timing: Times,
     pub(super) relay_server: RelayLimits,
     pub(super) web: Web,
+    pub(super) discovery: Discovery,
+}
+
+/// Peers that relays tell of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Discovery {
+    pub(super) outbound: Option<u8>,
+    pub(super) unlisted: bool,
+    pub(super) candidates: bool,
 }
 
 /// The status page.

@@ -41,14 +41,6 @@ pub(crate) struct GatewaySettings {
     pub(crate) run: Option<KaspadPlan>,
 }
 
-impl GatewaySettings {
-    /// The port at which kaspad finds peers: beside its own, for a kaspad that
-    /// listens on every address has its own port on theirs as well.
-    pub(crate) fn peer_port(&self) -> u16 {
-        self.kaspad.port().checked_add(1).unwrap_or(self.kaspad.port() - 1)
-    }
-}
-
 pub(super) fn resolve(
     config: &mut NetworkConfig,
     asked_limits: &mut AskedLimits,

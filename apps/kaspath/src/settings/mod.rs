@@ -4,6 +4,7 @@ mod access;
 mod checks;
 mod connections;
 mod control;
+mod discovery;
 mod environment;
 mod file;
 mod gateway;
@@ -32,6 +33,7 @@ use crate::{
 };
 pub(crate) use connections::AskedLimits;
 pub(crate) use control::{ControlSettings, sockets as control_sockets};
+pub(crate) use discovery::DiscoverySettings;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::GatewaySettings;

@@ -9,7 +9,7 @@ use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
 use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
 
 use super::{
-    Target, checks,
+    DiscoverySettings, Target, checks, discovery,
     environment::Environment,
     file::ConfigFile,
     listening::{ANY_PORT, first, listening},
@@ -25,6 +25,7 @@ pub(crate) struct NodeSettings {
     pub(crate) remotes: Vec<PeerLocator>,
     /// Remotes that are named only by their ids.
     pub(crate) remote_ids: Vec<PeerIdentity>,
+    pub(crate) discovery: DiscoverySettings,
     pub(crate) kaspa_listen: Option<SocketAddr>,
     pub(crate) once: bool,
     pub(crate) test_traffic: Option<Duration>,
@@ -90,6 +91,7 @@ pub(super) fn peers(
         inbound,
         remotes,
         remote_ids,
+        discovery: discovery::resolve(args, file),
         kaspa_listen: None,
         once: false,
         test_traffic: None,

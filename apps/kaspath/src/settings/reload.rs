@@ -129,6 +129,7 @@ impl Settings {
             ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),
             ("network", text(&node.map(|node| node.network))),
             ("kaspa-listen", text(&node.map(|node| node.kaspa_listen))),
+            ("discovery", text(&node.map(|node| &node.discovery))),
             ("kaspad", text(&gateway.map(|gateway| gateway.kaspad))),
             ("kaspad-rpc", text(&gateway.map(|gateway| &gateway.rpc))),
             ("accept-kaspad-transport", text(&gateway.map(|_| &config.protocols))),

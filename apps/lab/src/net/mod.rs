@@ -1,5 +1,6 @@
 //! The lab's network: namespaces, NATs and wires.
 
+mod dns;
 mod enter;
 mod faults;
 mod meter;
@@ -11,7 +12,9 @@ mod shell;
 mod tap;
 mod topology;
 mod wire;
+mod world;
 
+pub(crate) use dns::Dns;
 pub(crate) use enter::in_namespace;
 pub(crate) use faults::Cut;
 pub(crate) use meter::Received;
@@ -20,3 +23,4 @@ pub(crate) use nat::NatKind;
 pub(crate) use parts::Host;
 pub(crate) use topology::{Lab, RELAY_IP, Site, SiteSpec, WanRange};
 pub(crate) use wire::WireSpec;
+pub(crate) use world::{Home, World};

@@ -44,6 +44,9 @@ impl Parts {
         shell::run(None, &format!("ip netns add {name}"))?;
         self.namespaces.push(name.clone());
         shell::run(Some(&name), "ip link set lo up")?;
+        // Addresses of IPv6 are usable at once, without a look for duplicates. A kernel without
+        // IPv6 has nothing to set.
+        let _ = shell::run_with_input(Some(&name), "tee /proc/sys/net/ipv6/conf/default/accept_dad", "0");
         Ok(name)
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cast::{SESSION, START, is_direct_session, reserved, sites, start_relay, started, strings},
+    cast::{SESSION, is_direct_session, reserved, sites, start_relay, started, strings},
     nodes::{Kaspad, P2P, Rpc},
 };
 use crate::{
@@ -27,6 +27,8 @@ const KEEPALIVE_BYTES: u64 = 4_000;
 const BLOCK: Duration = Duration::from_millis(100);
 /// Between two looks at the block count while the time is taken.
 const LOOK: u64 = 20;
+/// Where a kaspad listens that the gateway is not to find.
+const ELSEWHERE: u16 = 26511;
 
 pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     need_kaspad(&args.kaspad)?;
@@ -52,8 +54,6 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     let left_args = [&["gateway", "--appdir", &left_dir, "--remote", &remote], &common[..]].concat();
     let mut left_gateway = Program::start("left gateway", left, &kaspath, &strings(&left_args))?;
     let left_id = started(&mut left_gateway).await?;
-    let gateway_peer = left_gateway.wait_event("gateway-peer", START).await?;
-    let peer_address = gateway_peer["address"].as_str().context("no address")?.to_owned();
     for (id, name) in [(&relay_id, "<relay>"), (&left_id, "<left>"), (&right_id, "<right>")] {
         evidence.name(id, name);
     }
@@ -66,14 +66,13 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
     // Rounds alternate, so that what the machine does besides falls on both alike.
     let mut rates = [Vec::new(), Vec::new()];
     if args.rounds > 0 {
-        // The same way for plain TCP, which needs the port forwarded.
-        let plain = format!("{}:{P2P}", lab.sites[1].wan_ip);
+        // Plain TCP needs the port forwarded, and a kaspad that the gateway does not find.
+        let plain = [format!("--addpeer={}:{P2P}", lab.sites[1].wan_ip), format!("--listen=127.0.0.1:{ELSEWHERE}")];
+        let plain = plain.each_ref().map(String::as_str);
         for round in 1..=args.rounds {
-            for (way, peer) in [("gateway", &peer_address), ("plain TCP", &plain)] {
-                let kind = if way == "gateway" { args.server_nat } else { NatKind::FullCone };
+            for (way, flags, kind) in [("gateway", &[][..], args.server_nat), ("plain TCP", &plain[..], NatKind::FullCone)] {
                 lab.change_nat(1, kind)?;
-                let mut kaspad =
-                    Kaspad::start("compared-kaspad", &args.kaspad, left, dirs.path(), &[&format!("--addpeer={peer}")])?;
+                let mut kaspad = Kaspad::start("compared-kaspad", &args.kaspad, left, dirs.path(), flags)?;
                 let rate = sync(&mut Rpc::watch_every(left, LOOK)?, goal).await?;
                 kaspad.stop().await?;
                 std::fs::remove_dir_all(dirs.path().join("compared-kaspad"))?;
@@ -84,20 +83,27 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
         lab.change_nat(1, args.server_nat)?;
     }
 
-    println!("the left kaspad starts, with --addpeer={peer_address}");
+    println!("the left kaspad starts, and is told of no peer");
     left_gateway.drain();
-    let left_kaspad = Kaspad::start("left-kaspad", &args.kaspad, left, dirs.path(), &[&format!("--addpeer={peer_address}")])?;
+    let left_kaspad = Kaspad::start("left-kaspad", &args.kaspad, left, dirs.path(), &[])?;
     let opened = left_gateway.wait_event("gateway-opened", SESSION).await?;
-    println!("its connection goes through: {}", opened["path"]);
+    println!("the two are joined: {}", opened["path"]);
     if must_be_direct && !is_direct_session(&opened) {
         let moved = left_gateway.wait_for("a direct path", SESSION, is_direct_session).await?;
-        println!("the same connection has moved: {}", moved["path"]);
+        println!("the same session has moved: {}", moved["path"]);
     }
     if !must_be_direct && is_direct_session(&opened) {
         bail!("the session does not take the way that it must: {opened}");
     }
     let mut left_rpc = Rpc::watch_every(left, LOOK)?;
     let rate = sync(&mut left_rpc, goal).await?;
+    for (name, rpc) in [("left", &mut left_rpc), ("right", &mut right_rpc)] {
+        let state = rpc.state().await?;
+        let peers = state["peers"].as_array().context("no peers")?;
+        if peers.len() != 1 || peers.iter().any(|peer| peer["outbound"] != false) {
+            bail!("the {name} kaspad is to have one peer, an inbound one: {state}");
+        }
+    }
     println!("synced {goal} blocks: {rate:.1} blocks/s over {}", if must_be_direct { "the punched path" } else { "the relay" });
 
     let relay_bytes = follow_live(&lab, &mut left_rpc, &mut right_rpc, goal).await?;

@@ -1,17 +1,20 @@
 //! A node that starts before its relay's name resolves, as at any boot.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tokio::{process::Command, time::Instant};
+use tokio::time::Instant;
 
-use super::cast::{reserved, sites, start_relay, started, strings};
+use super::{
+    cast::{reserved, sites, start_relay, started, strings},
+    names::{Names, with_program},
+};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
-    net::{Host, Lab, NatKind, RELAY_IP, WireSpec},
-    process::{Program, in_host, kaspath},
+    net::{Lab, NatKind, RELAY_IP, WireSpec},
+    process::{Program, kaspath},
 };
 
 const NAME: &str = "relay.lab";
@@ -28,7 +31,7 @@ pub(crate) async fn late_dns(args: &CommonArgs) -> Result<()> {
     let (relay, addresses) = start_relay(&lab, &kaspath, &dir("relay")).await?;
     evidence.name(&addresses.peer, "<relay>");
 
-    let names = Names::create(dirs.path())?;
+    let names = Names::create(dirs.path(), None)?;
     let by_name = format!("/dns/{NAME}/tcp/4001/p2p/{}", addresses.peer);
     let server_dir = dir("server");
     let server_args = ["server", "--appdir", &server_dir, "--relay", &by_name, "--network", "simnet", "--log-format", "json"];
@@ -41,7 +44,7 @@ pub(crate) async fn late_dns(args: &CommonArgs) -> Result<()> {
     let report = server.wait_for("a report that the relay's name does not resolve", REPORTED, names_it).await?;
     println!("{NAME} does not resolve yet; the server runs and reports: {}", cause(&report));
 
-    names.add(RELAY_IP.to_string())?;
+    names.add(NAME, RELAY_IP.into())?;
     let begin = Instant::now();
     reserved(&mut server).await.context("after the name resolves")?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -55,38 +58,4 @@ pub(crate) async fn late_dns(args: &CommonArgs) -> Result<()> {
     println!("evidence: {}", evidence.dir().display());
     println!("1 passed, 0 failed");
     Ok(())
-}
-
-/// What a host's resolver reads instead of the system's files.
-struct Names {
-    hosts: std::path::PathBuf,
-    resolver: std::path::PathBuf,
-}
-
-impl Names {
-    fn create(dir: &Path) -> Result<Self> {
-        let names = Self { hosts: dir.join("hosts"), resolver: dir.join("resolv.conf") };
-        fs::write(&names.hosts, "127.0.0.1 localhost\n")?;
-        // Nobody listens there: the answer is an error, at once.
-        fs::write(&names.resolver, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")?;
-        Ok(names)
-    }
-
-    /// From now on the name resolves. Written into the same file, for it is mounted.
-    fn add(&self, ip: String) -> Result<()> {
-        Ok(fs::write(&self.hosts, format!("127.0.0.1 localhost\n{ip} {NAME}\n"))?)
-    }
-
-    /// Runs the program that its arguments name, with these files mounted over the
-    /// system's in a mount namespace of its own.
-    fn in_host(&self, host: &Host) -> Command {
-        let mut command = in_host(host, Path::new("unshare"));
-        let script = "mount --bind \"$0\" /etc/hosts && mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
-        command.args(["--mount", "sh", "-c", script]).arg(&self.hosts).arg(&self.resolver);
-        command
-    }
-}
-
-fn with_program(program: &Path, args: &[String]) -> Vec<String> {
-    [&[program.display().to_string()], args].concat()
 }

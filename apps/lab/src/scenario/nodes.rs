@@ -31,8 +31,9 @@ const RPC: &str = "127.0.0.1:18510";
 const STOP: Duration = Duration::from_secs(30);
 
 /// What every kaspad of the lab gets.
-const FLAGS: [&str; 7] =
-    ["--simnet", "--nodnsseed", "--yes", "--nologfiles", "--nogrpc", "--enable-unsynced-mining", "--unsaferpc"];
+const FLAGS: [&str; 6] = ["--simnet", "--nodnsseed", "--yes", "--nologfiles", "--nogrpc", "--enable-unsynced-mining"];
+/// What lets scenarios ban peers; no gateway needs it.
+const UNSAFE_RPC: &str = "--unsaferpc";
 
 /// Its RPC's flag.
 fn rpc_flag() -> String {
@@ -73,7 +74,12 @@ impl Kaspad {
         let mut command = in_host(&self.host, &self.program);
         command
             .args(FLAGS)
-            .args([rpc_flag(), "--disable-upnp".to_owned(), format!("--appdir={}", self.dir.join("data").display())])
+            .args([
+                rpc_flag(),
+                UNSAFE_RPC.to_owned(),
+                "--disable-upnp".to_owned(),
+                format!("--appdir={}", self.dir.join("data").display()),
+            ])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log)

@@ -1,5 +1,6 @@
-//! What the gateway asks of kaspad, and what it makes of the answers.
+//! How the gateway reaches kaspad, what it asks of it, and what it makes of the answers.
 
+mod connect;
 mod follow;
 mod watch;
 
@@ -11,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 use thiserror::Error;
 
+pub(crate) use connect::connect;
 pub(crate) use follow::follow;
 
 /// One of kaspad's peers.
@@ -41,26 +43,17 @@ pub struct KaspadSnapshot {
     pub banned: Vec<IpAddr>,
 }
 
-/// Why kaspad could not be asked.
+/// Why kaspad could not be asked: it refuses, or does not answer. The next call begins
+/// anew.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum KaspadError {
-    /// It did not work this time, or kaspad does not answer. The next call begins anew.
-    #[error("{0}")]
-    Failed(String),
-    /// It does not allow this.
-    #[error("{0}")]
-    NotAllowed(String),
-}
+#[error("{0}")]
+pub struct KaspadError(pub String);
 
 /// kaspad's RPC, as far as the gateway needs it.
 #[async_trait]
 pub trait Kaspad: Send + Sync {
     /// How kaspad is doing. Dropping the future is harmless.
     async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError>;
-
-    /// Asks kaspad to dial an address once, at once. Dropping the future may
-    /// leave the request made.
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError>;
 }
 
 /// What is known of kaspad now.

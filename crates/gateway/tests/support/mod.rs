@@ -1,13 +1,15 @@
 //! A gateway with its surroundings in memory.
 
 // Each test file uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+mod server;
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,21 +22,13 @@ use kaspath_domain::{
 };
 use kaspath_gateway::{CloseReason, Gateway, GatewayEvent, GatewayParts, Kaspad, KaspadError, KaspadSnapshot, KeptPeer};
 use kaspath_policy::Keeper;
-use tokio::{
-    io::AsyncReadExt,
-    sync::{Mutex as AsyncMutex, mpsc},
-    task::JoinSet,
-    time::timeout,
-};
+pub(crate) use server::{Call, received, send};
+use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinSet, time::timeout};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) fn peer(n: u8) -> PeerIdentity {
     PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub(crate) fn let_all_in() -> Arc<dyn AdmissionPolicy> {
@@ -64,15 +58,24 @@ pub(crate) async fn dial_relayed(dialer: &MemoryDialer) -> DuplexStream {
 pub(crate) struct ByMemory {
     peer: PeerIdentity,
     dialer: MemoryDialer,
+    dials: AtomicUsize,
+}
+
+impl ByMemory {
+    /// How often the peer was dialled.
+    pub(crate) fn dials(&self) -> usize {
+        self.dials.load(Ordering::SeqCst)
+    }
 }
 
 pub(crate) fn by_memory(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    Arc::new(ByMemory { peer, dialer })
+    Arc::new(ByMemory { peer, dialer, dials: AtomicUsize::default() })
 }
 
 #[async_trait]
 impl PeerConnector for ByMemory {
     async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.dials.fetch_add(1, Ordering::SeqCst);
         Ok(dial(&self.dialer).await)
     }
 }
@@ -80,40 +83,21 @@ impl PeerConnector for ByMemory {
 /// A kaspad that answers as it is told to.
 pub(crate) struct Node {
     snapshot: Mutex<KaspadSnapshot>,
-    forbidden: Mutex<Option<KaspadError>>,
     down: AtomicBool,
-    asks: mpsc::UnboundedSender<SocketAddr>,
-    asked: AsyncMutex<mpsc::UnboundedReceiver<SocketAddr>>,
 }
 
 impl Node {
     pub(crate) fn on(network: &str) -> Self {
-        let (asks, asked) = mpsc::unbounded_channel();
         let snapshot = KaspadSnapshot { network: network.into(), ..KaspadSnapshot::default() };
-        Self {
-            snapshot: Mutex::new(snapshot),
-            forbidden: Mutex::default(),
-            down: AtomicBool::default(),
-            asks,
-            asked: AsyncMutex::new(asked),
-        }
+        Self { snapshot: Mutex::new(snapshot), down: AtomicBool::default() }
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut KaspadSnapshot)) {
         change(&mut self.snapshot.lock().unwrap());
     }
 
-    pub(crate) fn forbid(&self, error: KaspadError) {
-        *self.forbidden.lock().unwrap() = Some(error);
-    }
-
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
-    }
-
-    /// The next address that it was asked to dial.
-    pub(crate) async fn asked(&self) -> SocketAddr {
-        timeout(DEADLINE, self.asked.lock().await.recv()).await.expect("kaspad is asked to dial").unwrap()
     }
 }
 
@@ -121,14 +105,9 @@ impl Node {
 impl Kaspad for Node {
     async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError> {
         if self.down.load(Ordering::SeqCst) {
-            return Err(KaspadError::Failed("it is down".into()));
+            return Err(KaspadError("it is down".into()));
         }
         Ok(self.snapshot.lock().unwrap().clone())
-    }
-
-    async fn add_peer(&self, address: SocketAddr) -> Result<(), KaspadError> {
-        self.asks.send(address).unwrap();
-        self.forbidden.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -144,7 +123,6 @@ pub(crate) fn gateway(
         local: peer(1),
         kaspad,
         network: "simnet".into(),
-        port: free_port(),
         book: Arc::new(MemoryPeerBook::new(1000)),
         newcomers: 16,
         admission,
@@ -170,10 +148,6 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn new(kaspad: SocketAddr) -> Self {
         Self::with(kaspad, let_all_in(), None)
-    }
-
-    pub(crate) fn controlled(node: Arc<Node>) -> Self {
-        Self::with(SocketAddr::from(([127, 0, 0, 1], free_port())), let_all_in(), Some(node))
     }
 
     pub(crate) fn with(kaspad: SocketAddr, admission: Arc<dyn AdmissionPolicy>, node: Option<Arc<Node>>) -> Self {
@@ -210,18 +184,16 @@ impl Desk {
         dialer
     }
 
-    /// Keeps a peer; where kaspad finds it.
-    pub(crate) async fn keep(&mut self, connector: Arc<ByMemory>) -> SocketAddr {
+    /// Keeps a peer.
+    pub(crate) fn keep(&mut self, connector: Arc<ByMemory>) {
         let kept = KeptPeer {
             peer: connector.peer.clone(),
             target: PeerTarget { peer: Some(connector.peer.clone()), ..PeerTarget::default() },
             connector,
             keeper: Keeper::new(MonotonicClock::start(), || 0.0),
         };
-        let (listening, mut at) = mpsc::unbounded_channel();
         let gateway = self.gateway.clone();
-        self.running.spawn(async move { gateway.keep(kept, move |local| listening.send(local).unwrap()).await.unwrap() });
-        timeout(DEADLINE, at.recv()).await.unwrap().unwrap()
+        self.running.spawn(async move { gateway.keep(kept).await });
     }
 
     pub(crate) fn follow(&mut self) {

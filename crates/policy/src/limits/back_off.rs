@@ -12,7 +12,7 @@ struct BackOff {
 /// Who is not dialled after failures, and until when. Bounded: beyond the limit the one
 /// whose failure is oldest is forgotten.
 #[derive(Clone, Debug)]
-pub(super) struct BackOffs<K> {
+pub(crate) struct BackOffs<K> {
     cadence: RetryCadence,
     limit: usize,
     waiting: HashMap<K, BackOff>,
@@ -20,18 +20,18 @@ pub(super) struct BackOffs<K> {
 
 impl<K: Clone + Eq + Hash> BackOffs<K> {
     /// By this cadence, without its jitter.
-    pub(super) fn new(cadence: RetryCadence, limit: usize) -> Self {
+    pub(crate) fn new(cadence: RetryCadence, limit: usize) -> Self {
         Self { cadence, limit: limit.max(1), waiting: HashMap::new() }
     }
 
     /// How long its back-off still lasts; zero if it has none.
-    pub(super) fn left(&self, key: &K, now: Moment) -> Duration {
+    pub(crate) fn left(&self, key: &K, now: Moment) -> Duration {
         self.waiting.get(key).map_or(Duration::ZERO, |back_off| back_off.until.since(now))
     }
 
     /// It has failed: its back-off is longer than the last one. Until that has ended,
     /// further failures are the echo of the first.
-    pub(super) fn failed(&mut self, key: &K, now: Moment) {
+    pub(crate) fn failed(&mut self, key: &K, now: Moment) {
         if !self.left(key, now).is_zero() {
             return;
         }
@@ -42,12 +42,12 @@ impl<K: Clone + Eq + Hash> BackOffs<K> {
     }
 
     /// It has worked: its failures are forgotten.
-    pub(super) fn worked(&mut self, key: &K) {
+    pub(crate) fn worked(&mut self, key: &K) {
         self.waiting.remove(key);
     }
 
     /// How many are remembered.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 }

@@ -4,6 +4,6 @@ mod back_off;
 mod dial_limits;
 mod rate_limited;
 
-use back_off::BackOffs;
+pub(crate) use back_off::BackOffs;
 pub use dial_limits::{DialLimits, DialLimitsConfig};
 pub use rate_limited::{RateLimited, SharedLimits};

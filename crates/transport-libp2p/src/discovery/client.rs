@@ -25,7 +25,7 @@ use crate::{
 
 /// Questions under way at once, and of one teller.
 const MAX_ASKS: usize = 8;
-const ASKS_OF_ONE: usize = 2;
+const ASKS_OF_ONE: usize = 3;
 /// Time for a link to a relay.
 const LINK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time for an answer.

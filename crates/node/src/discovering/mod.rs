@@ -1,0 +1,357 @@
+//! Peers that this node finds by itself: asks relays whom they know, is listed there, and
+//! keeps sessions with a few of those that it was told of.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `config` | what it is told, and what it is asked to do |
+//! | `relays` | which relays there are to ask, and which hold a reservation |
+//! | `state` | what is known and decided |
+//! | `own` | what this node says of itself |
+
+mod config;
+mod own;
+mod relays;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use kaspath_domain::{
+    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, Groups, MonotonicClock, Namespace, NotTold, Observer, Observers,
+    PeerBook, PeerIdentity, PeerTarget, RelayAddress, Teller, Told, wall_clock,
+};
+use kaspath_policy::{Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
+pub use own::PublicNode;
+use own::{Own, TTL};
+pub(crate) use relays::HeldRelays;
+pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
+use state::{Question, State, proven};
+
+use crate::{Node, lock};
+
+/// Records of an answer.
+const PEERS: usize = 32;
+const RELAYS: usize = 128;
+/// A session with a peer that was told of is there after this time, or it is given up.
+const REACHED: Duration = Duration::from_secs(45);
+/// For taking this node off all lists at the end.
+const UNLISTED: Duration = Duration::from_secs(1);
+/// How often the book is looked through for peers that have served well, and how many of
+/// those heard of last.
+const PROVEN_EVERY: Duration = Duration::from_secs(600);
+const PROVEN_OF: usize = 1024;
+
+struct Parts {
+    discovery: Arc<dyn Discovery>,
+    reach: Arc<dyn ReachPeer>,
+    book: Arc<dyn PeerBook>,
+    clock: MonotonicClock,
+    config: DiscoverConfig,
+    held: watch::Receiver<BTreeSet<PeerIdentity>>,
+    directory: Arc<Mutex<Directory>>,
+    own: Own,
+    state: Mutex<State>,
+}
+
+/// Finds peers as long as [`Discovering::run`] runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Discovering(Arc<Parts>);
+
+/// What a task has come to.
+enum Done {
+    Answered(Question, Result<Vec<Told>, DiscoveryError>),
+    Listed(RelayAddress, Result<Duration, DiscoveryError>),
+    /// A session ended, or `None`: this node has left.
+    Session(PeerIdentity, Option<Result<(), String>>),
+}
+
+impl Node {
+    /// Finds peers by asking there, and begins sessions with them by `reach`.
+    pub fn discover(&self, discovery: Arc<dyn Discovery>, reach: Arc<dyn ReachPeer>, config: DiscoverConfig) -> Discovering {
+        let mapping = self.0.mapping.clone();
+        let (node, held) = (self.clone(), self.0.held.clone());
+        let own = Own::new(&config, mapping, move || node.network().announced(), held);
+        let clock = self.0.clock;
+        Discovering::new(discovery, reach, self.book(), clock, config, &self.0.held, self.0.directory.clone(), own)
+    }
+}
+
+impl Discovering {
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        discovery: Arc<dyn Discovery>,
+        reach: Arc<dyn ReachPeer>,
+        book: Arc<dyn PeerBook>,
+        clock: MonotonicClock,
+        config: DiscoverConfig,
+        held: &HeldRelays,
+        directory: Arc<Mutex<Directory>>,
+        own: Own,
+    ) -> Self {
+        let outbound = Outbound::new(config.outbound, config.configured.iter().cloned().chain([discovery.identity()]));
+        let state = Mutex::new(State::new(outbound, directory.clone(), config.network.clone()));
+        Self(Arc::new(Parts { discovery, reach, book, clock, config, held: held.watch(), directory, own, state }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0.state)
+    }
+
+    fn report(&self, event: DiscoveryEvent) {
+        self.0.config.observers.observe(&event);
+    }
+
+    /// The peers that are reached now.
+    pub fn peers(&self) -> Vec<DiscoveredPeer> {
+        let now = self.0.clock.now();
+        let state = self.state();
+        let peers = state.outbound.slots().map(|(peer, slot)| DiscoveredPeer {
+            peer: peer.clone(),
+            kind: slot.kind,
+            groups: slot.groups.clone(),
+            age: match slot.state {
+                SlotState::Up { since } => Some(now.since(since)),
+                SlotState::Beginning | SlotState::Leaving => None,
+            },
+        });
+        peers.collect()
+    }
+
+    /// Reaches so many from now on.
+    pub fn set_outbound(&self, outbound: usize) {
+        self.state().outbound.set_target(outbound);
+    }
+
+    /// From now on this node is known to be reachable by strangers, or not any more: its
+    /// entry at relays says so.
+    pub fn set_public(&self, public: Option<PublicNode>) {
+        if self.0.own.set_public(public) {
+            self.state().listings.changed(self.0.clock.now());
+        }
+    }
+
+    /// Takes this node off all lists; to be called at an orderly end. What does not arrive
+    /// within a second ends by itself.
+    pub async fn unlist(&self) {
+        let now = self.0.clock.now();
+        let listed: Vec<PeerIdentity> = self.state().listings.listed(now).cloned().collect();
+        let known = self.0.config.relays.known();
+        let at = known.iter().filter(|known| listed.contains(&known.relay.relay));
+        let unlisting = at.map(|known| self.0.discovery.unlist(&known.relay, &self.0.config.namespace));
+        let _ = timeout(UNLISTED, join_all(unlisting)).await;
+    }
+
+    /// Asks, is listed and keeps sessions, until it is dropped, which ends those that it
+    /// has begun. Panics if one of its tasks does.
+    pub async fn run(&self) {
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        let mut leave: HashMap<PeerIdentity, oneshot::Sender<()>> = HashMap::new();
+        let mut held = self.0.held.clone();
+        let (mut before, mut mapping, mut proven_at) = (BTreeSet::new(), self.0.own.mapping(), None);
+        loop {
+            let now = self.0.clock.now();
+            let holds = held.borrow_and_update().clone();
+            if holds != before {
+                let is_lost = before.difference(&holds).next().is_some();
+                self.state().held_changed(is_lost, now);
+                before.clone_from(&holds);
+            }
+            if mapping != self.0.own.mapping() {
+                mapping = self.0.own.mapping();
+                self.state().listings.changed(now);
+            }
+            if proven_at.is_none_or(|at| now.since(at) >= PROVEN_EVERY) {
+                proven_at = Some(now);
+                let proven = proven(&self.0.book.recent(PROVEN_OF), &self.0.config.relays.known(), wall_clock());
+                self.state().outbound.prove(proven);
+            }
+            self.ask(&holds, &mut tasks);
+            self.list(&holds, &mut tasks);
+            self.step(&mut tasks, &mut leave);
+            tokio::select! {
+                Some(done) = tasks.join_next() => match done {
+                    Ok(done) => self.done(done, &mut leave),
+                    Err(error) => if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                },
+                changed = held.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+                () = sleep(Outbound::STEP) => {}
+            }
+        }
+    }
+
+    fn ask(&self, held: &BTreeSet<PeerIdentity>, tasks: &mut JoinSet<Done>) {
+        let relays = self.0.config.relays.as_ref();
+        let questions = self.state().questions(relays, held, self.0.clock.now(), &mut rand::random);
+        for question in questions {
+            let (discovery, own) = (self.0.discovery.clone(), self.0.config.namespace.clone());
+            tasks.spawn(async move {
+                let (namespace, limit) = match &question {
+                    Question::Peers(_) => (own, PEERS),
+                    Question::Relays(_) => (Namespace::relays(), RELAYS),
+                };
+                let told = discovery.ask(&Teller::Relay(question.relay().clone()), &namespace, limit).await;
+                Done::Answered(question, told)
+            });
+        }
+    }
+
+    fn list(&self, held: &BTreeSet<PeerIdentity>, tasks: &mut JoinSet<Done>) {
+        let config = &self.0.config;
+        if !config.is_listed {
+            return;
+        }
+        let known = config.relays.known();
+        let at: Vec<&RelayAddress> = self.0.own.lists_at(&known, held);
+        let due = self.state().listings.next(at.iter().map(|relay| &relay.relay), self.0.clock.now());
+        if due.is_empty() {
+            return;
+        }
+        let record = self.0.discovery.sign(self.0.own.draft(&known, held));
+        for relay in at.into_iter().filter(|relay| due.contains(&relay.relay)).cloned() {
+            let (discovery, namespace, record) = (self.0.discovery.clone(), config.namespace.clone(), record.clone());
+            tasks.spawn(async move {
+                let listed = discovery.list(&relay, &namespace, &record, TTL).await;
+                Done::Listed(relay, listed)
+            });
+        }
+    }
+
+    fn step(&self, tasks: &mut JoinSet<Done>, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
+        let now = self.0.clock.now();
+        let steps = {
+            let mut state = self.state();
+            let all_asked = state.all_asked(self.0.config.relays.as_ref());
+            state.outbound.step(now, all_asked, &mut rand::random)
+        };
+        for step in steps {
+            match step {
+                OutboundStep::Leave(peer) => drop(leave.remove(&peer)),
+                OutboundStep::Reach(peer) => {
+                    let addresses = lock(&self.0.directory).target(&peer, now).map(|target| target.addresses);
+                    let target = PeerTarget { peer: Some(peer.clone()), addresses: addresses.unwrap_or_default() };
+                    let (left, end) = oneshot::channel();
+                    leave.insert(peer.clone(), left);
+                    let own = self.clone();
+                    tasks.spawn(async move {
+                        let ended = own.session(&peer, target, end).await;
+                        Done::Session(peer, ended)
+                    });
+                }
+            }
+        }
+    }
+
+    /// A session with a peer, until it has ended; `None` if it is to be left.
+    async fn session(&self, peer: &PeerIdentity, target: PeerTarget, left: oneshot::Receiver<()>) -> Option<Result<(), String>> {
+        let (reached, is_up) = oneshot::channel();
+        let (own, of) = (self.clone(), peer.clone());
+        let was_up = Arc::new(AtomicBool::new(false));
+        let noted = was_up.clone();
+        let up = move || {
+            noted.store(true, Ordering::Relaxed);
+            let now = own.0.clock.now();
+            own.state().outbound.began(&of, now, &mut rand::random);
+            own.changed(&of, DiscoveredChange::Reached, None);
+            let _ = reached.send(());
+        };
+        let late = async {
+            if timeout(REACHED, is_up).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = self.0.reach.reach(target, Box::new(up)) => Some(ended),
+            () = late => Some(Err(format!("no session within {} s", REACHED.as_secs()))),
+            _ = left => (!was_up.load(Ordering::Relaxed)).then(|| Err("it is not wanted any more".to_owned())),
+        }
+    }
+
+    fn changed(&self, peer: &PeerIdentity, change: DiscoveredChange, cause: Option<String>) {
+        let slot = self.state().outbound.slots().find(|(other, _)| *other == peer).map(|(_, slot)| slot.clone());
+        if let Some(slot) = slot {
+            let proven = slot.kind == SlotKind::Proven;
+            self.report(DiscoveryEvent::DiscoveredPeer { peer: peer.clone(), change, proven, groups: slot.groups, cause });
+        }
+    }
+
+    fn done(&self, done: Done, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
+        let now = self.0.clock.now();
+        match done {
+            Done::Session(peer, ended) => {
+                leave.remove(&peer);
+                let (change, cause) = match ended {
+                    None => (DiscoveredChange::Left, None),
+                    Some(Ok(())) => (DiscoveredChange::Ended, None),
+                    Some(Err(cause)) => (DiscoveredChange::Failed, Some(cause)),
+                };
+                self.changed(&peer, change, cause);
+                let mut state = self.state();
+                match change {
+                    DiscoveredChange::Failed => state.outbound.failed(&peer, now),
+                    _ => state.outbound.ended(&peer, now),
+                }
+            }
+            Done::Answered(question, answer) => {
+                let speaks = answer != Err(DiscoveryError::NotSpoken);
+                self.state().answered(&question, speaks, now);
+                let teller = question.relay().relay.clone();
+                match answer {
+                    Ok(told) => {
+                        let relays = self.0.config.relays.as_ref();
+                        let new = self.state().told(&question, &told, relays, now, &mut rand::random);
+                        self.report(DiscoveryEvent::PeersTold { teller, count: told.len(), new });
+                    }
+                    Err(error) => {
+                        self.report(DiscoveryEvent::PeersNotTold { teller, reason: reason(&error), cause: error.to_string() });
+                    }
+                }
+            }
+            Done::Listed(relay, listed) => {
+                let how = match &listed {
+                    Ok(granted) => Listing::For(*granted),
+                    Err(DiscoveryError::NotSpoken) => Listing::Never,
+                    Err(_) => Listing::Failed,
+                };
+                let again = self.state().listings.ended(&relay.relay, how, now, rand::random());
+                let relay = relay.relay;
+                match (listed, again) {
+                    (Ok(granted), _) => self.report(DiscoveryEvent::Listed { relay, granted }),
+                    (Err(error), Some(retry_in)) => {
+                        self.report(DiscoveryEvent::ListRefused { relay, cause: error.to_string(), retry_in });
+                    }
+                    (Err(_), None) => {}
+                }
+            }
+        }
+    }
+}
+
+fn reason(error: &DiscoveryError) -> NotTold {
+    match error {
+        DiscoveryError::Unreachable(_) | DiscoveryError::Timeout(_) => NotTold::Unreachable,
+        DiscoveryError::NotSpoken => NotTold::NotSpoken,
+        DiscoveryError::Refused(_) => NotTold::Refused,
+        DiscoveryError::TooOften => NotTold::TooOften,
+        DiscoveryError::Invalid(_) => NotTold::Invalid,
+    }
+}

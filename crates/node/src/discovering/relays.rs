@@ -1,0 +1,133 @@
+//! Which relays there are to ask, and which hold a reservation.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use kaspath_domain::{
+    Direction, Observer, Path, PeerAddress, PeerIdentity, RelayAddress, Timestamp, Told, TransportAddress, make_room, wall_clock,
+};
+use kaspath_policy::{PoolState, RelayCandidate, RelaySource};
+use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+use tokio::sync::watch;
+
+use crate::{Relays, lock};
+
+/// The relays that a node knows, from whomever.
+pub trait KnownRelays: Send + Sync {
+    /// All of them. Any may be asked for peers.
+    fn known(&self) -> Vec<KnownRelay>;
+
+    /// Whether as many reservations are held as are wanted.
+    fn is_served(&self) -> bool;
+
+    /// Somebody has told of this one.
+    fn told(&self, told: &Told, by: &RelayAddress);
+}
+
+/// A relay, and whose choice it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownRelay {
+    /// The relay.
+    pub relay: RelayAddress,
+    /// This node's user has named it, by itself or in a list.
+    pub is_configured: bool,
+}
+
+/// The relays of the settings, and no others.
+pub struct ConfiguredRelays(pub Vec<RelayAddress>);
+
+impl KnownRelays for ConfiguredRelays {
+    fn known(&self) -> Vec<KnownRelay> {
+        let mut known: Vec<KnownRelay> = Vec::with_capacity(self.0.len());
+        for relay in &self.0 {
+            if known.iter().all(|other| other.relay.relay != relay.relay) {
+                known.push(KnownRelay { relay: relay.clone(), is_configured: true });
+            }
+        }
+        known
+    }
+
+    fn is_served(&self) -> bool {
+        true
+    }
+
+    fn told(&self, _: &Told, _: &RelayAddress) {}
+}
+
+impl KnownRelays for Relays {
+    fn known(&self) -> Vec<KnownRelay> {
+        let view = self.view();
+        // A node that is given no relay looks for nobody: its book may know relays all the same.
+        let relays = view.relays.into_iter().filter(|_| view.reservations > 0);
+        let known = relays.filter_map(|pooled| {
+            let via = pooled.addresses.into_iter().next()?;
+            let is_configured = pooled.sources.iter().any(RelaySource::is_given);
+            Some(KnownRelay { relay: RelayAddress { relay: pooled.relay, via }, is_configured })
+        });
+        known.collect()
+    }
+
+    fn is_served(&self) -> bool {
+        let view = self.view();
+        view.count(PoolState::Held) >= view.reservations
+    }
+
+    fn told(&self, told: &Told, by: &RelayAddress) {
+        let record = told.record.record();
+        self.offer(RelayCandidate {
+            relay: record.peer.clone(),
+            addresses: record.candidates.clone(),
+            source: RelaySource::Rendezvous(by.relay.clone()),
+            load: record.load,
+        });
+    }
+}
+
+/// Relays whose addresses are remembered.
+const MAX: usize = 256;
+
+/// The relays that hold a reservation now, and where they are. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct HeldRelays {
+    held: watch::Sender<BTreeSet<PeerIdentity>>,
+    /// Of a relay that is known by a name: where it was connected to.
+    at: Arc<Mutex<HashMap<PeerIdentity, (Timestamp, TransportAddress)>>>,
+}
+
+impl HeldRelays {
+    pub(super) fn watch(&self) -> watch::Receiver<BTreeSet<PeerIdentity>> {
+        self.held.subscribe()
+    }
+
+    /// The relay with an address that needs no resolver, if there is one.
+    pub(super) fn literal(&self, relay: &RelayAddress) -> Option<RelayAddress> {
+        if relay.via.socket_addr().is_some() {
+            return Some(relay.clone());
+        }
+        let at = lock(&self.at);
+        at.get(&relay.relay).map(|(_, via)| RelayAddress { relay: relay.relay.clone(), via: via.clone() })
+    }
+}
+
+impl Observer<NetworkEvent> for HeldRelays {
+    fn observe(&self, event: &NetworkEvent) {
+        match event {
+            NetworkEvent::Reservation { relay, state } => {
+                self.held.send_if_modified(|held| match state {
+                    ReservationState::Confirmed | ReservationState::Renewed => held.insert(relay.clone()),
+                    ReservationState::Lost { .. } => held.remove(relay),
+                    ReservationState::Requested => false,
+                });
+            }
+            NetworkEvent::Connected { peer, direction: Direction::Outbound, path: Path::Direct { .. }, remote } => {
+                let PeerAddress::Direct(via) = &remote.address else { return };
+                let mut at = lock(&self.at);
+                make_room(&mut at, peer, MAX, |(since, _)| *since);
+                at.insert(peer.clone(), (wall_clock(), via.clone()));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What discovery knows and decides, without I/O.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use kaspath_domain::{
+    Groups, IpPrefix, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord, RelayAddress, Timestamp,
+    Told,
+};
+use kaspath_policy::{Directory, Discovered, Listings, Outbound, Questions};
+
+use super::relays::{KnownRelay, KnownRelays};
+use crate::lock;
+
+/// Between two questions for relays: at first shorter, while more are wanted, and else.
+const RELAYS_FIRST: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const RELAYS_WANTED: Duration = Duration::from_secs(10);
+const RELAYS_ENOUGH: Duration = Duration::from_secs(60);
+/// After a reservation was lost peers' relays may be others too: all are asked.
+const UNSETTLED: Duration = Duration::from_secs(60);
+/// A proven peer is known for this long, was reached as lately as this, and as often.
+const PROVEN_FOR: Duration = Duration::from_secs(24 * 3600);
+const PROVEN_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
+const PROVEN_TIMES: u64 = 2;
+
+/// A question to be asked.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    Peers(KnownRelay),
+    Relays(KnownRelay),
+}
+
+impl Question {
+    pub(super) fn relay(&self) -> &RelayAddress {
+        match self {
+            Self::Peers(known) | Self::Relays(known) => &known.relay,
+        }
+    }
+}
+
+/// Everything that is decided by. Shared with what reads the directory.
+pub(super) struct State {
+    pub(super) outbound: Outbound,
+    pub(super) listings: Listings,
+    questions: Questions,
+    directory: Arc<Mutex<Directory>>,
+    network: String,
+    /// When relays were asked for relays, how often, and whether that is under way.
+    relays_asked: Option<Moment>,
+    relays_times: usize,
+    is_asking_for_relays: bool,
+    lost: Option<Moment>,
+}
+
+impl State {
+    pub(super) fn new(outbound: Outbound, directory: Arc<Mutex<Directory>>, network: String) -> Self {
+        Self {
+            outbound,
+            listings: Listings::default(),
+            questions: Questions::default(),
+            directory,
+            network,
+            relays_asked: None,
+            relays_times: 0,
+            is_asking_for_relays: false,
+            lost: None,
+        }
+    }
+
+    /// Reservations have come or gone.
+    pub(super) fn held_changed(&mut self, is_lost: bool, now: Moment) {
+        self.listings.changed(now);
+        if is_lost {
+            self.lost = Some(now);
+        }
+    }
+
+    /// What to ask now.
+    pub(super) fn questions(
+        &mut self,
+        relays: &dyn KnownRelays,
+        held: &BTreeSet<PeerIdentity>,
+        now: Moment,
+        random: &mut dyn FnMut() -> f64,
+    ) -> Vec<Question> {
+        let known = relays.known();
+        let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
+        let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
+        let is_wanting = self.outbound.is_below_target() || is_unsettled;
+        let ids = known.iter().map(|known| &known.relay.relay);
+        let asked = self.questions.next(ids, is_wanting, now, random);
+        let mut questions: Vec<Question> = asked.iter().filter_map(of).map(Question::Peers).collect();
+        let pause = match RELAYS_FIRST.get(self.relays_times) {
+            _ if relays.is_served() => RELAYS_ENOUGH,
+            Some(first) => *first,
+            None => RELAYS_WANTED,
+        };
+        let may_ask = !self.is_asking_for_relays && self.relays_asked.is_none_or(|asked| now.since(asked) >= pause);
+        let from: Vec<KnownRelay> = held.iter().filter_map(of).collect();
+        if may_ask && !from.is_empty() {
+            let chosen = ((random() * from.len() as f64) as usize).min(from.len() - 1);
+            questions.push(Question::Relays(from[chosen].clone()));
+            (self.is_asking_for_relays, self.relays_asked) = (true, Some(now));
+            self.relays_times = self.relays_times.saturating_add(1);
+        }
+        questions
+    }
+
+    /// Whether every relay that is known has been asked.
+    pub(super) fn all_asked(&self, relays: &dyn KnownRelays) -> bool {
+        let known = relays.known();
+        self.questions.all_asked(known.iter().map(|known| &known.relay.relay))
+    }
+
+    /// A question has an answer, or none.
+    pub(super) fn answered(&mut self, question: &Question, speaks: bool, now: Moment) {
+        match question {
+            Question::Relays(_) => (self.is_asking_for_relays, self.relays_asked) = (false, Some(now)),
+            Question::Peers(known) if speaks => self.questions.answered(&known.relay.relay, now),
+            Question::Peers(known) => self.questions.silent(&known.relay.relay, now),
+        }
+    }
+
+    /// Takes in what a relay has told; how many are new.
+    pub(super) fn told(
+        &mut self,
+        question: &Question,
+        told: &[Told],
+        relays: &dyn KnownRelays,
+        now: Moment,
+        random: &mut dyn FnMut() -> f64,
+    ) -> usize {
+        let source = Groups::of_relay(question.relay());
+        let mut new = 0;
+        let mut discovered = Vec::new();
+        for told in told {
+            let record = told.record.record();
+            match question {
+                Question::Relays(known) if record.kind.is_relay() => relays.told(told, &known.relay),
+                Question::Peers(known) if record.kind.is_node() && record.network == self.network => {
+                    discovered.push(Discovered {
+                        peer: record.peer.clone(),
+                        groups: groups(record, &source),
+                        source: source.clone(),
+                        is_trusted: known.is_configured,
+                        until: now + told.left,
+                    });
+                }
+                _ => continue,
+            }
+            new += usize::from(lock(&self.directory).insert(told, source.clone(), now));
+        }
+        self.outbound.told(discovered, now, random);
+        new
+    }
+}
+
+/// For whom a peer counts of whom a relay has told: for that relay, and where it can be
+/// dialled straight, for its own provider's block.
+fn groups(record: &NodeRecord, source: &PeerGroup) -> Groups {
+    let direct = record.candidates.iter().filter(|_| record.reachable).filter_map(|candidate| candidate.socket_addr());
+    let own = direct.map(|socket| PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())));
+    std::iter::once(source.clone()).chain(own).collect()
+}
+
+/// The peers of a book that have served well before, best first, with what they count for.
+pub(super) fn proven(records: &[PeerRecord], relays: &[KnownRelay], now: Timestamp) -> Vec<(PeerIdentity, Groups)> {
+    let mut proven = Vec::new();
+    for record in records {
+        let is_relay = record.relayed.carried > 0 || relays.iter().any(|known| known.relay.relay == record.peer);
+        let worked = record.addresses.iter().filter_map(|address| Some((address.last_worked?, &address.locator))).max();
+        let Some((worked, locator)) = worked.filter(|_| !is_relay && !record.is_banned(now)) else { continue };
+        let is_proven = worked.since(record.first_seen) >= PROVEN_FOR
+            && now.since(worked) <= PROVEN_WITHIN
+            && record.successes >= PROVEN_TIMES;
+        if is_proven && let Some(group) = group(locator) {
+            proven.push((worked, record.peer.clone(), [group].into_iter().collect::<Groups>()));
+        }
+    }
+    proven.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
+    proven.into_iter().map(|(_, peer, groups)| (peer, groups)).collect()
+}
+
+fn group(locator: &PeerLocator) -> Option<PeerGroup> {
+    match &locator.address {
+        PeerAddress::Relayed(relay) => Some(Groups::of_relay(relay)),
+        PeerAddress::Direct(address) => {
+            address.socket_addr().map(|socket| PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())))
+        }
+    }
+}

@@ -1,0 +1,279 @@
+use std::sync::atomic::AtomicUsize;
+
+use async_trait::async_trait;
+use kaspath_domain::{
+    AddressSource, NatMapping, NodeRecord, ObservedAddress, PeerRecord, RecordDraft, RecordKind, SignedRecord, Timestamp,
+    TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
+};
+use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+use super::*;
+
+fn peer(n: u8) -> PeerIdentity {
+    PeerIdentity::from_bytes(&[0, 2, 1, n]).unwrap()
+}
+
+fn relay(n: u8) -> RelayAddress {
+    let via = TransportAddress::tcp(([203, n, 113, 1], 4001).into());
+    RelayAddress { relay: PeerIdentity::from_bytes(&[0, 2, 9, n]).unwrap(), via }
+}
+
+fn told(n: u8, at: &RelayAddress) -> Told {
+    let draft = RecordDraft {
+        kind: RecordKind::Node,
+        network: "simnet".to_owned(),
+        gossip: true,
+        mapping: NatMapping::Unknown,
+        reachable: false,
+        ttl: TTL,
+        relays: vec![at.clone()],
+        candidates: Vec::new(),
+        kaspad: None,
+        load: None,
+    };
+    Told { record: signed(peer(n), draft), left: TTL }
+}
+
+fn signed(peer: PeerIdentity, draft: RecordDraft) -> SignedRecord {
+    let RecordDraft { kind, network, gossip, mapping, reachable, ttl, relays, candidates, kaspad, load } = draft;
+    let issued = Timestamp::from_epoch(Duration::from_secs(1));
+    let record =
+        NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, kaspad, load, tag: None };
+    SignedRecord::verified(record, &[])
+}
+
+/// Peers that are there until they are told to go; what was asked of them.
+#[derive(Default)]
+struct Peers {
+    open: Mutex<HashMap<PeerIdentity, watch::Sender<bool>>>,
+    dropped: Arc<AtomicUsize>,
+}
+
+struct CountsDrop(Arc<AtomicUsize>);
+
+impl Drop for CountsDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl ReachPeer for Peers {
+    async fn reach(&self, target: PeerTarget, up: Box<dyn FnOnce() + Send>) -> Result<(), String> {
+        assert!(!target.addresses.is_empty(), "the record's addresses are there");
+        let peer = target.peer.unwrap();
+        if peer == super::tests::peer(13) {
+            return Err("nobody answers".to_owned());
+        }
+        let (end, mut ended) = watch::channel(false);
+        lock(&self.open).insert(peer, end);
+        let _counts = CountsDrop(self.dropped.clone());
+        up();
+        let _ = ended.wait_for(|ended| *ended).await;
+        Ok(())
+    }
+}
+
+struct World {
+    discovering: Discovering,
+    held: HeldRelays,
+    peers: Arc<Peers>,
+    events: mpsc::UnboundedReceiver<DiscoveryEvent>,
+    running: Option<JoinHandle<()>>,
+}
+
+/// A node that knows two relays, each of which tells what `tell` says.
+fn world(discovery: MockDiscovery, outbound: usize, is_listed: bool) -> World {
+    let (sender, events) = mpsc::unbounded_channel();
+    let observers = Observers::of(Arc::new(move |event: &DiscoveryEvent| drop(sender.send(event.clone()))));
+    let config = DiscoverConfig {
+        network: "simnet".to_owned(),
+        namespace: Namespace::of_network("simnet").unwrap(),
+        outbound,
+        is_listed,
+        shows_addresses: false,
+        configured: vec![peer(1)],
+        relays: Arc::new(ConfiguredRelays(vec![relay(1), relay(2)])),
+        observers,
+    };
+    let (held, peers) = (HeldRelays::default(), Arc::new(Peers::default()));
+    let own = Own::new(&config, Arc::new(|| NatMapping::EndpointIndependent), Vec::new, held.clone());
+    let book = Arc::new(MemoryPeerBook::new(100));
+    let discovering =
+        Discovering::new(Arc::new(discovery), peers.clone(), book, MonotonicClock::start(), config, &held, Arc::default(), own);
+    World { discovering, held, peers, events, running: None }
+}
+
+fn mock() -> MockDiscovery {
+    let mut discovery = MockDiscovery::new();
+    discovery.expect_identity().returning(|| peer(0));
+    discovery.expect_sign().returning(|draft| signed(peer(0), draft));
+    discovery
+}
+
+fn hold(held: &HeldRelays, relay: &RelayAddress, state: ReservationState) {
+    held.observe(&NetworkEvent::Reservation { relay: relay.relay.clone(), state });
+}
+
+impl World {
+    /// Runs it until this many events fit.
+    async fn until(&mut self, count: usize, fits: impl Fn(&DiscoveryEvent) -> bool) -> Vec<DiscoveryEvent> {
+        let discovering = self.discovering.clone();
+        self.running.get_or_insert_with(|| tokio::spawn(async move { discovering.run().await }));
+        let mut found = Vec::new();
+        let waiting = async {
+            while found.len() < count {
+                let event = self.events.recv().await.unwrap();
+                found.extend(fits(&event).then_some(event));
+            }
+        };
+        timeout(Duration::from_secs(7200), waiting).await.unwrap();
+        found
+    }
+
+    /// Ends it.
+    async fn end(&mut self) {
+        let running = self.running.take().unwrap();
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+    }
+}
+
+fn is_reached(event: &DiscoveryEvent) -> bool {
+    matches!(event, DiscoveryEvent::DiscoveredPeer { change: DiscoveredChange::Reached, .. })
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_relays_tell_of_are_reached_up_to_the_target_but_not_this_node_or_a_configured_one() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|teller, _, limit| {
+        assert_eq!(limit, PEERS);
+        let Teller::Relay(at) = teller else { panic!("{teller:?}") };
+        Ok((0..8).map(|n| told(n, at)).collect())
+    });
+    let mut world = world(discovery, 3, false);
+    let began = Instant::now();
+    let reached = world.until(3, is_reached).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    let of = |event: &DiscoveryEvent| match event {
+        DiscoveryEvent::DiscoveredPeer { peer, groups, .. } => (peer.clone(), groups.clone()),
+        other => panic!("{other:?}"),
+    };
+    let [first, second, third] = [0, 1, 2].map(|n| of(&reached[n]));
+    assert!(!first.1.overlap(&second.1), "one of each relay first");
+    for (peer, _) in [&first, &second, &third] {
+        assert!((2..8).any(|n| *peer == super::tests::peer(n)), "{peer}");
+    }
+    assert_eq!(world.discovering.peers().iter().filter(|peer| peer.age.is_some()).count(), 3);
+    world.end().await;
+    while world.peers.dropped.load(Ordering::Relaxed) < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.peers.dropped.load(Ordering::Relaxed), 3, "sessions end with what runs them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_leaves_makes_room_for_another_and_one_that_fails_is_reported() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|teller, _, _| {
+        let Teller::Relay(at) = teller else { panic!("{teller:?}") };
+        if at.relay == relay(2).relay { Ok(vec![told(13, at)]) } else { Ok(vec![told(2, at), told(3, at)]) }
+    });
+    let mut world = world(discovery, 1, false);
+    let failed = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::DiscoveredPeer { cause: Some(_), .. });
+    let peers = world.peers.clone();
+    let leaving = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(120)).await;
+            for end in lock(&peers.open).values() {
+                let _ = end.send(true);
+            }
+        }
+    });
+    assert_eq!(world.until(1, failed).await.len(), 1);
+    world.until(3, |event| matches!(event, DiscoveryEvent::DiscoveredPeer { change: DiscoveredChange::Ended, .. })).await;
+    leaving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_listed_where_it_has_a_reservation_with_the_relays_it_has_and_is_taken_off_at_the_end() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|_, _, _| Err(DiscoveryError::NotSpoken));
+    discovery.expect_list().returning(|at, namespace, record, ttl| {
+        assert_eq!((namespace.as_str(), ttl), ("/kaspath/1/n/simnet", TTL));
+        let record = record.record();
+        assert!(record.relays.iter().any(|named| named == at), "{record:?}");
+        assert!(record.candidates.is_empty() && record.mapping == NatMapping::EndpointIndependent);
+        if *at == relay(2) { Err(DiscoveryError::Refused("full".to_owned())) } else { Ok(Duration::from_secs(100)) }
+    });
+    discovery.expect_unlist().times(1).withf(|at, _| *at == relay(1)).returning(|_, _| ());
+    let mut world = world(discovery, 1, true);
+    hold(&world.held, &relay(1), ReservationState::Confirmed);
+    let listed = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Listed { .. } | DiscoveryEvent::ListRefused { .. });
+    let first = world.until(1, listed).await;
+    assert_eq!(first, [DiscoveryEvent::Listed { relay: relay(1).relay, granted: Duration::from_secs(100) }]);
+    hold(&world.held, &relay(2), ReservationState::Confirmed);
+    // The new one at once, the other one when its record has settled; then at half time.
+    let next = world.until(3, listed).await;
+    let of = |event: &DiscoveryEvent| match event {
+        DiscoveryEvent::Listed { relay, .. } => (relay.clone(), true),
+        DiscoveryEvent::ListRefused { relay, .. } => (relay.clone(), false),
+        other => panic!("{other:?}"),
+    };
+    let next: Vec<_> = next.iter().map(of).collect();
+    assert!(next.contains(&(relay(2).relay, false)) && next.contains(&(relay(1).relay, true)), "{next:?}");
+    world.discovering.unlist().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlisted_node_asks_and_tells_nothing() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|_, _, _| Ok(Vec::new()));
+    discovery.expect_list().never();
+    discovery.expect_unlist().never();
+    let mut world = world(discovery, 1, false);
+    hold(&world.held, &relay(1), ReservationState::Confirmed);
+    world.until(20, |event| matches!(event, DiscoveryEvent::PeersTold { .. })).await;
+    world.discovering.unlist().await;
+}
+
+#[test]
+fn a_public_node_is_listed_without_a_reservation_and_says_where_it_is() {
+    let mut discovery = mock();
+    discovery.expect_ask().never();
+    let world = world(discovery, 0, true);
+    let known = world.discovering.0.config.relays.known();
+    let own = &world.discovering.0.own;
+    let none = BTreeSet::new();
+    assert!(own.lists_at(&known, &none).is_empty());
+    let at = |ip: [u8; 4]| TransportAddress::tcp((ip, 4001).into());
+    let public = PublicNode { addresses: vec![at([10, 0, 0, 1]), at([203, 0, 113, 9])], kaspad: None, is_relay: true };
+    assert!(own.set_public(Some(public.clone())) && !own.set_public(Some(public)));
+    assert_eq!(own.lists_at(&known, &none).len(), 2);
+    let draft = own.draft(&known, &none);
+    assert_eq!((draft.candidates, draft.reachable, draft.kind), (vec![at([203, 0, 113, 9])], true, RecordKind::Both));
+}
+
+#[test]
+fn who_was_reached_for_days_has_proven_itself_and_a_relay_or_a_banned_peer_has_not() {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let at = |days: u32| Timestamp::from_epoch(DAY * (100 + days));
+    let record = |n: u8, first: u32, last: u32| {
+        let locator = format!("/ip4/198.51.{n}.1/tcp/1").parse().unwrap();
+        let mut known = ObservedAddress::new(locator, AddressSource::Dialed { relay: None }, at(first));
+        known.last_worked = Some(at(last));
+        PeerRecord { addresses: vec![known], successes: 5, ..PeerRecord::new(peer(n), at(first)) }
+    };
+    let (good, better) = (record(1, 0, 8), record(2, 0, 9));
+    let banned = PeerRecord { manual_ban: Some(at(20)), ..record(3, 0, 9) };
+    let is_relay = PeerRecord { peer: relay(1).relay, ..record(4, 0, 9) };
+    let (new, once) = (record(5, 9, 9), PeerRecord { successes: 1, ..record(6, 0, 9) });
+    let relays = ConfiguredRelays(vec![relay(1)]).known();
+    let found = |now| {
+        let records = [good.clone(), better.clone(), banned.clone(), is_relay.clone(), new.clone(), once.clone()];
+        proven(&records, &relays, at(now)).into_iter().map(|(peer, _)| peer).collect::<Vec<_>>()
+    };
+    assert_eq!(found(10), [peer(2), peer(1)]);
+    assert_eq!(found(23), [peer(2)], "the other one was reached too long ago");
+}

@@ -1,0 +1,152 @@
+//! Who could be reached, by who told of it.
+
+use std::collections::HashMap;
+
+use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity};
+
+use super::random::{Random, below};
+
+/// Candidates in all, and of one teller's group.
+const MAX: usize = 1024;
+const MAX_OF_GROUP: usize = 32;
+
+/// A peer that was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Who.
+    pub peer: PeerIdentity,
+    /// The teller's group.
+    pub source: PeerGroup,
+    /// All groups that it counts for: the teller's, and that of whatever carries it.
+    pub groups: Groups,
+    /// The teller is a relay of the settings, so it is its user's choice.
+    pub is_trusted: bool,
+    /// Until when its record is valid.
+    pub until: Moment,
+}
+
+/// Peers that were told of, by their tellers' groups. A peer that several tell of is there
+/// several times, for any of them may be the one that is drawn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidates {
+    groups: HashMap<PeerGroup, Vec<Discovered>>,
+    count: usize,
+}
+
+impl Candidates {
+    /// Takes one in. A full group, and a full table, lose a random one of the group, or of
+    /// the most crowded group: how often one is told of, and for how long it claims to be
+    /// valid, must not decide.
+    pub(super) fn insert(&mut self, told: Discovered, random: Random<'_>) {
+        if self.count >= MAX
+            && let Some(crowded) = self.groups.iter().max_by_key(|(_, told)| told.len()).map(|(group, _)| group.clone())
+        {
+            self.lose(&crowded, random);
+        }
+        let source = told.source.clone();
+        let group = self.groups.entry(source.clone()).or_default();
+        if let Some(known) = group.iter_mut().find(|known| known.peer == told.peer) {
+            known.until = known.until.max(told.until);
+            known.groups = told.groups;
+            return;
+        }
+        group.push(told);
+        self.count += 1;
+        if group.len() > MAX_OF_GROUP {
+            self.lose(&source, random);
+        }
+    }
+
+    fn lose(&mut self, group: &PeerGroup, random: Random<'_>) {
+        let Some(told) = self.groups.get_mut(group) else { return };
+        if !told.is_empty() {
+            told.swap_remove(below(told.len(), random));
+            self.count -= 1;
+        }
+        if told.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Keeps only those; groups without any are gone.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Discovered) -> bool) {
+        self.groups.retain(|_, told| {
+            told.retain(&keep);
+            !told.is_empty()
+        });
+        self.count = self.groups.values().map(Vec::len).sum();
+    }
+
+    /// Draws one that fits: a random group of those that have any, then a random one of
+    /// it. So an owner of one group is drawn as often as any other, however many peers
+    /// it tells of.
+    pub(super) fn draw(&self, fits: impl Fn(&Discovered) -> bool, random: Random<'_>) -> Option<&Discovered> {
+        let mut fitting: Vec<(&PeerGroup, Vec<&Discovered>)> = Vec::new();
+        for (group, told) in &self.groups {
+            let told: Vec<_> = told.iter().filter(|told| fits(told)).collect();
+            if !told.is_empty() {
+                fitting.push((group, told));
+            }
+        }
+        // A map's order is no random order, and in a test it is another one each time.
+        fitting.sort_unstable_by_key(|(group, _)| *group);
+        if fitting.is_empty() {
+            return None;
+        }
+        let (_, told) = fitting.swap_remove(below(fitting.len(), random));
+        Some(told[below(told.len(), random)])
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, time::Duration};
+
+    use kaspath_domain::IpPrefix;
+
+    use super::*;
+    use crate::outbound::tests::{numbers, peer};
+
+    fn told(n: u16, group: u8) -> Discovered {
+        let source = PeerGroup::Prefix(IpPrefix::provider_block([10, group, 0, 1].into()));
+        Discovered {
+            peer: peer(n),
+            groups: [source.clone()].into_iter().collect(),
+            source,
+            is_trusted: true,
+            until: Moment::default(),
+        }
+    }
+
+    #[test]
+    fn one_teller_fills_its_own_share_and_takes_nobody_elses() {
+        let (mut candidates, mut random) = (Candidates::default(), numbers(1));
+        candidates.insert(told(0, 1), &mut random);
+        for n in 1..10_000 {
+            candidates.insert(told(n, 2), &mut random);
+        }
+        assert_eq!(candidates.len(), 1 + MAX_OF_GROUP);
+        // Half of what is drawn comes from the group with one.
+        let of_one = (0..1000).filter(|_| candidates.draw(|_| true, &mut random).unwrap().peer == peer(0)).count();
+        assert!((400..600).contains(&of_one), "{of_one}");
+    }
+
+    #[test]
+    fn a_full_table_loses_from_the_most_crowded_groups() {
+        let (mut candidates, mut random) = (Candidates::default(), numbers(2));
+        candidates.insert(told(60_000, 200), &mut random);
+        for n in 0..3200 {
+            candidates.insert(told(n, (n / 32) as u8), &mut random);
+        }
+        assert_eq!(candidates.len(), MAX);
+        assert!(candidates.draw(|told| told.peer == peer(60_000), &mut random).is_some());
+        let groups: HashSet<_> = candidates.groups.keys().collect();
+        assert_eq!(groups.len(), 101, "none is lost altogether");
+        candidates.retain(|told| told.until > Moment::default() + Duration::from_secs(1));
+        assert_eq!((candidates.len(), candidates.groups.len()), (0, 0));
+    }
+}
