@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kaspath-kaspad-rpc", &["serde_core", "serde_json"]),
     ("kaspath-peer-store", &["kaspath_domain"]),
     ("kaspath-relay-list", &["kaspath_domain"]),
+    ("kaspath-port-mapping", &["kaspath_domain"]),
     ("kaspath-control", &["kaspath_domain", "serde_core"]),
     ("kaspath-web", &[]),
     (

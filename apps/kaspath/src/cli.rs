@@ -72,8 +72,9 @@ pub(crate) enum Command {
     /// Start an unmodified kaspad behind a gateway, look after both, and stop both.
     ///
     /// kaspad gets your flags and, if you give none, a JSON RPC on loopback, which is printed. How
-    /// it listens, which address it announces and its UPnP stay as they are. It is started
-    /// again when it fails, and stopped when this program is stopped or fails.
+    /// it listens, which address it announces and its UPnP stay as they are, unless this program
+    /// has the router forward kaspad's port itself (--no-port-mapping). It is started again when
+    /// it fails, and stopped when this program is stopped or fails.
     Run(RunArgs),
     /// Print the peer id of this folder's relay or node.
     ///

@@ -12,6 +12,7 @@ mod gateway;
 mod id;
 mod level;
 mod lock;
+mod mapping;
 mod metrics;
 mod node;
 mod output;

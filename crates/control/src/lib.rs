@@ -25,6 +25,6 @@ pub use protocol::{Answer, MAX_ANSWER, MAX_REQUEST, ProtocolError, Request, VERS
 pub use selector::{PeerSelector, SelectorError};
 pub use socket::{Socket, SocketError};
 pub use status::{
-    CircuitStatus, DiscoveredStatus, Listed, MAX_RECENT, MAX_SHOWN, MoveStatus, NatStatus, ObservedStatus, PeerStatus,
-    PunchStatus, RelayStatus, ReservationStatus, Status, TrafficStatus,
+    AddressStatus, CircuitStatus, DiscoveredStatus, Listed, MAX_RECENT, MAX_SHOWN, MappedStatus, MoveStatus, NatStatus,
+    ObservedStatus, PeerStatus, PunchStatus, RelayStatus, ReservationStatus, Status, TrafficStatus,
 };

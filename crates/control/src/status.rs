@@ -24,6 +24,12 @@ pub struct Status {
     pub listening: Vec<PeerLocator>,
     /// The direct addresses that are announced to peers.
     pub announced: Vec<PeerLocator>,
+    /// The ports that the router forwards to this node.
+    #[serde(default)]
+    pub mapped: Vec<MappedStatus>,
+    /// Whether others can reach these addresses of it, of which that is known.
+    #[serde(default)]
+    pub reachability: Vec<AddressStatus>,
     /// How this node's own NAT maps; `None` of a relay.
     #[serde(default)]
     pub nat: Option<NatStatus>,
@@ -65,6 +71,15 @@ pub struct DiscoveredStatus {
     pub age: Option<f64>,
 }
 
+/// An address of the program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The address.
+    pub address: PeerLocator,
+    /// `reachable` or `unreachable`.
+    pub state: String,
+}
+
 /// A list that may be too long to be shown in full.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listed<T> {
@@ -87,6 +102,22 @@ impl<T> Default for Listed<T> {
     fn default() -> Self {
         Self { total: 0, shown: Vec::new() }
     }
+}
+
+/// A port that the router forwards, as the router says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MappedStatus {
+    /// Where it is reached from outside.
+    pub external: SocketAddr,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// The port of this host.
+    pub port: u16,
+    /// Whether it is kaspad's, not this node's.
+    pub kaspad: bool,
+    /// How the router was asked: `pcp`, `nat-pmp` or `igd`.
+    pub method: String,
 }
 
 /// A session with a peer.

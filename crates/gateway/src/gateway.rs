@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{ListenError, PeerIdentity, StreamListener};
+use kaspath_domain::{ListenError, PeerConnector, PeerIdentity, PeerTarget, StreamListener};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -52,6 +52,21 @@ impl Gateway {
     /// the session ends with it.
     pub async fn keep(&self, kept: KeptPeer) {
         outbound::keep(self.0.clone(), kept).await;
+    }
+
+    /// Begins one session with a peer that others have told of, unless there is one, calls
+    /// `up` once there is one, and returns when it has ended. Dropping the future ends a
+    /// session that this gateway has begun.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn reach(
+        &self,
+        target: PeerTarget,
+        connector: Arc<dyn PeerConnector>,
+        up: impl FnOnce() + Send,
+    ) -> Result<(), String> {
+        outbound::reach(self.0.clone(), target, connector, up).await
     }
 
     /// Follows kaspad's RPC: its bans, its network, how it is doing. Runs until it

@@ -17,7 +17,6 @@
 //! | `activity` | what a session's own bytes show of it, for when a session must be evicted |
 //! | `inbound` | a peer's stream into kaspad |
 //! | `outbound` | sessions that this node begins |
-//! | `discovered` | sessions with peers that nobody has named |
 //! | `bridge` | the peer's kaspad and ours, both of them servers, joined |
 //! | `pump` | the bytes between a peer that calls and kaspad |
 //! | `pipe` | one session, from its beginning to its end |
@@ -27,7 +26,6 @@
 
 mod activity;
 mod bridge;
-mod discovered;
 mod events;
 mod gateway;
 mod inbound;

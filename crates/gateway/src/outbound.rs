@@ -48,6 +48,29 @@ pub(crate) async fn keep(shared: Arc<Shared>, kept: KeptPeer) {
     keeper.keep(|| remote.session(), |_| {}).await;
 }
 
+/// One session with a peer that others have told of. It is neither begun again nor pinned.
+pub(crate) async fn reach(
+    shared: Arc<Shared>,
+    target: PeerTarget,
+    connector: Arc<dyn PeerConnector>,
+    up: impl FnOnce() + Send,
+) -> Result<(), String> {
+    let peer = target.peer.clone().ok_or("the peer has no identity")?;
+    if shared.table.is_banned(&peer, (shared.parts.wall_clock)()) {
+        return Err("the peer is banned".to_owned());
+    }
+    let remote = Remote { shared, peer, target, connector };
+    let announced = async {
+        remote.until(|| remote.exists()).await;
+        up();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = remote.session() => ended,
+        () = announced => Ok(()),
+    }
+}
+
 impl Remote {
     fn refused(&self, refused: Refused) -> String {
         let cause = refused.cause.clone();

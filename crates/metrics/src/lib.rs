@@ -12,10 +12,12 @@ mod discovery;
 mod families;
 mod gateway;
 mod kaspa;
+mod mapping;
 mod network;
 mod paths;
 mod process;
 mod punches;
+mod reachability;
 mod recent;
 mod relays;
 mod service;
@@ -23,7 +25,7 @@ mod sessions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kaspath_domain::{AttemptOutcome, DiscoveryEvent, Observer, Path, PeerIdentity};
+use kaspath_domain::{AttemptOutcome, DiscoveryEvent, MappingEvent, Observer, Path, PeerIdentity};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -35,6 +37,7 @@ use self::{
     discovery::Discovery,
     gateway::Gateway,
     kaspa::Kaspa,
+    mapping::Mapping,
     network::{Client, Network},
     process::Process,
     punches::Punches,
@@ -87,6 +90,7 @@ pub struct Metrics {
     kaspa: Arc<Kaspa>,
     gateway: Arc<Gateway>,
     discovery: Arc<Discovery>,
+    mapping: Arc<Mapping>,
 }
 
 impl Metrics {
@@ -115,8 +119,9 @@ impl Metrics {
         let kaspa = Arc::new(Kaspa::new(if role == Role::Node { &mut registry } else { &mut unseen }));
         let gateway = Arc::new(Gateway::new(if role == Role::Gateway { &mut registry } else { &mut unseen }));
         let discovery = Arc::new(Discovery::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
+        let mapping = Arc::new(Mapping::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
         let shared = Arc::new(Mutex::new(Shared { registry, paths: None, length: 0 }));
-        Self { shared, process, network, sessions, kaspa, gateway, discovery }
+        Self { shared, process, network, sessions, kaspa, gateway, discovery, mapping }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -152,6 +157,11 @@ impl Metrics {
     /// Counts what comes of looking for peers.
     pub fn discovery_observer(&self) -> Arc<dyn Observer<DiscoveryEvent>> {
         self.discovery.clone()
+    }
+
+    /// Counts what becomes of ports that the router is asked to forward.
+    pub fn mapping_observer(&self) -> Arc<dyn Observer<MappingEvent>> {
+        self.mapping.clone()
     }
 
     /// Reads the paths of all Kaspa sessions there, at each scrape: `each` calls what it is

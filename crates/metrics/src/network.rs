@@ -11,6 +11,7 @@ use crate::{
     families::{Family, fall, label, reach, single},
     paths::PathLabel,
     punches::Punches,
+    reachability::Reachability,
     relays::Relays,
     service::Service,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Network {
     refused: Family<(Refused,), Counter>,
     evicted: Counter,
     streams_refused: Counter,
+    reachability: Reachability,
     /// Our relay server.
     pub(crate) service: Option<Service>,
     pub(crate) client: Option<Client>,
@@ -45,12 +47,14 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(registry: &mut Registry, service: Option<Service>, client: Option<Client>) -> Self {
+        let reachability = Reachability::new(registry);
         let own = registry.sub_registry_with_prefix("kaspath");
         Self {
             connections: Family::new(own, "connections", "Connections with peers and relays"),
             refused: Family::new(own, "connections_refused", "Connections refused for want of room"),
             evicted: single(own, "connections_evicted", "Connections closed so that others could stay", Counter::default()),
             streams_refused: single(own, "streams_refused", "Streams refused because too many waited", Counter::default()),
+            reachability,
             service,
             client,
         }
@@ -94,6 +98,7 @@ impl Observer<NetworkEvent> for Network {
             NetworkEvent::StreamsRefused { total } => reach(&self.streams_refused, *total),
             _ => {}
         }
+        self.reachability.observe(event);
         if let Some(service) = &self.service {
             service.observe(event);
         }

@@ -76,8 +76,7 @@ const AUTORELAY: &[Query] = &[
 ];
 
 /// What the dashboards query beside that, and nothing here measures.
-const ABSENT: &[&str] =
-    &["libp2p_autorelay_candidate_loop_state", "libp2p_autorelay_scheduled_work_time", "libp2p_autonat_reachability_status"];
+const ABSENT: &[&str] = &["libp2p_autorelay_candidate_loop_state", "libp2p_autorelay_scheduled_work_time"];
 
 fn check(metrics: &Metrics, queries: &[Query]) {
     let all = parse(&metrics.encode());

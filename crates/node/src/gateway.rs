@@ -2,7 +2,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use kaspath_domain::{Observers, PeerTarget, wall_clock};
-use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad, KeptPeer};
+use kaspath_gateway::{Gateway, GatewayEvent, GatewayParts, Kaspad};
 
 use crate::{Node, ReachPeer, kaspad::KaspadByRpc};
 
@@ -29,9 +29,7 @@ pub struct GatewayReach {
 #[async_trait]
 impl ReachPeer for GatewayReach {
     async fn reach(&self, target: PeerTarget, up: Box<dyn FnOnce() + Send>) -> Result<(), String> {
-        let peer = target.peer.clone().ok_or("the peer has no identity")?;
-        let (connector, keeper) = (self.node.connector(), self.node.keeper().clone());
-        self.gateway.reach(KeptPeer { peer, target, connector, keeper }, up).await
+        self.gateway.reach(target, self.node.connector(), up).await
     }
 }
 

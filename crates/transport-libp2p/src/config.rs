@@ -29,6 +29,10 @@ pub struct NetworkConfig {
     pub punch: PunchConfig,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
+    /// When it serves, if it does.
+    pub serve: ServeWhen,
+    /// How we learn whether others can reach us.
+    pub reach: ReachConfig,
     /// Stream protocols, the preferred first; peers that share none get no stream. A
     /// node without any opens and accepts none, as a relay that is nothing else.
     /// Each is a name that begins with a slash and has at most 253 bytes.
@@ -66,6 +70,8 @@ impl Default for NetworkConfig {
             external: Vec::new(),
             punch: PunchConfig::default(),
             relay_server: None,
+            serve: ServeWhen::default(),
+            reach: ReachConfig::default(),
             protocols: vec![crate::STREAM_PROTOCOL.to_owned(), crate::LEGACY_STREAM_PROTOCOL.to_owned()],
             session_protocol: None,
             limits: ConnectionLimits::default(),
@@ -77,6 +83,45 @@ impl Default for NetworkConfig {
             ping_interval: Duration::from_secs(20),
             observers: Observers::default(),
         }
+    }
+}
+
+impl NetworkConfig {
+    /// Whether it is a relay before anything else, with room for many strangers.
+    pub(crate) fn is_relay(&self) -> bool {
+        self.relay_server.is_some() && self.serve == ServeWhen::Always
+    }
+}
+
+/// When a node with the settings of a relay server serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServeWhen {
+    /// From its start on.
+    #[default]
+    Always,
+    /// As long as others can reach it: see [`crate::Reachability`].
+    Reachable,
+}
+
+/// How a node learns whether others can reach it at its addresses.
+#[derive(Clone, Debug)]
+pub struct ReachConfig {
+    /// Have relays that we use check our addresses. They tell other nodes our address and
+    /// identity, which dial it.
+    pub ask: bool,
+    /// Dial addresses of other nodes when relays that we use ask for it.
+    pub help: bool,
+    /// Time between two checks of an address that can be reached. An address that no longer
+    /// can stays so for that time at least, and longer each time.
+    pub check_interval: Duration,
+    /// Private addresses count like public ones, for a network without public ones. Off,
+    /// because what a neighbour reaches others may not.
+    pub allow_local: bool,
+}
+
+impl Default for ReachConfig {
+    fn default() -> Self {
+        Self { ask: true, help: true, check_interval: Duration::from_secs(600), allow_local: false }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, ReservationLoss, Transport};
 use serde::Serialize;
 
-use crate::RefusedConnections;
+use crate::{RefusedConnections, RelayService};
 
 /// The state of a reservation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,6 +66,28 @@ impl fmt::Display for CircuitEnd {
             Self::Quota => "a quota is used up",
             Self::NotAllowed => "a peer of it is not allowed any more",
             Self::Evicted => "it was idle and made room for another one",
+        })
+    }
+}
+
+/// Whether others can reach us at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reachability {
+    /// Nothing says that they can, or that they cannot.
+    Unknown,
+    /// Somebody came in whom nothing that we did had opened a way for.
+    Reachable,
+    /// Several say that they cannot.
+    Unreachable,
+}
+
+impl fmt::Display for Reachability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "unknown",
+            Self::Reachable => "reachable",
+            Self::Unreachable => "unreachable",
         })
     }
 }
@@ -199,6 +221,18 @@ pub enum NetworkEvent {
         /// How many since the start, by reason.
         #[serde(flatten)]
         refused: RefusedConnections,
+    },
+    /// Whether others can reach us at that address of ours is known now, or has changed.
+    ReachabilityChanged {
+        /// The address.
+        address: PeerLocator,
+        /// What is known.
+        state: Reachability,
+    },
+    /// Relay server: it serves from now on, or does not any more.
+    Serving {
+        /// What it does now.
+        state: RelayService,
     },
     /// Relay server: a peer has a reservation here.
     RelayReservationAccepted {

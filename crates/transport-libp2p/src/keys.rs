@@ -132,6 +132,12 @@ impl NodeKey {
         convert::identity(&self.0.public().to_peer_id())
     }
 
+    /// A secret of this node for one purpose: the same after a restart, and of no use to
+    /// whoever looks for the key.
+    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+        self.0.derive_secret(purpose.as_bytes()).expect("an Ed25519 key has a secret part")
+    }
+
     pub(crate) fn keypair(&self) -> &Keypair {
         &self.0
     }
@@ -166,6 +172,14 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn each_purpose_has_a_secret_of_its_own_which_stays() {
+        let key = NodeKey::generate();
+        assert_eq!(key.secret("one"), key.clone().secret("one"));
+        assert_ne!(key.secret("one"), key.secret("other"));
+        assert_ne!(key.secret("one"), NodeKey::generate().secret("one"));
+    }
 
     #[test]
     fn a_new_file_is_private_and_gives_the_same_identity_again() {

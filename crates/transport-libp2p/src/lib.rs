@@ -15,6 +15,7 @@
 //! | `tcp` | libp2p's TCP transport, where that gives up too early or never |
 //! | `quic` | QUIC as a libp2p transport, and who gets a handshake |
 //! | `records` | signed records of nodes: what is said, and the envelope |
+//! | `reach` | checks whether a node can be reached: AutoNAT v2, with dials by other nodes |
 //! | `relay_control` | our own protocol with relays: a token, and notice of a drain |
 //! | `relay_server` | circuit relay v2 for others: its caps as a pure table, and the bytes of circuits |
 //! | `discovery` | asks relays and peers whom they know, and lists us at relays |
@@ -55,6 +56,7 @@ mod muxing;
 mod network;
 mod punch;
 mod quic;
+mod reach;
 mod records;
 mod relay_control;
 mod relay_server;
@@ -64,17 +66,19 @@ mod swarm;
 mod tcp;
 mod wire;
 
-pub use config::{NetworkConfig, PunchConfig, StartError};
+pub use config::{NetworkConfig, PunchConfig, ReachConfig, ServeWhen, StartError};
 pub use dialer::Libp2pDialer;
 pub use discovery::Libp2pDiscovery;
-pub use events::{CircuitEnd, NetworkEvent, ReservationState};
+pub use events::{CircuitEnd, NetworkEvent, Reachability, ReservationState};
 pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
 pub use limits::{ConnectionLimits, LimitFloor, RefusedConnections};
 pub use listener::Libp2pListener;
 pub use network::Network;
 pub use relay_control::{RelayToken, RelayTokenError};
-pub use relay_server::{RelayAccess, RelayLoad, RelayPeers, RelayQuotaUse, RelayRefusals, RelayServerConfig, RelayServerError};
+pub use relay_server::{
+    RelayAccess, RelayLoad, RelayPeers, RelayQuotaUse, RelayRefusals, RelayServerConfig, RelayServerError, RelayService,
+};
 pub use resolve::Resolver;
 
 /// The stream protocol that our peers speak: raw bytes after multistream-select.
@@ -89,7 +93,7 @@ pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::{
-        keys::fuzz_key as key, punch::fuzz_exchange as exchange, records::fuzz as record_envelope,
+        keys::fuzz_key as key, punch::fuzz_exchange as exchange, reach::fuzz as dial_back, records::fuzz as record_envelope,
         relay_control::fuzz as relay_control, relay_server::fuzz as relay,
     };
 }

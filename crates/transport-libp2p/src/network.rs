@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    Libp2pDialer, Libp2pDiscovery, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, RelayLoad,
+    Libp2pDialer, Libp2pDiscovery, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Reachability, RelayLoad,
     RelayServerConfig, RelayServerError, RelayToken, Resolver, StartError, convert,
     listening::listen,
     swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
@@ -24,6 +24,7 @@ pub struct Network {
     listener: Arc<Libp2pListener>,
     listening: Vec<PeerLocator>,
     announced: watch::Receiver<Vec<PeerLocator>>,
+    reachability: watch::Receiver<Vec<(PeerLocator, Reachability)>>,
     round_trips: RoundTrips,
     protocol: Arc<str>,
     resolver: Resolver,
@@ -42,14 +43,14 @@ impl Network {
         let (direct, circuits): (Vec<_>, Vec<_>) =
             config.listen.iter().cloned().partition(|locator| matches!(locator.address, PeerAddress::Direct(_)));
         let external = resolve_all(&config.external).await;
-        let mut announcing = Announcing::new(*swarm.local_peer_id(), config.relay_server.is_some(), external.clone());
+        let mut announcing = Announcing::new(*swarm.local_peer_id(), config.is_relay(), external.clone());
         let listening = listen(&mut swarm, &direct, config.listen_everywhere, &mut announcing).await?;
         let announced = announcing.announced();
         announcing.publish(&announced);
         for address in announced {
             swarm.add_external_address(address);
         }
-        let announced = announcing.watch();
+        let (announced, reachability) = (announcing.watch(), announcing.watch_reachability());
         let relays = relay_addresses(config.relays.iter().chain(&circuits))?;
         let round_trips = RoundTrips::to(relays.iter().map(|relay| relay.relay.clone()));
 
@@ -60,7 +61,19 @@ impl Network {
         let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
-        Ok(Network { local, handle, listener, listening, announced, round_trips, protocol, resolver, discovery, ended })
+        Ok(Network {
+            local,
+            handle,
+            listener,
+            listening,
+            announced,
+            reachability,
+            round_trips,
+            protocol,
+            resolver,
+            discovery,
+            ended,
+        })
     }
 
     /// Who this node is.
@@ -124,10 +137,17 @@ impl Network {
     }
 
     /// The router forwards these addresses to this node, eight at most: they are offered as
-    /// candidates from now on, and replace the former ones. They are not announced, for
-    /// nobody has checked them.
+    /// candidates from now on, and replace the former ones. Each is announced once nodes of two
+    /// networks have come in there. If there were any, the router may have restarted, so the
+    /// links to relays are asked for an answer.
     pub async fn set_mapped(&self, addresses: Vec<TransportAddress>) {
         let _ = self.handle.ask(|reply| Command::SetMapped { addresses, reply }).await;
+    }
+
+    /// What is known now of the addresses of this node: whether others can reach it there.
+    /// Those of which nothing is known are left out.
+    pub fn reachability(&self) -> Vec<(PeerLocator, Reachability)> {
+        self.reachability.borrow().clone()
     }
 
     /// Holds a reservation at one more relay, or knows one more address of a relay, from

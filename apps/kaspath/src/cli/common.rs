@@ -85,8 +85,8 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
-    /// Has no effect: AutoNAT is not used any more. Accepted for existing set-ups.
-    #[arg(long, hide = true)]
+    /// Do not ask relays whether others can reach this node: they have other nodes dial it.
+    #[arg(long)]
     pub(crate) no_autonat: bool,
 }
 

@@ -12,7 +12,7 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 
 use super::common::CommonArgs;
-use crate::settings::{RelayLimits, Target};
+use crate::settings::{RelayLimits, Serve, Target};
 
 #[derive(Debug, Args)]
 pub(crate) struct RelayArgs {
@@ -60,6 +60,16 @@ pub(crate) struct PeerArgs {
     /// reach it by that.
     #[arg(long)]
     pub(crate) unlisted: bool,
+
+    /// Do not ask the router to forward the ports that this node listens on (PCP, NAT-PMP, UPnP), nor
+    /// kaspad's under `run`.
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
+
+    /// Serve others as a relay, with 32 reservations, 16 circuits and 1 MB/s at most.
+    /// [default: when-reachable; never for a client]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) serve: Option<Serve>,
 
     /// How peers are reached: balanced, direct-first, quic-first, adaptive, tcp-only, quic-only, relay-only
     /// or direct-only.  [default: balanced]

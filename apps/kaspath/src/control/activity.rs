@@ -10,8 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kaspath_control::{CircuitStatus, Listed, ObservedStatus, RelayStatus, ReservationStatus, Status, TrafficStatus};
-use kaspath_domain::{DiscoveryEvent, Observer, PeerAddress, PeerIdentity, PeerLocator, Transport, clean, make_room};
+use kaspath_control::{
+    CircuitStatus, Listed, MappedStatus, ObservedStatus, RelayStatus, ReservationStatus, Status, TrafficStatus,
+};
+use kaspath_domain::{
+    DiscoveryEvent, MapPurpose, MapRequest, Mapped, MappingEvent, Observer, PeerAddress, PeerIdentity, PeerLocator, Transport,
+    clean, make_room,
+};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -95,6 +100,19 @@ impl Activity {
         })
     }
 
+    /// Records what the router forwards.
+    pub(crate) fn of_mapping(&self) -> Arc<dyn Observer<MappingEvent>> {
+        self.recording(|facts, event: &MappingEvent, _| {
+            facts.count(event);
+            match event {
+                MappingEvent::Mapped(mapped) => drop(facts.mapped.insert(mapped.request, mapped.clone())),
+                MappingEvent::Lost { mapped, .. } => drop(facts.mapped.remove(&mapped.request)),
+                MappingEvent::Unavailable { .. } => {}
+            }
+            true
+        })
+    }
+
     /// Records what happens to sessions and their paths.
     pub(crate) fn of_sessions(&self) -> Arc<dyn Observer<SessionEvent>> {
         self.recording(|facts, event: &SessionEvent, now| {
@@ -160,6 +178,8 @@ struct Facts {
     addresses: BTreeMap<PeerIdentity, Vec<PeerLocator>>,
     /// Our own address, as each of these relays sees it over each transport.
     observed: BTreeMap<(PeerIdentity, Transport), PeerLocator>,
+    /// What the router forwards.
+    mapped: BTreeMap<MapRequest, Mapped>,
     recent: Recent,
     traffic: Traffic,
     /// When each peer's was granted or renewed.
@@ -255,6 +275,8 @@ impl Facts {
             uptime: now.as_secs_f64(),
             listening: Vec::new(),
             announced: Vec::new(),
+            mapped: self.mapped.values().map(mapped_status).collect(),
+            reachability: Vec::new(),
             nat: None,
             traffic: None,
             peers: Listed::of([]),
@@ -274,6 +296,17 @@ impl Facts {
             })),
             counters: self.counters.clone(),
         }
+    }
+}
+
+fn mapped_status(mapped: &Mapped) -> MappedStatus {
+    let Mapped { request, external, by, .. } = mapped;
+    MappedStatus {
+        external: *external,
+        protocol: request.protocol.to_string(),
+        port: request.port,
+        kaspad: request.purpose == MapPurpose::Kaspad,
+        method: by.name().to_owned(),
     }
 }
 

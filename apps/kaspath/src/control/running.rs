@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kaspath_control::{Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, Request, Status};
+use kaspath_control::{AddressStatus, Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, Request, Status};
 use kaspath_domain::{NatMapping, Path, PeerBook, PeerIdentity, clean, wall_clock};
 use kaspath_gateway::{Gateway, SessionInfo};
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode, Peer};
@@ -80,6 +80,7 @@ impl Running {
             role: role.to_owned(),
             listening: network.listening().to_vec(),
             announced: network.announced(),
+            reachability: reachability(network),
             nat: node.map(|node| NatStatus { observed: activity.observed(), ..nat(node.nat_mapping()) }),
             traffic: node.map(|_| activity.traffic(open)),
             peers: Listed::of(sessions),
@@ -192,4 +193,10 @@ fn of_session(session: SessionInfo, book: &dyn PeerBook) -> PeerStatus {
         received: session.to_kaspad,
         sent: session.to_peer,
     }
+}
+
+/// What is known of each address.
+fn reachability(network: &Network) -> Vec<AddressStatus> {
+    let known = network.reachability().into_iter();
+    known.map(|(address, state)| AddressStatus { address, state: state.to_string() }).collect()
 }

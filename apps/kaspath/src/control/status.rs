@@ -63,6 +63,11 @@ fn table(status: &Status) -> String {
     let mut text = vec![format!("{role} {peer}, kaspath {program}, up {}", time(*uptime))];
     text.extend(status.listening.iter().map(|address| format!("listens on {address}")));
     text.extend(status.announced.iter().map(|address| format!("announced  {address}")));
+    text.extend(status.mapped.iter().map(|mapped| {
+        let whose = if mapped.kaspad { " of kaspad" } else { "" };
+        format!("mapped     {} to {} port {}{whose}, by {}", mapped.external, mapped.protocol, mapped.port, mapped.method)
+    }));
+    text.extend(status.reachability.iter().map(|known| format!("{:10} {}", known.state, known.address)));
     if status.peers.total == 0 && role != "relay" {
         text.push("no peers".to_owned());
     }
@@ -176,7 +181,9 @@ fn bytes(count: u64) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kaspath_control::{DiscoveredStatus, MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus};
+    use kaspath_control::{
+        DiscoveredStatus, MappedStatus, MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus,
+    };
     use kaspath_domain::{Direction, Path, RelayReason, Transport};
 
     use super::*;
@@ -232,6 +239,17 @@ mod tests {
             uptime: 7_300.0,
             listening: vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()],
             announced: Vec::new(),
+            mapped: vec![MappedStatus {
+                external: "203.0.113.7:40000".parse().unwrap(),
+                protocol: "UDP".into(),
+                port: 4011,
+                kaspad: false,
+                method: "pcp".into(),
+            }],
+            reachability: vec![kaspath_control::AddressStatus {
+                address: "/ip4/192.0.2.1/tcp/1".parse().unwrap(),
+                state: "reachable".into(),
+            }],
             nat: Some(NatStatus { mapping: "unknown".into(), meaning: "Wait.".into(), observed: Vec::new() }),
             traffic: Some(TrafficStatus { received: 12_345, sent: 1, received_rate: 99.6, sent_rate: 0.0 }),
             peers: Listed { total: 9, shown: vec![peer] },
@@ -249,7 +267,12 @@ mod tests {
             counters: BTreeMap::from([("punch-failed".into(), 3)]),
         };
         let text = table(&status);
-        assert!(text.starts_with(&format!("node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\n")), "{text}");
+        assert!(
+            text.starts_with(&format!(
+                "node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\nreachable  /ip4/192.0.2.1/tcp/1\n"
+            )),
+            "{text}"
+        );
         let line = text.lines().find(|line| line.contains("nc6iDEp")).unwrap();
         for part in ["inbound", "2 min", "12.3 kB", "1 B", "relayed through 4kx6nXTN (3 punches failed", "/x[2J /"] {
             assert!(line.contains(part), "{part} in {line}");
@@ -260,6 +283,7 @@ mod tests {
             "lost   1 s  31 ms       /ip4/192.0.2.9/tcp/4001  again in 3 s  gone",
             "  punch-failed  3\n",
             "discovered  9 s  192.0.0.0/16\n",
+            "mapped     203.0.113.7:40000 to UDP port 4011, by pcp\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

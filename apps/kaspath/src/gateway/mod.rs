@@ -3,7 +3,7 @@
 
 mod reachable;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Error, Result, bail};
 use kaspath_domain::{Observers, PeerLocator, PeerTarget};
@@ -15,6 +15,7 @@ use crate::{
     cli::Cli,
     control::{Control, Running},
     discovering::{self, Kind},
+    mapping::Mapping,
     node,
     output::{Printer, Readiness, WarningCode},
     peers,
@@ -54,6 +55,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     });
 
     let mut tasks = Tasks::default();
+    let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(node.gateway_reach(&gateway));
     let discovering = discovering::new(Kind::Gateway, &node, reach, &node_settings, &control, printer)?;
     control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone(), discovering.clone()));
@@ -71,7 +73,10 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let failed = unexpected_end(node.network(), &mut tasks);
     let stop = to_stop(signals::stop_requested(), failed, printer, &mut failure);
     let result = match gateway_settings.run {
-        Some(plan) => Supervisor::new(plan, printer, settings.output.format).run(stop).await,
+        Some(mut plan) => {
+            mapping.for_kaspad(&mut plan).await;
+            Supervisor::new(plan, printer, settings.output.format).run(stop).await
+        }
         None => {
             stop.await;
             Ok(())
@@ -79,6 +84,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     };
     discovering.unlist().await;
     gateway.end_sessions().await;
+    mapping.release().await;
     tasks.shutdown().await;
     node.shutdown().await;
     failure.and(result)

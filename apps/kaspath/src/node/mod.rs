@@ -10,12 +10,13 @@ use kaspath_kaspa_adaptor::NodeConfig;
 use kaspath_node::{LightPeer, Node, NodeBuilder};
 use kaspath_policy::KeeperEvent;
 use kaspath_transport_tcp::{TcpConfig, TcpDialer, TcpTransportListener};
-use tokio::task::JoinSet;
+use tokio::{join, task::JoinSet};
 
 use crate::{
     cli::Cli,
     control::{Control, Running},
     discovering::{self, Kind},
+    mapping::Mapping,
     output::{Printer, ProgramEvent, Readiness},
     peers,
     settings::{Live, NodeSettings, Reload, Settings},
@@ -44,6 +45,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     report("node", &node, &settings, &control, printer);
     settings.warn_if_lonely(&printer);
     let mut tasks = Tasks::default();
+    let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(light.clone());
     let discovering = discovering::new(Kind::Light, &node, reach, &node_settings, &control, printer)?;
     control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone(), discovering.clone()));
@@ -73,7 +75,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     };
     discovering.unlist().await;
     light.kaspa().shutdown().await;
-    node.shutdown().await;
+    join!(node.shutdown(), mapping.release());
     tasks.shutdown().await;
     result
 }

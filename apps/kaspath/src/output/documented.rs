@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fs, path::Path as FilePath, time::Duration};
 
 use kaspath_domain::{
-    Direction, DiscoveredChange, DiscoveryEvent, NotTold, Path, PeerGroup, PeerIdentity, PeerLocator, RelayReason, Transport,
+    Direction, DiscoveredChange, DiscoveryEvent, MapMethod, MapProtocol, MapPurpose, MapRequest, Mapped, MappingEvent, NotTold,
+    Path, PeerGroup, PeerIdentity, PeerLocator, RelayReason, Transport,
 };
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::{HandshakeOutcome, HandshakeStep, KaspaEvent};
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent, SessionStats};
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RefusedConnections, ReservationState};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, Reachability, RefusedConnections, RelayService, ReservationState};
 use serde::Serialize;
 use serde_json::{Value, json};
 use syn::Item;
@@ -62,6 +63,8 @@ fn network() -> Vec<Sample> {
         NetworkEvent::PunchFailed { peer: peer(), attempts: 1, reason: RelayReason::Policy, retry_in: Some(SPAN) },
         NetworkEvent::StreamsRefused { total: 1 },
         NetworkEvent::ConnectionsRefused { refused: RefusedConnections::default() },
+        NetworkEvent::ReachabilityChanged { address: address(), state: Reachability::Unreachable },
+        NetworkEvent::Serving { state: RelayService::Draining },
         NetworkEvent::RelayReservationAccepted { peer: peer(), renewed: true },
         NetworkEvent::RelayReservationDenied { peer: peer(), status: text(), cause: text() },
         NetworkEvent::RelayReservationEnded { peer: peer() },
@@ -77,6 +80,18 @@ fn network() -> Vec<Sample> {
         },
     ];
     with_level(events, text::network_level)
+}
+
+fn mapping() -> Vec<Sample> {
+    let request = MapRequest { protocol: MapProtocol::Tcp, port: 1, purpose: MapPurpose::Peers };
+    let mapped = Mapped { request, external: ([203, 0, 113, 7], 1).into(), by: MapMethod::Pcp, lifetime: SPAN };
+    let cause = || "x".to_owned();
+    let events = vec![
+        MappingEvent::Mapped(mapped.clone()),
+        MappingEvent::Lost { mapped, cause: cause() },
+        MappingEvent::Unavailable { cause: cause() },
+    ];
+    with_level(events, super::mapping::level)
 }
 
 fn session() -> Vec<Sample> {
@@ -214,6 +229,7 @@ fn documented() -> BTreeMap<String, String> {
 fn every_event_is_documented_with_its_level_and_all_its_fields() {
     let samples = [
         (network(), variants("../../crates/transport-libp2p/src/events.rs", "NetworkEvent")),
+        (mapping(), variants("../../crates/domain/src/ports/port_mapper.rs", "MappingEvent")),
         (session(), variants("../../crates/session/src/events.rs", "SessionEvent")),
         (kaspa(), variants("../../crates/kaspa-adaptor/src/events.rs", "KaspaEvent")),
         (of_gateway(), variants("../../crates/gateway/src/events.rs", "GatewayEvent")),

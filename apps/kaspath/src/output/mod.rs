@@ -26,6 +26,7 @@ mod gateway;
 mod limit;
 mod line;
 mod logs;
+mod mapping;
 mod own;
 mod pipe;
 mod printer;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DiscoveryEvent, Observer, PeerAddress, PeerLocator, TransportAddress};
+use kaspath_domain::{DiscoveryEvent, MappingEvent, Observer, PeerAddress, PeerLocator, TransportAddress};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
 use kaspath_session::SessionEvent;
@@ -16,7 +16,7 @@ use super::{
     console::{Stream, console},
     discovery, gateway,
     limit::Class,
-    line,
+    line, mapping,
     own::{ProgramEvent, WarningCode},
     reach::{self, Reach, rank},
     safe,
@@ -115,6 +115,13 @@ impl Printer {
             let shorter = last.lock().unwrap_or_else(PoisonError::into_inner).shorter(event);
             let sentence = || shorter.or_else(|| text::network(event, &reach));
             self.event(Subsystem::Transport, text::network_level(event), event, sentence);
+        })
+    }
+
+    /// Prints what becomes of ports that the router is asked to forward.
+    pub(crate) fn of_mapping(self) -> Arc<dyn Observer<MappingEvent>> {
+        Arc::new(move |event: &MappingEvent| {
+            self.event(Subsystem::Transport, mapping::level(event), event, || Some(mapping::sentence(event)));
         })
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, clean, make_room};
 use kaspath_kaspa_adaptor::{HandshakeStep, KaspaEvent};
 use kaspath_session::SessionEvent;
-use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+use kaspath_transport_libp2p::{NetworkEvent, Reachability, RelayService, ReservationState};
 
 use super::{reach::Reach, safe::cause as tidy};
 use crate::level::Level;
@@ -46,6 +46,7 @@ pub(super) fn network_level(event: &NetworkEvent) -> Level {
     match event {
         NetworkEvent::Reservation { state: ReservationState::Lost { .. }, .. }
         | NetworkEvent::AnnouncementEnded { .. }
+        | NetworkEvent::ReachabilityChanged { state: Reachability::Unreachable, .. }
         | NetworkEvent::StreamsRefused { .. }
         | NetworkEvent::ConnectionsRefused { .. } => Level::Warn,
         _ => Level::Info,
@@ -96,6 +97,21 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
                 }
             }
         }
+        NetworkEvent::ReachabilityChanged { address, state } => {
+            let at = &address.address;
+            match state {
+                Reachability::Reachable => format!("others can reach this program at {at}"),
+                Reachability::Unreachable => {
+                    format!("nobody could reach this program at {at}: open that port in the firewall or router")
+                }
+                Reachability::Unknown => format!("not known any more whether others can reach {at}"),
+            }
+        }
+        NetworkEvent::Serving { state } => match state {
+            RelayService::Open => "serves others as a relay now".to_owned(),
+            RelayService::Draining => "serves others no longer: they have time to move to another relay".to_owned(),
+            RelayService::Shut => "serves nobody as a relay now".to_owned(),
+        },
         NetworkEvent::CircuitLimits { .. } => return None,
         NetworkEvent::CandidateObserved { address, by } => format!("relay {} sees us at {}", by.short(), address.address),
         NetworkEvent::Connected { peer, direction, path, .. } => format!("{direction} connection with {}: {path}", peer.short()),

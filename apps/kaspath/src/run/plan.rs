@@ -15,6 +15,8 @@ pub(crate) struct KaspadPlan {
     /// Where the gateway reaches its P2P.
     pub(crate) p2p: SocketAddr,
     pub(crate) rpc_url: String,
+    /// kaspad would ask the router for its port by itself.
+    maps_itself: bool,
     /// What was added, each with its reason.
     pub(crate) changes: Vec<String>,
     /// What its owner should know.
@@ -29,6 +31,7 @@ impl KaspadPlan {
             args: flags.args.clone(),
             p2p: SocketAddr::new(loopback, network.p2p_port()),
             rpc_url: String::new(),
+            maps_itself: !flags.has("disable-upnp") && flags.value("externalip").is_none(),
             changes: Vec::new(),
             warnings: Vec::new(),
         };
@@ -45,6 +48,18 @@ impl KaspadPlan {
         Ok(plan)
     }
 
+    /// The port that kaspad would ask the router for by itself, unless it was told where it is reached.
+    pub(crate) fn maps_itself(&self) -> Option<u16> {
+        self.maps_itself.then_some(self.p2p.port())
+    }
+
+    /// The router forwards that address to kaspad.
+    pub(crate) fn is_mapped(&mut self, external: SocketAddr) {
+        self.maps_itself = false;
+        self.add(format!("--externalip={external}"), "this program had your router forward kaspad's port");
+        self.add("--disable-upnp".to_owned(), "so kaspad need not ask the router itself");
+    }
+
     fn add(&mut self, flag: String, why: &str) {
         self.changes.push(format!("{flag}: {why}"));
         self.args.push(flag);
@@ -55,14 +70,15 @@ impl KaspadPlan {
     /// without a gateway still does. By itself it listens on every IPv4 address.
     fn listen(&mut self, flags: &KaspadFlags) -> Result<()> {
         let Some(listen) = flags.value("listen") else { return Ok(()) };
-        let Some((ip, port)) = address(listen, self.p2p.port()) else {
+        let Some((listen_ip, port)) = address(listen, self.p2p.port()) else {
             bail!("kaspad's --listen={listen} is not an IP address with or without a port");
         };
-        let ip = match ip {
+        let ip = match listen_ip {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             ip if is_usable(ip) => ip,
             _ => bail!("kaspad's --listen={listen} cannot be reached from peers' 127.x addresses: use 0.0.0.0 or 127.0.0.1"),
         };
+        self.maps_itself &= listen_ip.is_unspecified();
         self.p2p = SocketAddr::new(ip, port);
         Ok(())
     }
@@ -136,6 +152,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_mapped_port_takes_the_place_of_kaspads_own_upnp() {
+        let mut mapped = plan("--simnet", &[]).unwrap();
+        assert_eq!(mapped.maps_itself(), Some(16511));
+        mapped.is_mapped("203.0.113.7:40000".parse().unwrap());
+        assert!(mapped.args.ends_with(&["--externalip=203.0.113.7:40000".into(), "--disable-upnp".into()]), "{:?}", mapped.args);
+        assert_eq!(mapped.maps_itself(), None);
+        for told in ["--disable-upnp", "--externalip=203.0.113.7", "--listen=127.0.0.1"] {
+            assert_eq!(plan(told, &[]).unwrap().maps_itself(), None, "{told}");
+        }
+        assert_eq!(plan("--listen=0.0.0.0:5", &[]).unwrap().maps_itself(), Some(5));
     }
 
     #[test]

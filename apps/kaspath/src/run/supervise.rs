@@ -70,7 +70,9 @@ impl Supervisor {
             let (flag, reason) = change.split_once(": ").unwrap_or((change, ""));
             self.printer.own(&ProgramEvent::KaspadFlag { flag: flag.to_owned(), reason: reason.to_owned() });
         }
-        self.printer.line("kaspad's own --listen, --externalip and UPnP stay as they are: who reached it before still does");
+        self.printer.line(
+            "kaspad's --listen, and your own --externalip and UPnP settings, stay as they are: who reached it before still does",
+        );
         for warning in &self.plan.warnings {
             self.printer.warn(WarningCode::KaspadFlags, warning);
         }

@@ -5,12 +5,12 @@ use std::{
 };
 
 use anyhow::{Result, anyhow};
-use kaspath_domain::PeerLocator;
+use kaspath_domain::{MapMethod, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::StrategyName;
 use serde::Deserialize;
 
-use super::{Target, relay_limits::RelayLimits, text_file, units::Span};
+use super::{Target, reachability::Reachability, relay_limits::RelayLimits, text_file, units::Span};
 
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
@@ -26,9 +26,7 @@ pub(super) struct ConfigFile {
     pub(super) redact: bool,
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,
-    /// Accepted and without effect, like the flag.
-    #[serde(rename = "no-autonat")]
-    _no_autonat: bool,
+    pub(super) no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
     pub(super) relay_token_file: Option<PathBuf>,
     pub(super) remote: Vec<Target>,
@@ -41,6 +39,8 @@ pub(super) struct ConfigFile {
     pub(super) inbound: Inbound,
     pub(super) connections: Connections,
     pub(super) timing: Times,
+    pub(super) port_mapping: PortMapping,
+    pub(super) reachability: Reachability,
     pub(super) relay_server: RelayLimits,
     pub(super) web: Web,
     pub(super) discovery: Discovery,
@@ -53,6 +53,20 @@ pub(super) struct Discovery {
     pub(super) outbound: Option<u8>,
     pub(super) unlisted: bool,
     pub(super) candidates: bool,
+}
+
+/// Ports that the router is asked to forward.
+#[derive(Debug, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct PortMapping {
+    pub(super) enabled: bool,
+    pub(super) methods: Vec<MapMethod>,
+}
+
+impl Default for PortMapping {
+    fn default() -> Self {
+        Self { enabled: true, methods: MapMethod::ALL.to_vec() }
+    }
 }
 
 /// The status page.

@@ -11,6 +11,7 @@ mod gateway;
 mod listening;
 mod node;
 mod paths;
+mod reachability;
 mod relay;
 mod relay_limits;
 mod reload;
@@ -40,6 +41,7 @@ pub(crate) use gateway::GatewaySettings;
 use listening::{RELAY_PORT, listening};
 pub(crate) use listening::{first_hop, relay_addresses, relay_ids};
 pub(crate) use node::NodeSettings;
+pub(crate) use reachability::Serve;
 pub(crate) use relay::RelaySettings;
 pub(crate) use relay_limits::RelayLimits;
 pub(crate) use reload::{Live, Reload};
@@ -158,10 +160,14 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
                 gateway::for_kaspad(config, &mut node, &mut gateway, args, &file, &lookup)?;
             }
             (settings.node, settings.gateway) = (Some(node), Some(gateway));
+            let flags = (&args.common, &args.peers);
+            reachability::apply(&mut settings.network_config, flags, &file, Serve::WhenReachable)?;
         }
         Command::Server(args) | Command::Client(args) => {
             let node = node::resolve(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
+            let serve = if is_client { Serve::Never } else { Serve::WhenReachable };
+            reachability::apply(&mut settings.network_config, (&args.common, &args.peers), &file, serve)?;
             if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
                 bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
             }

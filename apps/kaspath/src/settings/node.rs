@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use anyhow::{Result, bail};
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator};
+use kaspath_domain::{MapMethod, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
 use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
 use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
@@ -27,6 +27,8 @@ pub(crate) struct NodeSettings {
     pub(crate) remote_ids: Vec<PeerIdentity>,
     pub(crate) discovery: DiscoverySettings,
     pub(crate) kaspa_listen: Option<SocketAddr>,
+    /// How the router is asked to forward ports; not at all if there is none.
+    pub(crate) port_mapping: Vec<MapMethod>,
     pub(crate) once: bool,
     pub(crate) test_traffic: Option<Duration>,
 }
@@ -93,6 +95,11 @@ pub(super) fn peers(
         remote_ids,
         discovery: discovery::resolve(args, file),
         kaspa_listen: None,
+        port_mapping: if args.no_port_mapping || !file.port_mapping.enabled {
+            Vec::new()
+        } else {
+            file.port_mapping.methods.clone()
+        },
         once: false,
         test_traffic: None,
     })

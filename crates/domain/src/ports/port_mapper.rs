@@ -1,7 +1,7 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Transport;
 
@@ -59,7 +59,7 @@ impl fmt::Display for MapRequest {
 }
 
 /// By which protocol a router is asked; the preferred one first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MapMethod {
     /// Port Control Protocol (RFC 6887).
@@ -109,20 +109,26 @@ pub struct Mapped {
     pub lifetime: Duration,
 }
 
-/// What became of the mappings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What became of the mappings. The serialized form is stable: a field `event` and the
+/// event's own fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event")]
 pub enum MappingEvent {
     /// The port is mapped. It replaces an earlier mapping of the same request: the router has
-    /// restarted, or has another public address.
+    /// restarted (the mapping may be the same as before), or has another public address.
+    #[serde(rename = "port-mapped")]
     Mapped(Mapped),
     /// The port is not mapped any more.
+    #[serde(rename = "port-mapping-lost")]
     Lost {
         /// What it was.
+        #[serde(flatten)]
         mapped: Mapped,
         /// Why.
         cause: String,
     },
     /// No port can be mapped. Said once, until one is mapped.
+    #[serde(rename = "port-mapping-unavailable")]
     Unavailable {
         /// Why; each method's own reason.
         cause: String,

@@ -26,8 +26,8 @@ use std::{
 
 use futures::future::join_all;
 use kaspath_domain::{
-    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, Groups, MonotonicClock, Namespace, NotTold, Observer, Observers,
-    PeerBook, PeerIdentity, PeerTarget, RelayAddress, Teller, Told, wall_clock,
+    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerBook,
+    PeerIdentity, PeerTarget, RelayAddress, Teller, Told, wall_clock,
 };
 use kaspath_policy::{Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
 use tokio::{

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    AddressSource, NatMapping, NodeRecord, ObservedAddress, PeerRecord, RecordDraft, RecordKind, SignedRecord, Timestamp,
-    TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
+    AddressSource, NatMapping, NodeRecord, ObservedAddress, Observers, PeerRecord, RecordDraft, RecordKind, SignedRecord,
+    Timestamp, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
 };
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};

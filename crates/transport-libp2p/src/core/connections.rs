@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     /// How it travelled when it came up.
     pub(crate) path: Path,
     pub(crate) remote: PeerLocator,
+    /// The address of ours at which the remote came in.
+    pub(crate) local: Option<TransportAddress>,
 }
 
 impl Connection {

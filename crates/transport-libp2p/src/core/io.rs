@@ -4,8 +4,11 @@ use std::{net::IpAddr, time::Duration};
 
 use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason, Transport, TransportAddress, TransportSet};
 
-use super::connections::{ConnId, Connection};
-use crate::{NetworkEvent, PunchConfig};
+use super::{
+    connections::{ConnId, Connection},
+    reach::{DialBackOutcome, ReachInput},
+};
+use crate::{NetworkEvent, PunchConfig, Reachability};
 
 /// One dial, exchange of candidates, lookup of names or request for a reservation.
 /// Never used twice, so that a late answer cannot pass for that of another one.
@@ -77,6 +80,8 @@ pub(crate) enum Input {
     RelayHeard { control: OperationId, says: RelaySays },
     /// That stream has ended, or the relay does not speak the protocol.
     ControlEnded { control: OperationId },
+    /// Something that says where we can be reached, or others.
+    Reach(ReachInput),
     /// Nothing happened, but time has passed.
     Elapsed,
 }
@@ -130,6 +135,17 @@ pub(crate) enum Output {
     EndExchange { exchange: OperationId },
     /// Why that circuit is still relayed.
     Reason { id: ConnId, reason: RelayReason },
+    /// Have that address of ours checked by the remote of the connection, or without one by
+    /// nodes that reserve here; [`ReachInput::Asked`] is the end.
+    AskReach { operation: OperationId, on: Option<ConnId>, address: TransportAddress, nonce: u64 },
+    /// Show the nonce on that connection; [`ReachInput::DialBackShown`] is the end.
+    DialBack { operation: OperationId, id: ConnId, nonce: u64 },
+    /// Tell the relay that asked.
+    DialBackDone { exchange: OperationId, outcome: DialBackOutcome },
+    /// What is known of that address of ours.
+    Reachability { address: TransportAddress, state: Reachability },
+    /// Others can reach us, or cannot any more: serve as a relay, or stop.
+    Serve(bool),
     /// Tell observers.
     Report(NetworkEvent),
 }
@@ -146,4 +162,7 @@ pub(crate) enum DialKind {
     PunchAsListener(Transport),
     /// A plain dial, from the port that we listen on or over TCP from a new one.
     PunchAsDialer { new_port: bool },
+    /// A relay wants to know whether the peer can be reached. From a new port, so that
+    /// nothing has opened the way.
+    DialBack,
 }

@@ -13,6 +13,7 @@
 //! | `circuits` | circuits to peers, and who waits for them |
 //! | `direct` | direct dials, and who waits for a direct connection |
 //! | `probes` | whether links to relays work, when a path has gone silent |
+//! | `reach` | at which of our addresses others can reach us |
 //! | `punches` | when to punch, what is dialled, and why it failed |
 //!
 //! The machines do not know each other. They notify each other by `Signal`s, which the
@@ -26,6 +27,7 @@ mod io;
 mod links;
 mod probes;
 mod punches;
+mod reach;
 mod reservations;
 mod shared;
 #[cfg(test)]
@@ -41,14 +43,16 @@ use self::{
     links::Links,
     probes::Probes,
     punches::Punches,
+    reach::Reach,
     reservations::Reservations,
     shared::{Shared, Signal},
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
     io::{DialKind, Input, OperationId, Output, RelaySays, WaiterId},
+    reach::{CheckAnswer, DialBackOutcome, DialBackWanted, ReachInput},
 };
-use crate::{NetworkEvent, PunchConfig};
+use crate::{NetworkEvent, PunchConfig, ReachConfig};
 
 /// What a core is to know from the start.
 #[derive(Clone, Debug)]
@@ -63,6 +67,7 @@ pub(crate) struct CoreConfig {
     pub(crate) external: Vec<TransportAddress>,
     /// Places for the dials of punches.
     pub(crate) pending_punches: usize,
+    pub(crate) reach: ReachConfig,
 }
 
 pub(crate) struct Core {
@@ -74,6 +79,7 @@ pub(crate) struct Core {
     direct: Direct,
     punches: Punches,
     probes: Probes,
+    reach: Reach,
 }
 
 impl Core {
@@ -83,6 +89,7 @@ impl Core {
         let mut reservations = Reservations::new(config.wanted_reservations, config.reservation_cadence);
         config.relays.iter().for_each(|at| reservations.add(&shared, at.relay.clone()));
         Self {
+            reach: Reach::new(config.reach, &config.external, now),
             shared,
             links: Links::new(config.relays),
             reservations,
@@ -101,12 +108,19 @@ impl Core {
 
     /// What is to be done next, until there is nothing.
     pub(crate) fn poll(&mut self) -> Option<Output> {
-        self.shared.next_output()
+        let output = self.shared.next_output();
+        if let Some(Output::Dial { addresses, .. }) = &output {
+            self.reach.dialing(addresses, self.shared.now);
+        }
+        output
     }
 
     /// When to come with [`Input::Elapsed`], if nothing else comes before.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        [self.links.deadline(), self.reservations.deadline(), self.punches.deadline()].into_iter().flatten().min()
+        [self.links.deadline(), self.reservations.deadline(), self.punches.deadline(), self.reach.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Reserves at one more relay, or knows more addresses of it, or asks it again where the
@@ -149,7 +163,13 @@ impl Core {
                 self.circuits.give_up(waiter);
             }
             Input::SetPunch(punch) => self.set_punch(punch),
-            Input::Mapped(addresses) => self.punches.mapped(shared, addresses),
+            Input::Mapped(addresses) => {
+                self.reach.mapped(shared, &addresses);
+                if self.punches.mapped(shared, addresses) {
+                    let relays = self.links.leased();
+                    self.probes.probe_relays(shared, &relays);
+                }
+            }
             Input::Interfaces(addresses) => shared.interfaces = addresses,
             Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
             Input::Disconnected { id, cause } => self.disconnected(id, cause),
@@ -158,6 +178,7 @@ impl Core {
                 self.circuits.failed(shared, dial, &error);
                 self.links.failed(shared, dial, &error);
                 self.punches.failed(dial);
+                self.reach.failed(shared, dial, &error);
             }
             Input::Suspect { id } => {
                 let relays = self.links.leased();
@@ -185,6 +206,7 @@ impl Core {
             Input::ExchangeFailed { exchange, unsupported, cause } => {
                 self.punches.exchange_failed(shared, exchange, unsupported, &cause);
             }
+            Input::Reach(input) => self.reach.heard(shared, input),
             Input::Elapsed => {}
         }
         self.settle();
@@ -197,6 +219,7 @@ impl Core {
             self.links.step(&mut self.shared);
             self.reservations.step(&mut self.shared);
             self.punches.step(&mut self.shared);
+            self.reach.step(&mut self.shared);
             self.pass_on();
         }
     }
@@ -210,7 +233,10 @@ impl Core {
                     self.controls.not_needed(&relay);
                     self.links.unreserve(shared, &relay);
                 }
-                Signal::RelayLinked { relay, link } => self.controls.linked(shared, &relay, link),
+                Signal::RelayLinked { relay, link } => {
+                    self.reach.linked(shared, link);
+                    self.controls.linked(shared, &relay, link);
+                }
                 Signal::RelayConnected(relay) => self.controls.ask(shared, &relay),
                 Signal::RelayRefused { relay, cause } => self.reservations.lost(shared, &relay, &cause),
                 Signal::RelayDraining { relay, until } => self.reservations.draining(&relay, until),
@@ -233,7 +259,7 @@ impl Core {
 
     fn connected(&mut self, id: ConnId, dial: Option<OperationId>, connection: Connection) {
         let shared = &mut self.shared;
-        let Connection { peer, direction, path, remote } = connection.clone();
+        let Connection { peer, direction, path, remote, .. } = connection.clone();
         shared.report(NetworkEvent::Connected { peer, direction, path, remote });
         shared.connections.insert(id, connection);
         if let Some(dial) = dial {
@@ -242,12 +268,14 @@ impl Core {
         self.circuits.connected(shared, id, dial);
         self.direct.connected(shared, id, dial);
         self.punches.connected(shared, id, dial);
+        self.reach.connected(shared, id, dial);
     }
 
     fn disconnected(&mut self, id: ConnId, cause: Option<String>) {
         let shared = &mut self.shared;
         let Some(Connection { peer, path, .. }) = shared.connections.remove(id) else { return };
         self.probes.disconnected(id);
+        self.reach.disconnected(id);
         self.controls.disconnected(shared, id);
         let is_direct = !path.is_relayed();
         shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
@@ -291,6 +319,7 @@ impl Core {
             + self.punches.held()
             + self.probes.held()
             + self.controls.held()
+            + self.reach.held()
             + self.shared.punchable.len()
     }
 }

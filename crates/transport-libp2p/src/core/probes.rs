@@ -47,6 +47,11 @@ impl Probes {
                 self.begin(shared, other, None);
             }
         }
+        self.probe_relays(shared, relays);
+    }
+
+    /// Our router may have forgotten us: each link to these relays is asked for an answer.
+    pub(super) fn probe_relays(&mut self, shared: &mut Shared, relays: &[PeerIdentity]) {
         if self.rounds.take(shared.now).is_err() {
             return;
         }
@@ -107,6 +112,22 @@ mod tests {
     fn probes(outputs: Vec<Output>) -> Vec<(OperationId, ConnId)> {
         let probe = |output| if let Output::Probe { probe, id } = output { Some((probe, id)) } else { None };
         outputs.into_iter().filter_map(probe).collect()
+    }
+
+    #[test]
+    fn a_router_that_forwards_anew_has_every_link_probed_within_the_limit() {
+        let (mut machine, mut shared) = (Probes::default(), shared());
+        shared.connections.insert(ConnId(1), connection(9, Direction::Outbound, RELAY));
+        let mut begun = 0;
+        for _ in 0..10 {
+            machine.probe_relays(&mut shared, &[identity(9)]);
+            for (probe, id) in probes(outputs(&mut shared)) {
+                assert_eq!(id, ConnId(1));
+                machine.probed(&mut shared, probe, true);
+                begun += 1;
+            }
+        }
+        assert_eq!(begun, BURST);
     }
 
     #[test]

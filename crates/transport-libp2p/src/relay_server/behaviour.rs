@@ -18,6 +18,7 @@ use libp2p::{
 use tokio::time::{Sleep, sleep};
 
 use super::{
+    checking::Checks,
     drain::Drain,
     exchange::{self, Ask},
     flow::Flows,
@@ -30,7 +31,7 @@ use super::{
     table::{Changes, CircuitId, Ended, Table},
     tasks::{Asker, Done, Running, Tasks},
 };
-use crate::{NetworkEvent, RelayServerConfig, convert, relay_control};
+use crate::{NetworkEvent, RelayServerConfig, convert, reach, relay_control};
 
 /// The longest sleep; limits may be longer than a clock can count.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
@@ -50,6 +51,7 @@ pub(crate) struct Behaviour {
     pub(super) table: Table<PeerId, ConnectionId>,
     /// Who speaks the relay protocol.
     pub(super) members: Members<PeerId, ConnectionId>,
+    pub(super) checks: Checks,
     /// Of wrong tokens.
     pub(super) guesses: Rates<IpPrefix>,
     pub(super) running: HashMap<CircuitId, Running>,
@@ -62,6 +64,8 @@ pub(crate) struct Behaviour {
     pub(super) moved: u64,
     pub(super) refused_reservations: RelayRefusals,
     pub(super) refused_circuits: RelayRefusals,
+    /// It speaks the protocols of a relay; if not, nothing is in the table but connections.
+    pub(super) is_open: bool,
     pub(super) drain: Option<Drain>,
     pub(super) is_under_pressure: bool,
     denials: TokenBucket,
@@ -73,11 +77,13 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(key: Keypair, config: RelayServerConfig) -> Self {
+    /// One that serves at once, or waits for [`Behaviour::open`].
+    pub(crate) fn new(key: Keypair, config: RelayServerConfig, is_open: bool) -> Self {
         Self {
             key,
             table: Table::new(config.clone()),
             members: Members::default(),
+            checks: Checks::default(),
             guesses: Rates::new(GUESSES_BURST, GUESSES_EVERY, MAX_GUESSING),
             flows: Flows::new(&config),
             rendezvous: Rendezvous::new(),
@@ -85,6 +91,7 @@ impl Behaviour {
             moved: 0,
             refused_reservations: RelayRefusals::new(),
             refused_circuits: RelayRefusals::new(),
+            is_open,
             drain: None,
             is_under_pressure: false,
             running: HashMap::new(),
@@ -146,6 +153,7 @@ impl Behaviour {
             }
             Done::Hello { peer, connection, origin, stream, token } => self.hello((peer, connection), origin, stream, token),
             Done::Rendezvous { by, stream, request } => self.meet(by, stream, request),
+            Done::CheckWanted { by, stream, request } => self.check(by, stream, request),
             Done::Answered => {}
         }
     }
@@ -206,7 +214,7 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new((!convert::is_relayed(local)).then(|| Origin::of_address(remote))))
+        Ok(Handler::new((!convert::is_relayed(local)).then(|| Origin::of_address(remote)), self.is_open))
     }
 
     fn handle_established_outbound_connection(
@@ -217,14 +225,14 @@ impl NetworkBehaviour for Behaviour {
         _role: Endpoint,
         _port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new((!convert::is_relayed(remote)).then(|| Origin::of_address(remote))))
+        Ok(Handler::new((!convert::is_relayed(remote)).then(|| Origin::of_address(remote)), self.is_open))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         self.addresses.on_swarm_event(&event);
         match event {
             FromSwarm::ConnectionEstablished(established) => {
-                self.table.connected(established.connection_id);
+                self.table.connected(established.connection_id, established.peer_id);
                 self.dialled(established.connection_id, true);
             }
             FromSwarm::DialFailure(failure) => self.dialled(failure.connection_id, false),
@@ -249,6 +257,10 @@ impl NetworkBehaviour for Behaviour {
                 Purpose::Hop => match exchange::request(stream).await {
                     Some((stream, ask)) => Done::Asked { by, stream, ask },
                     None => Done::Answered,
+                },
+                Purpose::Check => match reach::receive_request(&mut stream).await {
+                    Ok(request) => Done::CheckWanted { by, stream, request },
+                    Err(_) => Done::Answered,
                 },
                 Purpose::Rendezvous => match rendezvous::request(stream).await {
                     Some((stream, request)) => Done::Rendezvous { by, stream, request },

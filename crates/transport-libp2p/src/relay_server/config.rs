@@ -79,6 +79,30 @@ pub struct RelayServerConfig {
     pub refill: Duration,
 }
 
+impl RelayServerConfig {
+    /// For a node that serves beside its own work, while it is reachable: 32 reservations,
+    /// 16 circuits and 1 MB/s.
+    pub fn of_node() -> Self {
+        Self {
+            max_reservations: 32,
+            max_reservations_per_ip: 2,
+            max_reservations_per_prefix: 8,
+            max_circuits: 16,
+            max_circuits_per_peer: 4,
+            max_circuits_per_ip: 4,
+            max_circuits_per_prefix: 8,
+            max_circuits_per_destination: 8,
+            max_circuits_per_ip_to_destination: 2,
+            bytes_per_second: 1_000_000,
+            reservations_per_peer_burst: 8,
+            reservations_per_ip_burst: 15,
+            circuits_per_peer_burst: 15,
+            circuits_per_ip_burst: 30,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for RelayServerConfig {
     fn default() -> Self {
         Self {

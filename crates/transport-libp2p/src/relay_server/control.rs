@@ -50,12 +50,6 @@ impl Behaviour {
         self.members.drain(None, allowed);
     }
 
-    /// Tells those who wait for a drain that it is over, if it is; whether anybody was told.
-    pub(super) fn finish_drain(&mut self) -> bool {
-        let (now, (_, circuits)) = (self.clock.now(), self.table.counts());
-        self.drain.as_mut().is_some_and(|drain| drain.finish(circuits, now))
-    }
-
     /// While memory is short, nothing new is taken.
     pub(crate) fn set_pressure(&mut self, is_under_pressure: bool) {
         self.is_under_pressure = is_under_pressure;
@@ -76,6 +70,7 @@ impl Behaviour {
             refused_reservations: self.refused_reservations.clone(),
             refused_circuits: self.refused_circuits.clone(),
             quota: self.flows.quota_use(self.clock.now()),
+            service: self.service(),
             is_draining: self.drain.is_some(),
             is_under_pressure: self.is_under_pressure,
         }
@@ -91,7 +86,7 @@ impl Behaviour {
         token: Option<RelayToken>,
     ) {
         // It may have closed meanwhile.
-        let Some(origin) = origin.filter(|_| self.table.is_connected(connection)) else { return };
+        let Some(origin) = origin.filter(|_| self.is_open && self.table.is_connected(connection)) else { return };
         let now = self.clock.now();
         let is_given = token.is_some() && !self.config.tokens.is_empty();
         // A guess too many has no answer.

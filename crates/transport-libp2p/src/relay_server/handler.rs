@@ -16,28 +16,32 @@ use libp2p::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{exchange, origin::Origin};
-use crate::{discovery, relay_control, streams::AnyOf};
+use crate::{discovery, reach::DIAL_REQUEST, relay_control, streams::AnyOf};
 
 const HOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/hop");
-const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
+pub(super) const STOP: StreamProtocol = StreamProtocol::new("/libp2p/circuit/relay/0.2.0/stop");
 /// Requests of one connection under way at once; streams beyond it are reset.
 const MAX_REQUESTS: usize = 8;
 
 #[derive(Debug)]
 pub(crate) enum FromBehaviour {
-    /// Opens a stream to ask for a circuit on. Dropped if that fails.
-    OpenStop(oneshot::Sender<Stream>),
+    /// Opens a stream for that protocol. The sender is dropped if that fails.
+    Open(StreamProtocol, oneshot::Sender<Stream>),
     /// Keeps the connection though nothing uses it: a reservation hangs on it.
     Hold(bool),
+    /// Speaks the protocols of a relay, or does not any more.
+    Serve(bool),
 }
 
 /// What a stream of the remote is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A reservation or a circuit.
+    /// A request for a reservation or a circuit.
     Hop,
     /// The relay protocol.
     Control,
+    /// To have an address checked.
+    Check,
     /// Who is listed here, and to be listed.
     Rendezvous,
 }
@@ -54,20 +58,21 @@ pub(crate) struct Hop {
 
 /// One connection: passes streams on, and decides nothing.
 pub(crate) struct Handler {
+    serves: bool,
     origin: Option<Origin>,
     slots: Arc<Semaphore>,
     hold: bool,
     /// Asked of the muxer, not yet answered.
     opening: usize,
-    to_open: VecDeque<oneshot::Sender<Stream>>,
+    to_open: VecDeque<(StreamProtocol, oneshot::Sender<Stream>)>,
     /// At most as many as there are slots.
     asked: VecDeque<Hop>,
 }
 
 impl Handler {
-    pub(super) fn new(origin: Option<Origin>) -> Self {
+    pub(super) fn new(origin: Option<Origin>, serves: bool) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_REQUESTS));
-        Self { origin, slots, hold: false, opening: 0, to_open: VecDeque::new(), asked: VecDeque::new() }
+        Self { serves, origin, slots, hold: false, opening: 0, to_open: VecDeque::new(), asked: VecDeque::new() }
     }
 }
 
@@ -80,7 +85,8 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = oneshot::Sender<Stream>;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, ()> {
-        SubstreamProtocol::new(AnyOf(vec![HOP, relay_control::PROTOCOL, discovery::PROTOCOL]), ())
+        let protocols = [HOP, relay_control::PROTOCOL, DIAL_REQUEST, discovery::PROTOCOL];
+        SubstreamProtocol::new(AnyOf(if self.serves { protocols.to_vec() } else { Vec::new() }), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -95,9 +101,9 @@ impl ConnectionHandler for Handler {
         if let Some(hop) = self.asked.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(hop));
         }
-        if let Some(reply) = self.to_open.pop_front() {
+        if let Some((protocol, reply)) = self.to_open.pop_front() {
             self.opening += 1;
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(STOP), reply).with_timeout(exchange::TIMEOUT);
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(protocol), reply).with_timeout(exchange::TIMEOUT);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending
@@ -105,8 +111,9 @@ impl ConnectionHandler for Handler {
 
     fn on_behaviour_event(&mut self, event: FromBehaviour) {
         match event {
-            FromBehaviour::OpenStop(reply) => self.to_open.push_back(reply),
+            FromBehaviour::Open(protocol, reply) => self.to_open.push_back((protocol, reply)),
             FromBehaviour::Hold(hold) => self.hold = hold,
+            FromBehaviour::Serve(serves) => self.serves = serves,
         }
     }
 
@@ -118,6 +125,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (mut stream, protocol), .. }) => {
                 let purpose = match protocol {
                     _ if protocol == relay_control::PROTOCOL => Purpose::Control,
+                    _ if protocol == DIAL_REQUEST => Purpose::Check,
                     _ if protocol == discovery::PROTOCOL => Purpose::Rendezvous,
                     _ => Purpose::Hop,
                 };

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::service::RelayService;
+
 /// How often something was refused since the start, by the reason: the name of the setting
 /// that it met, or another short name. There are as many as the relay has reasons.
 pub type RelayRefusals = BTreeMap<&'static str, u64>;
@@ -53,6 +55,8 @@ pub struct RelayLoad {
     pub refused_circuits: RelayRefusals,
     /// The quotas' use.
     pub quota: RelayQuotaUse,
+    /// Whether it serves others.
+    pub service: RelayService,
     /// It takes nothing new, and ends soon.
     pub is_draining: bool,
     /// It takes nothing new until memory is free again.

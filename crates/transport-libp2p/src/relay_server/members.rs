@@ -96,6 +96,11 @@ impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
         self.0.iter().map(|(connection, member)| (*connection, &member.peer))
     }
 
+    /// The connections, whose they are and where they come from.
+    pub(super) fn origins(&self) -> impl Iterator<Item = (C, &P, Origin)> {
+        self.0.iter().map(|(connection, member)| (*connection, &member.peer, member.origin))
+    }
+
     /// What the node on that connection was told last.
     pub(super) fn refused(&self, connection: C) -> Option<Refusal> {
         self.0.get(&connection)?.refused

@@ -4,12 +4,15 @@
 //! docs/decisions/0013-own-relay-server.md says why.
 //!
 //! `table` decides who gets what, `budget` how much may be sent, `access` and `members` who
-//! may come; `behaviour` carries out, with `serving` for requests and `control` for what the
-//! owner changes; `rendezvous` lists peers for others; `exchange` and `copy` speak with peers, as tasks beside the swarm.
+//! may come; `behaviour` carries out, with `serving` for requests, `control` for what the
+//! owner changes, `checking` for nodes that want to know whether they can be reached, and `service`
+//! for whether it serves at all; `rendezvous` lists peers for others; `exchange` and `copy` speak
+//! with peers, as tasks beside the swarm.
 
 mod access;
 mod behaviour;
 mod budget;
+mod checking;
 mod config;
 mod control;
 mod copy;
@@ -24,6 +27,7 @@ mod messages;
 mod meter;
 mod origin;
 mod rendezvous;
+mod service;
 mod serving;
 mod table;
 mod tasks;
@@ -35,3 +39,4 @@ pub use config::RelayServerConfig;
 #[doc(hidden)]
 pub use exchange::fuzz;
 pub use load::{RelayLoad, RelayQuotaUse, RelayRefusals, RelayServerError};
+pub use service::RelayService;

@@ -15,10 +15,11 @@ use super::{
     copy::copy,
     denial::Denial,
     exchange,
-    handler::FromBehaviour,
+    handler::{FromBehaviour, STOP},
     messages::{HopAnswer, Reservation},
     meter::{Meter, Side},
     origin::Origin,
+    service::RelayService,
     table::{Circuit, CircuitId, Ended},
     tasks::{Asker, Done, Running},
 };
@@ -50,7 +51,7 @@ impl Behaviour {
         if !self.is_allowed(peer, &origin) {
             return Err(Denial::NotAllowed);
         }
-        if self.drain.is_some() {
+        if self.service() != RelayService::Open {
             return Err(Denial::Draining);
         }
         self.flows.exceeded(peer, &origin.prefix, now).map_or(Ok(origin), |exceeded| Err(exceeded.into()))
@@ -128,7 +129,7 @@ impl Behaviour {
             self.ended(evicted);
         }
         let (reply, opened) = oneshot::channel();
-        self.notify(destination, accepted.destination, FromBehaviour::OpenStop(reply));
+        self.notify(destination, accepted.destination, FromBehaviour::Open(STOP, reply));
         let (id, limit) = (accepted.id, self.limit());
         let task = self.tasks.spawn(async move {
             match exchange::join(&mut stream, &peer, opened, limit).await {

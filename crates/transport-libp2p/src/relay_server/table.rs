@@ -8,11 +8,7 @@
 mod change;
 mod room;
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use kaspath_domain::{IpPrefix, Moment, Rates};
 
@@ -99,7 +95,7 @@ pub(super) struct Table<P, C> {
     config: RelayServerConfig,
     /// Those that are open: a request may be read after its connection has closed, and
     /// nothing would ever end what it was given then.
-    connections: HashSet<C>,
+    connections: HashMap<C, P>,
     /// The connection that asked last is the last one.
     reservations: HashMap<P, Vec<Link<C>>>,
     circuits: HashMap<CircuitId, Circuit<P, C>>,
@@ -139,7 +135,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         let [reserving_peers, connecting_peers, known_peers] = peer_rates(&config);
         let [reserving_hosts, connecting_hosts] = host_rates(&config);
         Self {
-            connections: HashSet::new(),
+            connections: HashMap::new(),
             reservations: HashMap::new(),
             circuits: HashMap::new(),
             next_id: 0,
@@ -154,8 +150,13 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     /// A connection opened.
-    pub(super) fn connected(&mut self, connection: C) {
-        self.connections.insert(connection);
+    pub(super) fn connected(&mut self, connection: C, peer: P) {
+        self.connections.insert(connection, peer);
+    }
+
+    /// The open connections, and whose they are.
+    pub(super) fn connections(&self) -> impl Iterator<Item = (C, &P)> {
+        self.connections.iter().map(|(connection, peer)| (*connection, peer))
     }
 
     /// `peer` asks for a reservation over `connection`. One peer counts once, however
@@ -163,7 +164,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// reached over an older one when the newest closes. Who has a reservation keeps it:
     /// to renew it, or to move it to another connection of its host, takes no new slot.
     pub(super) fn reserve(&mut self, peer: &P, connection: C, origin: Origin, now: Moment) -> Result<Granted<C>, Denial> {
-        if !self.connections.contains(&connection) {
+        if !self.connections.contains_key(&connection) {
             return Err(Denial::SourceGone);
         }
         let mut links: Vec<_> = self.links(peer, now).cloned().collect();
@@ -205,7 +206,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         destination: &P,
         now: Moment,
     ) -> Result<Accepted<P, C>, Denial> {
-        if !self.connections.contains(&source_connection) {
+        if !self.connections.contains_key(&source_connection) {
             return Err(Denial::SourceGone);
         }
         if source == destination {
@@ -249,7 +250,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.
     pub(super) fn opened(&mut self, id: CircuitId, now: Moment) -> Option<&Circuit<P, C>> {
         let circuit = self.circuits.get_mut(&id)?;
-        if !self.connections.contains(&circuit.destination_connection) {
+        if !self.connections.contains_key(&circuit.destination_connection) {
             return None;
         }
         (circuit.opened, circuit.last_active) = (Some(now), now);

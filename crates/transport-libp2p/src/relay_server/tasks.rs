@@ -18,7 +18,7 @@ use super::{
     origin::Origin,
     table::CircuitId,
 };
-use crate::{CircuitEnd, RelayToken, discovery::Message};
+use crate::{CircuitEnd, RelayToken, discovery::Message, reach::Request};
 
 /// What a task beside the swarm came to.
 pub(super) enum Done {
@@ -30,6 +30,8 @@ pub(super) enum Done {
     NotJoined { id: CircuitId, source: Stream, slot: OwnedSemaphorePermit, denial: Denial },
     /// A circuit has ended.
     Ended { id: CircuitId, why: CircuitEnd },
+    /// A peer wants to know whether it can be reached.
+    CheckWanted { by: Asker, stream: Stream, request: Request },
     /// A peer speaks the relay protocol.
     Hello { peer: PeerId, connection: ConnectionId, origin: Option<Origin>, stream: Stream, token: Option<RelayToken> },
     /// A peer asks who is listed, or to be listed.

@@ -28,6 +28,8 @@ use crate::convert;
 pub(crate) enum Event {
     /// The remote of this relayed connection wants to punch.
     Punch { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
+    /// The remote of this direct connection opened a stream for that service.
+    Service { connection: ConnectionId, peer: PeerId, protocol: StreamProtocol, stream: Box<Stream> },
     /// Inbound streams were refused because there was no room, that many in all.
     Refused { total: u64 },
 }
@@ -41,6 +43,7 @@ struct Known {
 pub(crate) struct Behaviour {
     data_protocols: DataProtocols,
     punch_protocol: Option<StreamProtocol>,
+    services: Arc<[StreamProtocol]>,
     first_reason: RelayReason,
     connections: HashMap<ConnectionId, Known>,
     held: HashSet<PeerId>,
@@ -64,6 +67,7 @@ impl Behaviour {
         Self {
             data_protocols,
             punch_protocol,
+            services: Arc::new([]),
             first_reason,
             connections: HashMap::new(),
             held: HashSet::new(),
@@ -72,6 +76,12 @@ impl Behaviour {
             accept_timeout,
             refused: 0,
         }
+    }
+
+    /// Also speaks these on direct connections: see [`Event::Service`].
+    pub(crate) fn with_services(mut self, services: impl Into<Arc<[StreamProtocol]>>) -> Self {
+        self.services = services.into();
+        self
     }
 
     /// Asks for a data stream on that very connection. One for a session is ready before
@@ -172,6 +182,7 @@ impl Behaviour {
             peer,
             direction,
             remote: convert::locator(named, &peer).unwrap_or_else(|| unnamed(&peer)),
+            local: (!relayed).then(|| convert::transport_address(local)).flatten(),
             path: watch,
             traffic: Arc::default(),
         });
@@ -179,7 +190,7 @@ impl Behaviour {
         Handler::new(
             meta,
             self.data_protocols.clone(),
-            self.punch_protocol.clone().filter(|_| relayed),
+            (self.punch_protocol.clone().filter(|_| relayed), if relayed { Arc::new([]) } else { self.services.clone() }),
             !relayed && self.held.contains(&peer),
             PollSender::new(self.accepted.clone()),
             self.accept_timeout,
@@ -235,6 +246,7 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let event = match event {
             ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream: Box::new(stream) },
+            ToBehaviour::Service(protocol, stream) => Event::Service { connection, peer, protocol, stream: Box::new(stream) },
             ToBehaviour::Refused(more) => {
                 self.refused += more;
                 Event::Refused { total: self.refused }

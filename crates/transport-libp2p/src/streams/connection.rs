@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use kaspath_domain::{Direction, Path, PathWatch, PeerLocator};
+use kaspath_domain::{Direction, Path, PathWatch, PeerLocator, TransportAddress};
 use libp2p::{PeerId, swarm::ConnectionId};
 
 /// What is known of a connection.
@@ -16,6 +16,8 @@ pub(crate) struct ConnectionMeta {
     /// Who dialled the connection.
     pub(crate) direction: Direction,
     pub(crate) remote: PeerLocator,
+    /// The address of ours at which the remote came in, on a direct connection.
+    pub(crate) local: Option<TransportAddress>,
     pub(super) path: PathWatch,
     pub(crate) traffic: Arc<Traffic>,
 }

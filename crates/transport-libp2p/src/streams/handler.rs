@@ -22,6 +22,8 @@ use super::{ConnectionMeta, DataProtocols, NONE_OF_THEM, OpenError, OpenReply, O
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams of one connection that may wait for a slot in the queue.
 const MAX_WAITING: usize = 64;
+/// Streams of services of one connection that wait for the actor.
+const MAX_SERVING: usize = 4;
 
 #[derive(Debug)]
 pub(crate) enum FromBehaviour {
@@ -33,6 +35,8 @@ pub(crate) enum FromBehaviour {
 pub(crate) enum ToBehaviour {
     /// The remote wants to punch.
     Punch(Stream),
+    /// The remote has opened a stream for that service.
+    Service(StreamProtocol, Stream),
     /// So many inbound streams were dropped for want of room.
     Refused(u64),
 }
@@ -41,6 +45,8 @@ pub(crate) struct Handler {
     meta: Arc<ConnectionMeta>,
     data_protocols: DataProtocols,
     punch_protocol: Option<StreamProtocol>,
+    /// What is spoken besides, by whoever connects directly.
+    services: Arc<[StreamProtocol]>,
     hold: bool,
     /// Asked of the muxer, not yet answered.
     opening: usize,
@@ -54,6 +60,8 @@ pub(crate) struct Handler {
     /// A stream on which the remote wants to punch. One at a time: a remote that opens
     /// more gets the newest served.
     punch: Option<Stream>,
+    /// Streams of services; of more than a few at once the others are reset.
+    serving: VecDeque<(StreamProtocol, Stream)>,
     /// Inbound streams that were dropped, and are not reported yet.
     refused: u64,
 }
@@ -62,7 +70,7 @@ impl Handler {
     pub(super) fn new(
         meta: Arc<ConnectionMeta>,
         data_protocols: DataProtocols,
-        punch_protocol: Option<StreamProtocol>,
+        (punch_protocol, services): (Option<StreamProtocol>, Arc<[StreamProtocol]>),
         hold: bool,
         accepted: PollSender<OpenStream>,
         accept_timeout: Duration,
@@ -71,6 +79,7 @@ impl Handler {
             meta,
             data_protocols,
             punch_protocol,
+            services,
             hold,
             opening: 0,
             to_open: VecDeque::new(),
@@ -79,6 +88,7 @@ impl Handler {
             accepted,
             accept_timeout,
             punch: None,
+            serving: VecDeque::new(),
             refused: 0,
         }
     }
@@ -91,6 +101,10 @@ impl Handler {
     fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {
         if self.punch_protocol.as_ref() == Some(protocol) {
             self.punch = Some(stream);
+        } else if self.services.contains(protocol) {
+            if self.serving.len() < MAX_SERVING {
+                self.serving.push_back((protocol.clone(), stream));
+            }
         } else if self.waiting.len() < MAX_WAITING {
             let stream = self.wrap(stream, protocol);
             self.waiting.push_back((Instant::now() + self.accept_timeout, stream));
@@ -128,7 +142,7 @@ impl ConnectionHandler for Handler {
 
     fn listen_protocol(&self) -> SubstreamProtocol<AnyOf, ()> {
         let DataProtocols { plain, session } = &self.data_protocols;
-        let protocols = plain.iter().chain(session).chain(&self.punch_protocol).cloned().collect();
+        let protocols = plain.iter().chain(session).chain(&self.punch_protocol).chain(self.services.iter()).cloned().collect();
         SubstreamProtocol::new(AnyOf(protocols), ())
     }
 
@@ -158,6 +172,8 @@ impl ConnectionHandler for Handler {
         }
         let refused = Some(std::mem::take(&mut self.refused)).filter(|refused| *refused > 0);
         let event = refused.map(ToBehaviour::Refused).or_else(|| self.punch.take().map(ToBehaviour::Punch));
+        let service = || self.serving.pop_front().map(|(protocol, stream)| ToBehaviour::Service(protocol, stream));
+        let event = event.or_else(service);
         event.map_or(Poll::Pending, |event| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)))
     }
 

@@ -28,6 +28,7 @@ use super::{
     commands::{Command, ConnectReply, RelayServerCommand, With},
     exchanging::Exchanges,
     ids::Ids,
+    reaching::DialBacks,
     round_trips::RoundTrips,
 };
 use crate::{
@@ -61,6 +62,7 @@ pub(crate) struct Actor {
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
     pub(super) round_trips: RoundTrips,
+    pub(super) dial_backs: DialBacks,
     /// Once the loop must end: as it was asked to, or why it fails.
     pub(super) end: Option<Result<(), NetworkFailure>>,
 }
@@ -85,6 +87,7 @@ impl Actor {
             punch: config.punch,
             external: external.iter().filter_map(convert::transport_address).collect(),
             pending_punches: config.limits.pending_punches as usize,
+            reach: config.reach,
         };
         let (inputs_sender, inputs) = mpsc::channel(MAX_INPUTS);
         Self {
@@ -104,6 +107,7 @@ impl Actor {
             gone: FuturesUnordered::new(),
             announcing,
             round_trips,
+            dial_backs: DialBacks::new(config.serve),
             end: None,
         }
     }

@@ -3,7 +3,10 @@
 use libp2p::{Multiaddr, core::transport::ListenerId};
 
 use super::{actor::Actor, announcing::Change};
-use crate::{NetworkEvent, NetworkFailure, convert, core::Input};
+use crate::{
+    NetworkEvent, NetworkFailure, convert,
+    core::{Input, ReachInput},
+};
 
 impl Actor {
     pub(super) fn on_listen_address(&mut self, listener: ListenerId, address: Multiaddr) {
@@ -41,11 +44,13 @@ impl Actor {
     /// The addresses of our interfaces, as far as we listen on them.
     pub(super) fn tell_interfaces(&mut self) {
         let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address));
-        let interfaces = direct.filter_map(convert::ip).collect();
-        self.input(Input::Interfaces(interfaces));
+        let direct: Vec<Multiaddr> = direct.cloned().collect();
+        self.input(Input::Interfaces(direct.iter().filter_map(convert::ip).collect()));
+        let listening = direct.iter().filter_map(convert::transport_address).collect();
+        self.input(Input::Reach(ReachInput::Listening(listening)));
     }
 
-    fn announce(&mut self, change: Change) {
+    pub(super) fn announce(&mut self, change: Change) {
         let local = *self.swarm.local_peer_id();
         for address in change.removed {
             self.swarm.remove_external_address(&address);

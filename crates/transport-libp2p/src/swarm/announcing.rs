@@ -1,16 +1,20 @@
 //! Which of our addresses are announced, as addresses of our interfaces are added and removed.
 //!
-//! An address is announced if it was configured, if it is public, or, for a relay,
-//! if somebody chose it as the address to listen on. What a wildcard listener finds
+//! An address is announced if it was configured, if others have reached it, if it is public
+//! and nothing says that they cannot, or, for a relay, if somebody chose it as the address to
+//! listen on. What a wildcard listener finds
 //! besides is private and of no use to peers: loopback, private networks.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use kaspath_domain::{PeerLocator, is_public};
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
 use tokio::sync::watch;
 
-use crate::convert;
+use crate::{Reachability, convert};
 
 /// The listeners on our own interfaces, and what is announced of their addresses.
 #[derive(Debug)]
@@ -23,7 +27,10 @@ pub(crate) struct Announcing {
     listeners: HashMap<ListenerId, bool>,
     /// What listeners gave; the same address may come from two of them.
     found: HashSet<(ListenerId, Multiaddr)>,
+    /// Addresses that others can reach, or cannot.
+    verdicts: HashMap<Multiaddr, Reachability>,
     current: watch::Sender<Vec<PeerLocator>>,
+    reachability: watch::Sender<Vec<(PeerLocator, Reachability)>>,
 }
 
 /// What became of the announcements.
@@ -41,13 +48,20 @@ impl Announcing {
             configured,
             listeners: HashMap::new(),
             found: HashSet::new(),
+            verdicts: HashMap::new(),
             current: watch::Sender::new(Vec::new()),
+            reachability: watch::Sender::new(Vec::new()),
         }
     }
 
     /// What is announced, now and later.
     pub(crate) fn watch(&self) -> watch::Receiver<Vec<PeerLocator>> {
         self.current.subscribe()
+    }
+
+    /// What is known of addresses, now and later.
+    pub(crate) fn watch_reachability(&self) -> watch::Receiver<Vec<(PeerLocator, Reachability)>> {
+        self.reachability.subscribe()
     }
 
     /// A listener on `address`, which may be a wildcard.
@@ -61,19 +75,38 @@ impl Announcing {
     }
 
     pub(crate) fn appeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
-        self.changed(|found| found.insert((listener, address)))
+        self.changed(|this| this.found.insert((listener, address)))
     }
 
     pub(crate) fn disappeared(&mut self, listener: ListenerId, address: Multiaddr) -> Change {
-        self.changed(|found| found.remove(&(listener, address)))
+        self.changed(|this| this.found.remove(&(listener, address)))
+    }
+
+    /// What is known of an address has changed.
+    pub(crate) fn reached(&mut self, address: &Multiaddr, state: Reachability) -> Change {
+        let change = self.changed(|this| {
+            let before = match state {
+                Reachability::Unknown => this.verdicts.remove(address),
+                state => this.verdicts.insert(address.clone(), state),
+            };
+            before != Some(state)
+        });
+        let known = self.verdicts.iter().filter_map(|(address, state)| Some((convert::locator(address, &self.local)?, *state)));
+        let mut known: Vec<_> = known.collect();
+        known.sort_by_key(|(address, _)| address.to_string());
+        self.reachability.send_replace(known);
+        change
     }
 
     /// Everything that is announced: configured addresses first, then TCP before QUIC.
     pub(crate) fn announced(&self) -> Vec<Multiaddr> {
-        let mut found: Vec<_> = self.found.iter().filter(|(listener, address)| self.is_announced(*listener, address)).collect();
-        found.sort_by_key(|(_, address)| (convert::transport(address), address.to_string()));
+        let found = self.found.iter().filter(|(listener, address)| self.is_announced(*listener, address));
+        // A router's address is none of ours, but leads to us.
+        let proven = self.verdicts.iter().filter(|(_, state)| **state == Reachability::Reachable);
+        let mut found: Vec<_> = found.map(|(_, address)| address).chain(proven.map(|(address, _)| address)).collect();
+        found.sort_by_key(|address| (convert::transport(address), address.to_string()));
         let mut all = self.configured.clone();
-        for (_, address) in found {
+        for address in found {
             if !all.contains(address) {
                 all.push(address.clone());
             }
@@ -83,12 +116,22 @@ impl Announcing {
 
     fn is_announced(&self, listener: ListenerId, address: &Multiaddr) -> bool {
         let chosen = self.serves && self.listeners.get(&listener).copied().unwrap_or(false);
+        let is_public = |ip| is_public(ip) && (self.serves || !self.is_doubtful(ip, address));
         chosen || convert::ip(address).is_some_and(is_public)
     }
 
-    fn changed(&mut self, change: impl FnOnce(&mut HashSet<(ListenerId, Multiaddr)>) -> bool) -> Change {
+    /// A node cannot be reached there, or most likely cannot: before an address of IPv6 there
+    /// is most often a firewall, before a public one of IPv4 seldom.
+    fn is_doubtful(&self, ip: IpAddr, address: &Multiaddr) -> bool {
+        match self.verdicts.get(address) {
+            Some(state) => *state != Reachability::Reachable,
+            None => ip.is_ipv6(),
+        }
+    }
+
+    fn changed(&mut self, change: impl FnOnce(&mut Self) -> bool) -> Change {
         let before = self.announced();
-        if !change(&mut self.found) {
+        if !change(self) {
             return Change::default();
         }
         let after = self.announced();
@@ -158,6 +201,30 @@ mod tests {
         }
         assert_eq!(texts(&relay), ["/ip4/192.168.1.2/tcp/4001"]);
         assert!(texts(&node).is_empty(), "a node's private addresses are nobody's business");
+    }
+
+    #[test]
+    fn a_node_announces_what_others_have_reached_and_not_what_they_cannot() {
+        let mut node = announcing(false, &[]);
+        let tcp = ListenerId::next();
+        node.listens(tcp, &address("/ip4/0.0.0.0/tcp/4011"));
+        let [v4, v6] = ["/ip4/203.0.113.1/tcp/4011", "/ip6/2001:db8::1/tcp/4011"].map(address);
+        [&v4, &v6].into_iter().for_each(|address| drop(node.appeared(tcp, address.clone())));
+        assert_eq!(texts(&node), ["/ip4/203.0.113.1/tcp/4011"], "most hosts of IPv6 are behind a firewall");
+        assert_eq!(node.reached(&v6, Reachability::Reachable).added, [v6.clone()]);
+        assert_eq!(node.reached(&v4, Reachability::Unreachable).removed, [v4.clone()]);
+        let watched = node.watch_reachability();
+        assert_eq!(watched.borrow().len(), 2);
+        // One that a router maps is not among those of our interfaces.
+        let mapped = address("/ip4/198.51.100.1/tcp/777");
+        assert_eq!(node.reached(&mapped, Reachability::Reachable).added, [mapped.clone()]);
+        assert_eq!(node.reached(&mapped, Reachability::Unknown).removed, [mapped]);
+        assert_eq!(node.reached(&v6, Reachability::Unknown).removed, [v6]);
+        // What a relay listens on was chosen.
+        let mut relay = announcing(true, &[]);
+        relay.listens(tcp, &address("/ip4/0.0.0.0/tcp/4001"));
+        relay.appeared(tcp, v4.clone());
+        assert_eq!(relay.reached(&v4, Reachability::Unreachable), Change::default());
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Behaviour {
             relay_client,
             relay_server: serves
                 .map(|server| {
-                    let server = relay_server::Behaviour::new(keypair.clone(), server.clone());
+                    let server = relay_server::Behaviour::new(keypair.clone(), server.clone(), config.is_relay());
                     Boxed(server.listing(Addresses { local: config.punch.allow_local_candidates }))
                 })
                 .into(),

@@ -19,7 +19,7 @@ use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
     NetworkConfig, NodeKey, PunchConfig, StartError, convert,
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
-    punch, quic,
+    punch, quic, reach,
     streams::{self, DataProtocols, OpenStream},
     tcp::{Tcp, Watched},
 };
@@ -62,10 +62,12 @@ pub(crate) fn build(
     accepted: mpsc::Sender<OpenStream>,
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
     let (punch_protocol, reason) = punching(&config.punch);
-    let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted, config.accept_timeout);
+    let services = [reach::DIAL_BACK].into_iter().chain(config.reach.help.then_some(reach::HELP));
+    let streams = streams::Behaviour::new(data_protocols(config)?, punch_protocol, reason, accepted, config.accept_timeout)
+        .with_services(services.collect::<Vec<_>>());
     // Circuits have a budget of their own: relays do not vouch for who calls through them.
     let (budget, of_circuits) = (StreamBudget::default(), StreamBudget::default());
-    let windows = if config.relay_server.is_some() { RELAY_WINDOWS } else { WINDOWS };
+    let windows = if config.is_relay() { RELAY_WINDOWS } else { WINDOWS };
     let muxer = yamux::Upgrade::new(windows);
     let (circuits, relay_client) = relay::client::new(key.keypair().public().to_peer_id());
     let failed = |error: &dyn std::fmt::Display| StartError::Transport(error.to_string());
@@ -129,7 +131,7 @@ where
 /// Of the slots for pending inbound connections, QUIC's proven addresses take at
 /// most half; forged ones never take more than the transport's own few.
 fn quic_config(config: &NetworkConfig) -> quic::Config {
-    let (limits, is_relay) = (&config.limits, config.relay_server.is_some());
+    let (limits, is_relay) = (&config.limits, config.is_relay());
     let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
     quic::Config {
         streams: if is_relay { RELAY_QUIC_STREAMS } else { QUIC_STREAMS },

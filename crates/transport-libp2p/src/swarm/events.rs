@@ -48,6 +48,9 @@ impl Actor {
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
             }
+            BehaviourEvent::Streams(streams::Event::Service { connection, peer, protocol, stream }) => {
+                self.on_service(connection, peer, &protocol, *stream);
+            }
             BehaviourEvent::Limits(refused) => self.report(NetworkEvent::ConnectionsRefused { refused }),
             BehaviourEvent::Streams(streams::Event::Refused { total }) => self.report(NetworkEvent::StreamsRefused { total }),
             BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
@@ -95,6 +98,7 @@ impl Actor {
             direction: meta.direction,
             path: meta.path(),
             remote: meta.remote.clone(),
+            local: meta.local.clone(),
         };
         self.input(Input::Connected { id, dial, connection });
     }

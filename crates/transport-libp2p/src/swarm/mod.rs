@@ -13,6 +13,7 @@
 //! | `errors` | dial errors in the domain's terms |
 //! | `announcing` | which of our addresses are announced |
 //! | `round_trips` | round trips to the relays that we reserve at |
+//! | `reaching` | carries checks of addresses on, ours and others' |
 //! | `addressing` | tells the core and the swarm of addresses that are added and removed |
 
 mod actor;
@@ -27,6 +28,7 @@ mod events;
 mod exchanging;
 mod ids;
 mod outputs;
+mod reaching;
 mod round_trips;
 
 pub(crate) use actor::Actor;

@@ -83,6 +83,14 @@ impl Actor {
                     self.swarm.behaviour_mut().streams.set_relay_reason(connection, reason);
                 }
             }
+            Output::AskReach { operation, on, address, nonce } => self.ask_reach(operation, on, &address, nonce),
+            Output::DialBack { operation, id, nonce } => self.dial_back(operation, id, nonce),
+            Output::DialBackDone { exchange, outcome } => self.dial_backs.done(exchange, outcome),
+            Output::Reachability { address, state } => {
+                let change = self.announcing.reached(&convert::to_multiaddr(&address), state);
+                self.announce(change);
+            }
+            Output::Serve(is_reachable) => self.serve(is_reachable),
             Output::Report(event) => self.report(event),
         }
     }
@@ -97,7 +105,7 @@ impl Actor {
             // To our QUIC transport "new port" in the listener's role means: random packets
             // from the listening socket.
             DialKind::PunchAsListener(Transport::Quic) => (opts.override_role().allocate_new_port(), Class::Punch),
-            DialKind::PunchAsDialer { new_port: true } => (opts.allocate_new_port(), Class::Punch),
+            DialKind::PunchAsDialer { new_port: true } | DialKind::DialBack => (opts.allocate_new_port(), Class::Punch),
             DialKind::PunchAsDialer { new_port: false } => (opts, Class::Punch),
         };
         self.dial(dial, opts.build(), class);

@@ -29,10 +29,10 @@ impl Candidates {
         Self { configured, ..Self::default() }
     }
 
-    /// Replaces what the router forwards.
-    pub(super) fn set_mapped(&mut self, mut mapped: Vec<TransportAddress>) {
+    /// Replaces what the router forwards; whether there was anything.
+    pub(super) fn set_mapped(&mut self, mut mapped: Vec<TransportAddress>) -> bool {
         mapped.truncate(MAX_MAPPED);
-        self.mapped = mapped;
+        !std::mem::replace(&mut self.mapped, mapped).is_empty()
     }
 
     /// Records what `by` observed; whether it is new. An older observation of the

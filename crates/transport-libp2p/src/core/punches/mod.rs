@@ -212,10 +212,12 @@ impl Punches {
         self.feed(shared);
     }
 
-    /// Our router forwards these addresses to us, and no other ones any more.
-    pub(super) fn mapped(&mut self, shared: &Shared, addresses: Vec<TransportAddress>) {
-        self.candidates.set_mapped(addresses);
+    /// Our router forwards these addresses to us, and no other ones any more. Whether it has
+    /// forwarded any before: it may have restarted, and forgotten all connections.
+    pub(super) fn mapped(&mut self, shared: &Shared, addresses: Vec<TransportAddress>) -> bool {
+        let had_any = self.candidates.set_mapped(addresses);
         self.feed(shared);
+        had_any
     }
 
     /// There may be something to offer now.

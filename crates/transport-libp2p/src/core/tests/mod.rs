@@ -14,7 +14,7 @@ use std::time::Duration;
 use kaspath_domain::{Moment, PeerAddress, PeerIdentity, PeerLocator, RetryCadence, TransportAddress};
 
 use super::{Connection, CoreConfig, Output, shared::Shared};
-use crate::PunchConfig;
+use crate::{PunchConfig, ReachConfig};
 
 pub(super) fn at(millis: u64) -> Moment {
     Moment::after_start(Duration::from_millis(millis))
@@ -42,6 +42,7 @@ pub(super) fn config(local: u64) -> CoreConfig {
         punch: PunchConfig { cadence: RetryCadence { jitter: 0.0, ..RetryCadence::punch() }, ..PunchConfig::default() },
         external: Vec::new(),
         pending_punches: 64,
+        reach: ReachConfig::default(),
     }
 }
 
@@ -65,7 +66,7 @@ pub(super) fn connection(peer: u64, direction: kaspath_domain::Direction, path: 
             kaspath_domain::Path::Relayed { relay: relay.relay.clone(), reason: kaspath_domain::RelayReason::PunchPending }
         }
     };
-    Connection { peer: identity(peer), direction, path, remote }
+    Connection { peer: identity(peer), direction, path, remote, local: None }
 }
 
 /// It would not be a core without I/O any more.

@@ -9,7 +9,7 @@ use kaspath_domain::{
 use super::{at, config, network::*};
 use crate::{
     NetworkEvent,
-    core::{ConnId, Connection, Core, CoreConfig, Input, OperationId, Output, WaiterId},
+    core::{CheckAnswer, ConnId, Connection, Core, CoreConfig, Input, OperationId, Output, ReachInput, WaiterId},
 };
 
 type Event = Box<dyn FnOnce(&mut World)>;
@@ -250,7 +250,13 @@ impl World {
             Output::Respond { exchange, offer } => self.respond(host, exchange, offer),
             Output::Synchronize { exchange } => self.synchronize(host, exchange),
             Output::EndExchange { exchange } => self.end_exchange(host, exchange),
-            Output::Reason { .. } => {}
+            Output::Reason { .. } | Output::Reachability { .. } | Output::Serve(_) => {}
+            // Nobody checks here, and nobody asks for it.
+            Output::AskReach { operation, .. } => {
+                let asked = ReachInput::Asked { operation, answer: CheckAnswer::Nothing };
+                self.after(0, move |world| world.deliver(host, Input::Reach(asked)));
+            }
+            Output::DialBack { .. } | Output::DialBackDone { .. } => panic!("nobody asked for a check"),
             Output::Report(event) => it.events.push((self.now, event)),
         }
     }
@@ -303,7 +309,10 @@ impl World {
         self.after(delay, move |world| {
             // It may have been closed already: libp2p reports both.
             world.hosts[host].told.insert(id);
-            world.deliver(host, Input::Connected { id, dial, connection: Connection { peer, direction, path, remote } });
+            world.deliver(
+                host,
+                Input::Connected { id, dial, connection: Connection { peer, direction, path, remote, local: None } },
+            );
             if let Some(dial) = dial {
                 world.hosts[host].stale.push(Input::DialFailed { dial, error: timed_out() });
             }

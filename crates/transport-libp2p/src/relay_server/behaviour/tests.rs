@@ -14,7 +14,7 @@ async fn server() -> (Swarm<Behaviour>, Multiaddr) {
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
         .unwrap()
-        .with_behaviour(|key| Behaviour::new(key.clone(), RelayServerConfig::default()))
+        .with_behaviour(|key| Behaviour::new(key.clone(), RelayServerConfig::default(), true))
         .unwrap()
         .build();
     swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
@@ -70,7 +70,7 @@ async fn a_relay_without_an_address_says_so_until_it_has_one() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_are_told_no_faster_than_anybody_reads() {
-    let mut relay = Behaviour::new(Keypair::generate_ed25519(), RelayServerConfig::default());
+    let mut relay = Behaviour::new(Keypair::generate_ed25519(), RelayServerConfig::default(), true);
     let peer = convert::identity(&PeerId::random());
     for _ in 0..10_000 {
         relay.report_denial(NetworkEvent::RelayReservationDenied {

@@ -57,7 +57,7 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     }
 
     pub(in super::super) fn is_connected(&self, connection: C) -> bool {
-        self.connections.contains(&connection)
+        self.connections.contains_key(&connection)
     }
 
     /// Peers with a reservation, and circuits, those included that are being made.

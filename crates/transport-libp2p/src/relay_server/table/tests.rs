@@ -31,12 +31,12 @@ fn at_any_rate(config: &mut RelayServerConfig) {
 
 /// Reserves and connects over a connection that has the peer's number.
 fn reserve(table: &mut Peers, peer: u32, origin: Origin, now: Moment) -> Result<bool, Denial> {
-    table.connected(peer);
+    table.connected(peer, peer);
     table.reserve(&peer, peer, origin, now).map(|granted| granted.renewed)
 }
 
 fn ask(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Moment) -> Result<Accepted<u32, u32>, Denial> {
-    table.connected(source);
+    table.connected(source, source);
     table.connect(&source, source, origin, &destination, now)
 }
 
@@ -112,7 +112,7 @@ fn a_full_relay_renews_and_refuses_newcomers() {
     assert_eq!(reserve(&mut table, 3, from(3, 1), at(1)), Err(Denial::TooManyReservations));
     assert_eq!(reserve(&mut table, 1, from(1, 1), at(2700)), Ok(true));
     // Its network changed: another address, another connection.
-    table.connected(22);
+    table.connected(22, 22);
     assert_eq!(table.reserve(&2, 22, from(4, 1), at(2700)).map(|granted| granted.renewed), Ok(true));
     let changes = table.connection_closed(&1, 1);
     assert_eq!(changes.reservations, [1]);
@@ -125,7 +125,7 @@ fn a_peer_may_move_within_its_full_prefix() {
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
     reserve(&mut table, 2, from(1, 2), at(0)).unwrap();
     assert_eq!(reserve(&mut table, 3, from(1, 3), at(1)), Err(Denial::TooManyReservationsOfPrefix));
-    table.connected(22);
+    table.connected(22, 22);
     assert!(table.reserve(&2, 22, from(1, 4), at(1)).is_ok());
 }
 
@@ -145,7 +145,7 @@ fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
     let mut table = table(|config| config.max_reservations_per_ip = 1);
     let here = from(1, 1);
     let again = |table: &mut Peers, connection, now| {
-        table.connected(connection);
+        table.connected(connection, connection);
         table.reserve(&1, connection, here, at(now)).unwrap()
     };
     assert_eq!(again(&mut table, 10, 0), Granted { renewed: false, released: None });
@@ -171,7 +171,7 @@ fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
 fn a_reservation_that_is_not_renewed_ends() {
     let mut table = table(|_| {});
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
-    table.connected(11);
+    table.connected(11, 11);
     table.reserve(&1, 11, from(1, 1), at(1000)).unwrap();
     assert_eq!(table.next_end(), Some(at(3600)));
     let changes = table.expire(at(3600));
@@ -291,7 +291,7 @@ fn a_circuit_to_oneself_and_one_to_nobody_are_refused() {
 fn a_request_that_is_read_after_its_connection_has_closed_gets_nothing() {
     let mut table = table(|_| {});
     reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
-    table.connected(2);
+    table.connected(2, 2);
     table.connection_closed(&2, 2);
     assert_eq!(table.reserve(&2, 2, from(2, 1), at(0)), Err(Denial::SourceGone));
     assert_eq!(table.connect(&2, 2, from(2, 1), &1, at(0)).unwrap_err(), Denial::SourceGone);
@@ -347,7 +347,7 @@ proptest! {
         let (mut now, mut ids, mut ended) = (0, Vec::new(), 0);
         for step in steps {
             match step {
-                Step::Connected(connection) => table.connected(connection),
+                Step::Connected(connection) => table.connected(connection, connection),
                 Step::Reserve(peer, connection, host) => drop(table.reserve(&peer, connection, from(host), at(now))),
                 Step::Connect(peer, connection, host, to) => {
                     if let Ok(accepted) = table.connect(&peer, connection, from(host), &to, at(now)) {

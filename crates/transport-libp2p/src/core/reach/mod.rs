@@ -1,0 +1,314 @@
+//! At which of our addresses others can reach us.
+//!
+//! Who comes in at an address from a host that we never had to do with proves that it can
+//! be reached: no packet of ours has opened a way through a NAT or firewall. To learn more
+//! than strangers tell by themselves, we ask the relays that we use; a relay has another of
+//! its nodes dial the address. That a relay says "reached" proves nothing; that the dial
+//! came in, with the nonce that we gave, does.
+//!
+//! `track` makes states of verdicts, `contacts` knows who is no stranger, and `helping`
+//! makes such dials for others.
+
+mod contacts;
+mod helping;
+#[cfg(test)]
+mod tests;
+mod track;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use kaspath_domain::{DialError, Direction, Host, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
+
+pub(crate) use self::helping::{DialBackOutcome, DialBackWanted};
+use self::{
+    contacts::Contacts,
+    helping::Helping,
+    track::{Source, Track, Verdict},
+};
+use super::{
+    connections::{ConnId, Connection},
+    io::{OperationId, Output},
+    shared::Shared,
+};
+use crate::{NetworkEvent, ReachConfig, Reachability};
+
+/// Addresses of ours that are watched.
+const MAX_TRACKS: usize = 16;
+
+/// What happened that says something of our addresses, or of others' that we check.
+#[derive(Clone, Debug)]
+pub(crate) enum ReachInput {
+    /// We listen at these addresses of our interfaces, and at no others.
+    Listening(Vec<TransportAddress>),
+    /// What came of the question of [`Output::AskReach`].
+    Asked { operation: OperationId, answer: CheckAnswer },
+    /// The remote of that connection shows a nonce.
+    DialedBack { id: ConnId, nonce: u64 },
+    /// The remote of that connection, a relay perhaps, wants an address checked;
+    /// [`Output::DialBackDone`] follows.
+    DialBackWanted { exchange: OperationId, id: ConnId, wanted: DialBackWanted },
+    /// What came of [`Output::DialBack`].
+    DialBackShown { operation: OperationId, outcome: DialBackOutcome },
+}
+
+/// What a relay says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckAnswer {
+    /// Somebody reached it.
+    Reached,
+    /// Nobody could.
+    NotReached,
+    /// It was not tried.
+    Nothing,
+}
+
+struct Question {
+    address: TransportAddress,
+    nonce: u64,
+    /// The network of the relay that was asked; our own if we ask our own nodes.
+    group: IpPrefix,
+    was_reached: bool,
+}
+
+pub(super) struct Reach {
+    config: ReachConfig,
+    tracks: BTreeMap<TransportAddress, Track>,
+    contacts: Contacts,
+    /// Inbound connections of hosts that were strangers when they came.
+    strangers: BTreeSet<ConnId>,
+    /// Links to relays that we use: whom we ask, and for whom we check.
+    observers: BTreeMap<ConnId, IpAddr>,
+    /// When the relays of a network were asked last.
+    asked: BTreeMap<IpPrefix, Moment>,
+    questions: BTreeMap<OperationId, Question>,
+    helping: Helping,
+    is_reachable: bool,
+}
+
+impl Reach {
+    pub(super) fn new(config: ReachConfig, configured: &[TransportAddress], now: Moment) -> Self {
+        let mut reach = Self {
+            config,
+            tracks: BTreeMap::new(),
+            contacts: Contacts::default(),
+            strangers: BTreeSet::new(),
+            observers: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            helping: Helping::default(),
+            is_reachable: false,
+        };
+        configured.iter().for_each(|address| reach.watch(address, Source::Configured, now));
+        reach
+    }
+
+    pub(super) fn heard(&mut self, shared: &mut Shared, input: ReachInput) {
+        match input {
+            ReachInput::Listening(addresses) => self.replace(shared, Source::Interface, &addresses),
+            ReachInput::Asked { operation, answer } => self.answered(shared, operation, answer),
+            ReachInput::DialedBack { id, nonce } => self.dialed_back(shared, id, nonce),
+            ReachInput::DialBackWanted { exchange, id, wanted } => {
+                let relay = shared.connections.get(id).map(|connection| connection.peer.clone());
+                match relay.zip(self.observers.get(&id)).filter(|_| self.config.help) {
+                    Some((relay, ip)) => self.helping.wanted(shared, exchange, (relay, *ip), wanted, self.config.allow_local),
+                    None => shared.put(Output::DialBackDone { exchange, outcome: DialBackOutcome::Refused }),
+                }
+            }
+            ReachInput::DialBackShown { operation, outcome } => self.helping.done(shared, operation, outcome),
+        }
+    }
+
+    /// Routers map these addresses to us, and no others.
+    pub(super) fn mapped(&mut self, shared: &mut Shared, addresses: &[TransportAddress]) {
+        self.replace(shared, Source::Mapped, addresses);
+    }
+
+    /// A packet is about to go to these.
+    pub(super) fn dialing(&mut self, addresses: &[TransportAddress], now: Moment) {
+        addresses.iter().filter_map(literal).for_each(|ip| self.contacts.add(ip, now));
+    }
+
+    pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
+        self.helping.connected(shared, id, dial);
+        let Some(connection) = shared.connections.get(id) else { return };
+        let (Some(from), local) = (remote_ip(connection), connection.local.clone()) else { return };
+        let is_inbound = connection.direction == Direction::Inbound;
+        let is_new = self.contacts.is_stranger(from, shared.now);
+        self.contacts.add(from, shared.now);
+        // A neighbour need not come through what stands between us and the others.
+        let is_elsewhere = |local: &TransportAddress| {
+            let local = literal(local).map(IpPrefix::network);
+            self.config.allow_local || (is_public(from) && local != Some(IpPrefix::network(from)))
+        };
+        let Some(local) = local.filter(|local| is_inbound && is_new && is_elsewhere(local)) else { return };
+        self.strangers.insert(id);
+        if self.tracks.contains_key(&local) {
+            self.judge(shared, &local, Verdict::Stranger, IpPrefix::network(from));
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, id: ConnId) {
+        self.strangers.remove(&id);
+        self.observers.remove(&id);
+    }
+
+    /// A relay that we use can be asked, and may ask.
+    pub(super) fn linked(&mut self, shared: &Shared, link: ConnId) {
+        if let Some(ip) = shared.connections.get(link).and_then(remote_ip) {
+            self.observers.insert(link, ip);
+        }
+    }
+
+    /// When to call [`Reach::step`] next.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let asking = |address: &TransportAddress| self.questions.values().any(|question| question.address == *address);
+        let due = self.tracks.iter().filter(|(address, track)| self.can_ask(address, track) && !asking(address));
+        due.map(|(_, track)| track.due).min()
+    }
+
+    /// Asks about what is due.
+    pub(super) fn step(&mut self, shared: &mut Shared) {
+        let asking: BTreeSet<TransportAddress> = self.questions.values().map(|question| question.address.clone()).collect();
+        let is_due = |track: &Track| track.due <= shared.now;
+        let due = self
+            .tracks
+            .iter()
+            .filter(|(address, track)| is_due(track) && !asking.contains(*address) && self.can_ask(address, track));
+        let due: Vec<TransportAddress> = due.map(|(address, _)| address.clone()).collect();
+        due.iter().for_each(|address| self.ask(shared, address));
+    }
+
+    /// Whether anybody can be asked. Our own nodes are, when there is no relay, whether we
+    /// still can be reached.
+    fn can_ask(&self, address: &TransportAddress, track: &Track) -> bool {
+        self.config.ask && (self.observers_of(address).next().is_some() || track.state == Reachability::Reachable)
+    }
+
+    /// A relay sees only the address of the family by which it is linked.
+    fn observers_of(&self, address: &TransportAddress) -> impl Iterator<Item = (ConnId, IpAddr)> {
+        let is_ipv4 = literal(address).is_some_and(|ip| ip.is_ipv4());
+        self.observers.iter().filter(move |(_, ip)| ip.is_ipv4() == is_ipv4).map(|(link, ip)| (*link, *ip))
+    }
+
+    fn ask(&mut self, shared: &mut Shared, address: &TransportAddress) {
+        let Some(ip) = literal(address) else { return };
+        // Networks take turns, so that one cannot speak for all.
+        let last = |ip: IpAddr| self.asked.get(&IpPrefix::network(ip)).copied();
+        let observer = self.observers_of(address).min_by_key(|(link, ip)| (last(*ip), *link));
+        let group = IpPrefix::network(observer.map_or(ip, |(_, ip)| ip));
+        let linked: BTreeSet<IpPrefix> = self.observers.values().map(|ip| IpPrefix::network(*ip)).collect();
+        self.asked.retain(|group, _| linked.contains(group));
+        if observer.is_some() {
+            self.asked.insert(group, shared.now);
+        }
+        let (operation, nonce, chance) = (shared.operation(), nonce(shared), shared.random());
+        if let Some(track) = self.tracks.get_mut(address) {
+            track.checked(self.config.check_interval, chance, shared.now);
+        }
+        self.questions.insert(operation, Question { address: address.clone(), nonce, group, was_reached: false });
+        shared.put(Output::AskReach { operation, on: observer.map(|(link, _)| link), address: address.clone(), nonce });
+    }
+
+    fn answered(&mut self, shared: &mut Shared, operation: OperationId, answer: CheckAnswer) {
+        let Some(Question { address, group, was_reached, .. }) = self.questions.remove(&operation) else { return };
+        // Who came in outweighs what is said of it.
+        if answer == CheckAnswer::NotReached && !was_reached {
+            self.judge(shared, &address, Verdict::No, group);
+        }
+    }
+
+    fn dialed_back(&mut self, shared: &mut Shared, id: ConnId, nonce: u64) {
+        let Some(connection) = shared.connections.get(id) else { return };
+        let (Some(from), Some(local)) = (remote_ip(connection), &connection.local) else { return };
+        let is_asked = |question: &&mut Question| {
+            // It must have come the way that it was asked to: else it proves another address.
+            question.nonce == nonce
+                && question.address.transport == local.transport
+                && literal(&question.address).map(|ip| ip.is_ipv4()) == literal(local).map(|ip| ip.is_ipv4())
+        };
+        let Some(question) = self.questions.values_mut().find(is_asked).filter(|_| connection.direction == Direction::Inbound)
+        else {
+            return;
+        };
+        question.was_reached = true;
+        let address = question.address.clone();
+        let verdict = if self.strangers.contains(&id) { Verdict::Stranger } else { Verdict::Known };
+        self.judge(shared, &address, verdict, IpPrefix::network(from));
+    }
+
+    fn judge(&mut self, shared: &mut Shared, address: &TransportAddress, verdict: Verdict, group: IpPrefix) {
+        let Some(track) = self.tracks.get_mut(address) else { return };
+        if track.judge(verdict, group, self.config.check_interval, shared.now) {
+            let state = track.state;
+            self.report(shared, address, state);
+        }
+    }
+
+    /// These are all of that source.
+    fn replace(&mut self, shared: &mut Shared, source: Source, addresses: &[TransportAddress]) {
+        let gone = |(address, track): &(&TransportAddress, &Track)| track.source == source && !addresses.contains(address);
+        let gone: Vec<TransportAddress> = self.tracks.iter().filter(gone).map(|(address, _)| address.clone()).collect();
+        for address in gone {
+            let was = self.tracks.remove(&address).map(|track| track.state);
+            if was.is_some_and(|was| was != Reachability::Unknown) {
+                self.report(shared, &address, Reachability::Unknown);
+            }
+        }
+        addresses.iter().for_each(|address| self.watch(address, source, shared.now));
+    }
+
+    fn watch(&mut self, address: &TransportAddress, source: Source, now: Moment) {
+        let can_be = literal(address).is_some_and(|ip| is_public(ip) || self.config.allow_local) && address.port != 0;
+        if can_be && !self.tracks.contains_key(address) && self.tracks.len() < MAX_TRACKS {
+            self.tracks.insert(address.clone(), Track::new(source, now));
+        }
+    }
+
+    fn report(&mut self, shared: &mut Shared, address: &TransportAddress, state: Reachability) {
+        let locator =
+            kaspath_domain::PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address.clone()) };
+        shared.report(NetworkEvent::ReachabilityChanged { address: locator, state });
+        shared.put(Output::Reachability { address: address.clone(), state });
+        let is_reachable = self.tracks.values().any(|track| track.state == Reachability::Reachable);
+        if is_reachable != self.is_reachable {
+            self.is_reachable = is_reachable;
+            shared.put(Output::Serve(is_reachable));
+        }
+    }
+
+    pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
+        self.helping.failed(shared, dial, error);
+    }
+
+    /// What is held, for tests.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.questions.len() + self.helping.held()
+    }
+}
+
+/// The address of an IP address, and not of a name.
+fn literal(address: &TransportAddress) -> Option<IpAddr> {
+    match address.host {
+        Host::Ip(ip) => Some(ip.to_canonical()),
+        Host::Dns(_) => None,
+    }
+}
+
+/// Where a direct connection comes from or leads to.
+fn remote_ip(connection: &Connection) -> Option<IpAddr> {
+    match &connection.remote.address {
+        PeerAddress::Direct(address) => literal(address),
+        PeerAddress::Relayed(_) => None,
+    }
+}
+
+/// Nobody guesses it in the seconds that it counts.
+fn nonce(shared: &mut Shared) -> u64 {
+    let half = f64::from(1 << 16) * f64::from(1 << 16);
+    let mut draw = || (shared.random() * half) as u64;
+    draw() << 32 | draw()
+}

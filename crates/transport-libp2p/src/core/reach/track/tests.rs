@@ -1,0 +1,132 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Reachability::{Reachable, Unknown, Unreachable};
+
+const INTERVAL: Duration = Duration::from_secs(600);
+
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
+}
+
+/// The network with that number.
+fn group(number: u8) -> IpPrefix {
+    IpPrefix::network([198, 51, number, 1].into())
+}
+
+fn judge(track: &mut Track, verdict: Verdict, number: u8, seconds: u64) -> Reachability {
+    track.judge(verdict, group(number), INTERVAL, at(seconds));
+    track.state
+}
+
+#[test]
+fn one_stranger_is_enough_for_our_own_address_and_two_networks_for_a_mapped_one() {
+    let mut own = Track::new(Source::Interface, at(0));
+    assert_eq!(judge(&mut own, Verdict::Known, 1, 0), Unknown, "we may have opened the way for it");
+    assert_eq!(judge(&mut own, Verdict::Stranger, 1, 1), Reachable);
+    let mut mapped = Track::new(Source::Mapped, at(0));
+    assert_eq!(judge(&mut mapped, Verdict::Stranger, 1, 0), Unknown);
+    assert_eq!(judge(&mut mapped, Verdict::Stranger, 1, 1), Unknown, "the same network counts once");
+    assert_eq!(judge(&mut mapped, Verdict::Stranger, 2, 700), Unknown, "the first is too long ago");
+    assert_eq!(judge(&mut mapped, Verdict::Stranger, 3, 800), Reachable);
+}
+
+#[test]
+fn three_networks_in_a_row_end_it_and_a_single_positive_begins_the_row_anew() {
+    for positive in [Verdict::Stranger, Verdict::Known] {
+        let mut track = Track::new(Source::Interface, at(0));
+        judge(&mut track, Verdict::Stranger, 9, 0);
+        for round in 1..50 {
+            // Two of three lie, all day long.
+            let now = round * 1200;
+            assert_eq!(judge(&mut track, Verdict::No, 1, now), Reachable);
+            assert_eq!(judge(&mut track, Verdict::No, 2, now + 400), Reachable);
+            assert_eq!(judge(&mut track, positive, 3, now + 800), Reachable);
+        }
+        judge(&mut track, Verdict::No, 1, 100_000);
+        judge(&mut track, Verdict::No, 2, 100_001);
+        assert_eq!(judge(&mut track, Verdict::No, 3, 100_002), Unreachable);
+    }
+}
+
+#[test]
+fn where_there_is_one_network_to_ask_five_in_a_row_and_soon_end_it() {
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    for second in 1..100 {
+        assert_eq!(judge(&mut track, Verdict::No, 1, second * 60), Reachable, "one a minute is a doubtful witness");
+    }
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    assert_eq!([15, 30, 45, 60].map(|second| judge(&mut track, Verdict::No, 1, second)), [Reachable; 4]);
+    assert_eq!(judge(&mut track, Verdict::No, 1, 75), Unreachable);
+}
+
+#[test]
+fn back_again_takes_twice_the_proof_and_longer_each_time() {
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    let (mut now, mut held) = (0, Vec::new());
+    for flap in 0..4 {
+        for number in 1..=3 {
+            judge(&mut track, Verdict::No, number, now);
+        }
+        assert_eq!(track.state, Unreachable, "flap {flap}");
+        let lost = now;
+        while track.state == Unreachable {
+            now += 10;
+            let number = (now / 10 % 2) as u8;
+            judge(&mut track, Verdict::Stranger, number, now);
+        }
+        held.push(now - lost);
+    }
+    assert_eq!(held, [600, 1200, 2400, 4800]);
+}
+
+#[test]
+fn it_is_checked_at_once_then_ever_more_seldom_and_soon_after_a_doubt() {
+    let mut track = Track::new(Source::Interface, at(0));
+    let mut due = Vec::new();
+    for _ in 0..5 {
+        let now = track.due;
+        track.checked(INTERVAL, 0.5, now);
+        due.push(track.due.since(now).as_secs());
+    }
+    assert_eq!(due, [5, 30, 120, 600, 600]);
+    judge(&mut track, Verdict::Stranger, 1, 2000);
+    assert_eq!(track.due, at(2600));
+    judge(&mut track, Verdict::No, 1, 2010);
+    assert_eq!(track.due, at(2015));
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![Just(Verdict::Known), Just(Verdict::No)]
+}
+
+proptest! {
+    #[test]
+    fn without_a_stranger_nothing_makes_an_address_reachable(
+        steps in prop::collection::vec((verdict(), 0_u8..8, 0_u64..2000), 0..100),
+        mapped in any::<bool>(),
+    ) {
+        let mut track = Track::new(if mapped { Source::Mapped } else { Source::Interface }, at(0));
+        let mut now = 0;
+        for (verdict, number, wait) in steps {
+            now += wait;
+            prop_assert_ne!(judge(&mut track, verdict, number, now), Reachable);
+        }
+    }
+
+    #[test]
+    fn however_it_flaps_a_day_sees_few_changes(
+        steps in prop::collection::vec((any::<bool>(), 0_u8..8), 1440),
+    ) {
+        let mut track = Track::new(Source::Interface, at(0));
+        let mut changes = 0;
+        for (minute, (is_up, number)) in (0..).zip(steps) {
+            let verdict = if is_up { Verdict::Stranger } else { Verdict::No };
+            changes += usize::from(track.judge(verdict, group(number), INTERVAL, at(minute * 60)));
+        }
+        prop_assert!(changes <= 18, "{} changes", changes);
+    }
+}

@@ -1,0 +1,209 @@
+//! Checks whether a node can be reached: the relay asks others of its nodes to dial.
+//!
+//! The relay itself never dials. What a node asks about must have the IP address from which
+//! it is connected right now, so nobody can make others dial a third host.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::future::join_all;
+use kaspath_domain::{IpPrefix, Moment, Rates, Slot, Slots, TokenBucket, TransportAddress};
+use libp2p::{PeerId, Stream, swarm::ConnectionId};
+use tokio::sync::oneshot;
+
+use super::{
+    behaviour::Behaviour,
+    handler::FromBehaviour,
+    origin::Origin,
+    service::RelayService,
+    tasks::{Asker, Done},
+};
+use crate::{
+    convert,
+    core::{CheckAnswer, DialBackOutcome, DialBackWanted},
+    reach::{self, Request, Response},
+};
+
+/// Nodes that dial for one check, each of another network.
+const HELPERS: usize = 2;
+/// Checks under way at once: of one host, of one network and in all.
+const PER_HOST: usize = 4;
+const PER_NETWORK: usize = 8;
+const MAX_CHECKS: usize = 32;
+/// Peers, hosts and networks remembered, each.
+const MAX_REMEMBERED: usize = 4096;
+/// Ports below belong to services that take a stranger's connection for an attack.
+const FIRST_PORT: u16 = 1024;
+
+/// What checks may cost. Pure.
+pub(super) struct Checks {
+    under_way: Slots<IpPrefix>,
+    peers: Rates<PeerId>,
+    hosts: Rates<IpPrefix>,
+    networks: Rates<IpPrefix>,
+    all: TokenBucket,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self {
+            under_way: Slots::new(MAX_CHECKS),
+            peers: Rates::new(12, Duration::from_secs(10), MAX_REMEMBERED),
+            hosts: Rates::new(24, Duration::from_secs(5), MAX_REMEMBERED),
+            networks: Rates::new(48, Duration::from_millis(2500), MAX_REMEMBERED),
+            all: TokenBucket::new(16, Duration::from_millis(250)),
+        }
+    }
+}
+
+impl Checks {
+    /// Room for one more check of that peer, until it is dropped.
+    fn admit(&mut self, peer: &PeerId, origin: Origin, now: Moment) -> Option<Slot<IpPrefix>> {
+        let slot = self.under_way.take([(origin.host, PER_HOST), (origin.prefix, PER_NETWORK)])?;
+        let in_time = self.peers.take(peer, now).is_ok()
+            && self.hosts.take(&origin.host, now).is_ok()
+            && self.networks.take(&origin.prefix, now).is_ok()
+            && self.all.take(now).is_ok();
+        in_time.then_some(slot)
+    }
+}
+
+impl Behaviour {
+    /// A node asks whether it can be reached.
+    pub(super) fn check(&mut self, by: Asker, mut stream: Stream, request: Request) {
+        let Asker { peer, connection: _, origin, slot } = by;
+        let now = self.clock.now();
+        let checked = request
+            .address
+            .filter(|(_, address)| address.port >= FIRST_PORT && origin.is_some_and(|origin| is_at(address, &origin)));
+        let is_open = self.service() == RelayService::Open;
+        let room = origin.filter(|_| is_open).and_then(|origin| self.checks.admit(&peer, origin, now));
+        let dialled = match (checked, &room, origin) {
+            (Some((index, address)), Some(_), Some(origin)) => {
+                let wanted = DialBackWanted { peer: convert::identity(&peer), address, nonce: request.nonce };
+                Ok((index, self.have_dialled(wanted, &origin.prefix)))
+            }
+            (None, _, _) => Err(Response::Refused),
+            _ => Err(Response::Rejected),
+        };
+        self.tasks.spawn(async move {
+            let response = match dialled {
+                Ok((index, outcome)) => Response::Dialled(index, outcome.await),
+                Err(response) => response,
+            };
+            let _ = reach::respond(&mut stream, response).await;
+            drop((slot, room));
+            Done::Answered
+        });
+    }
+
+    /// Has nodes that use this relay dial it at one of its own addresses.
+    pub(crate) fn check_own(&mut self, address: TransportAddress, nonce: u64, answer: oneshot::Sender<CheckAnswer>) {
+        let Some(ip) = address.socket_addr().map(|address| address.ip()) else { return };
+        let wanted = DialBackWanted { peer: convert::identity(&self.key.public().to_peer_id()), address, nonce };
+        let outcome = self.have_dialled(wanted, &IpPrefix::network(ip));
+        self.tasks.spawn(async move {
+            let _ = answer.send(match outcome.await {
+                DialBackOutcome::Reached => CheckAnswer::Reached,
+                DialBackOutcome::NotReached => CheckAnswer::NotReached,
+                DialBackOutcome::NoStream | DialBackOutcome::Refused => CheckAnswer::Nothing,
+            });
+            Done::Answered
+        });
+    }
+
+    /// Asks nodes of other networks to dial, and gives what they found together.
+    fn have_dialled(&mut self, wanted: DialBackWanted, network: &IpPrefix) -> impl Future<Output = DialBackOutcome> + use<> {
+        let peer = convert::peer_id(&wanted.peer);
+        let helpers = self.helpers(&peer, network);
+        let opened: Vec<_> = helpers.into_iter().map(|(peer, connection)| self.open_stream(peer, connection)).collect();
+        async move {
+            let answers = opened.into_iter().map(|stream| async {
+                let mut stream = stream.await.ok()?;
+                reach::have_dialled(&mut stream, &wanted).await.ok()
+            });
+            together(join_all(answers).await.into_iter().flatten())
+        }
+    }
+
+    fn open_stream(&mut self, peer: PeerId, connection: ConnectionId) -> oneshot::Receiver<Stream> {
+        let (reply, opened) = oneshot::channel();
+        self.notify(peer, connection, FromBehaviour::Open(reach::HELP, reply));
+        opened
+    }
+
+    /// Nodes that speak the relay protocol with us, from other networks than that one and
+    /// each other, in an order that nobody can foresee.
+    fn helpers(&self, peer: &PeerId, network: &IpPrefix) -> Vec<(PeerId, ConnectionId)> {
+        let mut all: Vec<_> = self.members.origins().filter(|(_, other, _)| *other != peer).collect();
+        if !all.is_empty() {
+            let start = rand::random::<u32>() as usize % all.len();
+            all.rotate_left(start);
+        }
+        let mut networks = BTreeSet::from([*network]);
+        let others = all.into_iter().filter(|(_, _, origin)| networks.insert(origin.prefix));
+        others.map(|(connection, peer, _)| (*peer, connection)).take(HELPERS).collect()
+    }
+}
+
+fn is_at(address: &TransportAddress, origin: &Origin) -> bool {
+    address.socket_addr().is_some_and(|address| address.ip().to_canonical() == origin.ip.to_canonical())
+}
+
+/// One that got through is enough; that nobody can takes all of those who tried.
+fn together(outcomes: impl Iterator<Item = DialBackOutcome>) -> DialBackOutcome {
+    let tried: Vec<_> = outcomes.filter(|outcome| *outcome != DialBackOutcome::Refused).collect();
+    let has = |wanted| tried.contains(&wanted);
+    if has(DialBackOutcome::Reached) {
+        DialBackOutcome::Reached
+    } else if has(DialBackOutcome::NoStream) {
+        DialBackOutcome::NoStream
+    } else if has(DialBackOutcome::NotReached) {
+        DialBackOutcome::NotReached
+    } else {
+        DialBackOutcome::Refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn one_that_got_through_is_enough_and_refusals_say_nothing() {
+        use DialBackOutcome::{NoStream, NotReached, Reached, Refused};
+        for (outcomes, expected) in [
+            (vec![], Refused),
+            (vec![Refused, Refused], Refused),
+            (vec![Refused, NotReached], NotReached),
+            (vec![NotReached, Reached], Reached),
+            (vec![NotReached, NoStream], NoStream),
+        ] {
+            assert_eq!(together(outcomes.clone().into_iter()), expected, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn identities_of_one_host_get_no_more_checks_than_the_host_and_leave_room_for_others() {
+        let mut checks = Checks::default();
+        let hostile = Origin::of([198, 51, 100, 1].into());
+        let held: Vec<_> = (0..1000).filter_map(|_| checks.admit(&PeerId::random(), hostile, at(0))).collect();
+        assert_eq!(held.len(), PER_HOST);
+        assert!(checks.admit(&PeerId::random(), Origin::of([203, 0, 113, 1].into()), at(0)).is_some());
+        drop(held);
+        // In the end it is the rate that counts.
+        let admitted = (1..60_000).filter(|millis| checks.admit(&PeerId::random(), hostile, at(*millis)).is_some()).count();
+        assert!((20..=36).contains(&admitted), "{admitted} in a minute");
+    }
+
+    #[test]
+    fn all_hosts_together_have_four_a_second() {
+        let mut checks = Checks::default();
+        let from = |n: u32| Origin::of(std::net::Ipv4Addr::from(0x0100_0000 + n * 256).into());
+        let admitted = (0..10_000).filter(|n| checks.admit(&PeerId::random(), from(*n), at(u64::from(*n))).is_some()).count();
+        assert!((50..=57).contains(&admitted), "{admitted} in ten seconds");
+    }
+}

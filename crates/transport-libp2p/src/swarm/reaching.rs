@@ -1,0 +1,133 @@
+//! Carries checks of addresses on, ours and others', each in a task of its own.
+
+use std::{collections::HashMap, time::Duration};
+
+use kaspath_domain::{Slots, TransportAddress};
+use libp2p::{PeerId, Stream, StreamProtocol, swarm::ConnectionId};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::actor::Actor;
+use crate::{
+    ServeWhen,
+    core::{CheckAnswer, ConnId, DialBackOutcome, Input, OperationId, ReachInput},
+    reach,
+    streams::{OpenError, OpenRequest, OpenStream},
+};
+
+/// Streams of checks that are served at once, in all and of one peer.
+const MAX_SERVED: usize = 32;
+const MAX_SERVED_PER_PEER: usize = 2;
+/// Time that a dial for a relay takes at most, and what is said after it.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(18);
+
+/// Dials that relays wait for.
+pub(super) struct DialBacks {
+    served: Slots<PeerId>,
+    waiting: HashMap<OperationId, oneshot::Sender<DialBackOutcome>>,
+    serve: ServeWhen,
+}
+
+impl DialBacks {
+    pub(super) fn new(serve: ServeWhen) -> Self {
+        Self { served: Slots::new(MAX_SERVED), waiting: HashMap::new(), serve }
+    }
+
+    /// Tells the relay's stream what came of it.
+    pub(super) fn done(&mut self, exchange: OperationId, outcome: DialBackOutcome) {
+        if let Some(waiting) = self.waiting.remove(&exchange) {
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+impl Actor {
+    pub(super) fn ask_reach(&mut self, operation: OperationId, on: Option<ConnId>, address: &TransportAddress, nonce: u64) {
+        let inputs = self.inputs_sender.clone();
+        let behaviour = self.swarm.behaviour_mut();
+        let (own_reply, own) = oneshot::channel();
+        let (reply, opened) = oneshot::channel();
+        match on.map(|id| self.ids.libp2p(id)) {
+            Some(Some(connection)) => {
+                behaviour.streams.open(connection, OpenRequest { protocols: vec![reach::DIAL_REQUEST], reply });
+            }
+            // The link has just closed.
+            Some(None) => drop(reply),
+            None => {
+                if let Some(relay) = behaviour.relay_server.as_mut() {
+                    relay.check_own(address.clone(), nonce, own_reply);
+                }
+            }
+        }
+        let address = address.clone();
+        self.tasks.spawn(async move {
+            let answer = if on.is_none() {
+                own.await.unwrap_or(CheckAnswer::Nothing)
+            } else if let Some(mut stream) = stream(opened).await {
+                reach::ask(&mut stream, &address, nonce).await
+            } else {
+                CheckAnswer::Nothing
+            };
+            let _ = inputs.send(Input::Reach(ReachInput::Asked { operation, answer })).await;
+        });
+    }
+
+    /// Shows the nonce on the connection that a dial for a relay led to.
+    pub(super) fn dial_back(&mut self, operation: OperationId, id: ConnId, nonce: u64) {
+        let (reply, opened) = oneshot::channel();
+        if let Some(connection) = self.ids.libp2p(id) {
+            let request = OpenRequest { protocols: vec![reach::DIAL_BACK], reply };
+            self.swarm.behaviour_mut().streams.open(connection, request);
+        }
+        let inputs = self.inputs_sender.clone();
+        self.tasks.spawn(async move {
+            let shown = match stream(opened).await {
+                Some(mut stream) => reach::show_nonce(&mut stream, nonce).await.is_ok(),
+                None => false,
+            };
+            let outcome = if shown { DialBackOutcome::Reached } else { DialBackOutcome::NoStream };
+            let _ = inputs.send(Input::Reach(ReachInput::DialBackShown { operation, outcome })).await;
+        });
+    }
+
+    /// The remote opened a stream for a check. One too many is reset.
+    pub(super) fn on_service(&mut self, connection: ConnectionId, peer: PeerId, protocol: &StreamProtocol, mut stream: Stream) {
+        let Some(id) = self.ids.connection(connection) else { return };
+        let Some(slot) = self.dial_backs.served.take([(peer, MAX_SERVED_PER_PEER)]) else { return };
+        let inputs = self.inputs_sender.clone();
+        if *protocol == reach::DIAL_BACK {
+            self.tasks.spawn(async move {
+                if let Ok(nonce) = reach::take_nonce(&mut stream).await {
+                    let _ = inputs.send(Input::Reach(ReachInput::DialedBack { id, nonce })).await;
+                }
+                drop(slot);
+            });
+            return;
+        }
+        let (exchange, (done, outcome)) = (self.core.operation(), oneshot::channel());
+        // Those whose task has ended wait for nothing.
+        self.dial_backs.waiting.retain(|_, waiting| !waiting.is_closed());
+        self.dial_backs.waiting.insert(exchange, done);
+        self.tasks.spawn(async move {
+            if let Ok(wanted) = reach::receive_wanted(&mut stream).await {
+                let _ = inputs.send(Input::Reach(ReachInput::DialBackWanted { exchange, id, wanted })).await;
+                if let Ok(Ok(outcome)) = timeout(DIAL_TIMEOUT, outcome).await {
+                    let _ = reach::send_done(&mut stream, outcome).await;
+                }
+            }
+            drop(slot);
+        });
+    }
+
+    /// Others can reach us, or cannot any more.
+    pub(super) fn serve(&mut self, is_reachable: bool) {
+        let by_verdict = self.dial_backs.serve == ServeWhen::Reachable;
+        if let Some(relay) = self.swarm.behaviour_mut().relay_server.as_mut().filter(|_| by_verdict) {
+            if is_reachable { relay.open() } else { relay.shut() }
+        }
+    }
+}
+
+/// The stream alone: it is no user of the connection, which may be closed when it ends.
+async fn stream(opened: oneshot::Receiver<Result<OpenStream, OpenError>>) -> Option<Stream> {
+    Some(opened.await.ok()?.ok()?.stream)
+}
