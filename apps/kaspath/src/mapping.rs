@@ -14,6 +14,7 @@ use kaspath_domain::{
 };
 use kaspath_node::Node;
 use kaspath_port_mapping::{MapperConfig, RouterMapper};
+use kaspath_session::{MoveKind, SessionEvent};
 use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 use tokio::{sync::watch, time::timeout};
 
@@ -62,7 +63,9 @@ impl Mapping {
         let secret = settings.key()?.secret("port mapping");
         let mapper = Arc::new(RouterMapper::start(MapperConfig { requests, methods, secret, lifetime: MapperConfig::LIFETIME }));
         let held: Arc<Mutex<Held>> = Arc::default();
-        node.observe_network(Arc::new(Suspicion { mapper: mapper.clone(), held: held.clone() }));
+        let suspicion = Arc::new(Suspicion { mapper: mapper.clone(), held: held.clone() });
+        node.observe_network(suspicion.clone());
+        node.observe_sessions(suspicion);
         let (sender, decided) = watch::channel(None);
         let observers = Observers::of(printer.of_mapping());
         observers.add(control.activity().of_mapping());
@@ -119,7 +122,8 @@ fn requests(listening: &[PeerLocator], external: &[TransportAddress], kaspad: Op
     requests
 }
 
-/// Asks the router again when a relay is lost, or sees this node at another address.
+/// Asks the router again when a relay is lost or sees this node at another address, and when a
+/// session's path has gone silent: the router may have restarted, or have another address.
 struct Suspicion {
     mapper: Arc<RouterMapper>,
     held: Arc<Mutex<Held>>,
@@ -139,6 +143,14 @@ impl Observer<NetworkEvent> for Suspicion {
             _ => false,
         };
         if is_suspect {
+            self.mapper.suspect();
+        }
+    }
+}
+
+impl Observer<SessionEvent> for Suspicion {
+    fn observe(&self, event: &SessionEvent) {
+        if matches!(event, SessionEvent::Stalled { .. } | SessionEvent::Moved { kind: MoveKind::Failover, .. }) {
             self.mapper.suspect();
         }
     }

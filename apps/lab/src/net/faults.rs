@@ -110,6 +110,12 @@ impl Lab {
         shell::run(Some(&nat), "ip addr flush dev wan")?;
         shell::run(Some(&nat), "ip route flush dev wan")?;
         public_address(&nat, "wan", ip)?;
+        if self.sites[site].wan_ip != ip {
+            // The router would still take what comes for the old address from who knows its link address.
+            for other in [&self.relay.namespace, &self.sites[1 - site].nat] {
+                shell::run(Some(other), &format!("ip neigh flush to {}", self.sites[site].wan_ip))?;
+            }
+        }
         self.sites[site].wan_ip = ip;
         Ok(())
     }

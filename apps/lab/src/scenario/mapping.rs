@@ -1,119 +1,244 @@
-//! A router that maps ports at its host's request: that of the lab itself, asked by hand.
+//! A node behind a router that maps ports: by PCP, NAT-PMP and UPnP IGD in turn, with the real
+//! miniupnpd. Both sites have symmetric NATs, so that nothing but a mapped port lets a peer in.
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use super::cast::sites;
+use super::cast::{SESSION, START, is_direct_session, reserved, sites, start_relay, started, strings};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
     net::{Host, Lab, MapProtocol, Miniupnpd, NatKind, WanRange, WireSpec, in_namespace, need_miniupnpd},
+    process::{Program, kaspath},
 };
 
-/// Time for the daemon to start and to answer.
-const ANSWER: Duration = Duration::from_secs(3);
+/// The node's port, TCP and UDP.
 const PORT: u16 = 4011;
+/// From the start of the program until both ports are mapped.
+const MAPPED: Duration = Duration::from_millis(1500);
+/// From the start of the router until both are mapped again.
+const MAPPED_AGAIN: Duration = Duration::from_secs(5);
+/// The same at a new address, which miniupnpd does not announce: a silent session shows it.
+const NEW_ADDRESS: Duration = Duration::from_secs(15);
+/// From SIGTERM until the router forwards nothing.
+const REMOVED: Duration = Duration::from_millis(1500);
+/// Until a program has given up looking for a router.
+const UNAVAILABLE: Duration = Duration::from_secs(3);
+
+struct Scene {
+    lab: Lab,
+    kaspath: PathBuf,
+    relay: String,
+    dir: tempfile::TempDir,
+    evidence: Evidence,
+}
 
 pub(crate) async fn mapping(args: &CommonArgs) -> Result<()> {
     need_miniupnpd()?;
-    // Behind a symmetric NAT nothing but a mapped port lets a stranger in.
-    let mut specs = sites(NatKind::Symmetric, NatKind::Symmetric, WireSpec::default());
-    specs[0].wan = WanRange::Mappable;
-    let lab = Lab::build(specs)?;
-    let evidence = Evidence::create(&args.evidence, "mapping")?;
-    let site = &lab.sites[0];
+    let kaspath = kaspath(args.kaspath.as_ref())?;
+    let dir = tempfile::tempdir()?;
     let mut rows = Vec::new();
+    let mut path = PathBuf::new();
     for protocol in MapProtocol::ALL {
-        site.count_requests()?;
-        let mut router = Miniupnpd::start(site, protocol)?;
-        ensure!(router.mappings()?.is_empty(), "a router that was just started maps ports: {:?}", router.mappings()?);
-        ensure!(!reached(&lab, site.wan_ip).await?, "the NAT lets a stranger in without a mapping");
-        let answers = asked(&site.host, protocol)?;
-        ensure!(site.requests()? > 0, "the router counts no requests");
-        if protocol != MapProtocol::Igd {
-            let mappings = router.mappings()?;
-            ensure!(mappings.iter().any(|mapping| mapping.protocol == "tcp" && mapping.external == PORT), "{mappings:?}");
-            ensure!(reached(&lab, site.wan_ip).await?, "the mapped port does not lead to the host");
-            router.power_off()?;
-            ensure!(!reached(&lab, site.wan_ip).await?, "a port stays mapped after the router's end");
-            let _taken = site.occupy(PORT)?;
-            router.start_again()?;
-            asked(&site.host, protocol)?;
-            let mappings = router.mappings()?;
-            ensure!(mappings.iter().all(|mapping| mapping.external != PORT), "a port that is taken is mapped: {mappings:?}");
-            ensure!(mappings.iter().any(|mapping| mapping.to.port() == PORT), "no other port is mapped: {mappings:?}");
-        }
-        router.start_again()?;
-        ensure!(router.mappings()?.is_empty(), "a router that was started again maps ports");
-        println!("{}: {answers}", router.protocol().name());
-        rows.push(json!({ "protocol": protocol.name(), "answers": answers }));
-        evidence.table(&format!("miniupnpd-{}.log", protocol.name()), &router.log()?)?;
+        let mut specs = sites(NatKind::Symmetric, NatKind::Symmetric, WireSpec::from_args(args));
+        specs[0].wan = WanRange::Mappable;
+        let lab = Lab::build(specs)?;
+        let (relay, addresses) = start_relay(&lab, &kaspath, &dir.path().join("relay").display().to_string()).await?;
+        let evidence = Evidence::create(&args.evidence, &format!("mapping-{}", protocol.name()))?;
+        path = evidence.dir().to_path_buf();
+        let mut scene =
+            Scene { lab, kaspath: kaspath.clone(), relay: addresses.tcp, dir: tempfile::tempdir_in(dir.path())?, evidence };
+        let row = scene.play(protocol).await.with_context(|| format!("with {}", protocol.name()))?;
+        println!("{}: {row}", protocol.name());
+        scene.evidence.events("relay", &relay.stop().await?)?;
+        scene.evidence.summary(&row)?;
+        rows.push(row);
     }
-    evidence.summary(&json!(rows))?;
-    println!("evidence: {}", evidence.dir().display());
+    println!("evidence: {}", path.display());
     println!("{} passed, 0 failed", rows.len());
     Ok(())
 }
 
+impl Scene {
+    async fn play(&mut self, protocol: MapProtocol) -> Result<Value> {
+        let silent = self.without_a_router().await?;
+        let mut router = Miniupnpd::start(&self.lab.sites[0], protocol)?;
+        ensure!(router.mappings()?.is_empty(), "a router that was just started maps ports: {:?}", router.mappings()?);
+        ensure!(!reached(&self.lab)?, "the NAT lets a stranger in without a mapping");
+
+        let begin = Instant::now();
+        let mut server = self.server("server", &[])?;
+        let mapped = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, MAPPED, begin).await?;
+        ensure!(mapped.ports == [PORT, PORT], "the same ports are free outside, and others were mapped: {:?}", mapped.ports);
+        let rules = router.mappings()?;
+        let to_it = rules.iter().filter(|rule| rule.to.port() == PORT && rule.external == PORT).count();
+        ensure!(to_it == 2, "the router does not forward both ports: {rules:?}");
+
+        let id = peer(&server)?;
+        reserved(&mut server).await?;
+        let begin = Instant::now();
+        let mut client = self.client("client", &id)?;
+        client.wait_for("a direct session", SESSION, is_direct_session).await?;
+        let used = begin.elapsed();
+        self.dialled_at(&client, &id, mapped.ports)?;
+
+        // The router restarts, and somebody else has the port by then.
+        router.power_off()?;
+        self.lab.reboot_nat(0)?;
+        let taken = self.lab.sites[0].occupy(PORT)?;
+        sleep(Duration::from_secs(1)).await;
+        server.drain();
+        let begin = Instant::now();
+        router.start_again()?;
+        let remapped = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, MAPPED_AGAIN, begin).await?;
+        ensure!(!remapped.ports.contains(&PORT), "a port that is taken was mapped: {:?}", remapped.ports);
+        // The first client's session may have lived on, if the router remembers its connection.
+        let mut second = self.client("second", &id)?;
+        second.wait_for("a direct session after the restart", SESSION, is_direct_session).await?;
+        let direct_again = begin.elapsed();
+        self.dialled_at(&second, &id, remapped.ports)?;
+        drop(taken);
+
+        self.lab.change_wan(0)?;
+        server.drain();
+        let moved = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, NEW_ADDRESS, Instant::now()).await?;
+
+        client.drain();
+        ensure!(!client.has("session-ended"), "the session did not outlive the router's restart");
+        server.terminate()?;
+        let begin = Instant::now();
+        while !router.mappings()?.is_empty() {
+            ensure!(begin.elapsed() < REMOVED, "{REMOVED:?} after SIGTERM the router forwards {:?}", router.mappings()?);
+            sleep(Duration::from_millis(20)).await;
+        }
+        let removed = begin.elapsed();
+        self.evidence.events("server", &server.ended().await?)?;
+        self.evidence.events("client", &client.stop().await?)?;
+        self.evidence.events("second", &second.stop().await?)?;
+        self.evidence.table("miniupnpd.log", &router.log()?)?;
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Ok(json!({
+            "method": router.protocol().name(), "mapped_ms": ms(mapped.after), "direct_ms": ms(used), "remapped_ms": ms(remapped.after),
+            "direct_again_ms": ms(direct_again), "new_address_ms": ms(moved.after), "removed_ms": ms(removed),
+            "unavailable_ms": ms(silent),
+        }))
+    }
+
+    /// Where nothing answers it says so, and with `--no-port-mapping` it asks nothing.
+    async fn without_a_router(&self) -> Result<Duration> {
+        let site = &self.lab.sites[0];
+        site.count_requests()?;
+        let mut off = self.server("off", &["--no-port-mapping"])?;
+        started(&mut off).await?;
+        reserved(&mut off).await?;
+        off.stop().await?;
+        ensure!(site.requests()? == 0, "with --no-port-mapping the router was asked {} times", site.requests()?);
+        let begin = Instant::now();
+        let mut alone = self.server("alone", &[])?;
+        alone.wait_event("port-mapping-unavailable", UNAVAILABLE).await?;
+        let after = begin.elapsed();
+        ensure!(site.requests()? > 0, "the router was not asked");
+        alone.stop().await?;
+        Ok(after)
+    }
+
+    fn server(&self, name: &'static str, more: &[&str]) -> Result<Program> {
+        let dir = self.dir.path().join(name).display().to_string();
+        let (tcp, quic) = (format!("/ip4/0.0.0.0/tcp/{PORT}"), format!("/ip4/0.0.0.0/udp/{PORT}/quic-v1"));
+        let mut args = strings(&["server", "--appdir", &dir, "--relay", &self.relay, "-l", &tcp, "-l", &quic]);
+        args.extend(strings(more));
+        self.program(name, &self.lab.sites[0].host, args)
+    }
+
+    fn client(&self, name: &'static str, server: &str) -> Result<Program> {
+        let dir = self.dir.path().join(name).display().to_string();
+        let remote = format!("{}/p2p-circuit/p2p/{server}", self.relay);
+        self.program(name, &self.lab.sites[1].host, strings(&["client", "--appdir", &dir, "--remote", &remote]))
+    }
+
+    fn program(&self, name: &'static str, host: &Host, mut args: Vec<String>) -> Result<Program> {
+        args.extend(strings(&[
+            "--network",
+            "simnet",
+            "--log-format",
+            "json",
+            "--test-traffic",
+            "100",
+            "--log-level",
+            "debug,libraries=warn",
+        ]));
+        let log = self.evidence.dir().join(format!("{name}.log"));
+        Program::start_logged(name, host, Path::new(&self.kaspath), &args, &log)
+    }
+
+    /// Whether the client's direct connection goes to a mapped port of the server's router.
+    fn dialled_at(&self, client: &Program, server: &str, [tcp, udp]: [u16; 2]) -> Result<()> {
+        let ip = self.lab.sites[0].wan_ip;
+        let places = [format!("/ip4/{ip}/tcp/{tcp}/"), format!("/ip4/{ip}/udp/{udp}/")];
+        let is_there = |event: &Value| {
+            let remote = event["remote"].as_str().unwrap_or_default();
+            event["event"] == "connected" && event["peer"] == server && places.iter().any(|place| remote.starts_with(place))
+        };
+        ensure!(client.events.iter().any(is_there), "no connection of the client goes to {places:?}");
+        Ok(())
+    }
+}
+
+/// Ports outside, and how long it took until the last was mapped.
+struct BothMapped {
+    ports: [u16; 2],
+    after: Duration,
+}
+
+/// Waits until both ports are mapped at that address by that method, in time since `begin`.
+async fn both_mapped(
+    server: &mut Program,
+    protocol: MapProtocol,
+    ip: Ipv4Addr,
+    within: Duration,
+    begin: Instant,
+) -> Result<BothMapped> {
+    let mut ports = [0; 2];
+    while ports.contains(&0) {
+        let left = (START + within).saturating_sub(begin.elapsed());
+        let event = server.wait_event("port-mapped", left).await?;
+        let external: SocketAddr = event["external"].as_str().unwrap_or_default().parse().context("no address")?;
+        if external.ip() == ip {
+            ensure!(event["by"] == protocol.name(), "mapped by another method: {event}");
+            ports[usize::from(event["protocol"] == "udp")] = external.port();
+        }
+    }
+    let after = begin.elapsed();
+    ensure!(after < within, "mapped after {after:?} only; {within:?} are allowed");
+    Ok(BothMapped { ports, after })
+}
+
+/// A started program's peer id, from the events that have come.
+fn peer(program: &Program) -> Result<String> {
+    let started = program.events.iter().find(|event| event["event"] == "started");
+    Ok(started.and_then(|event| event["peer"].as_str()).context("no peer id")?.to_owned())
+}
+
 /// Whether a stranger's TCP connection to the site's port gets to its host.
-async fn reached(lab: &Lab, ip: Ipv4Addr) -> Result<bool> {
-    let listener = inside(&lab.sites[0].host, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
-    let tried = inside(&lab.relay, move || Ok(TcpStream::connect_timeout(&SocketAddr::from((ip, PORT)), ANSWER / 3)))?;
+fn reached(lab: &Lab) -> Result<bool> {
+    let (site, ip) = (&lab.sites[0].host, lab.sites[0].wan_ip);
+    let listener = inside(site, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
+    let tried =
+        inside(&lab.relay, move || Ok(TcpStream::connect_timeout(&SocketAddr::from((ip, PORT)), Duration::from_secs(1))))?;
     drop(listener);
     match tried {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => bail!("a stranger's connection ends otherwise than by silence: {error}"),
     }
-}
-
-/// Asks for a TCP port, until there is an answer; which versions answered.
-fn asked(host: &Host, protocol: MapProtocol) -> Result<String> {
-    let local = Ipv4Addr::new(192, 168, 1, 2);
-    inside(host, move || {
-        let socket = UdpSocket::bind((local, 0))?;
-        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let [high, low] = PORT.to_be_bytes();
-        let nat_pmp = [0, 2, 0, 0, high, low, high, low, 0, 0, 0, 120];
-        let mapped = |ip: Ipv4Addr| [&[0; 10][..], &[0xff; 2], &ip.octets()].concat();
-        let pcp = [
-            &[2, 1, 0, 0, 0, 0, 0, 120][..],
-            &mapped(local),
-            &[7; 12],
-            &[6, 0, 0, 0, high, low, high, low],
-            &mapped(Ipv4Addr::UNSPECIFIED),
-        ]
-        .concat();
-        let search = b"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n";
-        let (to, requests): (_, Vec<&[u8]>) = match protocol {
-            MapProtocol::Igd => (SocketAddr::from(([239, 255, 255, 250], 1900)), vec![search]),
-            MapProtocol::Pcp | MapProtocol::NatPmp => (SocketAddr::from(([192, 168, 1, 1], 5351)), vec![&pcp, &nat_pmp]),
-        };
-        let mut answers = Vec::new();
-        for request in requests {
-            for _ in 0..ANSWER.as_millis() / 200 {
-                socket.send_to(request, to)?;
-                let mut answer = [0; 1100];
-                if let Ok(length) = socket.recv(&mut answer) {
-                    answers.push((request[0], answer[..length].to_vec()));
-                    break;
-                }
-            }
-        }
-        let told = match (protocol, answers.as_slice()) {
-            (MapProtocol::Pcp, [(2, pcp), (0, _)]) if pcp[3] == 0 => "PCP and NAT-PMP answer",
-            (MapProtocol::NatPmp, [(0, answer)]) if answer[3] == 0 => "NAT-PMP answers, PCP does not",
-            (MapProtocol::Igd, [(b'M', answer)]) if answer.starts_with(b"HTTP/1.1 200") => "SSDP answers",
-            (_, other) => bail!("{protocol:?} was not answered as it must be: {other:02x?}"),
-        };
-        Ok(told.to_owned())
-    })
 }
 
 fn inside<T: Send + 'static>(host: &Host, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

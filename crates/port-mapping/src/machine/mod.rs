@@ -31,8 +31,9 @@ const MAX_REQUESTS: usize = 8;
 const LONGEST_TRUST: Duration = Duration::from_secs(600);
 /// Least time between the beginnings of two rounds.
 const ROUND_GAP: Duration = Duration::from_secs(1);
-/// The same for a mere suspicion, where no router has ever mapped anything.
-const SUSPICION_GAP: Duration = Duration::from_secs(10);
+/// The same for a mere suspicion; and where the router has not mapped anything.
+const SUSPICION_GAP: Duration = Duration::from_secs(2);
+const VAIN_GAP: Duration = Duration::from_secs(10);
 /// A router that has mapped ports is asked again so often while it is silent: it restarts.
 const RESTART: (u32, Duration) = (30, Duration::from_secs(1));
 /// Then, and where no router has mapped anything, after these times; the last one for ever.
@@ -147,7 +148,7 @@ impl Machine {
                     self.want(ROUND_GAP);
                 }
             }
-            Input::Suspect => self.want(if self.has_mapped { ROUND_GAP } else { SUSPICION_GAP }),
+            Input::Suspect => self.want(if self.has_mapped { SUSPICION_GAP } else { VAIN_GAP }),
             Input::Elapsed => {}
             Input::Stop => self.stop(),
         }
