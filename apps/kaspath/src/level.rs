@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let error = |text: &str| text.parse::<LevelSpec>().unwrap_err();
-        assert!(error("sessoin=debug").contains("transport, session, policy, gateway, kaspa, book, control"));
+        assert!(error("sessoin=debug").contains("transport, session, policy, gateway, kaspa, discovery, book, control"));
         assert!(error("session=loud").contains("off, error, warn, info, debug, trace"));
         assert!(error("").contains("info,session=debug") && error(&"info,".repeat(1000)).contains("32"));
     }

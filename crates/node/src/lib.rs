@@ -56,9 +56,7 @@ mod session_paths;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use builder::NodeBuilder;
-pub use discovering::{
-    ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, PublicNode, ReachPeer,
-};
+pub use discovering::{ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, ReachPeer};
 pub use gateway::{GatewayConfig, GatewayReach};
 pub use light_peer::{LightPeer, ReachError};
 pub use node::Node;

@@ -121,8 +121,8 @@ pub(crate) struct SimulateArgs {
     /// with an error if more nodes see hostile peers alone than the group rule allows.
     #[arg(long)]
     pub(crate) eclipse: bool,
-    /// With --eclipse: nodes, each of which looks by itself; a tenth of them is watched for a day.
-    #[arg(long, value_name = "N", default_value = "20000", requires = "eclipse")]
+    /// With --eclipse: nodes, each of which looks by itself; one in twenty is watched for a day.
+    #[arg(long, value_name = "N", default_value = "10000", requires = "eclipse")]
     pub(crate) nodes: NonZeroUsize,
     /// Peers that are dialled, in all.
     #[arg(long, value_name = "N", default_value = "1000000")]

@@ -269,7 +269,7 @@ mod tests {
         let text = table(&status);
         assert!(
             text.starts_with(&format!(
-                "node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\nreachable  /ip4/192.0.2.1/tcp/1\n"
+                "node {A}, kaspath 1, up 2 h\nlistens on /ip4/192.0.2.1/tcp/1\nmapped     203.0.113.7:40000 to UDP port 4011, by pcp\nreachable  /ip4/192.0.2.1/tcp/1\n"
             )),
             "{text}"
         );

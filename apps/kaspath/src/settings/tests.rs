@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_transport_libp2p::RelayServerConfig;
+use kaspath_transport_libp2p::{RelayServerConfig, ServeWhen};
 
 use super::*;
 
@@ -261,10 +261,33 @@ fn the_examples_limits_of_connections_are_the_defaults() {
 }
 
 #[test]
-fn the_flag_for_autonat_is_still_accepted_and_not_shown() {
-    settings(&["server", "--no-autonat"], &[]).unwrap();
+fn a_node_asks_and_serves_while_it_is_reachable_unless_it_is_told_otherwise() {
+    let network = |args: &[&str]| settings(args, &[]).unwrap().network_config;
+    let server = network(&["server"]);
+    assert_eq!((server.serve, server.reach.ask, server.reach.help), (ServeWhen::Reachable, true, true));
+    let limits = server.relay_server.unwrap();
+    assert_eq!((limits.max_reservations, limits.max_circuits, limits.bytes_per_second), (32, 16, 1_000_000));
+    assert!(!network(&["server", "--no-autonat"]).reach.ask);
+    assert!(network(&["gateway", "--serve", "never"]).relay_server.is_none());
+    assert_eq!(network(&["gateway", "--serve", "always"]).serve, ServeWhen::Always);
+    assert!(network(&["client", "--remote", "192.0.2.1:16111"]).relay_server.is_none());
+    assert_eq!(network(&["relay"]).serve, ServeWhen::Always);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    let path = path.to_str().unwrap();
+    std::fs::write(path, "[reachability]\nserve = \"never\"\nask = false\nhelp = false\ncheck-interval = \"10s\"").unwrap();
+    let given = network(&["server", "-c", path]);
+    assert_eq!((given.relay_server.is_some(), given.reach.ask, given.reach.help), (false, false, false));
+    assert_eq!(given.reach.check_interval.as_secs(), 10);
+    assert!(network(&["server", "-c", path, "--serve", "when-reachable"]).relay_server.is_some(), "the flag comes first");
+    std::fs::write(path, "[reachability]\ncheck-interval = \"9s\"").unwrap();
+    assert!(error(&["server", "-c", path], &[]).contains("reachability.check-interval"));
+}
+
+#[test]
+fn the_help_says_where_it_listens_and_what_it_keeps() {
     let help = Cli::try_parse_from(["kaspath", "server", "--help"]).unwrap_err().to_string();
-    assert!(!help.contains("autonat") && help.contains("IPv4 and IPv6") && help.contains("peers.redb"), "{help}");
+    assert!(help.contains("IPv4 and IPv6") && help.contains("peers.redb"), "{help}");
 }
 
 #[test]

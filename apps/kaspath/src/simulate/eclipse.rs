@@ -9,7 +9,7 @@ use crate::{cli::SimulateArgs, output};
 
 /// How much more than the bound is allowed.
 const MARGIN: f64 = 1.1;
-/// Hours for which one node in ten is watched.
+/// Hours for which one node in twenty is watched.
 const DAY: f64 = 24.0;
 
 struct Row {
@@ -23,14 +23,14 @@ pub(super) fn run(args: &SimulateArgs) -> Result<()> {
     let base = EclipseConfig { nodes: args.nodes.get(), seed: args.seed, ..EclipseConfig::default() };
     let mut plays: Vec<(String, EclipseConfig)> =
         Attack::ALL.map(|attack| (attack.describe().to_owned(), EclipseConfig { attack, ..base.clone() })).to_vec();
-    let day = EclipseConfig { attack: Attack::All, hours: DAY, nodes: (base.nodes / 10).max(1), ..base.clone() };
+    let day = EclipseConfig { attack: Attack::All, hours: DAY, nodes: (base.nodes / 20).max(1), ..base.clone() };
     plays.push(("all of these, for a day".to_owned(), day));
     for count in [1, 4] {
         let what = format!("the same for a minute, given {count} of all relays, hostile or not");
         plays.push((what, EclipseConfig { attack: Attack::All, given: Given::Any(count), ..base.clone() }));
     }
     let control =
-        EclipseConfig { attack: Attack::All, grouping: Grouping::Identities, nodes: (base.nodes / 10).max(1), ..base.clone() };
+        EclipseConfig { attack: Attack::All, grouping: Grouping::Identities, nodes: (base.nodes / 100).max(1), ..base.clone() };
     plays.push(("control: without the group rule".to_owned(), control));
 
     let mut rows = Vec::new();

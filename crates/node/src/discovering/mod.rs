@@ -26,10 +26,11 @@ use std::{
 
 use futures::future::join_all;
 use kaspath_domain::{
-    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerBook,
-    PeerIdentity, PeerTarget, RelayAddress, Teller, Told, wall_clock,
+    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerAddress,
+    PeerBook, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, Told, TransportAddress, wall_clock,
 };
 use kaspath_policy::{Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
+use kaspath_transport_libp2p::Reachability;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
@@ -37,11 +38,10 @@ use tokio::{
 };
 
 pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
-pub use own::PublicNode;
 use own::{Own, TTL};
 pub(crate) use relays::HeldRelays;
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
-use state::{Question, State, proven};
+use state::{Question, State, Topic, proven};
 
 use crate::{Node, lock};
 
@@ -76,7 +76,7 @@ pub struct Discovering(Arc<Parts>);
 /// What a task has come to.
 enum Done {
     Answered(Question, Result<Vec<Told>, DiscoveryError>),
-    Listed(RelayAddress, Result<Duration, DiscoveryError>),
+    Listed(Topic, RelayAddress, Result<Duration, DiscoveryError>),
     /// A session ended, or `None`: this node has left.
     Session(PeerIdentity, Option<Result<(), String>>),
 }
@@ -86,7 +86,13 @@ impl Node {
     pub fn discover(&self, discovery: Arc<dyn Discovery>, reach: Arc<dyn ReachPeer>, config: DiscoverConfig) -> Discovering {
         let mapping = self.0.mapping.clone();
         let (node, held) = (self.clone(), self.0.held.clone());
-        let own = Own::new(&config, mapping, move || node.network().announced(), held);
+        let (announcing, reachable) = (node.clone(), node);
+        let announced = move || announcing.network().announced().into_iter().filter_map(direct).collect();
+        let reachable = move || {
+            let known = reachable.network().reachability().into_iter();
+            known.filter(|(_, state)| *state == Reachability::Reachable).filter_map(|(address, _)| direct(address)).collect()
+        };
+        let own = Own::new(&config, mapping, announced, reachable, held);
         let clock = self.0.clock;
         Discovering::new(discovery, reach, self.book(), clock, config, &self.0.held, self.0.directory.clone(), own)
     }
@@ -138,22 +144,19 @@ impl Discovering {
         self.state().outbound.set_target(outbound);
     }
 
-    /// From now on this node is known to be reachable by strangers, or not any more: its
-    /// entry at relays says so.
-    pub fn set_public(&self, public: Option<PublicNode>) {
-        if self.0.own.set_public(public) {
-            self.state().listings.changed(self.0.clock.now());
-        }
-    }
-
     /// Takes this node off all lists; to be called at an orderly end. What does not arrive
     /// within a second ends by itself.
     pub async fn unlist(&self) {
         let now = self.0.clock.now();
-        let listed: Vec<PeerIdentity> = self.state().listings.listed(now).cloned().collect();
         let known = self.0.config.relays.known();
-        let at = known.iter().filter(|known| listed.contains(&known.relay.relay));
-        let unlisting = at.map(|known| self.0.discovery.unlist(&known.relay, &self.0.config.namespace));
+        let mut unlisting = Vec::new();
+        for topic in [Topic::Peers, Topic::Relays] {
+            let listed: Vec<PeerIdentity> = self.state().listings(topic).listed(now).cloned().collect();
+            for relay in known.iter().map(|known| &known.relay).filter(|relay| listed.contains(&relay.relay)) {
+                let (discovery, namespace) = (self.0.discovery.clone(), self.namespace(topic));
+                unlisting.push(async move { discovery.unlist(relay, &namespace).await });
+            }
+        }
         let _ = timeout(UNLISTED, join_all(unlisting)).await;
     }
 
@@ -172,9 +175,9 @@ impl Discovering {
                 self.state().held_changed(is_lost, now);
                 before.clone_from(&holds);
             }
-            if mapping != self.0.own.mapping() {
+            if self.0.own.look() || mapping != self.0.own.mapping() {
                 mapping = self.0.own.mapping();
-                self.state().listings.changed(now);
+                self.state().changed(now);
             }
             if proven_at.is_none_or(|at| now.since(at) >= PROVEN_EVERY) {
                 proven_at = Some(now);
@@ -221,18 +224,35 @@ impl Discovering {
             return;
         }
         let known = config.relays.known();
-        let at: Vec<&RelayAddress> = self.0.own.lists_at(&known, held);
-        let due = self.state().listings.next(at.iter().map(|relay| &relay.relay), self.0.clock.now());
+        self.list_at(Topic::Peers, &self.0.own.lists_at(&known, held), (&known, held), tasks);
+        self.list_at(Topic::Relays, &self.0.own.lists_relay_at(&known), (&known, held), tasks);
+    }
+
+    fn list_at(
+        &self,
+        topic: Topic,
+        at: &[&RelayAddress],
+        (known, held): (&[KnownRelay], &BTreeSet<PeerIdentity>),
+        tasks: &mut JoinSet<Done>,
+    ) {
+        let due = self.state().listings(topic).next(at.iter().map(|relay| &relay.relay), self.0.clock.now());
         if due.is_empty() {
             return;
         }
-        let record = self.0.discovery.sign(self.0.own.draft(&known, held));
-        for relay in at.into_iter().filter(|relay| due.contains(&relay.relay)).cloned() {
-            let (discovery, namespace, record) = (self.0.discovery.clone(), config.namespace.clone(), record.clone());
+        let record = self.0.discovery.sign(self.0.own.draft(known, held));
+        for relay in at.iter().filter(|relay| due.contains(&relay.relay)).map(|relay| (*relay).clone()) {
+            let (discovery, namespace, record) = (self.0.discovery.clone(), self.namespace(topic), record.clone());
             tasks.spawn(async move {
                 let listed = discovery.list(&relay, &namespace, &record, TTL).await;
-                Done::Listed(relay, listed)
+                Done::Listed(topic, relay, listed)
             });
+        }
+    }
+
+    fn namespace(&self, topic: Topic) -> Namespace {
+        match topic {
+            Topic::Peers => self.0.config.namespace.clone(),
+            Topic::Relays => Namespace::relays(),
         }
     }
 
@@ -326,13 +346,13 @@ impl Discovering {
                     }
                 }
             }
-            Done::Listed(relay, listed) => {
+            Done::Listed(topic, relay, listed) => {
                 let how = match &listed {
                     Ok(granted) => Listing::For(*granted),
                     Err(DiscoveryError::NotSpoken) => Listing::Never,
                     Err(_) => Listing::Failed,
                 };
-                let again = self.state().listings.ended(&relay.relay, how, now, rand::random());
+                let again = self.state().listings(topic).ended(&relay.relay, how, now, rand::random());
                 let relay = relay.relay;
                 match (listed, again) {
                     (Ok(granted), _) => self.report(DiscoveryEvent::Listed { relay, granted }),
@@ -343,6 +363,13 @@ impl Discovering {
                 }
             }
         }
+    }
+}
+
+fn direct(locator: PeerLocator) -> Option<TransportAddress> {
+    match locator.address {
+        PeerAddress::Direct(address) => Some(address),
+        PeerAddress::Relayed(_) => None,
     }
 }
 

@@ -1,13 +1,10 @@
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use kaspath_domain::{
-    NatMapping, PeerAddress, PeerIdentity, PeerLocator, RecordDraft, RecordKind, RelayAddress, TransportAddress, is_public,
-};
+use kaspath_domain::{NatMapping, PeerIdentity, RecordDraft, RecordKind, RelayAddress, TransportAddress, is_public};
 
 use super::{
     config::DiscoverConfig,
@@ -25,16 +22,12 @@ const LISTED_AT: usize = 2;
 
 /// A node that strangers can reach, as others have verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicNode {
-    /// Where it is reached.
-    pub addresses: Vec<TransportAddress>,
-    /// Where its kaspad is, if that is reachable as well.
-    pub kaspad: Option<SocketAddr>,
-    /// Whether it serves as a relay.
-    pub is_relay: bool,
+struct PublicNode {
+    addresses: Vec<TransportAddress>,
+    is_relay: bool,
 }
 
-type Announced = dyn Fn() -> Vec<PeerLocator> + Send + Sync;
+type Addresses = dyn Fn() -> Vec<TransportAddress> + Send + Sync;
 type Mapping = dyn Fn() -> NatMapping + Send + Sync;
 
 /// What this node says of itself.
@@ -42,7 +35,9 @@ pub(super) struct Own {
     network: String,
     shows_addresses: bool,
     mapping: Arc<Mapping>,
-    announced: Box<Announced>,
+    /// Public addresses, and those of them at which strangers have come in.
+    announced: Box<Addresses>,
+    reachable: Box<Addresses>,
     held: HeldRelays,
     public: Mutex<Option<PublicNode>>,
 }
@@ -51,7 +46,8 @@ impl Own {
     pub(super) fn new(
         config: &DiscoverConfig,
         mapping: Arc<Mapping>,
-        announced: impl Fn() -> Vec<PeerLocator> + Send + Sync + 'static,
+        announced: impl Fn() -> Vec<TransportAddress> + Send + Sync + 'static,
+        reachable: impl Fn() -> Vec<TransportAddress> + Send + Sync + 'static,
         held: HeldRelays,
     ) -> Self {
         Self {
@@ -59,6 +55,7 @@ impl Own {
             shows_addresses: config.shows_addresses,
             mapping,
             announced: Box::new(announced),
+            reachable: Box::new(reachable),
             held,
             public: Mutex::default(),
         }
@@ -69,9 +66,17 @@ impl Own {
         (self.mapping)()
     }
 
-    /// Whether that is new.
-    pub(super) fn set_public(&self, public: Option<PublicNode>) -> bool {
+    /// Looks whether strangers can reach this node now; whether that has changed.
+    pub(super) fn look(&self) -> bool {
+        let addresses = (self.reachable)();
+        let public = (!addresses.is_empty()).then(|| PublicNode { addresses, is_relay: self.held.serves() });
         std::mem::replace(&mut *lock(&self.public), public.clone()) != public
+    }
+
+    /// Where to be listed as a relay, if it is one.
+    pub(super) fn lists_relay_at<'a>(&self, known: &'a [KnownRelay]) -> Vec<&'a RelayAddress> {
+        let is_relay = lock(&self.public).as_ref().is_some_and(|public| public.is_relay);
+        known.iter().map(|known| &known.relay).filter(|_| is_relay).take(LISTED_AT).collect()
     }
 
     /// Where to be listed: at the relays that hold a reservation, and without any, at some
@@ -90,10 +95,10 @@ impl Own {
         let relays = relays.filter_map(|relay| self.held.literal(relay)).take(RELAYS).collect();
         let public = lock(&self.public).clone();
         let is_relay = public.as_ref().is_some_and(|public| public.is_relay);
-        let (mut candidates, reachable, kaspad) = match public {
-            Some(public) => (public.addresses, true, public.kaspad),
-            None if self.shows_addresses => (self.own_addresses(), false, None),
-            None => (Vec::new(), false, None),
+        let (mut candidates, reachable) = match public {
+            Some(public) => (public.addresses, true),
+            None if self.shows_addresses => ((self.announced)(), false),
+            None => (Vec::new(), false),
         };
         candidates.retain(|address| address.socket_addr().is_some_and(|socket| is_public(socket.ip())));
         candidates.truncate(ADDRESSES);
@@ -106,16 +111,8 @@ impl Own {
             ttl: TTL,
             relays,
             candidates,
-            kaspad,
+            kaspad: None,
             load: None,
         }
-    }
-
-    fn own_addresses(&self) -> Vec<TransportAddress> {
-        let direct = (self.announced)().into_iter().filter_map(|locator| match locator.address {
-            PeerAddress::Direct(address) => Some(address),
-            PeerAddress::Relayed(_) => None,
-        });
-        direct.collect()
     }
 }

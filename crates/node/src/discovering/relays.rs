@@ -2,14 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use kaspath_domain::{
     Direction, Observer, Path, PeerAddress, PeerIdentity, RelayAddress, Timestamp, Told, TransportAddress, make_room, wall_clock,
 };
 use kaspath_policy::{PoolState, RelayCandidate, RelaySource};
-use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::sync::watch;
 
 use crate::{Relays, lock};
@@ -94,11 +97,18 @@ pub(crate) struct HeldRelays {
     held: watch::Sender<BTreeSet<PeerIdentity>>,
     /// Of a relay that is known by a name: where it was connected to.
     at: Arc<Mutex<HashMap<PeerIdentity, (Timestamp, TransportAddress)>>>,
+    /// This node serves as a relay itself.
+    serves: Arc<AtomicBool>,
 }
 
 impl HeldRelays {
     pub(super) fn watch(&self) -> watch::Receiver<BTreeSet<PeerIdentity>> {
         self.held.subscribe()
+    }
+
+    /// Whether this node serves as a relay.
+    pub(super) fn serves(&self) -> bool {
+        self.serves.load(Ordering::Relaxed)
     }
 
     /// The relay with an address that needs no resolver, if there is one.
@@ -121,6 +131,7 @@ impl Observer<NetworkEvent> for HeldRelays {
                     ReservationState::Requested => false,
                 });
             }
+            NetworkEvent::Serving { state } => self.serves.store(*state == RelayService::Open, Ordering::Relaxed),
             NetworkEvent::Connected { peer, direction: Direction::Outbound, path: Path::Direct { .. }, remote } => {
                 let PeerAddress::Direct(via) = &remote.address else { return };
                 let mut at = lock(&self.at);

@@ -26,6 +26,15 @@ const PROVEN_FOR: Duration = Duration::from_secs(24 * 3600);
 const PROVEN_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
 const PROVEN_TIMES: u64 = 2;
 
+/// What is looked for, and told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// Peers of this node's kind.
+    Peers,
+    /// Relays, and nodes that serve as one.
+    Relays,
+}
+
 /// A question to be asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
@@ -44,7 +53,7 @@ impl Question {
 /// Everything that is decided by. Shared with what reads the directory.
 pub(super) struct State {
     pub(super) outbound: Outbound,
-    pub(super) listings: Listings,
+    listings: [Listings; 2],
     questions: Questions,
     directory: Arc<Mutex<Directory>>,
     network: String,
@@ -59,7 +68,7 @@ impl State {
     pub(super) fn new(outbound: Outbound, directory: Arc<Mutex<Directory>>, network: String) -> Self {
         Self {
             outbound,
-            listings: Listings::default(),
+            listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
             directory,
             network,
@@ -70,9 +79,19 @@ impl State {
         }
     }
 
+    /// Where this node is listed.
+    pub(super) fn listings(&mut self, topic: Topic) -> &mut Listings {
+        &mut self.listings[topic as usize]
+    }
+
+    /// What this node says of itself has changed.
+    pub(super) fn changed(&mut self, now: Moment) {
+        self.listings.iter_mut().for_each(|listings| listings.changed(now));
+    }
+
     /// Reservations have come or gone.
     pub(super) fn held_changed(&mut self, is_lost: bool, now: Moment) {
-        self.listings.changed(now);
+        self.changed(now);
         if is_lost {
             self.lost = Some(now);
         }

@@ -5,7 +5,7 @@ use kaspath_domain::{
     AddressSource, NatMapping, NodeRecord, ObservedAddress, Observers, PeerRecord, RecordDraft, RecordKind, SignedRecord,
     Timestamp, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
 };
-use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
+use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use super::*;
@@ -98,7 +98,7 @@ fn world(discovery: MockDiscovery, outbound: usize, is_listed: bool) -> World {
         observers,
     };
     let (held, peers) = (HeldRelays::default(), Arc::new(Peers::default()));
-    let own = Own::new(&config, Arc::new(|| NatMapping::EndpointIndependent), Vec::new, held.clone());
+    let own = Own::new(&config, Arc::new(|| NatMapping::EndpointIndependent), Vec::new, Vec::new, held.clone());
     let book = Arc::new(MemoryPeerBook::new(100));
     let discovering =
         Discovering::new(Arc::new(discovery), peers.clone(), book, MonotonicClock::start(), config, &held, Arc::default(), own);
@@ -239,20 +239,26 @@ async fn an_unlisted_node_asks_and_tells_nothing() {
 }
 
 #[test]
-fn a_public_node_is_listed_without_a_reservation_and_says_where_it_is() {
-    let mut discovery = mock();
-    discovery.expect_ask().never();
-    let world = world(discovery, 0, true);
+fn a_public_node_is_listed_without_a_reservation_and_says_where_it_is_and_whether_it_is_a_relay() {
+    let world = world(mock(), 0, true);
     let known = world.discovering.0.config.relays.known();
-    let own = &world.discovering.0.own;
-    let none = BTreeSet::new();
-    assert!(own.lists_at(&known, &none).is_empty());
     let at = |ip: [u8; 4]| TransportAddress::tcp((ip, 4001).into());
-    let public = PublicNode { addresses: vec![at([10, 0, 0, 1]), at([203, 0, 113, 9])], kaspad: None, is_relay: true };
-    assert!(own.set_public(Some(public.clone())) && !own.set_public(Some(public)));
-    assert_eq!(own.lists_at(&known, &none).len(), 2);
+    let reachable: Arc<Mutex<Vec<TransportAddress>>> = Arc::default();
+    let (read, config) = (reachable.clone(), &world.discovering.0.config);
+    let own = Own::new(config, Arc::new(|| NatMapping::Unknown), Vec::new, move || lock(&read).clone(), world.held.clone());
+    let none = BTreeSet::new();
+    assert!(!own.look() && own.lists_at(&known, &none).is_empty());
+    lock(&reachable).extend([at([10, 0, 0, 1]), at([203, 0, 113, 9])]);
+    assert!(own.look() && !own.look());
+    assert_eq!((own.lists_at(&known, &none).len(), own.lists_relay_at(&known).len()), (2, 0));
+    assert_eq!(own.draft(&known, &none).kind, RecordKind::Node);
+    world.held.observe(&NetworkEvent::Serving { state: RelayService::Open });
+    assert!(own.look());
+    assert_eq!(own.lists_relay_at(&known).len(), 2);
     let draft = own.draft(&known, &none);
     assert_eq!((draft.candidates, draft.reachable, draft.kind), (vec![at([203, 0, 113, 9])], true, RecordKind::Both));
+    lock(&reachable).clear();
+    assert!(own.look() && own.lists_relay_at(&known).is_empty() && own.lists_at(&known, &none).is_empty());
 }
 
 #[test]

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use kaspath_domain::{Moment, PeerIdentity};
 
@@ -41,7 +44,8 @@ impl Questions {
         random: Random<'_>,
     ) -> Vec<PeerIdentity> {
         let known: Vec<&PeerIdentity> = known.into_iter().collect();
-        self.asked.retain(|relay, asked| asked.is_waiting || known.contains(&relay));
+        let all: HashSet<&PeerIdentity> = known.iter().copied().collect();
+        self.asked.retain(|relay, asked| asked.is_waiting || all.contains(relay));
         let mut free = AT_ONCE.saturating_sub(self.asked.values().filter(|asked| asked.is_waiting).count());
         if is_wanting {
             self.next = None;

@@ -25,8 +25,10 @@ pub(super) const MAX_TRIED: usize = 64;
 pub(super) const MAX_NEW: usize = 192;
 /// Of these, in one provider's block: an attacker needs blocks, not identities.
 pub(super) const MAX_NEW_OF_BLOCK: usize = 2;
-/// Of these, of one teller.
-pub(super) const MAX_NEW_OF_TELLER: usize = 16;
+/// Of these, of one teller. An honest one names all that there are, in one answer: with
+/// fewer, hostile tellers that each name their own would outnumber the honest relays that are
+/// known (docs/simulation/eclipse.md). What bounds them is the share of a block.
+pub(super) const MAX_NEW_OF_TELLER: usize = 128;
 /// Addresses of one relay.
 pub(super) const MAX_ADDRESSES: usize = 8;
 /// Sources of one relay that are remembered, the best ones.

@@ -23,6 +23,9 @@ const TTL: Duration = Duration::from_secs(600);
 /// A session is there after so long; an attacker's at once.
 const BEGINS: Duration = Duration::from_millis(300);
 const AT_ONCE: Duration = Duration::from_millis(1);
+/// Between two questions for relays: a relay that nobody names for an hour is forgotten.
+const RELAYS_WANTED: Duration = Duration::from_secs(2);
+const RELAYS_AGAIN: Duration = Duration::from_secs(900);
 /// When a node is looked at first, and from when on each hour.
 const SOON: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -64,6 +67,8 @@ struct Node<'a> {
     events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
     sequence: u64,
     relays_asked: Option<Moment>,
+    /// The relays that are known, and those that are held, until that changes.
+    known: Option<(Vec<PeerIdentity>, Vec<usize>)>,
     outcome: Outcome,
 }
 
@@ -94,6 +99,7 @@ pub(super) fn run(world: &World, config: &EclipseConfig, random: &mut StdRng) ->
         events: BinaryHeap::new(),
         sequence: 0,
         relays_asked: None,
+        known: None,
         outcome: Outcome::default(),
     };
     for at in given {
@@ -159,6 +165,7 @@ impl Node<'_> {
                 let (relay, rtt) = (self.world.relays[at].address.relay.clone(), self.round_trip(at));
                 self.pool.held(&relay, now, self.random.gen_range(0.0..1.0));
                 self.pool.round_trip(&relay, rtt);
+                self.known = None;
             }
             Event::Peers(at) => self.peers(at, now),
             Event::Relays(at) => {
@@ -191,6 +198,7 @@ impl Node<'_> {
         let RelayAddress { relay, via } = self.world.relays[at].address.clone();
         let candidate = RelayCandidate { relay, addresses: vec![via], source, load: Some(0) };
         self.pool.offer(candidate, now, self.random.gen_range(0.0..1.0));
+        self.known = None;
     }
 
     fn peers(&mut self, at: usize, now: Moment) {
@@ -235,8 +243,9 @@ impl Node<'_> {
                 self.push(now + after, Event::Held(at));
             }
         }
-        let (known, held) = self.known(now);
-        let pause = Duration::from_secs(if held.len() < PoolConfig::default().reservations { 2 } else { 60 });
+        let (known, held) = self.known.take().unwrap_or_else(|| self.known(now));
+        let is_served = held.len() >= PoolConfig::default().reservations;
+        let pause = if is_served { RELAYS_AGAIN } else { RELAYS_WANTED };
         if self.relays_asked.is_none_or(|asked| now.since(asked) >= pause)
             && let Some(at) = held.choose(self.random).copied()
         {
@@ -252,6 +261,7 @@ impl Node<'_> {
             self.push(now + after, Event::Peers(at));
         }
         let all_asked = self.questions.all_asked(&known);
+        self.known = Some((known, held));
         let random = &mut *self.random;
         let steps = self.outbound.step(now, all_asked, &mut || random.gen_range(0.0..1.0));
         for step in steps {
