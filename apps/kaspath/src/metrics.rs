@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_metrics::{Metrics, MetricsConfig, Role};
+use kaspath_metrics::{Metrics, MetricsConfig, PoolReading, Role};
+use kaspath_node::Relays;
+use kaspath_policy::{PoolState, RelaySource};
 use kaspath_web::Source;
 use tokio::{runtime::Handle, time::timeout};
 
@@ -42,6 +44,28 @@ pub(crate) fn source(metrics: Metrics, running: &Arc<Running>) -> Source<String>
         {
             metrics.relay_load(&load);
         }
+        if let Some(relays) = running.relays() {
+            metrics.relay_pool(&pool(relays));
+        }
         metrics.encode()
     })
+}
+
+/// The pool as metrics have it.
+fn pool(relays: &Relays) -> PoolReading {
+    let view = relays.view();
+    let count = |state| view.count(state) as u64;
+    let given = view.relays.iter().filter(|relay| relay.sources.first().is_some_and(RelaySource::is_given)).count();
+    PoolReading {
+        wanted: view.reservations as u64,
+        given: given as u64,
+        held: count(PoolState::Held),
+        asked: count(PoolState::Asked),
+        draining: count(PoolState::Draining),
+        back_off: count(PoolState::BackOff),
+        known: count(PoolState::Known),
+        next_read: relays.next_read(),
+        next_back_off: view.relays.iter().filter_map(|relay| relay.retry_in).min(),
+        next_review: view.review_in,
+    }
 }

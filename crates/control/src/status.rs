@@ -43,6 +43,9 @@ pub struct Status {
     pub discovered: Listed<DiscoveredStatus>,
     /// The relays at which it reserves.
     pub relays: Listed<RelayStatus>,
+    /// The relays that it knows; `None` of a relay.
+    #[serde(default)]
+    pub pool: Option<PoolStatus>,
     /// The latest hole punches that ended, newest first, at most [`MAX_RECENT`].
     #[serde(default)]
     pub punches: Vec<PunchStatus>,
@@ -165,6 +168,28 @@ pub struct RelayStatus {
     /// The last round trip to it that was measured.
     #[serde(default)]
     pub round_trip: Option<f64>,
+    /// Who names it: `configured`, `list`, `book`, `rendezvous` or `gossip`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// How well it serves, from 0 to 1.
+    #[serde(default)]
+    pub score: Option<f64>,
+}
+
+/// The relays that a node knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PoolStatus {
+    /// Reservations that are wanted.
+    pub wanted: usize,
+    /// Relays at which one is held.
+    pub held: usize,
+    /// Relays that failed, and are not asked for now.
+    pub back_off: usize,
+    /// All relays that are known.
+    pub known: usize,
+    /// When the list of relays is read again; `None` without a list.
+    pub next_read: Option<f64>,
 }
 
 /// How this node's own NAT maps (RFC 4787, section 4.1).

@@ -15,6 +15,7 @@ mod kaspa;
 mod mapping;
 mod network;
 mod paths;
+mod pool;
 mod process;
 mod punches;
 mod reachability;
@@ -32,19 +33,20 @@ use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkEvent, RelayLoad};
 use prometheus_client::{encoding::text, metrics::gauge::Gauge, registry::Registry};
 
-pub use self::process::resident_memory;
 use self::{
     discovery::Discovery,
     gateway::Gateway,
     kaspa::Kaspa,
     mapping::Mapping,
     network::{Client, Network},
+    pool::Pool,
     process::Process,
     punches::Punches,
     relays::Relays,
     service::Service,
     sessions::{Counts, Sessions},
 };
+pub use self::{pool::PoolReading, process::resident_memory};
 
 /// What a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +112,10 @@ impl Metrics {
         build[0].set(1);
         let process = Arc::new(Process::new(&mut registry));
         let service = (role == Role::Relay).then(|| Service::new(&mut registry));
-        let client = (role != Role::Relay).then(|| Client {
-            relays: Relays::new(&mut registry, &relays, wanted_reservations),
-            punches: Punches::new(&mut registry),
+        let client = (role != Role::Relay).then(|| {
+            let relays = Relays::new(&mut registry, &relays);
+            let pool = Pool::new(&mut registry, wanted_reservations, relays.given());
+            Client { relays, pool, punches: Punches::new(&mut registry) }
         });
         let network = Arc::new(Network::new(&mut registry, service, client));
         let sessions = Arc::new(Sessions::new(if role == Role::Relay { &mut unseen } else { &mut registry }));
@@ -175,6 +178,14 @@ impl Metrics {
         let _one_at_a_time = self.shared();
         if let Some(service) = &self.network.service {
             service.load(load);
+        }
+    }
+
+    /// Takes what the relay pool is now; to be called before each text.
+    pub fn relay_pool(&self, reading: &PoolReading) {
+        let _one_at_a_time = self.shared();
+        if let Some(client) = &self.network.client {
+            client.pool.set(reading);
         }
     }
 

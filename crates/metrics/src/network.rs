@@ -10,6 +10,7 @@ use prometheus_client::{
 use crate::{
     families::{Family, fall, label, reach, single},
     paths::PathLabel,
+    pool::Pool,
     punches::Punches,
     reachability::Reachability,
     relays::Relays,
@@ -30,6 +31,7 @@ label!(Refused = "reason" {
 /// What a node has and a relay does not.
 pub(crate) struct Client {
     pub(crate) relays: Relays,
+    pub(crate) pool: Pool,
     pub(crate) punches: Punches,
 }
 

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::families::{Family, Label, LabelSet, fall, label, series, single, whole};
+use crate::families::{Family, Label, LabelSet, fall, label, series, single};
 
 /// Relays that are remembered beside those of the settings.
 const MAX_ADDED: usize = 128;
@@ -69,7 +69,7 @@ struct Known {
 
 impl Relays {
     /// `relays` in the order of the settings; one that is named twice counts once.
-    pub(crate) fn new(registry: &mut Registry, relays: &[PeerIdentity], wanted: usize) -> Self {
+    pub(crate) fn new(registry: &mut Registry, relays: &[PeerIdentity]) -> Self {
         let mut positions = HashMap::new();
         for relay in relays {
             let next = positions.len();
@@ -88,9 +88,6 @@ impl Relays {
             labels().into_iter().flat_map(each).collect()
         };
         let go = registry.sub_registry_with_prefix("libp2p_autorelay");
-        single(go, "status", "1 if there is a relay to reserve at", Gauge::<i64>::default()).set((!positions.is_empty()).into());
-        let desired = single(go, "desired_reservations", "Reservations that the settings ask for", Gauge::<i64>::default());
-        desired.set(whole(wanted.min(positions.len()) as u64));
         let opened = single(go, "reservations_opened", "Reservations that were granted", Counter::default());
         let closed = single(go, "reservations_closed", "Granted reservations that were lost", Counter::default());
         let requests = Family::new(go, "reservation_requests_outcome", "Requests for reservations by their end");
@@ -122,6 +119,11 @@ impl Relays {
             sessions: series(own, "relay_sessions", "Kaspa sessions that a relay carries", labels(), Gauge::default),
             positions,
         }
+    }
+
+    /// How many relays the settings name.
+    pub(crate) fn given(&self) -> usize {
+        self.positions.len()
     }
 
     /// The index of a relay's series.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kaspath_domain::{Observer, PeerIdentity, RelayAddress, RelayList, RetryCadence, TransportAddress};
+use kaspath_domain::{PeerIdentity, RelayAddress, RelayList, RetryCadence, TransportAddress};
 use kaspath_policy::{RelayCandidate, RelaySource};
 use tokio::time::{Instant, sleep_until};
 
@@ -48,8 +48,7 @@ impl Relays {
                     failures = 0;
                     let relays = grouped(listing.relays);
                     if last.as_ref() != Some(&relays) {
-                        let read = PoolEvent::RelayListRead { source: source.clone(), relays: relays.len() };
-                        self.0.observers.observe(&read);
+                        self.report(PoolEvent::RelayListRead { source: source.clone(), relays: relays.len() });
                         last = Some(relays.clone());
                     }
                     let candidate =
@@ -59,10 +58,11 @@ impl Relays {
                 }
                 // What was read before still counts: who empties a name takes no relay away.
                 Err(error) => {
-                    failures = failures.saturating_add(1);
+                    // That it can be read again is told, whatever it says.
+                    (failures, last) = (failures.saturating_add(1), None);
                     let retry_in = cadence.delay(failures, rand::random()).unwrap_or(LONGEST);
                     let cause = error.to_string();
-                    self.0.observers.observe(&PoolEvent::RelayListFailed { source: source.clone(), cause, retry_in });
+                    self.report(PoolEvent::RelayListFailed { source: source.clone(), cause, retry_in });
                     retry_in
                 }
             };

@@ -72,7 +72,9 @@ pub struct Relays(pub(crate) Arc<Pooling>);
 pub(crate) struct Pooling {
     pub(crate) local: PeerIdentity,
     pub(crate) clock: MonotonicClock,
-    pub(crate) observers: Observers<PoolEvent>,
+    observers: Observers<PoolEvent>,
+    /// Held while an event is reported: the last one of the list.
+    listed: Mutex<Option<PoolEvent>>,
     pool: Mutex<RelayPool>,
     /// Something has changed.
     changed: Notify,
@@ -90,6 +92,7 @@ impl Relays {
             local,
             clock,
             observers: Observers::default(),
+            listed: Mutex::default(),
             pool: Mutex::new(RelayPool::new(config)),
             changed: Notify::new(),
             serves: watch::Sender::new(false),
@@ -133,9 +136,22 @@ impl Relays {
         lock(&self.0.next_read).map(|at| at.since(self.0.clock.now()))
     }
 
-    /// Tells `observer` of what happens to the pool and its list from now on.
+    /// Tells `observer` which relays are used and what became of the list by now, and of what
+    /// happens from now on.
     pub fn observe(&self, observer: Arc<dyn Observer<PoolEvent>>) {
+        let listed = lock(&self.0.listed);
+        let used = lock(&self.0.pool).used().into_iter();
+        let used = used.map(|relay| PoolEvent::RelayPool { relay, change: PoolChange::Used, cause: PoolCause::Free });
+        used.chain(listed.clone()).for_each(|event| observer.observe(&event));
         self.0.observers.add(observer);
+    }
+
+    pub(crate) fn report(&self, event: PoolEvent) {
+        let mut listed = lock(&self.0.listed);
+        self.0.observers.observe(&event);
+        if !matches!(event, PoolEvent::RelayPool { .. }) {
+            *listed = Some(event);
+        }
     }
 
     /// Relays that have carried dials of ours before.
@@ -216,7 +232,7 @@ impl Relays {
     }
 
     async fn carry_out(&self, network: &Network, step: PoolStep) {
-        let report = |relay, change, cause| self.0.observers.observe(&PoolEvent::RelayPool { relay, change, cause });
+        let report = |relay, change, cause| self.report(PoolEvent::RelayPool { relay, change, cause });
         match step {
             PoolStep::Use { relay, addresses, cause } => {
                 report(relay.clone(), PoolChange::Used, cause);

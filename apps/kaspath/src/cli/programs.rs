@@ -32,6 +32,11 @@ pub(crate) struct PeerArgs {
     #[arg(short, long, value_name = "MULTIADDR")]
     pub(crate) relay: Vec<PeerLocator>,
 
+    /// A list of relays, besides: a file with an address a line, or a DNS name whose TXT records list them
+    /// (_dnsaddr.NAME, as libp2p's /dnsaddr/NAME). It is read again when its time is over, and at SIGHUP.
+    #[arg(long, value_name = "FILE|NAME")]
+    pub(crate) relay_list: Option<String>,
+
     /// A file with the tokens of private relays, which only its owner may be able to read: a line
     /// `RELAY_ID TOKEN` for each, or the token alone for the only relay.
     #[arg(long, value_name = "FILE")]

@@ -19,6 +19,7 @@ use kaspath_domain::{
 };
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_node::{PoolChange, PoolEvent};
 use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
 use kaspath_web::Changes;
@@ -122,6 +123,17 @@ impl Activity {
         })
     }
 
+    /// Records what happens to the relay pool.
+    pub(crate) fn of_pool(&self) -> Arc<dyn Observer<PoolEvent>> {
+        self.recording(|facts, event: &PoolEvent, _| {
+            facts.count(event);
+            if let PoolEvent::RelayPool { relay, change, .. } = event {
+                facts.pooled(relay, *change);
+            }
+            true
+        })
+    }
+
     /// Records what happens in Kaspa sessions.
     pub(crate) fn of_kaspa(&self) -> Arc<dyn Observer<KaspaEvent>> {
         self.recording(|facts, event: &KaspaEvent, _| {
@@ -171,8 +183,8 @@ impl Activity {
 /// Times are since the program's start.
 #[derive(Default)]
 struct Facts {
-    /// The reservation at each relay of the settings and since when it is so; `None` if
-    /// there was no event.
+    /// The reservation at each relay of the settings, and at each that the pool uses, and
+    /// since when it is so; `None` if there was no event.
     relays: BTreeMap<PeerIdentity, Option<(ReservationState, Duration)>>,
     /// Where the settings say that each is.
     addresses: BTreeMap<PeerIdentity, Vec<PeerLocator>>,
@@ -251,10 +263,25 @@ impl Facts {
         }
     }
 
+    /// The pool uses a relay that the settings do not name, or has given it back.
+    fn pooled(&mut self, relay: &PeerIdentity, change: PoolChange) {
+        if self.addresses.contains_key(relay) {
+            return;
+        }
+        match change {
+            PoolChange::Used => {
+                self.relays.entry(relay.clone()).or_default();
+            }
+            PoolChange::Released => {
+                self.relays.remove(relay);
+            }
+        }
+    }
+
     fn reservation(&mut self, relay: &PeerIdentity, state: &ReservationState, now: Duration) {
         use ReservationState::{Confirmed, Renewed};
         match (self.relays.get_mut(relay), state) {
-            // A relay that the settings do not name has no entry, and a renewed
+            // A relay that is not used has no entry, and a renewed
             // reservation has been confirmed for longer.
             (None, _) | (Some(Some((Confirmed | Renewed, _))), Renewed) => {}
             (Some(entry), state) => *entry = Some((state.clone(), now)),
@@ -279,6 +306,7 @@ impl Facts {
             reachability: Vec::new(),
             nat: None,
             traffic: None,
+            pool: None,
             peers: Listed::of([]),
             relays: Listed::of(self.relays.iter().map(|(relay, known)| {
                 let addresses = self.addresses.get(relay).cloned().unwrap_or_default();
@@ -320,7 +348,17 @@ fn relay_status(relay: &PeerIdentity, known: Option<&(ReservationState, Duration
     };
     let age = known.map(|(_, since)| now.saturating_sub(*since).as_secs_f64());
     let state = state(known).to_owned();
-    RelayStatus { relay: relay.clone(), state, age, cause, retry_in, addresses: Vec::new(), round_trip: None }
+    RelayStatus {
+        relay: relay.clone(),
+        state,
+        age,
+        cause,
+        retry_in,
+        addresses: Vec::new(),
+        round_trip: None,
+        source: None,
+        score: None,
+    }
 }
 
 fn state(known: Option<&(ReservationState, Duration)>) -> &'static str {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kaspath_control::{AddressStatus, Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, Request, Status};
-use kaspath_domain::{NatMapping, Path, PeerBook, PeerIdentity, clean, wall_clock};
+use kaspath_control::{
+    AddressStatus, Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, PoolStatus, RelayStatus, Request, Status,
+};
+use kaspath_domain::{NatMapping, Path, PeerAddress, PeerBook, PeerIdentity, PeerLocator, TransportAddress, clean, wall_clock};
 use kaspath_gateway::{Gateway, SessionInfo};
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode, Peer};
-use kaspath_node::{Discovering, Node};
-use kaspath_policy::SlotKind;
+use kaspath_node::{Discovering, Node, Relays};
+use kaspath_policy::{PoolState, PoolView, PooledRelay, SlotKind};
 use kaspath_transport_libp2p::Network;
 
 use super::{
@@ -54,6 +56,14 @@ impl Running {
         }
     }
 
+    /// The relay pool, if it has one.
+    pub(crate) fn relays(&self) -> Option<&Relays> {
+        match self {
+            Self::Relay(_) => None,
+            Self::Node(node, ..) | Self::Gateway(node, ..) => Some(node.relays()),
+        }
+    }
+
     /// The network beneath.
     pub(super) fn network(&self) -> &Network {
         match self {
@@ -73,8 +83,12 @@ impl Running {
         sessions.sort_by(|a, b| b.age.total_cmp(&a.age));
         let open = sum(sessions.iter().map(|session| [session.received, session.sent]));
         let mut status = activity.status(network.local_peer());
+        let pool = self.relays().map(Relays::view);
         for relay in &mut status.relays.shown {
             relay.round_trip = network.round_trip(&relay.relay).map(|round_trip| round_trip.as_secs_f64());
+            if let Some(pooled) = pool.iter().flat_map(|pool| &pool.relays).find(|pooled| pooled.relay == relay.relay) {
+                fill(relay, pooled);
+            }
         }
         Status {
             role: role.to_owned(),
@@ -83,6 +97,10 @@ impl Running {
             reachability: reachability(network),
             nat: node.map(|node| NatStatus { observed: activity.observed(), ..nat(node.nat_mapping()) }),
             traffic: node.map(|_| activity.traffic(open)),
+            pool: self
+                .relays()
+                .zip(pool.as_ref())
+                .map(|(relays, view)| pool_status(view, relays.next_read().map(|wait| wait.as_secs_f64()))),
             peers: Listed::of(sessions),
             discovered: self.discovered(),
             ..status
@@ -144,6 +162,30 @@ impl Running {
                 gateway.end_banned(peer);
             }
         }
+    }
+}
+
+/// What the pool knows of a relay, and the settings may not.
+fn fill(relay: &mut RelayStatus, pooled: &PooledRelay) {
+    relay.source = pooled.sources.first().map(|source| source.name().to_owned());
+    relay.score = Some(pooled.score);
+    if relay.addresses.is_empty() {
+        let at = |address: &TransportAddress| PeerLocator {
+            peer: Some(pooled.relay.clone()),
+            address: PeerAddress::Direct(address.clone()),
+        };
+        relay.addresses = pooled.addresses.iter().map(at).collect();
+    }
+}
+
+fn pool_status(view: &PoolView, next_read: Option<f64>) -> PoolStatus {
+    let count = |state| view.count(state);
+    PoolStatus {
+        wanted: view.reservations,
+        held: count(PoolState::Held),
+        back_off: count(PoolState::BackOff),
+        known: view.relays.len(),
+        next_read,
     }
 }
 

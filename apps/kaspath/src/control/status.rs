@@ -88,6 +88,10 @@ fn table(status: &Status) -> String {
         let (direction, path) = (peer.direction.to_string(), peer.path.to_string());
         [name, direction, time(peer.age), bytes(peer.received), bytes(peer.sent), path, agent]
     });
+    text.extend(status.pool.iter().filter(|pool| pool.wanted > 0).map(|pool| {
+        let next = pool.next_read.map(|next| format!("; the list is read again in {}", time(next))).unwrap_or_default();
+        format!("relays     {} of {} held, {} known, {} in back-off{next}", pool.held, pool.wanted, pool.known, pool.back_off)
+    }));
     let heads = ["peer", "kind", "for", "counts for"];
     section(&mut text, "peers found", heads, &status.discovered, |found| {
         let kind = if found.proven { "proven" } else { "discovered" };
@@ -212,6 +216,8 @@ mod tests {
             retry_in: Some(3.0),
             addresses: vec!["/ip4/192.0.2.9/tcp/4001".parse().unwrap()],
             round_trip: Some(0.0312),
+            source: Some("list".into()),
+            score: Some(0.5),
         };
         let punch = |number, transport, reason: Option<&str>| PunchStatus {
             number,
@@ -262,6 +268,7 @@ mod tests {
                 groups: vec!["192.0.0.0/16".into()],
                 age: Some(9.0),
             }]),
+            pool: None,
             reservations: Listed::of([]),
             circuits: Listed::of([]),
             counters: BTreeMap::from([("punch-failed".into(), 3)]),

@@ -36,7 +36,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let book = peers::open_for_gateway(&settings.peer_book(), &gateway_settings.earlier_table, &printer)?;
     peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let readiness = Readiness::of_gateway(&settings.network_config);
+    let readiness = Readiness::of_gateway(&settings);
     let builder = node::builder(&settings, &node_settings, book, &control)?;
     let node = builder.observe_network(readiness.observer()).start().await?;
     node::report("gateway", &node, &settings, &control, printer);

@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let book = peers::open(&settings.peer_book(), &printer);
     peers::record_configured(book.as_ref(), &mut node_settings, &settings.network_config.relays)?;
     let control = Control::bind(&settings, &printer)?;
-    let readiness = Readiness::of_node(&settings.network_config);
+    let readiness = Readiness::of_node(&settings);
     let node = builder(&settings, &node_settings, book, &control)?
         .observe_network(readiness.observer())
         .dialer(Arc::new(TcpDialer::new(TcpConfig::default())))
@@ -87,7 +87,12 @@ pub(crate) fn builder(
     book: Arc<dyn PeerBook>,
     control: &Control,
 ) -> Result<NodeBuilder> {
-    Ok(NodeBuilder::new(settings.key()?)
+    let mut builder = NodeBuilder::new(settings.key()?);
+    if let Some(list) = &node.relay_list {
+        builder = builder.relay_list(kaspath_relay_list::open(list)?);
+    }
+    Ok(builder
+        .pool(node.pool)
         .network(settings.network_config.clone())
         .policy(node.policy.clone().build())
         .admission(Arc::new(node.inbound.clone()))
@@ -100,6 +105,8 @@ pub(crate) fn builder(
 pub(crate) fn report(role: &str, node: &Node, settings: &Settings, control: &Control, printer: Printer) {
     printer.started(role, node.network(), &settings.network_config);
     node.observe_network(printer.of_network(&settings.network_config));
+    node.relays().observe(control.activity().of_pool());
+    node.relays().observe(printer.of_pool());
     node.observe_sessions(control.activity().of_sessions());
     node.observe_sessions(control.metrics().session_observer());
     node.observe_attempts(control.metrics().attempt_observer());

@@ -8,6 +8,8 @@ use kaspath_domain::{
 };
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use kaspath_kaspa_adaptor::{HandshakeOutcome, HandshakeStep, KaspaEvent};
+use kaspath_node::{PoolChange, PoolEvent};
+use kaspath_policy::PoolCause;
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent, SessionStats};
 use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, Reachability, RefusedConnections, RelayService, ReservationState};
 use serde::Serialize;
@@ -17,7 +19,7 @@ use syn::Item;
 use super::{
     discovery, gateway, logs,
     own::{Missing, Part, ProgramEvent, WarningCode},
-    text,
+    pool, text,
 };
 use crate::level::{Level, Subsystem};
 
@@ -92,6 +94,16 @@ fn mapping() -> Vec<Sample> {
         MappingEvent::Unavailable { cause: cause() },
     ];
     with_level(events, super::mapping::level)
+}
+
+fn of_pool() -> Vec<Sample> {
+    let text = || "x".to_owned();
+    let events = vec![
+        PoolEvent::RelayPool { relay: peer(), change: PoolChange::Used, cause: PoolCause::Free },
+        PoolEvent::RelayListRead { source: text(), relays: 1 },
+        PoolEvent::RelayListFailed { source: text(), cause: text(), retry_in: SPAN },
+    ];
+    with_level(events, pool::level)
 }
 
 fn session() -> Vec<Sample> {
@@ -231,6 +243,7 @@ fn every_event_is_documented_with_its_level_and_all_its_fields() {
         (network(), variants("../../crates/transport-libp2p/src/events.rs", "NetworkEvent")),
         (mapping(), variants("../../crates/domain/src/ports/port_mapper.rs", "MappingEvent")),
         (session(), variants("../../crates/session/src/events.rs", "SessionEvent")),
+        (of_pool(), variants("../../crates/node/src/pooling.rs", "PoolEvent")),
         (kaspa(), variants("../../crates/kaspa-adaptor/src/events.rs", "KaspaEvent")),
         (of_gateway(), variants("../../crates/gateway/src/events.rs", "GatewayEvent")),
         (of_discovery(), variants("../../crates/domain/src/discovery_event.rs", "DiscoveryEvent")),

@@ -11,7 +11,7 @@
 //! | `reach` | which of our addresses others can reach |
 //! | `redact` | hiding addresses |
 //! | `own` | the program's own events |
-//! | `text`, `gateway` | events of the network, of sessions and of the gateway as sentences |
+//! | `text`, `gateway`, `pool` | events of the network, of sessions, of the gateway and of the relay pool as sentences |
 //! | `printer` | prints events |
 //! | `ready` | whether the program is ready, and what is missing |
 //! | `ending` | how the program ends; answers of commands |
@@ -29,6 +29,7 @@ mod logs;
 mod mapping;
 mod own;
 mod pipe;
+mod pool;
 mod printer;
 mod reach;
 mod ready;

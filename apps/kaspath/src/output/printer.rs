@@ -8,6 +8,7 @@ use std::{
 use kaspath_domain::{DiscoveryEvent, MappingEvent, Observer, PeerAddress, PeerLocator, TransportAddress};
 use kaspath_gateway::GatewayEvent;
 use kaspath_kaspa_adaptor::KaspaEvent;
+use kaspath_node::PoolEvent;
 use kaspath_session::SessionEvent;
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use super::{
     limit::Class,
     line, mapping,
     own::{ProgramEvent, WarningCode},
+    pool,
     reach::{self, Reach, rank},
     safe,
     settings::OutputSettings,
@@ -140,6 +142,11 @@ impl Printer {
         Arc::new(move |event: &DiscoveryEvent| {
             self.event(Subsystem::Discovery, discovery::level(event), event, || Some(discovery::describe(event)));
         })
+    }
+
+    /// Prints what happens to the relay pool and its list.
+    pub(crate) fn of_pool(self) -> Arc<dyn Observer<PoolEvent>> {
+        Arc::new(move |event: &PoolEvent| self.event(Subsystem::Transport, pool::level(event), event, || pool::describe(event)))
     }
 
     /// Prints what happens at the gateway.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kaspath_domain::{Observer, PeerAddress};
-use kaspath_transport_libp2p::{NetworkConfig, NetworkEvent, ReservationState};
+use kaspath_transport_libp2p::{NetworkEvent, ReservationState};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     own::{Missing, Part, ProgramEvent},
     printer::Printer,
 };
-use crate::settings::relay_ids;
+use crate::settings::Settings;
 
 /// How long a start usually takes at most.
 const USUAL: Duration = Duration::from_secs(10);
@@ -28,13 +28,13 @@ pub(crate) struct Readiness {
 
 impl Readiness {
     /// A node that has no relay waits for no address: it only reaches others.
-    pub(crate) fn of_node(config: &NetworkConfig) -> Self {
-        Self::of(Lacks { address: relay_ids(config).next().map(|_| None), kaspad: None })
+    pub(crate) fn of_node(settings: &Settings) -> Self {
+        Self::of(Lacks { address: settings.has_relays().then_some(None), kaspad: None })
     }
 
     /// A gateway is of no use without a kaspad.
-    pub(crate) fn of_gateway(config: &NetworkConfig) -> Self {
-        let node = Self::of_node(config);
+    pub(crate) fn of_gateway(settings: &Settings) -> Self {
+        let node = Self::of_node(settings);
         node.lacks().kaspad = Some(None);
         node
     }
@@ -120,6 +120,7 @@ impl Lacks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::tests::settings;
 
     const RELAY: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -153,7 +154,7 @@ mod tests {
         lacks.network(&NetworkEvent::Announced { address: "/ip4/203.0.113.7/tcp/4001".parse().unwrap() });
         assert_eq!(lacks.missing(), []);
         // Without a relay there is nothing to wait for.
-        assert_eq!(Readiness::of_node(&NetworkConfig::default()).lacks().missing(), []);
-        assert_eq!(Readiness::of_gateway(&NetworkConfig::default()).lacks().missing().len(), 1);
+        assert_eq!(Readiness::of_node(&settings(&["server"], &[]).unwrap()).lacks().missing(), []);
+        assert_eq!(Readiness::of_gateway(&settings(&["server"], &[]).unwrap()).lacks().missing().len(), 1);
     }
 }

@@ -4,9 +4,9 @@ use std::{net::SocketAddr, num::NonZeroUsize};
 
 use anyhow::{Result, bail};
 use kaspath_domain::{PeerAddress, PeerLocator};
-use kaspath_policy::InboundLimits;
+use kaspath_policy::{InboundLimits, PoolConfig};
 
-use super::file::{ConfigFile, Inbound, Times};
+use super::file::{ConfigFile, Inbound, RelayPool, Times};
 
 /// Where a value comes from, for messages.
 pub(super) fn origin(flag_given: bool, name: &str) -> String {
@@ -49,6 +49,18 @@ pub(super) fn times(file: &Times) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Each reservation is a place that a relay keeps for this node.
+pub(super) fn pool(file: &RelayPool) -> Result<PoolConfig> {
+    const MAX: usize = 8;
+    let default = PoolConfig::default();
+    let reservations = file.reservations.map_or(default.reservations, NonZeroUsize::get);
+    if reservations > MAX {
+        bail!("relay-pool.reservations in the configuration file is {reservations}, more than {MAX}: 3 are usual");
+    }
+    let minimum_hold = file.minimum_hold.map_or(default.minimum_hold, |span| span.0);
+    Ok(PoolConfig { reservations, minimum_hold })
 }
 
 /// Two programs cannot have one port, whichever of them starts first.

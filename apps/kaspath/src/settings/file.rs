@@ -28,6 +28,7 @@ pub(super) struct ConfigFile {
     pub(super) external_address: Vec<PeerLocator>,
     pub(super) no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
+    pub(super) relay_list: Option<String>,
     pub(super) relay_token_file: Option<PathBuf>,
     pub(super) remote: Vec<Target>,
     pub(super) network: Option<KaspaNetwork>,
@@ -42,6 +43,7 @@ pub(super) struct ConfigFile {
     pub(super) port_mapping: PortMapping,
     pub(super) reachability: Reachability,
     pub(super) relay_server: RelayLimits,
+    pub(super) relay_pool: RelayPool,
     pub(super) web: Web,
     pub(super) discovery: Discovery,
 }
@@ -67,6 +69,14 @@ impl Default for PortMapping {
     fn default() -> Self {
         Self { enabled: true, methods: MapMethod::ALL.to_vec() }
     }
+}
+
+/// At how many relays a node reserves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RelayPool {
+    pub(super) reservations: Option<NonZeroUsize>,
+    pub(super) minimum_hold: Option<Span>,
 }
 
 /// The status page.

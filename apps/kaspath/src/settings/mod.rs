@@ -78,10 +78,16 @@ impl Settings {
         self.identity.with_file_name("peers.redb")
     }
 
+    /// Whether it is given relays, or where they are listed.
+    pub(crate) fn has_relays(&self) -> bool {
+        let has_list = self.node.as_ref().is_some_and(|node| node.relay_list.is_some());
+        has_list || relay_ids(&self.network_config).next().is_some()
+    }
+
     /// A node that neither reaches anybody nor is found through a relay is most
     /// likely a flag forgotten.
     pub(crate) fn warn_if_lonely(&self, printer: &Printer) {
-        let found = relay_ids(&self.network_config).next().is_some();
+        let found = self.has_relays();
         let reaches = self
             .node
             .as_ref()
@@ -103,6 +109,12 @@ impl Settings {
             Host::Dns(name) => Some(name.clone()),
             Host::Ip(_) => None,
         });
+        let list = self.node.iter().filter_map(|node| {
+            let list = node.relay_list.as_deref()?;
+            let name = list.strip_prefix("/dnsaddr/").map_or(list, |rest| rest.split('/').next().unwrap_or(rest));
+            (!name.contains('/')).then(|| name.to_owned())
+        });
+        let names = names.chain(list);
         let rpc = self.gateway.iter().filter_map(|gateway| gateway.rpc.as_deref()?.strip_prefix("ws://"));
         names.chain(rpc.map(|rest| rest.split([':', '/']).next().unwrap_or_default().to_owned())).collect()
     }

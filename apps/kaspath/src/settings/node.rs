@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use kaspath_domain::{MapMethod, PeerAddress, PeerIdentity, PeerLocator};
 use kaspath_kaspa_adaptor::KaspaNetwork;
-use kaspath_policy::{InboundLimits, StrategyConfig, diverse_relays};
+use kaspath_policy::{InboundLimits, PoolConfig, StrategyConfig, diverse_relays};
 use kaspath_transport_libp2p::{NetworkConfig, SESSION_PROTOCOL};
 
 use super::{
     DiscoverySettings, Target, checks, discovery,
     environment::Environment,
     file::ConfigFile,
-    listening::{ANY_PORT, first, listening},
+    listening::{ANY_PORT, first, listening, relay_ids},
 };
 use crate::cli::{NodeArgs, PeerArgs};
 
@@ -22,6 +22,9 @@ pub(crate) struct NodeSettings {
     pub(crate) network: KaspaNetwork,
     pub(crate) policy: StrategyConfig,
     pub(crate) inbound: InboundLimits,
+    pub(crate) pool: PoolConfig,
+    /// Where relays are listed, besides those of the settings: a file or a name.
+    pub(crate) relay_list: Option<String>,
     pub(crate) remotes: Vec<PeerLocator>,
     /// Remotes that are named only by their ids.
     pub(crate) remote_ids: Vec<PeerIdentity>,
@@ -60,6 +63,13 @@ pub(super) fn peers(
 ) -> Result<NodeSettings> {
     config.relays = diverse_relays(first([&args.relay, &environment.relays, &file.relay]));
     checks::relays(&config.relays)?;
+    let relay_list = relay_list(args, file)?;
+    let mut pool = checks::pool(&file.relay_pool)?;
+    config.wanted_reservations = pool.reservations;
+    if relay_list.is_none() && relay_ids(config).next().is_none() {
+        // Who names no relay does not ask to be found.
+        pool.reservations = 0;
+    }
     checks::times(&file.timing)?;
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
     let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;
@@ -91,6 +101,8 @@ pub(super) fn peers(
         network: args.network.or(file.network).unwrap_or(KaspaNetwork::Mainnet),
         policy,
         inbound,
+        pool,
+        relay_list,
         remotes,
         remote_ids,
         discovery: discovery::resolve(args, file),
@@ -103,4 +115,17 @@ pub(super) fn peers(
         once: false,
         test_traffic: None,
     })
+}
+
+/// Where relays are listed. What the text can be is checked; what is there is read later.
+fn relay_list(args: &PeerArgs, file: &ConfigFile) -> Result<Option<String>> {
+    let Some(text) = args.relay_list.as_ref().or(file.relay_list.as_ref()) else { return Ok(None) };
+    let of = checks::origin(args.relay_list.is_some(), "relay-list");
+    // `~/` is the home folder in the file, where no shell has replaced it.
+    let text = match text.strip_prefix("~/").zip(std::env::var_os("HOME")) {
+        Some((rest, home)) => std::path::Path::new(&home).join(rest).display().to_string(),
+        None => text.clone(),
+    };
+    kaspath_relay_list::open(&text).with_context(|| of)?;
+    Ok(Some(text))
 }

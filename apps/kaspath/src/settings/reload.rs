@@ -75,6 +75,8 @@ impl Reload {
 
     /// Gives what has changed.
     async fn apply_to_node(&mut self, new: &Settings, live: &Node) -> Vec<String> {
+        // The list itself, by the same name.
+        live.relays().reread();
         let mut applied = Vec::new();
         if let Some(node) = new.node.as_ref().filter(|_| self.policy != new.policy()) {
             self.policy = new.policy();
@@ -125,6 +127,7 @@ impl Settings {
             ("listen", text(&(&config.listen, config.listen_everywhere))),
             ("external-address", text(&config.external)),
             ("relay", text(&config.relays)),
+            ("relay-list or relay-pool", text(&node.map(|node| (&node.relay_list, node.pool)))),
             ("reachability", text(&node.map(|_| (&config.reach, config.serve, config.relay_server.is_some())))),
             ("connections", self.asked_limits.section.clone()),
             ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),

@@ -313,3 +313,27 @@ fn a_gateway_has_its_networks_protocol_and_a_kaspad_on_ipv4_loopback() {
         assert!(error(&["gateway", "--kaspad", elsewhere], &[]).contains("use 127.0.0.1"));
     }
 }
+
+#[test]
+fn a_relay_list_is_a_file_or_a_name_and_asks_for_reservations() {
+    let node = |args: &[&str]| settings(&[&["server"], args].concat(), &[]).unwrap().node.unwrap();
+    assert_eq!((node(&[]).pool.reservations, node(&[]).relay_list), (0, None), "nobody is asked to be found");
+    assert_eq!(node(&["--relay", &relay_text()]).pool.reservations, 3);
+    let listed = node(&["--relay-list", "relays.example.org"]);
+    assert_eq!((listed.pool.reservations, listed.relay_list.as_deref()), (3, Some("relays.example.org")));
+    assert!(settings(&["server", "--relay-list", "./none"], &[]).unwrap().has_relays(), "the file may come later");
+    let wrong = error(&["gateway", "--relay-list", "two words"], &[]);
+    assert!(wrong.contains("--relay-list") && wrong.contains("neither a file nor a name"), "{wrong}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kaspath.toml");
+    let with = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        settings(&["server", "-c", path.to_str().unwrap()], &[])
+    };
+    let pool = with("relay-list = \"relays.example.org\"\n[relay-pool]\nreservations = 2\nminimum-hold = \"10min\"\n");
+    let pool = pool.unwrap().node.unwrap().pool;
+    assert_eq!((pool.reservations, pool.minimum_hold), (2, std::time::Duration::from_secs(600)));
+    let error = format!("{:#}", with("[relay-pool]\nreservations = 9\n").err().unwrap());
+    assert!(error.contains("relay-pool.reservations") && error.contains("more than 8"), "{error}");
+}

@@ -167,3 +167,17 @@ fn events_are_counted_by_the_names_that_logs_have() {
     let counters = status(&facts, at(2)).counters;
     assert_eq!((counters["connected"], counters["block-received"], counters["gateway-refused"]), (3, 1, 1));
 }
+
+#[test]
+fn a_relay_of_the_pool_is_shown_while_it_is_used_and_one_of_the_settings_always() {
+    let mut facts = of_node();
+    facts.pooled(&peer(9), PoolChange::Used);
+    facts.network(&NetworkEvent::Reservation { relay: peer(9), state: ReservationState::Confirmed }, at(1));
+    let shown = |facts: &Facts| status(facts, at(2)).relays.shown.into_iter().map(|relay| relay.state).collect::<Vec<_>>();
+    assert_eq!(shown(&facts).len(), 2);
+    assert!(shown(&facts).contains(&"confirmed".to_owned()));
+    for relay in [peer(9), RELAY.parse().unwrap()] {
+        facts.pooled(&relay, PoolChange::Released);
+    }
+    assert_eq!(shown(&facts), ["unknown"]);
+}
