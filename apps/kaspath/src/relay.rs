@@ -2,8 +2,10 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `listing` | lists it at other relays |
 //! | `memory` | takes nothing new while the process has more memory than it may |
 
+mod listing;
 mod memory;
 
 use std::{sync::Arc, time::Duration};
@@ -38,6 +40,9 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(Live::Relay(network.clone(), changes)));
     tasks.endless("watching memory", memory::watch(network.clone(), current.clone(), printer));
+    for other in &settings.listed_at {
+        tasks.endless("being listed", listing::at(network.clone(), other.clone(), printer));
+    }
     control.start(&mut tasks, Running::Relay(network.clone()));
     let stopped = tokio::select! {
         stopped = signals::stop_requested() => stopped.map_err(Into::into),

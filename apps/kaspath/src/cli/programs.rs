@@ -18,6 +18,10 @@ use crate::settings::{RelayLimits, Serve, Target};
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
+    /// A relay that tells nodes of this one, once it has dialled it; may be given several times.
+    #[arg(short, long, value_name = "MULTIADDR")]
+    pub(crate) relay: Vec<PeerLocator>,
+
     #[command(
         flatten,
         next_help_heading = "Limits and access; each is a key of [relay-server] in the file too (`kaspath config example` has the defaults)"

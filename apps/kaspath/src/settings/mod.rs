@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kaspath_domain::Host;
+use kaspath_domain::{Host, PeerAddress, PeerLocator, RelayAddress};
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, RelayToken};
 
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) use discovery::DiscoverySettings;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::GatewaySettings;
-use listening::{RELAY_PORT, listening};
+use listening::{RELAY_PORT, first, listening};
 pub(crate) use listening::{first_hop, relay_addresses, relay_ids};
 pub(crate) use node::NodeSettings;
 pub(crate) use reachability::Serve;
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) node: Option<NodeSettings>,
     pub(crate) gateway: Option<GatewaySettings>,
     pub(crate) relay: Option<RelaySettings>,
+    /// The relays that tell of this one.
+    pub(crate) listed_at: Vec<RelayAddress>,
 }
 
 impl Settings {
@@ -157,6 +159,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         node: None,
         gateway: None,
         relay: None,
+        listed_at: Vec::new(),
     };
     // A command reads only the variables that it uses: others may be meant for another.
     let environment = || Environment::read(&lookup);
@@ -164,6 +167,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         Command::Relay(args) => {
             let environment = Environment::listening(&lookup)?;
             settings.relay = Some(relay(&mut settings.network_config, args, &file, &environment, &lookup)?);
+            settings.listed_at = relays(first([&args.relay, &environment.relays, &file.relay]))?;
         }
         Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => {
             let Settings { network_config: config, asked_limits: asked, identity, .. } = &mut settings;
@@ -220,6 +224,16 @@ fn relay(
     // Streams are not used here, so none are accepted.
     config.protocols = Vec::new();
     Ok(settings)
+}
+
+/// Other relays, by direct addresses.
+fn relays(locators: Vec<PeerLocator>) -> Result<Vec<RelayAddress>> {
+    checks::relays(&locators)?;
+    let relays = locators.into_iter().filter_map(|locator| match (locator.peer, locator.address) {
+        (Some(relay), PeerAddress::Direct(via)) => Some(RelayAddress { relay, via }),
+        _ => None,
+    });
+    Ok(relays.collect())
 }
 
 /// The token in a file of a single one, for `kaspath probe`.
