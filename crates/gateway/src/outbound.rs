@@ -111,6 +111,7 @@ impl Remote {
     /// kaspad's session with the peer, until it has ended. One that the peer began is as
     /// good. The peer is not asked for anything before kaspad is there.
     async fn session(&self) -> Result<(), String> {
+        let mut is_told = false;
         loop {
             self.until(|| self.exists() || self.may_begin()).await;
             if self.exists() {
@@ -126,7 +127,9 @@ impl Remote {
                     break;
                 }
                 Err(cause) => {
-                    self.refused(Refused { reason: RefusalReason::KaspadUnreachable, cause });
+                    if !std::mem::replace(&mut is_told, true) {
+                        self.refused(Refused { reason: RefusalReason::KaspadUnreachable, cause });
+                    }
                     sleep(POLL).await;
                 }
             }
@@ -139,6 +142,10 @@ impl Remote {
     async fn join(&self, hold: Hold, mut kaspad: TcpStream) -> Result<(), Refused> {
         let connected = self.connector.connect(&self.target).await;
         let mut stream = connected.map_err(Refused::by(RefusalReason::PeerUnreachable))?;
+        if !self.may_begin() {
+            // It was banned meanwhile, and had no session to end.
+            return Ok(());
+        }
         let clock = self.shared.parts.clock;
         let activity = Arc::new(Activity::new(stream.counters(), clock.now()));
         let path = stream.path_watch();

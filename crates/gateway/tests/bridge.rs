@@ -13,6 +13,7 @@ use kaspath_domain::{
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use support::{ByMemory, Call, DEADLINE, Desk, Node, by_memory, dial, is_closed, let_all_in, peer, received, send};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -222,13 +223,13 @@ async fn of_two_sessions_that_both_begin_the_smaller_identitys_is_kept() {
     let mut opening = at_peer(&listener).await;
     let mut stream = dial(&desk.serve(0)).await;
     let (mut connection, _) = at_kaspad(&kaspad).await;
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"its own").await.unwrap();
+    stream.write_all(b"its own").await.unwrap();
     let mut read = [0; 7];
-    timeout(DEADLINE, tokio::io::AsyncReadExt::read_exact(&mut connection, &mut read)).await.unwrap().unwrap();
+    timeout(DEADLINE, connection.read_exact(&mut read)).await.unwrap().unwrap();
     assert_eq!(&read, b"its own");
     is_closed(&mut unused).await;
     let mut rest = Vec::new();
-    timeout(DEADLINE, tokio::io::AsyncReadExt::read_to_end(&mut opening, &mut rest)).await.unwrap().unwrap();
+    timeout(DEADLINE, opening.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert_eq!(desk.gateway().sessions().len(), 2);
 }
 
@@ -256,6 +257,28 @@ async fn a_banned_peer_is_not_reached_until_the_ban_is_lifted_and_a_ban_ends_the
     desk.wait(|event| matches!(event, GatewayEvent::PeerUnbanned { .. })).await;
     assert_eq!(at_kaspad(&kaspad).await.1.ip(), from.ip());
     at_peer(&listener).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_banned_while_it_is_being_reached_gets_no_session() {
+    let (kaspad, address) = kaspad().await;
+    let node = Arc::new(Node::on("simnet"));
+    let mut desk = Desk::with(address, let_all_in(), Some(node.clone()));
+    desk.follow();
+    desk.wait(|event| matches!(event, GatewayEvent::KaspadUp { .. })).await;
+    let (dialer, listener) = memory_network(peer(1));
+    let connector = by_memory(peer(2), dialer);
+    connector.permits.forget_permits(1_000);
+    desk.keep(connector.clone());
+    let (mut ours, from) = at_kaspad(&kaspad).await;
+    node.change(|snapshot| snapshot.banned.push(from.ip()));
+    desk.wait(|event| matches!(event, GatewayEvent::PeerBanned { .. })).await;
+    connector.permits.add_permits(1);
+    let mut read = Vec::new();
+    timeout(DEADLINE, at_peer(&listener).await.read_to_end(&mut read)).await.unwrap().unwrap();
+    assert!(read.is_empty(), "its kaspad is not called");
+    is_closed(&mut ours).await;
+    assert_eq!((connector.dials(), desk.gateway().sessions().len()), (1, 0));
 }
 
 #[tokio::test]

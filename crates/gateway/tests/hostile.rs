@@ -116,7 +116,7 @@ async fn an_answer_that_is_none_is_refused_with_its_cause_and_kaspad_is_not_call
         ("a pushed answer", push, "protocol"),
         ("large headers", frame(HEADERS, END_HEADERS, 1, &[status(b"200"), field(8 << 10)].concat()), ""),
         ("headers without end", endless, ""),
-        ("an end at once", goaway, "calm"),
+        ("an end at once", goaway, "excessive load"),
         ("a reset", frame(RST_STREAM, 0, 1, &[0, 0, 0, 7]), "refused"),
         ("another status", frame(HEADERS, END_HEADERS, 1, &status(b"404")), "HTTP status 404"),
         ("data before headers", frame(DATA, 0, 1, &[0; 5]), "protocol"),
@@ -151,8 +151,8 @@ async fn silence_in_place_of_an_answer_ends_after_ten_seconds() {
 async fn what_breaks_the_protocol_after_the_answer_ends_the_session_and_kaspads_call() {
     for (what, bytes, cause) in [
         ("more than the window", frame(DATA, 0, 1, &vec![0; 16 << 10]).repeat(100), "flow-control"),
-        ("many small frames", frame(DATA, 0, 1, &[0]).repeat(10_000), "calm"),
-        ("many empty frames", frame(DATA, 0, 1, &[]).repeat(1_000), "calm"),
+        ("many small frames", frame(DATA, 0, 1, &[0]).repeat(10_000), "excessive load"),
+        ("many empty frames", frame(DATA, 0, 1, &[]).repeat(1_000), "excessive load"),
         ("a reset", frame(RST_STREAM, 0, 1, &[0, 0, 0, 2]), "unexpected internal error"),
         ("an end of the connection", frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]), "protocol"),
         ("a window beyond all", frame(WINDOW_UPDATE, 0, 1, &[127, 255, 255, 255]), "flow-control"),

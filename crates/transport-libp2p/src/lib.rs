@@ -68,7 +68,7 @@ mod wire;
 
 pub use config::{NetworkConfig, PunchConfig, ReachConfig, ServeWhen, StartError};
 pub use dialer::Libp2pDialer;
-pub use discovery::Libp2pDiscovery;
+pub use discovery::{KnownRecords, Libp2pDiscovery};
 pub use events::{CircuitEnd, NetworkEvent, Reachability, ReservationState};
 pub use failure::NetworkFailure;
 pub use keys::{KeyError, NodeKey};
@@ -93,7 +93,12 @@ pub const LEGACY_STREAM_PROTOCOL: &str = "/kaspad/transport/1.0.0";
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::{
-        keys::fuzz_key as key, punch::fuzz_exchange as exchange, reach::fuzz as dial_back, records::fuzz as record_envelope,
-        relay_control::fuzz as relay_control, relay_server::fuzz as relay,
+        discovery::{fuzz as rendezvous, fuzz_gossip as gossip},
+        keys::fuzz_key as key,
+        punch::fuzz_exchange as exchange,
+        reach::fuzz as dial_back,
+        records::fuzz as record_envelope,
+        relay_control::fuzz as relay_control,
+        relay_server::fuzz as relay,
     };
 }

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     Libp2pDialer, Libp2pDiscovery, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Reachability, RelayLoad,
     RelayServerConfig, RelayServerError, RelayToken, Resolver, StartError, convert,
+    discovery::Answering,
     listening::listen,
     swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
@@ -57,8 +58,10 @@ impl Network {
         let protocol: Arc<str> = config.protocols.first().map(String::as_str).unwrap_or_default().into();
         let resolver = config.resolver.clone();
         let (handle, commands) = Handle::channel();
-        let discovery = Arc::new(Libp2pDiscovery::new(&key, config.punch.allow_local_candidates, handle.clone()));
-        let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), commands);
+        let answering = Arc::new(Answering::new());
+        let discovery =
+            Arc::new(Libp2pDiscovery::new(&key, config.punch.allow_local_candidates, handle.clone(), answering.clone()));
+        let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), answering, commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
         Ok(Network {

@@ -9,13 +9,15 @@ use super::{
     cause,
 };
 
-/// How one end's call has ended.
+/// How a direction has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The server ended it regularly.
+    /// The server that sends ended its call regularly.
     Regularly,
     /// It did not.
-    Failed(String),
+    Sender(String),
+    /// The other takes nothing any more.
+    Receiver(String),
 }
 
 /// One direction.
@@ -36,20 +38,20 @@ impl Direction {
     {
         loop {
             if let Err(error) = ready!(self.poll_kept(cx, from, to)) {
-                return Poll::Ready(Ended::Failed(told(&error)));
+                return Poll::Ready(Ended::Receiver(told(&error)));
             }
             if self.body_ended {
                 return from.answer.poll_trailers(cx).map(|trailers| match trailers {
                     Ok(trailers) => match trailers.and_then(|trailers| cause::failure(&trailers)) {
-                        Some(cause) => Ended::Failed(cause),
+                        Some(cause) => Ended::Sender(cause),
                         None => Ended::Regularly,
                     },
-                    Err(error) => Ended::Failed(told(&error)),
+                    Err(error) => Ended::Sender(told(&error)),
                 });
             }
             match from.answer.poll_data(cx) {
                 Poll::Ready(Some(Ok(bytes))) => self.kept = bytes,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Ended::Failed(told(&error))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Ended::Sender(told(&error))),
                 Poll::Ready(None) => self.body_ended = true,
                 Poll::Pending => return Poll::Pending,
             }

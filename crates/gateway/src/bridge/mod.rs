@@ -97,22 +97,33 @@ where
         poll_fn(|cx| {
             let links = [(End::Peer, self.peer.poll_link(cx)), (End::Kaspad, self.kaspad.poll_link(cx))];
             progress();
-            for (end, direction) in [
-                (End::Peer, inwards.poll(cx, &mut self.peer, &mut self.kaspad)),
-                (End::Kaspad, outwards.poll(cx, &mut self.kaspad, &mut self.peer)),
-            ] {
+            let directions = [
+                (End::Peer, End::Kaspad, inwards.poll(cx, &mut self.peer, &mut self.kaspad)),
+                (End::Kaspad, End::Peer, outwards.poll(cx, &mut self.kaspad, &mut self.peer)),
+            ];
+            let mut refused = None;
+            for (from, to, direction) in directions {
                 match direction {
                     Poll::Ready(Ended::Regularly) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ended::Failed(cause)) => return Poll::Ready(Err(Broken { end, cause })),
+                    Poll::Ready(Ended::Sender(cause)) => return Poll::Ready(Err(Broken { end: from, cause })),
+                    // A server that has ended its call takes nothing: how it ended tells more.
+                    Poll::Ready(Ended::Receiver(cause)) => refused = Some(Broken { end: to, cause }),
                     Poll::Pending => {}
                 }
             }
-            // One that is gone may have sent what the other does not take yet.
-            let gone_end = links.into_iter().find_map(|(end, link)| match link {
-                Poll::Ready(ended) => Some(Broken { end, cause: gone(ended) }),
-                Poll::Pending => None,
-            });
-            let Some(broken) = gone_end else { return Poll::Pending };
+            if let Some(broken) = refused {
+                return Poll::Ready(Err(broken));
+            }
+            let mut closed = None;
+            for (end, link) in links {
+                match link {
+                    Poll::Ready(Err(cause)) => return Poll::Ready(Err(Broken { end, cause })),
+                    Poll::Ready(Ok(())) => closed = Some(Broken { end, cause: gone(Ok(())) }),
+                    Poll::Pending => {}
+                }
+            }
+            // One that has closed may have sent what the other does not take yet.
+            let Some(broken) = closed else { return Poll::Pending };
             let waiting = half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
             waiting.as_mut().poll(cx).map(|()| Err(broken))
         })

@@ -23,7 +23,12 @@ use kaspath_domain::{
 use kaspath_gateway::{CloseReason, Gateway, GatewayEvent, GatewayParts, Kaspad, KaspadError, KaspadSnapshot, KeptPeer};
 use kaspath_policy::Keeper;
 pub(crate) use server::{Call, received, send};
-use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -59,6 +64,8 @@ pub(crate) struct ByMemory {
     peer: PeerIdentity,
     dialer: MemoryDialer,
     dials: AtomicUsize,
+    /// Each dial waits for one.
+    pub(crate) permits: Semaphore,
 }
 
 impl ByMemory {
@@ -69,12 +76,13 @@ impl ByMemory {
 }
 
 pub(crate) fn by_memory(peer: PeerIdentity, dialer: MemoryDialer) -> Arc<ByMemory> {
-    Arc::new(ByMemory { peer, dialer, dials: AtomicUsize::default() })
+    Arc::new(ByMemory { peer, dialer, dials: AtomicUsize::default(), permits: Semaphore::new(1_000) })
 }
 
 #[async_trait]
 impl PeerConnector for ByMemory {
     async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        self.permits.acquire().await.unwrap().forget();
         self.dials.fetch_add(1, Ordering::SeqCst);
         Ok(dial(&self.dialer).await)
     }

@@ -272,7 +272,7 @@ fn who_was_reached_for_days_has_proven_itself_and_a_relay_or_a_banned_peer_has_n
         PeerRecord { addresses: vec![known], successes: 5, ..PeerRecord::new(peer(n), at(first)) }
     };
     let (good, better) = (record(1, 0, 8), record(2, 0, 9));
-    let banned = PeerRecord { manual_ban: Some(at(20)), ..record(3, 0, 9) };
+    let banned = PeerRecord { manual_ban: Some(at(40)), ..record(3, 0, 9) };
     let is_relay = PeerRecord { peer: relay(1).relay, ..record(4, 0, 9) };
     let (new, once) = (record(5, 9, 9), PeerRecord { successes: 1, ..record(6, 0, 9) });
     let relays = ConfiguredRelays(vec![relay(1)]).known();

@@ -25,7 +25,7 @@ const BEGINS: Duration = Duration::from_millis(300);
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// Between two questions for relays: a relay that nobody names for an hour is forgotten.
 const RELAYS_WANTED: Duration = Duration::from_secs(2);
-const RELAYS_AGAIN: Duration = Duration::from_secs(900);
+const RELAYS_AGAIN: Duration = Duration::from_secs(120);
 /// When a node is looked at first, and from when on each hour.
 const SOON: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);

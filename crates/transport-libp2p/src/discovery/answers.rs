@@ -89,5 +89,25 @@ fn invalid(what: &str) -> DiscoveryError {
     DiscoveryError::Invalid(what.to_owned())
 }
 
+/// A message from a remote, as a relay and as a client reads it, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    use futures::{FutureExt, io::Cursor};
+    use prost::Message as _;
+    // A cursor never waits.
+    let message = crate::wire::receive_within::<Message, _>(&mut Cursor::new(bytes), super::MAX_ANSWER).now_or_never();
+    let Some(Ok(message)) = message else { return };
+    assert_eq!(Message::decode(message.encode_to_vec().as_slice()).as_ref(), Ok(&message));
+    let (namespace, us) = (Namespace::relays(), PeerIdentity::from_bytes(&[0, 1, 1]).expect("an identity"));
+    let via = kaspath_domain::TransportAddress::tcp(([203, 0, 113, 1], 4001).into());
+    let relay = RelayAddress { relay: us.clone(), via };
+    let question = Question { relay: &relay, namespace: &namespace, limit: 32, us: &us, addresses: Addresses { local: false } };
+    let _ = listed(message.clone());
+    if let Ok(told) = question.told(message, Timestamp::default()) {
+        assert!(told.len() <= 32);
+    }
+}
+
 #[cfg(test)]
 mod tests;

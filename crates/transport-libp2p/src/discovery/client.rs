@@ -1,4 +1,4 @@
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::AsyncWriteExt;
@@ -6,12 +6,13 @@ use kaspath_domain::{
     DialError, Discovery, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Slot, Slots, Teller,
     Told, TransportSet, wall_clock,
 };
-use libp2p::{Stream, core::upgrade::NegotiationError};
+use libp2p::{Stream, StreamProtocol, core::upgrade::NegotiationError};
 use tokio::time::timeout;
 
 use super::{
     Discover, MAX_ANSWER, Message, PROTOCOL, Register,
     answers::{Question, listed},
+    gossip::{self, Answering, KnownRecords},
     limit_of,
 };
 use crate::{
@@ -43,13 +44,20 @@ pub struct Libp2pDiscovery {
     signer: Signer,
     addresses: Addresses,
     asks: Slots<PeerIdentity>,
+    answering: Arc<Answering>,
 }
 
 impl Libp2pDiscovery {
-    pub(crate) fn new(key: &NodeKey, allow_local: bool, handle: Handle) -> Self {
+    pub(crate) fn new(key: &NodeKey, allow_local: bool, handle: Handle, answering: Arc<Answering>) -> Self {
         let addresses = Addresses { local: allow_local };
         let signer = Signer::new(key.keypair().clone(), addresses);
-        Self { handle, us: key.identity(), signer, addresses, asks: Slots::new(MAX_ASKS) }
+        Self { handle, us: key.identity(), signer, addresses, asks: Slots::new(MAX_ASKS), answering }
+    }
+
+    /// Peers with a session that ask whom we know are told of these from now on. Without it
+    /// they are told of nobody.
+    pub fn set_known(&self, known: KnownRecords) {
+        self.answering.set_known(known);
     }
 
     /// One more question of that teller.
@@ -62,9 +70,24 @@ impl Libp2pDiscovery {
         let link = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports: TransportSet::NONE };
         let connected = timeout(LINK_TIMEOUT, self.handle.connection(link)).await;
         let link = connected.map_err(|_| DiscoveryError::Timeout(LINK_TIMEOUT))?.map_err(unreachable)?;
-        let opened = self.handle.ask(|reply| Command::Speak { with: With::Connection(link), protocol: PROTOCOL, reply });
+        self.speak(With::Connection(link), PROTOCOL).await
+    }
+
+    async fn speak(&self, with: With, protocol: StreamProtocol) -> Result<OpenStream, DiscoveryError> {
+        let opened = self.handle.ask(|reply| Command::Speak { with, protocol, reply });
         let opened = timeout(ANSWER_TIMEOUT, opened).await.map_err(|_| DiscoveryError::Timeout(ANSWER_TIMEOUT))?;
         opened.map_err(unreachable)?.map_err(not_opened)
+    }
+
+    /// Asks a peer on a connection on which a session lives; none is made for it.
+    async fn gossip(&self, peer: &PeerIdentity, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
+        let _slot = self.slot(peer)?;
+        let OpenStream { mut stream, .. } = self.speak(With::SessionOf(peer.clone()), gossip::PROTOCOL).await?;
+        let answer = timeout(ANSWER_TIMEOUT, gossip::ask(&mut stream, namespace, limit)).await;
+        let answer = answer.map_err(|_| DiscoveryError::Timeout(ANSWER_TIMEOUT))?.map_err(|error| broken(&error))?;
+        let mut envelopes = answer.ok_or(DiscoveryError::TooOften)?;
+        envelopes.truncate(limit);
+        gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())
     }
 
     /// Sends a request and takes the answer.
@@ -86,7 +109,10 @@ impl Libp2pDiscovery {
 #[async_trait]
 impl Discovery for Libp2pDiscovery {
     async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
-        let Teller::Relay(relay) = teller else { return Err(DiscoveryError::NotSpoken) };
+        let relay = match teller {
+            Teller::Relay(relay) => relay,
+            Teller::Peer(peer) => return self.gossip(peer, namespace, limit).await,
+        };
         let limit = limit.min(limit_of(namespace));
         let question = Discover {
             ns: Some(namespace.to_string()),

@@ -3,11 +3,20 @@
 
 mod answers;
 mod client;
+mod gossip;
 mod messages;
 
 use kaspath_domain::Namespace;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use answers::fuzz;
 pub use client::Libp2pDiscovery;
+pub use gossip::KnownRecords;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use gossip::fuzz as fuzz_gossip;
+pub(crate) use gossip::{Answering, PROTOCOL as GOSSIP};
 pub(crate) use messages::{Discover, DiscoverResponse, Kind, MAX_ANSWER, MAX_REQUEST, Message, PROTOCOL, Register, Status};
 
 /// The text of a refusal for being asked too often.

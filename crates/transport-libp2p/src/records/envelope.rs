@@ -15,7 +15,7 @@ use crate::convert;
 const DOMAIN: &str = "kaspath-record-v1";
 const PAYLOAD_TYPE: &[u8] = b"/kaspath/record/1";
 /// The longest envelope: the payload, and what the envelope adds.
-pub(super) const MAX_ENVELOPE: usize = MAX_PAYLOAD + 128;
+pub(crate) const MAX_ENVELOPE: usize = MAX_PAYLOAD + 128;
 
 /// Verifies a record. Relays that it names without an address are at `told_by`, if that is
 /// the one.

@@ -16,7 +16,7 @@ use thiserror::Error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use envelope::fuzz;
-pub(crate) use envelope::{Signer, verify};
+pub(crate) use envelope::{MAX_ENVELOPE, Signer, verify};
 pub(crate) use peer_record::{MAX_PEER_RECORD, of_foreign, peer_record};
 
 /// Wall clocks may be wrong by so much.

@@ -44,7 +44,13 @@ pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Ad
     let peer_record = PeerRecord::from_signed_envelope(signed).map_err(|_| RecordError::Signature)?;
     let peer: PeerIdentity = convert::named(&peer_record.peer_id()).ok_or(RecordError::Key)?;
     let circuits = peer_record.addresses().iter().take(MAX_ADDRESSES).filter_map(convert::relay_of);
-    let relays: Vec<RelayAddress> = circuits.filter(|relay| may.allow(&relay.via)).take(MAX_CIRCUITS).collect();
+    let mut relays: Vec<RelayAddress> = Vec::new();
+    for relay in circuits.filter(|relay| may.allow(&relay.via)) {
+        // Stock software names a circuit with and without its own id.
+        if relays.len() < MAX_CIRCUITS && !relays.contains(&relay) {
+            relays.push(relay);
+        }
+    }
     let record = NodeRecord {
         peer,
         kind: RecordKind::Node,

@@ -16,7 +16,7 @@ use libp2p::{
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
-use super::{ConnectionMeta, DataProtocols, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
+use super::{ConnectionMeta, DataProtocols, GOSSIP, NONE_OF_THEM, OpenError, OpenReply, OpenRequest, OpenStream, upgrade::AnyOf};
 
 /// Time for the remote to agree on a protocol.
 const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ pub(crate) enum FromBehaviour {
 pub(crate) enum ToBehaviour {
     /// The remote wants to punch.
     Punch(Stream),
+    /// The remote, with which there is a session, asks whom we know.
+    Gossip(Stream),
     /// The remote has opened a stream for that service.
     Service(StreamProtocol, Stream),
     /// So many inbound streams were dropped for want of room.
@@ -60,6 +62,8 @@ pub(crate) struct Handler {
     /// A stream on which the remote wants to punch. One at a time: a remote that opens
     /// more gets the newest served.
     punch: Option<Stream>,
+    /// A stream on which the remote asks whom we know; the same holds for these.
+    gossip: Option<Stream>,
     /// Streams of services; of more than a few at once the others are reset.
     serving: VecDeque<(StreamProtocol, Stream)>,
     /// Inbound streams that were dropped, and are not reported yet.
@@ -88,6 +92,7 @@ impl Handler {
             accepted,
             accept_timeout,
             punch: None,
+            gossip: None,
             serving: VecDeque::new(),
             refused: 0,
         }
@@ -101,6 +106,9 @@ impl Handler {
     fn accept(&mut self, stream: Stream, protocol: &StreamProtocol) {
         if self.punch_protocol.as_ref() == Some(protocol) {
             self.punch = Some(stream);
+        } else if *protocol == GOSSIP {
+            // What is known is for those with a session.
+            self.gossip = Some(stream).filter(|_| !self.meta.traffic.is_idle());
         } else if self.services.contains(protocol) {
             if self.serving.len() < MAX_SERVING {
                 self.serving.push_back((protocol.clone(), stream));
@@ -142,7 +150,9 @@ impl ConnectionHandler for Handler {
 
     fn listen_protocol(&self) -> SubstreamProtocol<AnyOf, ()> {
         let DataProtocols { plain, session } = &self.data_protocols;
-        let protocols = plain.iter().chain(session).chain(&self.punch_protocol).chain(self.services.iter()).cloned().collect();
+        let gossip = session.as_ref().map(|_| GOSSIP);
+        let own = plain.iter().chain(session).chain(&self.punch_protocol).chain(&gossip);
+        let protocols = own.chain(self.services.iter()).cloned().collect();
         SubstreamProtocol::new(AnyOf(protocols), ())
     }
 
@@ -172,6 +182,7 @@ impl ConnectionHandler for Handler {
         }
         let refused = Some(std::mem::take(&mut self.refused)).filter(|refused| *refused > 0);
         let event = refused.map(ToBehaviour::Refused).or_else(|| self.punch.take().map(ToBehaviour::Punch));
+        let event = event.or_else(|| self.gossip.take().map(ToBehaviour::Gossip));
         let service = || self.serving.pop_front().map(|(protocol, stream)| ToBehaviour::Service(protocol, stream));
         let event = event.or_else(service);
         event.map_or(Poll::Pending, |event| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)))

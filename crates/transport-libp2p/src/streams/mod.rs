@@ -26,7 +26,7 @@ pub(crate) use connection::{ConnectionMeta, Traffic};
 
 pub(crate) use self::upgrade::AnyOf;
 use self::upgrade::Lazy;
-use crate::convert;
+use crate::{convert, discovery::GOSSIP};
 
 /// A negotiated stream and its connection.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     NetworkConfig, NetworkEvent, NetworkFailure, PunchConfig, RelayToken, Resolver, convert,
     core::{ConnId, Core, CoreConfig, Input, WaiterId},
+    discovery::Answering,
     streams::{OpenError, OpenRequest},
 };
 
@@ -53,6 +55,8 @@ pub(crate) struct Actor {
     pub(super) exchanges: Exchanges,
     /// What private relays are given.
     pub(super) relay_tokens: BTreeMap<PeerIdentity, RelayToken>,
+    /// What peers are told of others.
+    pub(super) answering: Arc<Answering>,
     pub(super) tasks: JoinSet<()>,
     /// What tasks report.
     inputs: mpsc::Receiver<Input>,
@@ -77,6 +81,7 @@ impl Actor {
         external: &[Multiaddr],
         relays: Vec<RelayAddress>,
         round_trips: RoundTrips,
+        answering: Arc<Answering>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {
@@ -100,6 +105,7 @@ impl Actor {
             ids: Ids::default(),
             exchanges: Exchanges::default(),
             relay_tokens: config.relay_tokens,
+            answering,
             tasks: JoinSet::new(),
             inputs,
             inputs_sender,

@@ -48,6 +48,10 @@ impl Actor {
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
             }
+            BehaviourEvent::Streams(streams::Event::Gossip { peer, stream }) => {
+                let answering = self.answering.clone();
+                self.tasks.spawn(async move { answering.serve(&convert::identity(&peer), *stream).await });
+            }
             BehaviourEvent::Streams(streams::Event::Service { connection, peer, protocol, stream }) => {
                 self.on_service(connection, peer, &protocol, *stream);
             }

@@ -34,12 +34,13 @@ pub(crate) async fn discovery(args: &DiscoveryArgs) -> Result<()> {
     let mut table = Table::default();
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     for part in [
+        // While the relay that the nodes are given is there.
+        DiscoveryPart::FirstPeer,
         DiscoveryPart::Peers,
         DiscoveryPart::OnlyV6,
         DiscoveryPart::Lan,
         DiscoveryPart::RelaysKilled,
         DiscoveryPart::NewRelay,
-        DiscoveryPart::FirstPeer,
     ] {
         if wanted(part) {
             table.add(part, run(&mut stage, part, args.rounds).await);

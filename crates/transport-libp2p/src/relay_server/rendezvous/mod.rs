@@ -7,6 +7,7 @@
 
 mod cookie;
 mod gate;
+mod pending;
 mod serving;
 mod table;
 mod verify;
@@ -16,7 +17,7 @@ use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use rand::random;
 use tokio::time::timeout;
 
-use self::{gate::Gate, serving::Pending, table::Table, verify::Verifier};
+use self::{gate::Gate, pending::Pending, table::Table, verify::Verifier};
 use super::exchange::TIMEOUT;
 use crate::{
     discovery::{MAX_REQUEST, Message},

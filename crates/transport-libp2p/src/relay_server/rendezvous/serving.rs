@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     cookie::Cookie,
+    pending::Pending,
     table::{Listing, Refused, TTL, Wanted},
     verify::{address_of, names_others},
 };
@@ -31,14 +32,6 @@ use crate::{
         tasks::{Asker, Done},
     },
 };
-
-/// What waits for a dial.
-pub(super) struct Pending {
-    wanted: Wanted<PeerId>,
-    address: TransportAddress,
-    stream: Stream,
-    slot: OwnedSemaphorePermit,
-}
 
 /// Whoever is listed can be reached.
 const RESERVE: &str = "reserve at this relay first, or be reachable without";

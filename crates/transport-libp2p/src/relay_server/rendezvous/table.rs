@@ -143,6 +143,7 @@ impl<P: Clone + Eq + Hash> Table<P> {
     }
 
     /// How many are listed.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

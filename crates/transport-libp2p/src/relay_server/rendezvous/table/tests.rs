@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
+use kaspath_domain::{NatMapping, NodeRecord, PeerIdentity, RecordKind};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -174,6 +175,30 @@ fn a_cookie_brings_what_is_new_first_and_another_tables_brings_all() {
     assert_eq!(drawn[0].listing, news);
     let (drawn, _) = table.discover((&0, &mainnet()), 100, Some(Cookie { epoch: 2, ..cookie }), NOW, &mut numbers());
     assert_eq!(drawn.len(), 7);
+}
+
+#[test]
+fn an_older_record_replaces_no_newer_one() {
+    let record = |issued| NodeRecord {
+        peer: PeerIdentity::from_bytes(&[0, 1, 9]).unwrap(),
+        kind: RecordKind::Node,
+        network: "mainnet".to_owned(),
+        gossip: true,
+        mapping: NatMapping::Unknown,
+        reachable: false,
+        issued: Timestamp::from_epoch(Duration::from_secs(issued)),
+        ttl: TEN_MINUTES,
+        relays: Vec::new(),
+        candidates: Vec::new(),
+        kaspad: None,
+        load: None,
+        tag: None,
+    };
+    let listing = |issued| Listing { record: Some(SignedRecord::verified(record(issued), &[])), peer_record: None };
+    let mut table = Table::new(1);
+    let mut register =
+        |issued| table.register(Wanted { listing: listing(issued), ..wanted(1, [203, 0, 113, 1], mainnet()) }, NOW).map(drop);
+    assert_eq!([register(7), register(6), register(7), register(8)], [Ok(()), Err(Refused::Older), Ok(()), Ok(())]);
 }
 
 #[test]

@@ -1,23 +1,21 @@
-//! Nodes list themselves at a relay of ours, and find each other there.
-
-mod support;
+//! Nodes and relays list themselves at a relay of ours, and find each other there.
 
 use std::{sync::Arc, time::Duration};
 
+use crate::support::{config, listening_over, relay, relay_address, relay_address_over, reserved, start};
 use kaspath_domain::{
     Discovery, DiscoveryError, Namespace, NatMapping, RecordDraft, RecordKind, RelayAddress, SignedRecord, Teller, Transport,
     TransportAddress,
 };
 use kaspath_transport_libp2p::{Network, RelayServerConfig};
-use support::{config, listening_over, relay, relay_address, relay_address_over, reserved, start};
 
-const TTL: Duration = Duration::from_secs(600);
+pub(crate) const TTL: Duration = Duration::from_secs(600);
 
-fn simnet() -> Namespace {
+pub(crate) fn simnet() -> Namespace {
     Namespace::of_network("simnet").unwrap()
 }
 
-fn draft(relays: Vec<RelayAddress>) -> RecordDraft {
+pub(crate) fn draft(relays: Vec<RelayAddress>) -> RecordDraft {
     RecordDraft {
         kind: RecordKind::Node,
         network: "simnet".to_owned(),
@@ -32,7 +30,7 @@ fn draft(relays: Vec<RelayAddress>) -> RecordDraft {
     }
 }
 
-fn signed(node: &Network, at: &RelayAddress) -> SignedRecord {
+pub(crate) fn signed(node: &Network, at: &RelayAddress) -> SignedRecord {
     node.discovery().sign(draft(vec![at.clone()]))
 }
 
@@ -55,7 +53,7 @@ async fn a_node_that_is_listed_is_found_by_one_that_only_asks() {
 
     listed.discovery().unlist(&at, &simnet()).await;
     // It has no answer, so it is over when the relay has read it.
-    tokio::time::timeout(support::DEADLINE, async {
+    tokio::time::timeout(crate::support::DEADLINE, async {
         while !asking.discovery().ask(&Teller::Relay(at.clone()), &simnet(), 32).await.is_ok_and(|told| told.is_empty()) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -1,0 +1,217 @@
+//! What peers with a session ask each other: whom do you know? docs/discovery-protocol.md
+//! has the two frames.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use kaspath_domain::{
+    DiscoveryError, MonotonicClock, Namespace, PeerIdentity, Rates, SignedRecord, Slots, Timestamp, TokenBucket, Told, wall_clock,
+};
+use libp2p::StreamProtocol;
+use tokio::time::timeout;
+
+use crate::records::{self, Addresses, MAX_ENVELOPE};
+
+pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kaspath/gossip/1.0.0");
+const VERSION: u8 = 1;
+/// Records in an answer.
+pub(super) const MAX_RECORDS: usize = 16;
+/// Instead of a count: it was asked too often.
+const OFTEN: u8 = 255;
+/// Time for a request, and for an answer to leave.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A record that is passed on is valid for so long at least.
+const MIN_LEFT: Duration = Duration::from_secs(60);
+/// Invalid records after which a peer is not listened to any more.
+const MAX_INVALID: usize = 2;
+/// Answers of one peer: so many at once, then one at every interval.
+const PEER_BURST: u32 = 4;
+const PEER_EVERY: Duration = Duration::from_secs(150);
+/// Answers a second, for all together, and at once.
+const ALL: u32 = 8;
+const MAX_ANSWERING: usize = 32;
+const MAX_REMEMBERED: usize = 4096;
+
+/// What a node knows, for others: up to so many records under a name. What may not be passed
+/// on or is about to end is left out of the answer, and so is the asker's own record.
+pub type KnownRecords = Arc<dyn Fn(&Namespace, usize) -> Vec<SignedRecord> + Send + Sync>;
+
+/// A request: version, how many records are wanted, the name's length, the name.
+async fn send_request<S: AsyncWrite + Unpin>(stream: &mut S, namespace: &Namespace, wanted: usize) -> io::Result<()> {
+    let name = namespace.as_str().as_bytes();
+    let header = [VERSION, wanted.min(MAX_RECORDS) as u8, name.len() as u8];
+    stream.write_all(&[&header, name].concat()).await?;
+    stream.flush().await
+}
+
+async fn receive_request<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(Namespace, usize)> {
+    let mut header = [0; 3];
+    stream.read_exact(&mut header).await?;
+    let [version, wanted, length] = header;
+    let mut name = [0; Namespace::LONGEST];
+    let name = name.get_mut(..usize::from(length)).filter(|_| version == VERSION).ok_or_else(|| invalid("no such request"))?;
+    stream.read_exact(name).await?;
+    let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).ok_or_else(|| invalid("no such name"))?;
+    Ok((name, usize::from(wanted).min(MAX_RECORDS)))
+}
+
+/// An answer: the number of records, and the length of each in two bytes, and its envelope.
+fn answer(records: &[SignedRecord]) -> Vec<u8> {
+    let mut bytes = vec![records.len() as u8];
+    for record in records {
+        bytes.extend_from_slice(&(record.envelope().len() as u16).to_be_bytes());
+        bytes.extend_from_slice(record.envelope());
+    }
+    bytes
+}
+
+/// `None` if the peer was asked too often.
+async fn receive_answer<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let mut count = [0];
+    stream.read_exact(&mut count).await?;
+    match count[0] {
+        OFTEN => return Ok(None),
+        count if usize::from(count) > MAX_RECORDS => return Err(invalid("too many records")),
+        _ => {}
+    }
+    let mut envelopes = Vec::new();
+    for _ in 0..count[0] {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).await?;
+        let length = usize::from(u16::from_be_bytes(length));
+        if length > MAX_ENVELOPE {
+            return Err(invalid("a record is too long"));
+        }
+        let mut envelope = vec![0; length];
+        stream.read_exact(&mut envelope).await?;
+        envelopes.push(envelope);
+    }
+    Ok(Some(envelopes))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+/// Asks on that stream; `None` if the peer was asked too often.
+pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    namespace: &Namespace,
+    wanted: usize,
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    send_request(stream, namespace, wanted).await?;
+    receive_answer(stream).await
+}
+
+/// What is believed of an answer. A peer passes on what others have signed, so that it fits
+/// the name is all that can be asked of it.
+pub(super) fn told(
+    envelopes: Vec<Vec<u8>>,
+    (us, namespace): (&PeerIdentity, &Namespace),
+    addresses: Addresses,
+    now: Timestamp,
+) -> Result<Vec<Told>, DiscoveryError> {
+    let (mut seen, mut wrong, mut told) = (BTreeSet::from([us.clone()]), 0, Vec::new());
+    for envelope in envelopes {
+        let record = records::verify(&envelope, None, addresses).ok();
+        let fits = |signed: &SignedRecord| signed.record().gossip && records::fits(signed.record(), namespace);
+        let Some(record) = record.filter(fits) else {
+            wrong += 1;
+            if wrong == MAX_INVALID {
+                return Err(DiscoveryError::Invalid("it has invalid records".to_owned()));
+            }
+            continue;
+        };
+        let left = records::left(record.record(), now);
+        if let Some(left) = left.filter(|_| seen.insert(record.record().peer.clone())) {
+            told.push(Told { record, left });
+        }
+    }
+    Ok(told)
+}
+
+/// Answers what peers ask.
+pub(crate) struct Answering {
+    known: Mutex<Option<KnownRecords>>,
+    rates: Mutex<(Rates<PeerIdentity>, TokenBucket)>,
+    /// One answer at a time of each peer.
+    answering: Slots<PeerIdentity>,
+    clock: MonotonicClock,
+}
+
+impl Answering {
+    pub(crate) fn new() -> Self {
+        let rates = (Rates::new(PEER_BURST, PEER_EVERY, MAX_REMEMBERED), TokenBucket::new(ALL, Duration::from_secs(1) / ALL));
+        Self {
+            known: Mutex::default(),
+            rates: Mutex::new(rates),
+            answering: Slots::new(MAX_ANSWERING),
+            clock: MonotonicClock::start(),
+        }
+    }
+
+    pub(super) fn set_known(&self, known: KnownRecords) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+
+    fn is_too_often(&self, peer: &PeerIdentity) -> bool {
+        let now = self.clock.now();
+        let (peers, all) = &mut *self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.take(peer, now).is_err() || all.take(now).is_err()
+    }
+
+    /// Answers one request of that peer, or none if it has another one under way.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, peer: &PeerIdentity, mut stream: S) {
+        let Some(_slot) = self.answering.take([(peer.clone(), 1)]) else { return };
+        let request = timeout(TIMEOUT, receive_request(&mut stream)).await;
+        let Ok(Ok((namespace, wanted))) = request else { return };
+        let bytes = if self.is_too_often(peer) { vec![OFTEN] } else { answer(&self.records(peer, &namespace, wanted)) };
+        let sent = timeout(TIMEOUT, async {
+            stream.write_all(&bytes).await?;
+            stream.close().await
+        });
+        // A peer that does not take it will ask again.
+        let _ = sent.await;
+    }
+
+    fn records(&self, peer: &PeerIdentity, namespace: &Namespace, wanted: usize) -> Vec<SignedRecord> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(known) = known else { return Vec::new() };
+        let now = wall_clock();
+        let may_pass = |signed: &SignedRecord| {
+            let record = signed.record();
+            let is_fresh = records::left(record, now).is_some_and(|left| left >= MIN_LEFT);
+            record.gossip && record.peer != *peer && is_fresh && records::fits(record, namespace)
+        };
+        let mut records = known(namespace, wanted);
+        records.retain(|signed| may_pass(signed) && signed.envelope().len() <= MAX_ENVELOPE);
+        records.truncate(wanted);
+        records
+    }
+}
+
+/// A request and an answer from a remote, for fuzzing.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    use futures::{FutureExt, io::Cursor};
+    // A cursor never waits.
+    if let Some(Ok((namespace, wanted))) = receive_request(&mut Cursor::new(bytes)).now_or_never() {
+        let mut sent = Cursor::new(Vec::new());
+        send_request(&mut sent, &namespace, wanted).now_or_never().expect("a cursor never waits").expect("it takes all");
+        sent.set_position(0);
+        let again = receive_request(&mut sent).now_or_never().expect("a cursor never waits");
+        assert_eq!(again.expect("what is sent is valid"), (namespace, wanted));
+    }
+    if let Some(Ok(Some(envelopes))) = receive_answer(&mut Cursor::new(bytes)).now_or_never() {
+        assert!(envelopes.len() <= MAX_RECORDS && envelopes.iter().all(|envelope| envelope.len() <= MAX_ENVELOPE));
+    }
+}
+
+#[cfg(test)]
+mod tests;
