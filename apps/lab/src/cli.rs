@@ -65,6 +65,9 @@ pub(crate) enum Command {
     OneToOne(CommonArgs),
     /// A server that starts before its relay's name resolves gets its reservation when it does.
     LateDns(CommonArgs),
+    /// Peers of both families, and peers in one LAN, each pair over one relay: who connects directly and
+    /// where, and what keeps others on the relay. One host has IPv6 turned off.
+    Families(CommonArgs),
     /// Nodes of all kinds that know one relay find each other and more relays, also one on their LAN.
     Discovery(DiscoveryArgs),
     /// Two kaspads behind NATs sync with nothing but the DNS name of a list of relays on their command lines.

@@ -89,6 +89,7 @@ async fn run(cli: Cli) -> Result<ExitCode> {
             Command::Alerts(args) => scenario::alerts(&args).await,
             Command::Addresses(args) => scenario::addresses(&args).await,
             Command::OneToOne(args) => scenario::one_to_one(&args).await,
+            Command::Families(args) => scenario::families(&args).await,
             Command::LateDns(args) => scenario::late_dns(&args).await,
             Command::Discovery(args) => scenario::discovery(&args).await,
             Command::Dnsaddr(args) => scenario::dnsaddr(&args).await,

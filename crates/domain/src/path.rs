@@ -19,6 +19,8 @@ pub enum RelayReason {
     NoOwnCandidate,
     /// The peer offered no candidate that we may dial.
     NoPeerCandidate,
+    /// One side has addresses of IPv4 alone and the other of IPv6 alone.
+    NoCommonFamily,
     /// The peer does not speak DCUtR.
     PeerCannotPunch,
     /// The node's own budget for punches is used up; the next one waits its turn.
@@ -55,8 +57,8 @@ pub enum RelayReason {
         /// How many attempts failed so far.
         attempts: u32,
     },
-    /// The peer offered an address on a link of this node's own, which is not
-    /// dialled because a peer names it: both are on one LAN.
+    /// The peer offered an address on a link of this node's own. It did not answer, or was
+    /// not dialled, which takes a relay's word that both come from one public address.
     SharedLan {
         /// How many attempts failed so far.
         attempts: u32,
@@ -70,6 +72,7 @@ impl RelayReason {
     pub fn is_failed_punch(&self) -> bool {
         match self {
             RelayReason::NoPeerCandidate
+            | RelayReason::NoCommonFamily
             | RelayReason::PeerCannotPunch
             | RelayReason::PunchFailed { .. }
             | RelayReason::SymmetricNat { .. }
@@ -93,6 +96,9 @@ impl fmt::Display for RelayReason {
             RelayReason::Policy => f.write_str("the policy asks for the relay"),
             RelayReason::NoOwnCandidate => f.write_str("no relay has reported our public address yet"),
             RelayReason::NoPeerCandidate => f.write_str("the peer offered no address that we may dial"),
+            RelayReason::NoCommonFamily => {
+                f.write_str("one side has IPv4 alone and the other IPv6 alone: only a relay with both joins them")
+            }
             RelayReason::PeerCannotPunch => f.write_str("the peer does not speak DCUtR"),
             RelayReason::PunchLimited => {
                 f.write_str("too many punches are under way or were tried lately; this one waits its turn")
@@ -122,7 +128,8 @@ impl fmt::Display for RelayReason {
             ),
             RelayReason::SharedLan { attempts } => write!(
                 f,
-                "{}: the peer is on our own LAN, where we dial no address that a peer names; connect by its local address",
+                "{}: the peer is on our own LAN and could not be reached there: a firewall of either side, a Wi-Fi that separates \
+                 its clients, --no-lan, or a relay that does not say that both come from one address",
                 failed(attempts)
             ),
         }
@@ -206,6 +213,7 @@ mod tests {
             (RelayReason::Policy, r#""policy""#),
             (RelayReason::NoOwnCandidate, r#""no-own-candidate""#),
             (RelayReason::NoPeerCandidate, r#""no-peer-candidate""#),
+            (RelayReason::NoCommonFamily, r#""no-common-family""#),
             (RelayReason::PeerCannotPunch, r#""peer-cannot-punch""#),
             (RelayReason::PunchLimited, r#""punch-limited""#),
             (RelayReason::RelayDraining, r#""relay-draining""#),

@@ -128,6 +128,18 @@ async fn a_lease_without_end_and_a_taken_port_are_coped_with() {
 }
 
 #[tokio::test]
+async fn a_port_that_something_else_on_the_router_has_is_not_insisted_on() {
+    let mut router = Router::new(18);
+    router.with(|state| (state.taken_error, state.taken) = (729, 4011));
+    router.speak_igd().await;
+    let mapper = mapper(&router);
+    for _ in 0..2 {
+        assert!(mapped(&mapper).await.external.port() >= 0x8000);
+    }
+    is_removed_in_time(&router, &mapper).await;
+}
+
+#[tokio::test]
 async fn a_router_behind_a_nat_maps_nothing_of_use_and_is_left_alone() {
     let mut router = Router::new(5);
     router.with(|state| (state.pcp, state.natpmp, state.external) = (true, true, Ipv4Addr::new(100, 64, 0, 9)));
@@ -168,7 +180,8 @@ async fn an_answer_of_another_host_is_none() {
     let mut router = Router::new(7);
     router.with(|state| (state.pcp, state.natpmp) = (true, true));
     let state = router.state.clone();
-    let neighbour = Ipv4Addr::new(127, 77, 7, 2);
+    let [net, process, number, last] = router.ip.octets();
+    let neighbour = Ipv4Addr::new(net, process, number, last + 1);
     router.udp(crab_nat::GATEWAY_PORT, neighbour, move |request| answer(&mut state.lock().unwrap(), request)).await;
     assert_eq!((by_pcp(&router).await, by_natpmp(&router).await), (Err("no answer".to_owned()), Err("no answer".to_owned())));
     let state = router.state.clone();

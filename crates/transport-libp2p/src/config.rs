@@ -27,6 +27,9 @@ pub struct NetworkConfig {
     pub external: Vec<TransportAddress>,
     /// How peers are punched.
     pub punch: PunchConfig,
+    /// With a peer that a relay says comes from the same public address: offer our private
+    /// addresses, and dial those of the peer that lie in networks of ours.
+    pub lan: bool,
     /// Serve as a relay; `None` does not.
     pub relay_server: Option<RelayServerConfig>,
     /// When it serves, if it does.
@@ -69,6 +72,7 @@ impl Default for NetworkConfig {
             wanted_reservations: 3,
             external: Vec::new(),
             punch: PunchConfig::default(),
+            lan: true,
             relay_server: None,
             serve: ServeWhen::default(),
             reach: ReachConfig::default(),

@@ -41,6 +41,11 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) relay_list: Option<String>,
 
+    /// Do not connect within the local network. Otherwise a peer that a relay says comes from the same
+    /// public address is given this node's private addresses, and dialled at its own.
+    #[arg(long)]
+    pub(crate) no_lan: bool,
+
     /// A file with the tokens of private relays, which only its owner may be able to read: a line
     /// `RELAY_ID TOKEN` for each, or the token alone for the only relay.
     #[arg(long, value_name = "FILE")]

@@ -30,6 +30,7 @@ pub(super) struct ConfigFile {
     pub(super) relay: Vec<PeerLocator>,
     pub(super) relay_list: Option<String>,
     pub(super) relay_token_file: Option<PathBuf>,
+    pub(super) no_lan: bool,
     pub(super) remote: Vec<Target>,
     pub(super) network: Option<KaspaNetwork>,
     pub(super) policy: Option<StrategyName>,

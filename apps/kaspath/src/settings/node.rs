@@ -70,6 +70,7 @@ pub(super) fn peers(
         // Who names no relay does not ask to be found.
         pool.reservations = 0;
     }
+    config.lan = !(args.no_lan || file.no_lan);
     checks::times(&file.timing)?;
     let mut policy = StrategyConfig::new(args.policy.or(file.policy).unwrap_or_default());
     let inbound = checks::inbound(&InboundLimits::default(), &file.inbound, max_inbound)?;

@@ -126,6 +126,7 @@ impl Settings {
             ("redact", text(&self.output.redact)),
             ("listen", text(&(&config.listen, config.listen_everywhere))),
             ("external-address", text(&config.external)),
+            ("no-lan", text(&!config.lan)),
             ("relay", text(&(&config.relays, &self.listed_at))),
             ("relay-list or relay-pool", text(&node.map(|node| (&node.relay_list, node.pool)))),
             ("reachability", text(&node.map(|_| (&config.reach, config.serve, config.relay_server.is_some())))),

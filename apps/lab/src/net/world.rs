@@ -153,6 +153,11 @@ impl Home {
 }
 
 impl Host {
+    /// Turns IPv6 off, as owners of machines do: no interface has an address of it any more.
+    pub(crate) fn without_v6(&self) -> Result<()> {
+        shell::run_with_input(Some(&self.namespace), "tee /proc/sys/net/ipv6/conf/all/disable_ipv6", "1").map(drop)
+    }
+
     /// Whether a firewall drops what comes in over IPv4 and belongs to nothing that stands.
     pub(crate) fn refuse_strangers(&self, refuse: bool) -> Result<()> {
         let rule = if refuse { "iifname \"eth0\" ct state new meta l4proto { tcp, udp } drop" } else { "" };

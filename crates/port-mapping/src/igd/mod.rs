@@ -21,6 +21,8 @@ const DESCRIPTION: &str = "kaspath";
 const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 /// Ports tried outside, if the one that is wanted is somebody else's.
 const TRIES: u32 = 4;
+/// What IGD 2 answers if the port is taken by something else than IGD; it has no name in `igd-next`.
+const TAKEN_OTHERWISE: u16 = 729;
 /// Elements in an answer to a SOAP request. The parser that reads it recurses for each level.
 const MAX_ELEMENTS: usize = 64;
 
@@ -118,7 +120,9 @@ pub(crate) async fn map(
             }
             Err(AddPortError::OnlyPermanentLeasesSupported) if !lease.is_zero() => lease = Duration::ZERO,
             Err(AddPortError::SamePortValuesRequired) if external != request.port => external = request.port,
-            Err(AddPortError::PortInUse) => external = rand::random::<u16>() | 0x8000,
+            Err(AddPortError::PortInUse | AddPortError::RequestError(RequestError::ErrorCode(TAKEN_OTHERWISE, _))) => {
+                external = rand::random::<u16>() | 0x8000
+            }
             Err(error) => return Err(cause(&error)),
         }
     }

@@ -175,6 +175,9 @@ impl Machine {
             // A cable may come back; what is mapped stands until it ends.
             self.route = None;
             self.round = None;
+            if self.last_route.is_none() {
+                self.is_unavailable("this host has no default gateway of IPv4 that is known".to_owned());
+            }
             return;
         };
         if self.route.replace(route) == Some(route) {
@@ -313,6 +316,11 @@ impl Machine {
             Some(index) => RETRIES[(index as usize).min(RETRIES.len() - 1)],
         };
         self.retry(after);
+        self.is_unavailable(cause);
+    }
+
+    /// Says so, once.
+    fn is_unavailable(&mut self, cause: String) {
         if self.held.is_empty() && !std::mem::replace(&mut self.is_said, true) {
             self.event(MappingEvent::Unavailable { cause });
         }

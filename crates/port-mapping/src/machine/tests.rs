@@ -295,6 +295,18 @@ fn ten_thousand_hints_a_second_begin_one_round_a_second() {
 }
 
 #[test]
+fn without_a_gateway_it_says_so_once_and_begins_when_there_is_one() {
+    let mut world = World::new(&[MapProtocol::Tcp]);
+    world.put(Input::Route(None));
+    world.put(Input::Route(None));
+    world.pass(HOUR, false);
+    assert_eq!((world.unavailable().len(), world.asks.len()), (1, 0));
+    world.put(Input::Route(Some(ROUTE)));
+    world.answer(pcp, granted("192.0.1.11:4011", HOUR, Some(7)));
+    assert_eq!(world.mapped_at(), ["192.0.1.11:4011"]);
+}
+
+#[test]
 fn another_network_loses_all_and_the_same_one_again_loses_nothing() {
     let mut world = World::mapped(HOUR, 7);
     world.put(Input::Route(None));

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) natpmp: bool,
     /// A port outside that is somebody else's.
     pub(super) taken: u16,
+    /// IGD's error for it.
+    pub(super) taken_error: u16,
     /// It grants leases without an end only.
     pub(super) permanent: bool,
 }
@@ -38,7 +40,8 @@ pub(super) struct Router {
 }
 
 impl Router {
-    /// One that says nothing, at 127.77.`number`.1.
+    /// One that says nothing, at an address of this process and `number`: its ports are fixed, and
+    /// other processes may run these tests at the same time.
     pub(super) fn new(number: u8) -> Self {
         let state = State {
             ports: BTreeMap::new(),
@@ -47,9 +50,11 @@ impl Router {
             pcp: false,
             natpmp: false,
             taken: 0,
+            taken_error: 718,
             permanent: false,
         };
-        let ip = Ipv4Addr::new(127, 77, number, 1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, 128 | low, number, 1 + (high & 0x7f));
         Self { ip, state: Arc::new(Mutex::new(state)), connections: Arc::default(), tasks: JoinSet::new() }
     }
 
@@ -228,7 +233,7 @@ fn igd(state: &mut State, head: &str, body: &str) -> String {
         }
         head if head.contains("#AddPortMapping") => {
             if external == state.taken {
-                fault(718)
+                fault(state.taken_error)
             } else if state.permanent && element(body, "NewLeaseDuration") != "0" {
                 fault(725)
             } else {

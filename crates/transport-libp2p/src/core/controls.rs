@@ -1,5 +1,5 @@
-//! What relays say on streams of the relay protocol: whether we may reserve, and that
-//! they drain.
+//! What relays say on streams of the relay protocol: whether we may reserve, that they
+//! drain, and which peers come from where we do.
 //!
 //! There is one such stream on each link to a relay. A reservation waits for the relay's
 //! answer; a relay that gives none, or does not speak the protocol, is asked anyway.
@@ -85,6 +85,7 @@ impl Controls {
         match says {
             RelaySays::Welcome => heard.state = State::Welcome,
             RelaySays::Refused(cause) => heard.state = State::Refused(cause),
+            RelaySays::Neighbour(peer) => return shared.signal(Signal::Neighbour { relay, peer }),
             RelaySays::Draining(_) if heard.has_drained => return,
             RelaySays::Draining(left) => {
                 heard.has_drained = true;

@@ -1,11 +1,12 @@
 //! What goes into the core and what comes out of it.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason, Transport, TransportAddress, TransportSet};
 
 use super::{
     connections::{ConnId, Connection},
+    interfaces::Interfaces,
     reach::{DialBackOutcome, ReachInput},
 };
 use crate::{NetworkEvent, PunchConfig, Reachability};
@@ -38,8 +39,8 @@ pub(crate) enum Input {
     SetPunch(PunchConfig),
     /// Our router forwards these addresses to us; they replace the former ones.
     Mapped(Vec<TransportAddress>),
-    /// The addresses of our interfaces, as far as we listen on them.
-    Interfaces(Vec<IpAddr>),
+    /// The addresses of our interfaces.
+    Interfaces(Interfaces),
     /// A connection came up; `dial` is ours that led to it.
     Connected { id: ConnId, dial: Option<OperationId>, connection: Connection },
     /// A connection is gone.
@@ -95,6 +96,8 @@ pub(crate) enum RelaySays {
     Refused(String),
     /// The relay ends what is left after that time.
     Draining(Duration),
+    /// That peer, with which it has just joined us, comes from the same public address as we do.
+    Neighbour(PeerIdentity),
 }
 
 /// What is to be done.

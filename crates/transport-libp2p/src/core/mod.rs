@@ -23,6 +23,7 @@ mod circuits;
 mod connections;
 mod controls;
 mod direct;
+mod interfaces;
 mod io;
 mod links;
 mod probes;
@@ -49,6 +50,7 @@ use self::{
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
+    interfaces::{Interfaces, Network},
     io::{DialKind, Input, OperationId, Output, RelaySays, WaiterId},
     reach::{CheckAnswer, DialBackOutcome, DialBackWanted, ReachInput},
 };
@@ -63,6 +65,8 @@ pub(crate) struct CoreConfig {
     pub(crate) wanted_reservations: usize,
     pub(crate) reservation_cadence: RetryCadence,
     pub(crate) punch: PunchConfig,
+    /// Neighbours are dialled in our own networks.
+    pub(crate) lan: bool,
     /// Candidates of ours beside those that relays observe.
     pub(crate) external: Vec<TransportAddress>,
     /// Places for the dials of punches.
@@ -96,7 +100,7 @@ impl Core {
             controls: Controls::default(),
             circuits: Circuits::default(),
             direct: Direct::default(),
-            punches: Punches::new(config.external, config.pending_punches),
+            punches: Punches::new(config.external, config.pending_punches, config.lan),
             probes: Probes::default(),
         }
     }
@@ -150,7 +154,10 @@ impl Core {
         let shared = &mut self.shared;
         shared.now = now;
         match input {
-            Input::Connect { waiter, peer, addresses } => self.direct.connect(shared, waiter, peer, addresses),
+            Input::Connect { waiter, peer, addresses } => {
+                let addresses = shared.host.reachable(addresses);
+                self.direct.connect(shared, waiter, peer, addresses);
+            }
             Input::ConnectRelay { waiter, relay, transports } => self.links.connect(shared, waiter, relay, transports),
             Input::OpenCircuit { waiter, relay, peer, punch } => {
                 let via = self.links.via(shared, &relay);
@@ -170,7 +177,11 @@ impl Core {
                     self.probes.probe_relays(shared, &relays);
                 }
             }
-            Input::Interfaces(addresses) => shared.interfaces = addresses,
+            Input::Interfaces(interfaces) => {
+                shared.interfaces = interfaces.ips();
+                shared.host = interfaces;
+                self.punches.interfaces(shared);
+            }
             Input::Connected { id, dial, connection } => self.connected(id, dial, connection),
             Input::Disconnected { id, cause } => self.disconnected(id, cause),
             Input::DialFailed { dial, error } => {
@@ -245,6 +256,7 @@ impl Core {
                     self.reservations.connected(shared, &relay, via);
                 }
                 Signal::RelayLost { relay, cause } => self.reservations.lost(shared, &relay, &cause),
+                Signal::Neighbour { relay, peer } => self.punches.neighbour(relay, peer),
                 Signal::RelaySilent { relay, link } => {
                     self.links.silent(&relay, link);
                     self.reservations.silent(shared, &relay);
@@ -288,14 +300,14 @@ impl Core {
         }
     }
 
-    /// We can be reached through the relay at the address at which we reached it
+    /// We can be reached through the relay at the addresses, one a family, at which we reached it
     /// ourselves, by the name that the settings give it. What the relay reports as its own
     /// addresses may be of no use: behind a one-to-one NAT it only sees private ones.
     fn granted(&mut self, request: OperationId) {
         let shared = &mut self.shared;
         let Some(relay) = self.reservations.granted(shared, request) else { return };
-        if let Some(via) = self.links.via_by_name(shared, &relay) {
-            let address = PeerAddress::Relayed(RelayAddress { relay, via });
+        for via in self.links.vias_by_name(shared, &relay) {
+            let address = PeerAddress::Relayed(RelayAddress { relay: relay.clone(), via });
             let address = PeerLocator { peer: Some(shared.local.clone()), address };
             shared.report(NetworkEvent::Listening { address });
         }

@@ -10,6 +10,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayReason, TransportAddr
 
 use super::{
     connections::{ConnId, Connection, Connections},
+    interfaces::Interfaces,
     io::{OperationId, Output, WaiterId},
 };
 use crate::{NetworkEvent, PunchConfig};
@@ -31,6 +32,8 @@ pub(super) enum Signal {
     RelayRefused { relay: PeerIdentity, cause: String },
     /// It grants nobody any until then, and ends what it has granted.
     RelayDraining { relay: PeerIdentity, until: Moment },
+    /// The relay says that a peer comes from the same public address as we do.
+    Neighbour { relay: PeerIdentity, peer: PeerIdentity },
     /// There is no connection to the relay.
     RelayLost { relay: PeerIdentity, cause: String },
     /// A link to the relay gave no answer, and is being closed.
@@ -50,7 +53,9 @@ pub(super) struct Shared {
     pub(super) now: Moment,
     pub(super) punch: PunchConfig,
     pub(super) connections: Connections,
+    /// The addresses of our interfaces, and all that is known of them.
     pub(super) interfaces: Vec<IpAddr>,
+    pub(super) host: Interfaces,
     /// What peers may punch on circuits that we dialled, while one is open or being
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
@@ -75,6 +80,7 @@ impl Shared {
             punch,
             connections: Connections::default(),
             interfaces: Vec::new(),
+            host: Interfaces::default(),
             punchable: BTreeMap::new(),
             draining: BTreeMap::new(),
             chance: Box::new(chance),

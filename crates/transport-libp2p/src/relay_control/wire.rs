@@ -4,6 +4,7 @@
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use kaspath_domain::PeerIdentity;
 use thiserror::Error;
 
 use super::token::{MAX_TOKEN, RelayToken};
@@ -17,6 +18,7 @@ const HELLO: u8 = 1;
 const WELCOME: u8 = 2;
 const REFUSED: u8 = 3;
 const DRAINING: u8 = 4;
+const NEIGHBOUR: u8 = 5;
 
 /// Why a node may not reserve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -62,6 +64,8 @@ pub(crate) enum Frame {
     Refused(Refusal),
     /// The relay takes nothing new, and ends what is left after that time.
     Draining(Duration),
+    /// That peer is joined with this one, and comes from the same public address.
+    Neighbour(PeerIdentity),
 }
 
 impl Frame {
@@ -74,6 +78,7 @@ impl Frame {
                 let millis = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
                 (DRAINING, millis.to_be_bytes().to_vec())
             }
+            Self::Neighbour(peer) => (NEIGHBOUR, peer.as_bytes().to_vec()),
         };
         // A token is at most 256 bytes, the other bodies are shorter.
         let length = (body.len() as u16).to_be_bytes();
@@ -91,6 +96,11 @@ impl Frame {
             DRAINING => {
                 let millis = body.first_chunk().ok_or_else(short)?;
                 Self::Draining(Duration::from_millis(u32::from_be_bytes(*millis).into()))
+            }
+            NEIGHBOUR => {
+                // A peer id names its own length.
+                let id = body.get(1).and_then(|length| body.get(..2 + usize::from(*length))).ok_or_else(short)?;
+                Self::Neighbour(PeerIdentity::from_bytes(id).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?)
             }
             _ => return Ok(None),
         }))
@@ -153,6 +163,7 @@ mod tests {
     #[test]
     fn frames_are_what_the_specification_says_and_come_back_the_same() {
         let token: RelayToken = "key".parse().unwrap();
+        let peer = PeerIdentity::from_bytes(&[0, 3, 7, 8, 9]).unwrap();
         for (frame, bytes) in [
             (Frame::Hello(None), &[1, 0, 0][..]),
             (Frame::Hello(Some(token)), &[1, 0, 3, b'k', b'e', b'y']),
@@ -160,6 +171,7 @@ mod tests {
             (Frame::Refused(Refusal::TokenMissing), &[3, 0, 1, 1]),
             (Frame::Refused(Refusal::Other(77)), &[3, 0, 1, 77]),
             (Frame::Draining(Duration::from_secs(300)), &[4, 0, 4, 0, 4, 0x93, 0xe0]),
+            (Frame::Neighbour(peer), &[5, 0, 5, 0, 3, 7, 8, 9]),
         ] {
             assert_eq!(frame.encode(), bytes);
             assert_eq!(read(bytes).unwrap(), frame);
@@ -172,10 +184,14 @@ mod tests {
     #[test]
     fn later_frames_are_skipped_and_long_or_endless_ones_refused() {
         assert_eq!(read(&[9, 0, 2, 7, 7, 3, 0, 2, 3, 99]).unwrap(), Frame::Refused(Refusal::NotAllowed));
+        assert!(matches!(read(&[5, 0, 4, 0, 1, 7, 99]).unwrap(), Frame::Neighbour(peer) if peer.as_bytes() == [0, 1, 7]));
         for (bytes, kind) in [
             (vec![1, 1, 1], io::ErrorKind::InvalidData),
             (vec![3, 0, 0], io::ErrorKind::InvalidData),
             (vec![4, 0, 3, 0, 0, 0], io::ErrorKind::InvalidData),
+            (vec![5, 0, 1, 0], io::ErrorKind::InvalidData),
+            (vec![5, 0, 4, 0, 3, 7, 8], io::ErrorKind::InvalidData),
+            (vec![5, 0, 3, 9, 1, 7], io::ErrorKind::InvalidData),
             ([9, 0, 0].repeat(MAX_UNKNOWN), io::ErrorKind::InvalidData),
             (vec![1, 0, 9, 1], io::ErrorKind::UnexpectedEof),
         ] {

@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
+use kaspath_domain::{IpPrefix, PeerIdentity};
+use libp2p::PeerId;
 use tokio::sync::mpsc;
 
 use super::origin::Origin;
 use crate::{
-    RelayToken,
+    RelayToken, convert,
     relay_control::{Frame, Refusal},
 };
 
@@ -28,6 +30,24 @@ impl<P> Member<P> {
     fn send(&self, frame: Frame) {
         // A node that does not read misses the notice, and sees its circuits end instead.
         let _ = self.frames.try_send(frame);
+    }
+
+    /// Leaves room for what matters more.
+    fn name_neighbour(&self, peer: PeerIdentity) {
+        if self.frames.capacity() > MAX_FRAMES / 2 {
+            self.send(Frame::Neighbour(peer));
+        }
+    }
+}
+
+/// What a peer is called in frames.
+pub(super) trait Identity {
+    fn identity(&self) -> PeerIdentity;
+}
+
+impl Identity for PeerId {
+    fn identity(&self) -> PeerIdentity {
+        convert::identity(self)
     }
 }
 
@@ -112,6 +132,21 @@ impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
         among.for_each(|(_, member)| member.send(Frame::Draining(left)));
     }
 
+    /// A circuit joins these peers. If both come from one host, each is told of the other; by their
+    /// streams here alone that is known.
+    pub(super) fn joined(&self, [source, destination]: &[P; 2])
+    where
+        P: Identity,
+    {
+        let of = |peer: &P| self.0.values().filter(|member| member.peer == *peer).collect::<Vec<_>>();
+        let (sources, destinations) = (of(source), of(destination));
+        let hosts: Vec<IpPrefix> = sources.iter().map(|member| member.origin.host).collect();
+        if destinations.iter().any(|member| hosts.contains(&member.origin.host)) {
+            sources.iter().for_each(|member| member.name_neighbour(destination.identity()));
+            destinations.iter().for_each(|member| member.name_neighbour(source.identity()));
+        }
+    }
+
     /// Those whose stream is open.
     pub(super) fn count(&self) -> usize {
         self.0.values().filter(|member| !member.frames.is_closed()).count()
@@ -124,6 +159,41 @@ mod tests {
 
     fn origin() -> Origin {
         Origin::of([192, 0, 2, 1].into())
+    }
+
+    impl Identity for u32 {
+        fn identity(&self) -> PeerIdentity {
+            let id = [&[0, 4][..], &self.to_be_bytes()].concat();
+            PeerIdentity::from_bytes(&id).unwrap()
+        }
+    }
+
+    #[test]
+    fn only_peers_of_one_host_are_told_of_each_other_and_a_drain_still_comes_through() {
+        let mut members = Members::<u32, u32>::default();
+        let mut at = |peer, connection, ip: &str| members.add((peer, connection), Origin::of(ip.parse().unwrap()), None, &[]);
+        let mut streams = [
+            at(1, 1, "192.0.2.1"),
+            at(2, 2, "192.0.2.2"),
+            at(2, 3, "2001:db8::2"),
+            at(3, 4, "2001:db8::9"),
+            at(4, 5, "192.0.2.1"),
+        ];
+        let mut heard = || streams.each_mut().map(|stream| std::iter::from_fn(|| stream.try_recv().ok()).collect::<Vec<_>>());
+        let named = |peer: u32| vec![Frame::Neighbour(peer.identity())];
+        for (pair, expected) in [
+            ([1, 2], [vec![], vec![], vec![], vec![], vec![]]),
+            ([1, 4], [named(4), vec![], vec![], vec![], named(1)]),
+            // By one of two links, over IPv6: both of its streams are told.
+            ([2, 3], [vec![], named(3), named(3), named(2), vec![]]),
+            ([1, 77], [vec![], vec![], vec![], vec![], vec![]]),
+        ] {
+            members.joined(&pair);
+            assert_eq!(heard(), expected, "{pair:?}");
+        }
+        (0..100).for_each(|_| members.joined(&[1, 4]));
+        members.drain(None, Duration::from_secs(3));
+        assert_eq!(heard()[0].last(), Some(&Frame::Draining(Duration::from_secs(3))));
     }
 
     #[test]

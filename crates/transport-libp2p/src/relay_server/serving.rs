@@ -174,16 +174,15 @@ impl Behaviour {
             source: convert::identity(&circuit.source),
             destination: convert::identity(&circuit.destination),
         };
-        let parties = Parties {
-            peers: [circuit.source, circuit.destination],
-            prefixes: [circuit.origin.prefix, circuit.destination_origin.prefix],
-        };
+        let peers = [circuit.source, circuit.destination];
+        let parties = Parties { peers, prefixes: [circuit.origin.prefix, circuit.destination_origin.prefix] };
         let flow = self.flows.of(parties, self.clock);
         let meter = Arc::new(Meter::new(self.clock));
         let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
         let task =
             self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted, &flow).await } });
         self.running.insert(id, Running { task, meter });
+        self.members.joined(&peers);
         self.report(event);
     }
 

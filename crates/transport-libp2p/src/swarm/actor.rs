@@ -29,6 +29,7 @@ use super::{
     commands::{Command, ConnectReply, RelayServerCommand, With},
     exchanging::Exchanges,
     ids::Ids,
+    interfaces::InterfaceWatch,
     reaching::DialBacks,
     round_trips::RoundTrips,
 };
@@ -65,6 +66,7 @@ pub(crate) struct Actor {
     /// Each ends when nobody waits for that reply any more.
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
+    pub(super) interfaces: InterfaceWatch,
     pub(super) round_trips: RoundTrips,
     pub(super) dial_backs: DialBacks,
     /// Once the loop must end: as it was asked to, or why it fails.
@@ -90,6 +92,7 @@ impl Actor {
             wanted_reservations: config.wanted_reservations,
             reservation_cadence: config.reservation_cadence,
             punch: config.punch,
+            lan: config.lan,
             external: external.iter().filter_map(convert::transport_address).collect(),
             pending_punches: config.limits.pending_punches as usize,
             reach: config.reach,
@@ -112,6 +115,7 @@ impl Actor {
             replies: HashMap::new(),
             gone: FuturesUnordered::new(),
             announcing,
+            interfaces: InterfaceWatch::start(),
             round_trips,
             dial_backs: DialBacks::new(config.serve),
             end: None,
@@ -160,6 +164,7 @@ impl Actor {
                         self.input(Input::GaveUp { waiter });
                     }
                 }
+                () = self.interfaces.changed() => self.tell_interfaces(),
                 Some(()) = OptionFuture::from(wait) => self.input(Input::Elapsed),
                 // Without a handle nobody can use the network any more.
                 command = self.commands.recv() => self.on_command(command.unwrap_or(Command::Shutdown)),

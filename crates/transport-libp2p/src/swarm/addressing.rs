@@ -1,5 +1,6 @@
 //! Addresses that listeners open and close: passed to the core, the swarm and observers.
 
+use kaspath_domain::TransportAddress;
 use libp2p::{Multiaddr, core::transport::ListenerId};
 
 use super::{actor::Actor, announcing::Change};
@@ -41,12 +42,11 @@ impl Actor {
         }
     }
 
-    /// The addresses of our interfaces, as far as we listen on them.
+    /// What is known of our interfaces, and where we listen on them.
     pub(super) fn tell_interfaces(&mut self) {
-        let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address));
-        let direct: Vec<Multiaddr> = direct.cloned().collect();
-        self.input(Input::Interfaces(direct.iter().filter_map(convert::ip).collect()));
-        let listening = direct.iter().filter_map(convert::transport_address).collect();
+        let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address) && !convert::needs_scope(address));
+        let listening: Vec<TransportAddress> = direct.filter_map(convert::transport_address).collect();
+        self.input(Input::Interfaces(self.interfaces.with(listening.clone())));
         self.input(Input::Reach(ReachInput::Listening(listening)));
     }
 

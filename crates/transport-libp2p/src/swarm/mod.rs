@@ -27,6 +27,7 @@ mod errors;
 mod events;
 mod exchanging;
 mod ids;
+mod interfaces;
 mod outputs;
 mod reaching;
 mod round_trips;

@@ -221,6 +221,7 @@ fn says(frame: Frame) -> Option<RelaySays> {
         Frame::Welcome => RelaySays::Welcome,
         Frame::Refused(why) => RelaySays::Refused(why.to_string()),
         Frame::Draining(left) => RelaySays::Draining(left),
+        Frame::Neighbour(peer) => RelaySays::Neighbour(peer),
     })
 }
 

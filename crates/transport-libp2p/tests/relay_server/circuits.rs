@@ -5,7 +5,9 @@ use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayServerConfig};
 use libp2p::identity::Keypair;
 
 use crate::{
-    stranger::{CONNECTION_FAILED, NO_RESERVATION, OK, RESERVE, RESOURCE_LIMIT_EXCEEDED, Stranger, closed, connect, status},
+    stranger::{
+        CONNECTION_FAILED, NO_RESERVATION, OK, RESERVE, RESOURCE_LIMIT_EXCEEDED, Stranger, closed, connect, frame, status,
+    },
     support::{await_event, relay},
 };
 
@@ -84,4 +86,26 @@ async fn a_peer_is_asked_over_the_connection_on_which_it_reserved_last() {
     drop(newer);
     await_event(&mut events, |event| matches!(event, NetworkEvent::Disconnected { .. })).await;
     source.circuit(&mut older).await;
+}
+
+#[tokio::test]
+async fn peers_of_one_host_that_are_joined_hear_it_from_the_relay_and_from_nobody_else() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let (mut destination, mut source, mut unheard) =
+        (Stranger::at(&relay).await, Stranger::at(&relay).await, Stranger::at(&relay).await);
+    let (mut at_destination, mut at_source) = (destination.speak(&[1, 0, 0]).await, source.speak(&[1, 0, 0]).await);
+    for stream in [&mut at_destination, &mut at_source] {
+        assert_eq!(frame(stream).await, [2, 0, 0]);
+    }
+    assert_eq!(destination.ask(RESERVE).await, OK);
+    let neighbour = |id: &[u8]| [&[5, 0, id.len() as u8], id].concat();
+    // Who has not spoken to the relay is no neighbour; then its circuit is not named either.
+    let _circuit = unheard.circuit(&mut destination).await;
+    let _circuit = source.circuit(&mut destination).await;
+    assert_eq!(frame(&mut at_destination).await, neighbour(&source.id.to_bytes()));
+    assert_eq!(frame(&mut at_source).await, neighbour(&destination.id.to_bytes()));
+    // A node that says it itself ends its stream, and nobody hears of it.
+    let mut forged = unheard.speak(&[&[1, 0, 0][..], &neighbour(&unheard.id.to_bytes())].concat()).await;
+    assert_eq!(frame(&mut forged).await, [2, 0, 0]);
+    assert_eq!(forged.read(&mut [0]).await.unwrap_or(0), 0);
 }

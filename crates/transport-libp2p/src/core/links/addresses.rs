@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{Host, TransportAddress};
+use kaspath_domain::{Host, TransportAddress, is_public};
 
 /// Addresses of one relay that are dialled, and those that are kept as given.
 pub(super) const MAX_ADDRESSES: usize = 8;
@@ -89,10 +89,17 @@ impl Addresses {
     }
 
     /// Takes from a relay's own addresses those on an IP that we know it by: so it
-    /// can name its other transport, but cannot send us elsewhere.
+    /// can name its other transport, but cannot send us elsewhere. If we know it in one family
+    /// alone, one public IP of the other is taken too; whoever answers there must prove to be it.
     pub(super) fn learn(&mut self, reported: Vec<TransportAddress>) {
         let hosts: Vec<IpAddr> = self.sources.iter().flat_map(|source| &source.resolved).filter_map(ip).collect();
-        let is_there = |address: &TransportAddress| ip(address).is_some_and(|ip| hosts.contains(&ip));
+        let is_other = |other: &IpAddr| is_public(*other) && hosts.iter().all(|host| host.is_ipv4() != other.is_ipv4());
+        // The one that it named before, if it names it still.
+        let named = || reported.iter().filter_map(ip).filter(is_other);
+        let before = self.learnt.iter().filter_map(ip).find(is_other);
+        let other = named().find(|ip| Some(*ip) == before).or_else(|| named().next()).filter(|_| !hosts.is_empty());
+        let other = other.or_else(|| before.filter(|_| reported.is_empty()));
+        let is_there = |address: &TransportAddress| ip(address).is_some_and(|ip| hosts.contains(&ip) || other == Some(ip));
         // A name may have moved since.
         self.learnt.retain(is_there);
         for address in reported {

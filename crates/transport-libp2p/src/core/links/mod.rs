@@ -3,22 +3,27 @@
 //! A relay is connected when identify has come through on a link to it: only
 //! then do we know our candidate there, and a reservation or a circuit may
 //! follow. A punch over a transport needs an observation over that transport,
-//! so a relay that speaks both is connected over both.
+//! so a relay that speaks both is connected over both, and over IPv4 where both sides
+//! have it. If both have IPv6 too, one link more shows that the relay is there.
 //!
 //! A link is held while a reservation, a circuit or somebody who waits needs it, and for
 //! five minutes after. Relays that are not configured are forgotten with their links.
 
 mod addresses;
 mod relay;
+mod transports;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, TransportAddress, TransportSet};
 
-use self::relay::{MAX_WAITERS, Relay, Waiter};
+use self::{
+    relay::{MAX_WAITERS, Relay, Waiter},
+    transports::links_with,
+};
 use super::{
     connections::{ConnId, RemoteInfo},
     io::{DialKind, OperationId, Output, WaiterId},
@@ -197,32 +202,6 @@ impl Links {
         }
     }
 
-    /// The transports that may be punched have changed: connects over them.
-    pub(super) fn link_all(&mut self, shared: &mut Shared) {
-        let connected: Vec<PeerIdentity> =
-            self.relays.iter().filter(|(_, relay)| !relay.identified.is_empty()).map(|(id, _)| id.clone()).collect();
-        connected.iter().for_each(|relay| self.link_missing(shared, relay));
-    }
-
-    /// Connects over transports that can be punched and are not linked yet, once
-    /// the relay has reported its addresses.
-    fn link_missing(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
-        let Some(known) = self.relays.get_mut(relay).filter(|known| !known.identified.is_empty()) else { return };
-        let addresses = known.addresses.all();
-        let missing = |transport: &Transport| {
-            shared.punch.transports.contains(*transport)
-                && !shared.connections.direct(relay).any(|(_, linked)| linked == *transport)
-                && !known.failed.contains(transport)
-                && !known.dials.values().any(|dialled| dialled.contains(*transport))
-        };
-        let missing: Vec<Transport> = [Transport::Tcp, Transport::Quic].into_iter().filter(missing).collect();
-        for transport in missing {
-            if let Some(address) = addresses.iter().find(|address| address.transport == transport) {
-                dial(shared, relay, known, vec![address.clone()]);
-            }
-        }
-    }
-
     /// The remote of a direct connection reported where it listens and where it sees us.
     pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, info: RemoteInfo) {
         let Some(relay) = shared.connections.identified(id, info.clone()).cloned() else { return };
@@ -241,8 +220,8 @@ impl Links {
 
     pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.dials.contains_key(&dial)) else { return };
-        let transports = known.dials.remove(&dial).unwrap_or(TransportSet::NONE);
-        known.failed.extend([Transport::Tcp, Transport::Quic].into_iter().filter(|transport| transports.contains(*transport)));
+        let dialled = known.dials.remove(&dial).unwrap_or_default();
+        known.fail(dialled);
         let is_linked = shared.connections.direct(relay).next().is_some();
         if is_linked || known.is_linking() {
             let relay = relay.clone();
@@ -309,9 +288,9 @@ impl Links {
     }
 
     fn serve(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
-        let links: Vec<(ConnId, Transport)> = shared.connections.direct(relay).collect();
+        let links = links_with(shared, relay);
         let Some(known) = self.relays.get_mut(relay) else { return };
-        let served = known.take_served(&links, shared.now);
+        let served = known.take_served(&links, &shared.host, shared.now);
         // Those that are served have a link that identified.
         let Some(link) = known.identified.first().copied() else { return };
         for waiter in served {
@@ -320,18 +299,6 @@ impl Links {
                 Waiter::Reservation => shared.signal(Signal::RelayConnected(relay.clone())),
             }
         }
-    }
-
-    /// An address of the relay at which we are connected, TCP before QUIC.
-    pub(super) fn via(&self, shared: &Shared, relay: &PeerIdentity) -> Option<TransportAddress> {
-        let linked = |address: &TransportAddress| shared.connections.direct(relay).any(|(_, over)| address.transport == over);
-        self.relays.get(relay)?.addresses.all().into_iter().filter(linked).min_by_key(|address| address.transport)
-    }
-
-    /// The same by the name that the settings give the relay, for others to dial.
-    pub(super) fn via_by_name(&self, shared: &Shared, relay: &PeerIdentity) -> Option<TransportAddress> {
-        let via = self.via(shared, relay)?;
-        Some(self.relays.get(relay)?.addresses.by_name(via))
     }
 
     /// What is held, for tests: lookups, dials, waiters, reservations' leases.
@@ -350,9 +317,10 @@ fn can_expire(relay: &Relay) -> bool {
 }
 
 fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses: Vec<TransportAddress>) {
+    let addresses = shared.host.reachable(addresses);
     let dial = shared.operation();
     known.dialled = Some(shared.now);
-    known.dials.insert(dial, addresses.iter().map(|address| address.transport).collect());
+    known.dials.insert(dial, addresses.clone());
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }
 

@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, Transport, TransportSet};
+use kaspath_domain::{Moment, Transport, TransportAddress, TransportSet};
 
 use super::addresses::Addresses;
 use crate::core::{
     connections::ConnId,
+    interfaces::Interfaces,
     io::{OperationId, WaiterId},
 };
 
@@ -27,17 +28,40 @@ pub(super) enum Waiter {
     Reservation,
 }
 
+/// An open link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) id: ConnId,
+    pub(super) transport: Transport,
+    pub(super) is_ipv6: bool,
+}
+
+impl Link {
+    /// Whether it is over the transport and the family of that address.
+    pub(super) fn is_at(&self, address: &TransportAddress) -> bool {
+        (self.transport, self.is_ipv6) == (address.transport, is_ipv6(address))
+    }
+}
+
+pub(super) fn is_ipv6(address: &TransportAddress) -> bool {
+    address.socket_addr().is_some_and(|socket| socket.is_ipv6())
+}
+
+fn can_reach(host: &Interfaces, address: &TransportAddress) -> bool {
+    address.socket_addr().is_some_and(|socket| host.can_reach(socket.ip()))
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Relay {
     pub(super) addresses: Addresses,
     /// Links on which the relay has reported where it sees us.
     pub(super) identified: BTreeSet<ConnId>,
     /// Dials of links under way.
-    pub(super) dials: BTreeMap<OperationId, TransportSet>,
+    pub(super) dials: BTreeMap<OperationId, Vec<TransportAddress>>,
     /// Its names are being looked up.
     pub(super) lookup: Option<OperationId>,
-    /// Transports whose dial failed since somebody last asked for the relay.
-    pub(super) failed: Vec<Transport>,
+    /// Where dials failed since somebody last asked for the relay.
+    pub(super) failed: Vec<TransportAddress>,
     /// When waiting for the second link ends.
     pub(super) grace: Option<Moment>,
     pub(super) waiters: Vec<(TransportSet, Waiter)>,
@@ -88,22 +112,44 @@ impl Relay {
         self.waiters.retain(|(_, other)| *other != waiter);
     }
 
+    /// The address at which a link over the transport is of most use, as far as it can be reached.
+    /// What a relay sees over IPv4 tells how a NAT maps us; over IPv6 we know our address.
+    pub(super) fn preferred(&self, transport: Transport, host: &Interfaces) -> Option<TransportAddress> {
+        let usable = |address: &TransportAddress| {
+            address.transport == transport && can_reach(host, address) && !self.failed.contains(address)
+        };
+        self.addresses.all().into_iter().filter(usable).min_by_key(|address| is_ipv6(address))
+    }
+
+    /// An address of IPv6 at which no link is tried yet, to know that the relay is there too.
+    pub(super) fn other_family(&self, host: &Interfaces) -> Option<TransportAddress> {
+        let usable = |address: &TransportAddress| is_ipv6(address) && can_reach(host, address);
+        let found = self.addresses.all().into_iter().filter(usable).min_by_key(|address| address.transport)?;
+        (!self.failed.contains(&found)).then_some(found)
+    }
+
+    /// A dial led to nothing.
+    pub(super) fn fail(&mut self, dialled: Vec<TransportAddress>) {
+        let known = self.addresses.all();
+        self.failed.extend(dialled);
+        // No more than are known, each once; names may have resolved to others since.
+        self.failed = known.into_iter().filter(|address| self.failed.contains(address)).collect();
+    }
+
     /// Takes those out whose wait is over, given the open links.
-    pub(super) fn take_served(&mut self, links: &[(ConnId, Transport)], now: Moment) -> Vec<Waiter> {
+    pub(super) fn take_served(&mut self, links: &[Link], host: &Interfaces, now: Moment) -> Vec<Waiter> {
         if self.identified.is_empty() {
             return Vec::new();
         }
-        let addresses = self.addresses.all();
         let may_wait = self.grace.is_some_and(|grace| now < grace);
-        let linked = |transport| links.iter().any(|(id, over)| *over == transport && self.identified.contains(id));
-        let hopeless = |transport: Transport| {
-            self.failed.contains(&transport) || !addresses.iter().any(|address| address.transport == transport)
+        let missing = |transport: Transport| {
+            let linked = |at: &TransportAddress| links.iter().any(|link| self.identified.contains(&link.id) && link.is_at(at));
+            self.preferred(transport, host).is_some_and(|preferred| !linked(&preferred))
         };
+        let missing = [Transport::Tcp, Transport::Quic].map(|transport| (transport, missing(transport)));
         let served = |wanted: TransportSet| {
-            let missing = [Transport::Tcp, Transport::Quic]
-                .into_iter()
-                .any(|transport| wanted.contains(transport) && !linked(transport) && !hopeless(transport));
-            !missing || !may_wait
+            let is_missing = missing.iter().any(|(transport, missing)| *missing && wanted.contains(*transport));
+            !is_missing || !may_wait
         };
         let waiters = std::mem::take(&mut self.waiters);
         let (served, waiting): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|(wanted, _)| served(*wanted));

@@ -244,3 +244,87 @@ fn a_relay_known_by_name_is_dialled_again_beside_a_dial_that_is_slow() {
     }
     assert_eq!(dials, 4);
 }
+
+const TCP6: &str = "/ip6/2001:db8::1/tcp/4001";
+const QUIC6: &str = "/ip6/2001:db8::1/udp/4001/quic-v1";
+
+/// This host has these addresses.
+fn here(shared: &mut Shared, ips: &[&str]) {
+    let network = |ip: &&str| crate::core::Network { ip: ip.parse().unwrap(), length: 24 };
+    shared.host.networks = ips.iter().map(network).collect();
+}
+
+fn dialled(shared: &mut Shared) -> Vec<Vec<TransportAddress>> {
+    let dials = outputs(shared).into_iter().filter_map(|output| match output {
+        Output::Dial { addresses, .. } => Some(addresses),
+        _ => None,
+    });
+    dials.collect()
+}
+
+#[test]
+fn a_relay_of_both_families_is_linked_over_ipv4_for_what_it_sees_and_once_over_ipv6() {
+    let (mut links, mut shared) = (configured(1), shared());
+    here(&mut shared, &["192.168.1.2", "2001:db8:9::1"]);
+    links.connect(&mut shared, WaiterId(1), relay(1, TCP), TransportSet::ALL);
+    assert_eq!(dialled(&mut shared), [[address(TCP)]]);
+    connected(&mut shared, 1, 1, TCP);
+    links.identified(&mut shared, ConnId(1), told(&[TCP, QUIC, TCP6, QUIC6]));
+    links.connected(OperationId(1));
+    assert_eq!(dialled(&mut shared), [[address(QUIC)], [address(TCP6)]]);
+    connected(&mut shared, 2, 1, TCP6);
+    connected(&mut shared, 3, 1, QUIC);
+    links.identified(&mut shared, ConnId(2), told(&[TCP, QUIC, TCP6, QUIC6]));
+    assert_eq!(answers(&mut shared), [], "QUIC over IPv4 is awaited");
+    links.identified(&mut shared, ConnId(3), told(&[TCP, QUIC, TCP6, QUIC6]));
+    assert_eq!(answers(&mut shared), [(WaiterId(1), true)]);
+}
+
+#[test]
+fn a_name_that_led_to_ipv6_first_is_linked_over_ipv4_as_well() {
+    let (mut links, mut shared) = (configured(1), shared());
+    here(&mut shared, &["192.168.1.2", "2001:db8:9::1"]);
+    links.connect(&mut shared, WaiterId(1), relay(1, TCP6), TransportSet::TCP);
+    outputs(&mut shared);
+    connected(&mut shared, 1, 1, TCP6);
+    links.connected(OperationId(1));
+    links.identified(&mut shared, ConnId(1), told(&[]));
+    assert_eq!(answers(&mut shared), [], "an observation over IPv4 is awaited");
+}
+
+#[test]
+fn a_host_of_one_family_dials_relays_over_that_one_alone() {
+    for (ip, expected) in [("192.168.1.2", TCP), ("2001:db8:9::1", TCP6)] {
+        let (mut links, mut shared) = (Links::default(), shared());
+        here(&mut shared, &[ip, "127.0.0.1", "fe80::1"]);
+        let name = "/dns/relay.example/tcp/4001";
+        links.connect(&mut shared, WaiterId(1), relay(1, name), TransportSet::TCP);
+        let lookup = outputs(&mut shared).into_iter().find_map(|output| match output {
+            Output::Resolve { lookup, .. } => Some(lookup),
+            _ => None,
+        });
+        links.resolved(&mut shared, lookup.unwrap(), vec![(address(name), Ok([TCP, TCP6].map(address).to_vec()))]);
+        assert_eq!(dialled(&mut shared), [[address(expected)]]);
+        connected(&mut shared, 1, 1, expected);
+        links.identified(&mut shared, ConnId(1), told(&[TCP, TCP6]));
+        assert_eq!(links.via(&shared, &identity(1)), Some(address(expected)));
+    }
+}
+
+#[test]
+fn a_relay_names_one_public_ip_of_the_other_family_and_no_more() {
+    let mut relay = Relay::default();
+    relay.addresses.add(address(TCP), true);
+    let many: Vec<_> = (2..10).map(|n| address(&format!("/ip6/2001:db8::{n}/tcp/4001"))).collect();
+    relay.addresses.learn([&[address("/ip6/fd00::1/tcp/1"), address("/ip6/::1/tcp/1")][..], &many].concat());
+    assert_eq!(relay.addresses.all(), [address(TCP), many[0].clone()]);
+    // It keeps that one while the relay names it, in whatever order.
+    relay.addresses.learn(many.iter().rev().cloned().collect());
+    assert_eq!(relay.addresses.all(), [address(TCP), many[0].clone()]);
+    relay.addresses.learn(many[3..].to_vec());
+    assert_eq!(relay.addresses.all(), [address(TCP), many[3].clone()]);
+    // The settings know better.
+    relay.addresses.add(address(TCP6), true);
+    relay.addresses.learn(many[3..].to_vec());
+    assert_eq!(relay.addresses.all(), [TCP, TCP6].map(address));
+}

@@ -6,8 +6,9 @@ use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayReason, Transp
 
 use super::{
     Exchange, Later, Punches, Side,
-    candidates::{Permitted, dialable},
+    candidates::{Permitted, dialable, is_foreign},
     evidence::{Attempt, Evidence},
+    neighbours::on_link,
     schedule::ATTEMPT_TIMEOUT,
 };
 use crate::{
@@ -34,9 +35,9 @@ const MIN_REVERSAL_DELAY: Duration = Duration::from_millis(50);
 impl Punches {
     /// Begins attempt number `attempt`.
     pub(super) fn start(&mut self, shared: &mut Shared, id: ConnId, attempt: u32) {
-        let Some(punch) = self.punches.get_mut(&id) else { return };
+        let offer = self.punches.get(&id).map(|punch| self.offer(shared, &punch.party));
+        let Some((punch, offer)) = self.punches.get_mut(&id).zip(offer) else { return };
         punch.attempt = Attempt::default();
-        let offer = self.candidates.offer(shared.punch_transports(&punch.party.peer));
         if offer.is_empty() {
             punch.starved = true;
             return self.fail(shared, id, Some(RelayReason::NoOwnCandidate));
@@ -59,7 +60,7 @@ impl Punches {
         let punch = self.punches.get(&id);
         let slot = punch.and_then(|punch| Some((punch, self.budget.exchange(&punch.party, shared.now)?)));
         let Some((punch, slot)) = slot else { return shared.put(Output::EndExchange { exchange }) };
-        let offer = self.candidates.offer(shared.punch_transports(&punch.party.peer));
+        let offer = self.offer(shared, &punch.party);
         let side = Side::Theirs { offered_nothing: offer.is_empty() };
         shared.put(Output::Respond { exchange, offer });
         self.exchanges.insert(exchange, Exchange { circuit: id, side, rtt: Duration::ZERO, _slot: slot });
@@ -151,23 +152,35 @@ impl Punches {
 
     /// Takes the peer's candidates; whether there is anything to dial.
     fn take_offer(&mut self, shared: &mut Shared, id: ConnId, offered: &[TransportAddress], rtt: Option<Duration>) -> bool {
-        let Some(punch) = self.punches.get_mut(&id) else { return false };
+        let ours = self.punches.get(&id).map(|punch| self.offer(shared, &punch.party));
+        let Some((punch, ours)) = self.punches.get_mut(&id).zip(ours) else { return false };
         let transports = shared.punch_transports(&punch.party.peer);
-        let permitted = Permitted { transports, local: shared.punch.allow_local_candidates, own: &shared.interfaces };
-        let theirs = dialable(offered, permitted);
+        let permitted =
+            Permitted { transports, local: shared.punch.allow_local_candidates, own: &shared.interfaces, host: &shared.host };
+        let mut theirs = dialable(offered, permitted);
+        let observed = self.candidates.observed(transports);
+        if self.neighbours.has(&punch.party) {
+            let seen = [observed.clone(), shared.host.public()].concat();
+            let near = on_link(offered, transports, &seen, &shared.host);
+            theirs.extend(self.neighbours.afford(&punch.party.peer, near, shared.now));
+        }
         shared.report(NetworkEvent::PunchDialing {
             peer: punch.party.peer.clone(),
             rtt,
-            ours: locators(self.candidates.offer(transports), &shared.local),
+            ours: locators(ours, &shared.local),
             theirs: locators(theirs.clone(), &punch.party.peer),
         });
         punch.schedule.dialing(shared.now);
-        let evidence = Evidence::new(&self.candidates.observed(transports), offered, &shared.interfaces);
+        let evidence = Evidence::new(&observed, offered, &shared.interfaces);
         punch.attempt = Attempt::exchanged(evidence);
         punch.theirs = theirs;
         if punch.theirs.is_empty() && punch.schedule.attempts() > 0 {
             // A neighbour's address, which we do not dial, says more.
-            let reason = (!punch.attempt.is_same_link()).then_some(RelayReason::NoPeerCandidate);
+            let reason = (!punch.attempt.is_same_link()).then_some(if is_foreign(offered, &shared.host) {
+                RelayReason::NoCommonFamily
+            } else {
+                RelayReason::NoPeerCandidate
+            });
             self.fail(shared, id, reason);
             return false;
         }

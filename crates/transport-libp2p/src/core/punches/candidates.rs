@@ -4,23 +4,27 @@ use std::{collections::VecDeque, net::IpAddr};
 
 use kaspath_domain::{Host, PeerIdentity, TransportAddress, TransportSet, is_public, same_link};
 
+use crate::core::interfaces::Interfaces;
+
 /// Observations kept; more push the oldest out.
 const MAX_OBSERVED: usize = 16;
 /// Mapped addresses kept.
 const MAX_MAPPED: usize = 8;
-/// Candidates of a peer that are dialled at once, and the IP addresses among them:
-/// an honest peer has one of IPv4 and one of IPv6.
+/// Candidates that are offered at once; a peer reads no more.
+pub(super) const MAX_OFFERED: usize = 16;
+/// Candidates of a peer that are dialled at once.
 const MAX_DIALLED: usize = 8;
-const MAX_HOSTS: usize = 2;
 
-/// Our own candidates: configured addresses, those that our router forwards to us, and
-/// those that relays observed.
+/// Our own candidates: configured addresses, those that our router forwards to us, public
+/// ones of our interfaces, and those that relays observed.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     configured: Vec<TransportAddress>,
     /// As our router says, at most [`MAX_MAPPED`].
     mapped: Vec<TransportAddress>,
-    /// The newest observation of each observer and transport.
+    /// Public addresses of our interfaces. A firewall may keep others out, and is punched.
+    interfaces: Vec<TransportAddress>,
+    /// The newest observation of each observer, transport and family.
     observed: VecDeque<(PeerIdentity, TransportAddress)>,
 }
 
@@ -35,14 +39,20 @@ impl Candidates {
         !std::mem::replace(&mut self.mapped, mapped).is_empty()
     }
 
+    /// Replaces the public addresses of our interfaces; whether they are others.
+    pub(super) fn set_interfaces(&mut self, interfaces: Vec<TransportAddress>) -> bool {
+        std::mem::replace(&mut self.interfaces, interfaces) != self.interfaces
+    }
+
     /// Records what `by` observed; whether it is new. An older observation of the
-    /// same observer and transport is out of date and goes.
+    /// same observer, transport and family is out of date and goes.
     pub(super) fn observe(&mut self, by: PeerIdentity, address: TransportAddress) -> bool {
         let entry = (by, address);
         if self.observed.contains(&entry) {
             return false;
         }
-        self.observed.retain(|(observer, other)| (observer, other.transport) != (&entry.0, entry.1.transport));
+        let kind = |address: &TransportAddress| (address.transport, is_ipv4(&address.host));
+        self.observed.retain(|(observer, other)| (observer, kind(other)) != (&entry.0, kind(&entry.1)));
         self.observed.push_back(entry);
         if self.observed.len() > MAX_OBSERVED {
             self.observed.pop_front();
@@ -65,16 +75,27 @@ impl Candidates {
         self.observed.retain(|(observer, _)| observer != by);
     }
 
-    /// What to offer to a peer.
+    /// What to offer to a peer: the best first, and the families by turns, for it dials few hosts.
     pub(super) fn offer(&self, transports: TransportSet) -> Vec<TransportAddress> {
         let mut offer: Vec<TransportAddress> = Vec::new();
         let newest_first = self.observed.iter().rev().map(|(_, address)| address);
-        for address in self.configured.iter().chain(&self.mapped).chain(newest_first) {
+        for address in self.configured.iter().chain(&self.mapped).chain(&self.interfaces).chain(newest_first) {
             if transports.contains(address.transport) && !offer.contains(address) {
                 offer.push(address.clone());
             }
         }
-        offer
+        let mut hosts: Vec<&Host> = Vec::new();
+        offer.iter().for_each(|address| {
+            if !hosts.contains(&&address.host) {
+                hosts.push(&address.host)
+            }
+        });
+        let of_family =
+            |host: &Host| hosts.iter().filter(|other| is_ipv4(other) == is_ipv4(host)).position(|other| *other == host);
+        let ranks: Vec<_> = offer.iter().map(|address| of_family(&address.host)).collect();
+        let mut ranked: Vec<_> = ranks.into_iter().zip(offer.iter().cloned()).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, address)| address).take(MAX_OFFERED).collect()
     }
 }
 
@@ -87,6 +108,8 @@ pub(super) struct Permitted<'a> {
     /// The addresses of our own interfaces. What shares a link with one is a
     /// neighbour's: a peer from elsewhere has no business there.
     pub(super) own: &'a [IpAddr],
+    /// What this host can reach.
+    pub(super) host: &'a Interfaces,
 }
 
 impl Permitted<'_> {
@@ -98,33 +121,50 @@ impl Permitted<'_> {
             && !ip.is_unspecified()
             && !ip.is_multicast()
             && (self.local || elsewhere)
+            && self.host.can_reach(ip)
     }
 }
 
+/// Whether what a peer offers is public, but of a family that this host lacks.
+pub(super) fn is_foreign(offered: &[TransportAddress], host: &Interfaces) -> bool {
+    let mut public =
+        offered.iter().filter_map(|address| address.socket_addr()).map(|socket| socket.ip()).filter(|ip| is_public(*ip));
+    public.next().is_some_and(|first| !host.can_reach(first)) && public.all(|ip| !host.can_reach(ip))
+}
+
+fn is_ipv4(host: &Host) -> bool {
+    matches!(host, Host::Ip(ip) if ip.is_ipv4())
+}
+
 /// Of what a peer offers, what we may dial: literals that are `permitted`, at two IP
-/// addresses at most.
+/// addresses at most, one of each family if there are such. Those of IPv6 come first.
 pub(super) fn dialable(offered: &[TransportAddress], permitted: Permitted<'_>) -> Vec<TransportAddress> {
-    let mut hosts: Vec<&Host> = Vec::with_capacity(MAX_HOSTS);
+    let allowed: Vec<&TransportAddress> = offered.iter().filter(|address| permitted.allows(address)).collect();
+    let Some(first) = allowed.first().map(|address| &address.host) else { return Vec::new() };
+    let others = || allowed.iter().map(|address| &address.host).filter(|host| *host != first);
+    let second = others().find(|host| is_ipv4(host) != is_ipv4(first)).or_else(|| others().next());
+    let hosts = [Some(first), second];
     let mut accepted: Vec<TransportAddress> = Vec::new();
-    for address in offered.iter().filter(|address| permitted.allows(address)) {
-        let known_host = hosts.contains(&&address.host);
-        let has_room = accepted.len() < MAX_DIALLED && (known_host || hosts.len() < MAX_HOSTS);
-        if has_room && !accepted.contains(address) {
-            if !known_host {
-                hosts.push(&address.host);
-            }
+    for address in allowed.into_iter().filter(|address| hosts.contains(&Some(&address.host))) {
+        if accepted.len() < MAX_DIALLED && !accepted.contains(address) {
             accepted.push(address.clone());
         }
     }
+    accepted.sort_by_key(|address| is_ipv4(&address.host));
     accepted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::tests::{address as parse, identity};
+    use crate::core::{
+        interfaces::Network,
+        tests::{address as parse, identity},
+    };
 
-    const PUBLIC: Permitted<'static> = Permitted { transports: TransportSet::ALL, local: false, own: &[] };
+    static ANYWHERE: Interfaces =
+        Interfaces { networks: Vec::new(), listening: Vec::new(), sources: Vec::new(), gateways: Vec::new() };
+    const PUBLIC: Permitted<'static> = Permitted { transports: TransportSet::ALL, local: false, own: &[], host: &ANYWHERE };
 
     fn over(transports: TransportSet) -> Permitted<'static> {
         Permitted { transports, ..PUBLIC }
@@ -139,9 +179,10 @@ mod tests {
         assert!(candidates.observe(b.clone(), parse("/ip4/198.51.100.1/tcp/2000")));
         assert!(candidates.observe(a.clone(), parse("/ip4/198.51.100.1/tcp/3000")));
         assert!(candidates.observe(a.clone(), parse("/ip4/198.51.100.1/udp/3000/quic-v1")));
+        assert!(candidates.observe(a.clone(), parse("/ip6/2001:db8::1/udp/4000/quic-v1")));
         let tcp = candidates.offer(TransportSet::TCP);
         assert_eq!(tcp, [parse("/ip4/198.51.100.1/tcp/3000"), parse("/ip4/198.51.100.1/tcp/2000")]);
-        assert_eq!(candidates.offer(TransportSet::QUIC).len(), 1);
+        assert_eq!(candidates.offer(TransportSet::QUIC).len(), 2, "one of each family");
     }
 
     #[test]
@@ -201,6 +242,29 @@ mod tests {
             ["/ip4/198.51.100.0/tcp/1", "/ip4/198.51.100.1/tcp/2", "/ip4/198.51.100.0/tcp/21", "/ip4/198.51.100.1/tcp/22"]
                 .map(parse)
         );
+    }
+
+    #[test]
+    fn one_host_of_each_family_is_dialled_if_the_peer_has_both_and_we_can_reach_them() {
+        let offered =
+            ["/ip4/198.51.100.1/tcp/1", "/ip4/198.51.100.2/tcp/1", "/ip6/2001:db8::1/tcp/1", "/ip6/2001:db8:1::1/tcp/1"]
+                .map(parse);
+        assert_eq!(dialable(&offered, PUBLIC), [offered[2].clone(), offered[0].clone()]);
+        let v4 = Network { ip: "192.168.1.2".parse().unwrap(), length: 24 };
+        let host = Interfaces { networks: vec![v4], ..Interfaces::default() };
+        assert_eq!(dialable(&offered, Permitted { host: &host, ..PUBLIC }), offered[..2]);
+    }
+
+    #[test]
+    fn public_addresses_of_interfaces_are_offered_and_the_families_take_turns() {
+        let mut candidates = Candidates::default();
+        let ours = ["/ip6/2001:db8::1/tcp/7", "/ip6/2001:db8::1/udp/7/quic-v1", "/ip6/2001:db8:1::1/tcp/7"].map(parse);
+        assert!(candidates.set_interfaces(ours.to_vec()) && !candidates.set_interfaces(ours.to_vec()));
+        candidates.observe(identity(1), parse("/ip4/198.51.100.1/tcp/3"));
+        // The source address of our link over IPv6, seen by a relay: nothing new.
+        candidates.observe(identity(2), ours[0].clone());
+        let turns = [ours[0].clone(), ours[1].clone(), parse("/ip4/198.51.100.1/tcp/3"), ours[2].clone()];
+        assert_eq!(candidates.offer(TransportSet::ALL), turns);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(super) mod budget;
 mod candidates;
 mod dials;
 mod evidence;
+mod neighbours;
 mod schedule;
 
 use std::{
@@ -20,8 +21,9 @@ use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, 
 
 use self::{
     budget::{Budget, Key, Party},
-    candidates::Candidates,
+    candidates::{Candidates, MAX_OFFERED},
     evidence::Attempt,
+    neighbours::Neighbours,
     schedule::{Schedule, Step},
 };
 use super::{
@@ -81,6 +83,7 @@ struct Exchange {
 pub(super) struct Punches {
     candidates: Candidates,
     budget: Budget,
+    neighbours: Neighbours,
     /// By circuit.
     punches: BTreeMap<ConnId, Punch>,
     exchanges: BTreeMap<OperationId, Exchange>,
@@ -89,11 +92,13 @@ pub(super) struct Punches {
 }
 
 impl Punches {
-    /// `external` are our configured candidates, `pending` the room for dials of punches.
-    pub(super) fn new(external: Vec<TransportAddress>, pending: usize) -> Self {
+    /// `external` are our configured candidates, `pending` the room for dials of punches; with
+    /// `lan`, neighbours are dialled in our own networks.
+    pub(super) fn new(external: Vec<TransportAddress>, pending: usize, lan: bool) -> Self {
         Self {
             candidates: Candidates::new(external),
             budget: Budget::new(pending),
+            neighbours: Neighbours::new(lan),
             punches: BTreeMap::new(),
             exchanges: BTreeMap::new(),
             dials: BTreeMap::new(),
@@ -220,6 +225,31 @@ impl Punches {
         had_any
     }
 
+    /// What is known of our interfaces has changed.
+    pub(super) fn interfaces(&mut self, shared: &Shared) {
+        if self.candidates.set_interfaces(shared.host.public()) {
+            self.feed(shared);
+        }
+        self.neighbours.we_are_at(&shared.interfaces);
+    }
+
+    /// The relay says that the peer comes from the same public address as we do.
+    pub(super) fn neighbour(&mut self, relay: PeerIdentity, peer: PeerIdentity) {
+        self.neighbours.attest(relay, peer);
+    }
+
+    /// What to offer to the other side, to a neighbour also our private addresses.
+    fn offer(&self, shared: &Shared, party: &Party) -> Vec<TransportAddress> {
+        let transports = shared.punch_transports(&party.peer);
+        let mut offer = self.candidates.offer(transports);
+        if self.neighbours.has(party) {
+            let local = shared.host.local(|over| transports.contains(over));
+            offer.truncate(MAX_OFFERED.saturating_sub(local.len()));
+            offer.extend(local);
+        }
+        offer
+    }
+
     /// There may be something to offer now.
     fn feed(&mut self, shared: &Shared) {
         for punch in self.punches.values_mut().filter(|punch| punch.starved) {
@@ -231,6 +261,7 @@ impl Punches {
     /// A relay does not see us any more.
     pub(super) fn unobserved(&mut self, by: &PeerIdentity) {
         self.candidates.forget(by);
+        self.neighbours.forget(by);
     }
 
     /// When to call [`Punches::step`] next.

@@ -8,7 +8,7 @@ const PEER: u64 = 1;
 
 /// A circuit on which the peer called us, and our exchange on it.
 fn begun() -> (Punches, Shared, OperationId) {
-    let (mut punches, mut shared) = (Punches::new(vec![address("/ip4/198.51.100.1/tcp/1")], 64), shared());
+    let (mut punches, mut shared) = (Punches::new(vec![address("/ip4/198.51.100.1/tcp/1")], 64, true), shared());
     let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{}/p2p-circuit", identity(9));
     shared.connections.insert(CIRCUIT, connection(PEER, Direction::Inbound, &circuit));
     punches.connected(&mut shared, CIRCUIT, None);
@@ -125,7 +125,7 @@ fn what_is_under_way_outlives_its_circuit_and_nothing_follows() {
 
 #[test]
 fn a_candidate_that_comes_late_is_offered_at_once() {
-    let (mut punches, mut shared) = (Punches::new(Vec::new(), 64), shared());
+    let (mut punches, mut shared) = (Punches::new(Vec::new(), 64, true), shared());
     let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{}/p2p-circuit", identity(9));
     shared.connections.insert(CIRCUIT, connection(PEER, Direction::Inbound, &circuit));
     punches.connected(&mut shared, CIRCUIT, None);
@@ -138,7 +138,7 @@ fn a_candidate_that_comes_late_is_offered_at_once() {
 
 #[test]
 fn a_stranger_has_few_exchanges_answered() {
-    let (mut punches, mut shared) = (Punches::new(Vec::new(), 64), shared());
+    let (mut punches, mut shared) = (Punches::new(Vec::new(), 64, true), shared());
     shared.punch.transports = TransportSet::ALL;
     let mut answered = 0;
     for n in 0..6 {

@@ -1,12 +1,15 @@
 //! Cores wired together in memory, through virtual time.
 //!
-//! `world` is time, the hosts and what their cores ask for; `network` is what lies
+//! `world` is time, the hosts and what their cores ask for; `sites` and `network` are what lies
 //! between them: NATs, latency, loss, relays. `random` runs many small worlds.
 
+mod exchanging;
+mod families;
 mod network;
 mod punching;
 mod random;
 mod relays;
+mod sites;
 mod world;
 
 use std::time::Duration;
@@ -40,6 +43,7 @@ pub(super) fn config(local: u64) -> CoreConfig {
         wanted_reservations: 3,
         reservation_cadence: RetryCadence { jitter: 0.0, ..RetryCadence::persistent() },
         punch: PunchConfig { cadence: RetryCadence { jitter: 0.0, ..RetryCadence::punch() }, ..PunchConfig::default() },
+        lan: true,
         external: Vec::new(),
         pending_punches: 64,
         reach: ReachConfig::default(),

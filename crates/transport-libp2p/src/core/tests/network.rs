@@ -1,30 +1,21 @@
-//! What lies between the hosts: NATs by RFC 4787, dials, relays, exchanges on circuits.
+//! What lies between the hosts: NATs by RFC 4787, dials, relays.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use kaspath_domain::{
-    DialError, Direction, Host as AddressHost, PeerAddress, PeerIdentity, RelayAddress, Transport, TransportAddress,
+    DialError, Direction, Host as AddressHost, PeerAddress, PeerIdentity, RelayAddress, Transport, TransportAddress, is_public,
 };
 
 use super::{
     address, identity,
+    sites::parts,
     world::{End, World},
 };
 use crate::core::{ConnId, DialKind, Input, OperationId, RelaySays};
 
-const TIMEOUT: u64 = 10_000;
+pub(super) const TIMEOUT: u64 = 10_000;
 /// When the packets of a dial leave.
 const TRIES: [u64; 5] = [0, 300, 1000, 3000, 7000];
-
-/// How the NAT of a host maps and filters.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Nat {
-    FullCone,
-    /// Lets in what comes from where something was sent to.
-    PortRestricted,
-    /// The same, and each destination sees another port.
-    Symmetric,
-}
 
 /// A NAT lets packets in: over that, at that port, from there.
 pub(super) type Opened = (Transport, u16, IpAddr, u16);
@@ -43,6 +34,10 @@ pub(super) struct Relay {
     pub(super) grants: bool,
     /// Tells nobody its addresses nor where it sees them.
     pub(super) mute: bool,
+    /// Says of everybody that they come from one address, or of nobody, whatever is true.
+    pub(super) attests: Option<bool>,
+    /// Has an address of IPv6 too.
+    pub(super) has_ipv6: bool,
     number: usize,
     pub(super) reserved: BTreeSet<usize>,
 }
@@ -50,15 +45,21 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn new(number: usize) -> Self {
         let id = identity(1000 + number as u64);
-        Self { id, up: true, grants: true, mute: false, number, reserved: BTreeSet::new() }
+        Self { id, up: true, grants: true, mute: false, attests: None, has_ipv6: false, number, reserved: BTreeSet::new() }
     }
 
     pub(super) fn tcp(&self) -> TransportAddress {
         address(&format!("/ip4/203.0.113.{}/tcp/4001", self.number + 1))
     }
 
-    fn quic(&self) -> TransportAddress {
-        TransportAddress { transport: Transport::Quic, ..self.tcp() }
+    pub(super) fn tcp6(&self) -> TransportAddress {
+        address(&format!("/ip6/2001:db8:ffff::{}/tcp/4001", self.number + 1))
+    }
+
+    /// Where it is.
+    fn listens(&self) -> Vec<TransportAddress> {
+        let tcp = std::iter::once(self.tcp()).chain(self.has_ipv6.then(|| self.tcp6()));
+        tcp.flat_map(|tcp| [TransportAddress { transport: Transport::Quic, ..tcp.clone() }, tcp]).collect()
     }
 }
 
@@ -66,46 +67,7 @@ pub(super) fn timed_out() -> DialError {
     DialError::Unreachable { address: "there".to_owned(), cause: "timeout".to_owned() }
 }
 
-fn parts(address: &TransportAddress) -> (IpAddr, u16) {
-    let socket = address.socket_addr().expect("a literal");
-    (socket.ip(), socket.port())
-}
-
 impl World {
-    fn ip(host: usize) -> IpAddr {
-        IpAddr::from([198, 51, 100, host as u8 + 1])
-    }
-
-    /// The port at which `to` sees packets of a host, from its listening port or a new one.
-    fn mapped(&self, host: usize, is_new: bool, to: (IpAddr, u16)) -> u16 {
-        let IpAddr::V4(ip) = to.0 else { unreachable!("all are") };
-        match (self.hosts[host].nat, is_new) {
-            (Nat::Symmetric, _) => {
-                10_000
-                    + ((u16::from(ip.octets()[0]) + u16::from(ip.octets()[3])) * 97 + to.1 % 1000 * 7) % 20_000
-                    + u16::from(is_new)
-            }
-            (_, true) => 40_000 + u16::from(ip.octets()[3]),
-            (_, false) => 4001,
-        }
-    }
-
-    pub(super) fn address_of(&self, host: usize, transport: Transport) -> TransportAddress {
-        TransportAddress { transport, host: AddressHost::Ip(Self::ip(host)), port: 4001 }
-    }
-
-    fn passes(&self, host: usize, over: Transport, port: u16, from: (IpAddr, u16)) -> bool {
-        let asked = self.hosts[host].opened.contains(&(over, port, from.0, from.1));
-        match self.hosts[host].nat {
-            Nat::FullCone => port == 4001 || asked,
-            Nat::PortRestricted | Nat::Symmetric => asked,
-        }
-    }
-
-    fn host_at(&self, ip: IpAddr) -> Option<usize> {
-        (0..self.hosts.len()).find(|host| Self::ip(*host) == ip)
-    }
-
     pub(super) fn dial(
         &mut self,
         host: usize,
@@ -147,16 +109,17 @@ impl World {
 
     fn arrive(&mut self, from: usize, dial: OperationId, kind: DialKind, source: u16, to: TransportAddress) {
         let (ip, port) = parts(&to);
-        let Some(at) = self.host_at(ip) else { return };
-        let over = to.transport;
-        if !self.hosts[from].dials.contains_key(&dial) || !self.passes(at, over, port, (Self::ip(from), source)) {
+        let Some(at) = self.host_at(from, (ip, port)) else { return };
+        let (over, from_ip) = (to.transport, self.seen_at(from, ip));
+        let is_let_in = !is_public(ip) || self.passes(at, over, port, (from_ip, source));
+        if !self.hosts[from].dials.contains_key(&dial) || !is_let_in {
             return;
         }
         // The other side's own packets, on the same two sockets.
         let mirrored = self.hosts[at].dials.iter().find(|(_, other)| {
             let towards = |address: &TransportAddress| {
                 let new_port = other.kind == DialKind::PunchAsDialer { new_port: true };
-                parts(address) == (Self::ip(from), source) && self.mapped(at, new_port, parts(address)) == port
+                parts(address) == (from_ip, source) && self.mapped(at, new_port, parts(address)) == port
             };
             over == Transport::Tcp && other.addresses.iter().any(towards)
         });
@@ -179,8 +142,9 @@ impl World {
     }
 
     fn dial_relay(&mut self, host: usize, dial: OperationId, relay: usize, addresses: &[TransportAddress]) {
-        let known = [self.relays[relay].tcp(), self.relays[relay].quic()];
-        let Some(to) = addresses.iter().find(|address| known.contains(address)).cloned() else { return };
+        let known = self.relays[relay].listens();
+        let is_there = |to: &&TransportAddress| known.contains(to) && self.hosts[host].site.has(parts(to).0.is_ipv6());
+        let Some(to) = addresses.iter().find(is_there).cloned() else { return };
         if self.is_lost() {
             return;
         }
@@ -192,12 +156,12 @@ impl World {
                 return;
             }
             let id = world.next_id(host);
-            let observed =
-                TransportAddress { port: world.mapped(host, false, parts(&to)), ..world.address_of(host, to.transport) };
+            let ip = AddressHost::Ip(world.ip(host, parts(&to).0.is_ipv6()));
+            let observed = TransportAddress { transport: to.transport, host: ip, port: world.mapped(host, false, parts(&to)) };
             let (address, at) = (PeerAddress::Direct(to), End::Relay(relay));
             world.connected(host, id, Some(dial), Direction::Outbound, at, None, address, world.latency);
             if !world.relays[relay].mute {
-                let listens = vec![world.relays[relay].tcp(), world.relays[relay].quic()];
+                let listens = world.relays[relay].listens();
                 world.after(3 * world.latency, move |world| {
                     if world.hosts[host].live.contains_key(&id) {
                         world.deliver(host, Input::Identified { id, listens, observed: Some(observed) });
@@ -276,6 +240,7 @@ impl World {
         let delay = if self.is_lost() { TIMEOUT } else { 2 * self.latency };
         self.after(delay, move |world| {
             let is_there = world.hosts[host].live.contains_key(&id) && world.relays[relay].up;
+            world.hosts[host].controls.insert(relay, control);
             world.last_word(
                 host,
                 match relay % 2 == 0 && is_there && delay < TIMEOUT {
@@ -302,9 +267,24 @@ impl World {
             if world.hosts[host].dials.remove(&dial).is_some() {
                 let via = RelayAddress { relay: world.relays[relay].id.clone(), via: world.relays[relay].tcp() };
                 let (first, second) = (4 * world.latency, 4 * world.latency);
+                world.attest(relay, host, to);
                 world.join((host, Some(dial), first), (to, None, second), PeerAddress::Relayed(via), Some(relay));
             }
         });
+    }
+
+    /// The relay tells two hosts that it has joined whether they come from one address.
+    fn attest(&mut self, relay: usize, source: usize, destination: usize) {
+        let lan = |host: usize| self.hosts[host].site.lan;
+        let is_true = lan(source).is_some() && lan(source) == lan(destination);
+        if !self.relays[relay].attests.unwrap_or(is_true) {
+            return;
+        }
+        for (host, other) in [(source, destination), (destination, source)] {
+            let Some(control) = self.hosts[host].controls.get(&relay).copied() else { continue };
+            let says = RelaySays::Neighbour(self.hosts[other].id.clone());
+            self.after(self.latency, move |world| world.deliver(host, Input::RelayHeard { control, says }));
+        }
     }
 
     pub(super) fn look_up(&mut self, host: usize, lookup: OperationId, names: Vec<TransportAddress>) {
@@ -314,65 +294,5 @@ impl World {
             let results = names.into_iter().map(|name| (name, Err("no such name".to_owned()))).collect();
             world.last_word(host, Input::Resolved { lookup, results });
         });
-    }
-
-    fn exchange_failed(&mut self, host: usize, exchange: OperationId, unsupported: bool) {
-        if self.hosts[host].exchanges.remove(&exchange).is_some() {
-            self.last_word(host, Input::ExchangeFailed { exchange, unsupported, cause: "the stream broke".to_owned() });
-        }
-    }
-
-    pub(super) fn exchange(&mut self, host: usize, exchange: OperationId, id: ConnId, offer: Vec<TransportAddress>) {
-        let other = self.hosts[host].live.get(&id).map(|live| live.end);
-        let Some(End::Host(other, id)) = other else {
-            self.hosts[host].exchanges.insert(exchange, (host, None));
-            return self.after(1, move |world| world.exchange_failed(host, exchange, false));
-        };
-        self.hosts[host].exchanges.insert(exchange, (other, None));
-        self.hosts[host].offers.insert(exchange, offer);
-        self.after(TIMEOUT, move |world| world.exchange_failed(host, exchange, false));
-        self.after(2 * self.latency, move |world| {
-            if !world.hosts[other].punches {
-                return world.after(2 * world.latency, move |world| world.exchange_failed(host, exchange, true));
-            }
-            if world.hosts[other].live.contains_key(&id) && world.hosts[host].exchanges.contains_key(&exchange) {
-                let theirs = world.hosts[other].core.operation();
-                world.hosts[other].exchanges.insert(theirs, (host, Some(exchange)));
-                world.hosts[host].exchanges.insert(exchange, (other, Some(theirs)));
-                world.deliver(other, Input::ExchangeRequested { exchange: theirs, id });
-            }
-        });
-    }
-
-    pub(super) fn respond(&mut self, host: usize, exchange: OperationId, offer: Vec<TransportAddress>) {
-        let Some((other, Some(theirs))) = self.hosts[host].exchanges.get(&exchange).copied() else { return };
-        self.after(2 * TIMEOUT, move |world| world.exchange_failed(host, exchange, false));
-        let rtt = std::time::Duration::from_millis(4 * self.latency);
-        self.after(2 * self.latency, move |world| {
-            if world.hosts[other].exchanges.contains_key(&theirs) {
-                let offered = Input::Offered { exchange: theirs, theirs: offer, rtt };
-                world.hosts[other].stale.push(offered.clone());
-                world.deliver(other, offered);
-            }
-        });
-    }
-
-    pub(super) fn synchronize(&mut self, host: usize, exchange: OperationId) {
-        self.after(0, move |world| {
-            let Some((other, Some(theirs))) = world.hosts[host].exchanges.remove(&exchange) else { return };
-            let offer = world.hosts[host].offers.remove(&exchange).unwrap_or_default();
-            world.last_word(host, Input::SyncSent { exchange });
-            world.after(2 * world.latency, move |world| {
-                if world.hosts[other].exchanges.remove(&theirs).is_some() {
-                    world.last_word(other, Input::SyncReceived { exchange: theirs, theirs: offer });
-                }
-            });
-        });
-    }
-
-    pub(super) fn end_exchange(&mut self, host: usize, exchange: OperationId) {
-        if let Some((other, Some(theirs))) = self.hosts[host].exchanges.remove(&exchange) {
-            self.after(2 * self.latency, move |world| world.exchange_failed(other, theirs, false));
-        }
     }
 }

@@ -3,7 +3,7 @@
 use kaspath_domain::{RelayReason, Transport, TransportSet};
 
 use super::{
-    network::Nat::{self, FullCone, PortRestricted, Symmetric},
+    sites::Nat::{self, FullCone, PortRestricted, Symmetric},
     world::World,
 };
 use crate::{NetworkEvent, ReservationState, core::Input};

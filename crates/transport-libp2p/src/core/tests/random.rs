@@ -7,7 +7,7 @@ use std::{env, panic::catch_unwind, thread};
 use kaspath_domain::{RelayAddress, TransportSet};
 
 use super::{
-    network::Nat,
+    sites::Nat,
     world::{Then, World},
 };
 use crate::{PunchConfig, core::Input};

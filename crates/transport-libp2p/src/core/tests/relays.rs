@@ -3,7 +3,7 @@
 use kaspath_domain::{PeerIdentity, RelayAddress, TransportSet};
 
 use super::{
-    network::Nat,
+    sites::Nat,
     world::{End, Then, World},
 };
 use crate::{NetworkEvent, ReservationState, core::Input};

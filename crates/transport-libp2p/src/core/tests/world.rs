@@ -6,7 +6,7 @@ use kaspath_domain::{
     Direction, Path, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, RelayReason, TransportAddress, TransportSet,
 };
 
-use super::{at, config, network::*};
+use super::{at, config, network::*, sites::*};
 use crate::{
     NetworkEvent,
     core::{CheckAnswer, ConnId, Connection, Core, CoreConfig, Input, OperationId, Output, ReachInput, WaiterId},
@@ -53,6 +53,7 @@ pub(super) struct Host {
     pub(super) core: Core,
     pub(super) id: PeerIdentity,
     pub(super) nat: Nat,
+    pub(super) site: Site,
     /// Speaks DCUtR.
     pub(super) punches: bool,
     last: u64,
@@ -67,6 +68,8 @@ pub(super) struct Host {
     pub(super) exchanges: BTreeMap<OperationId, (usize, Option<OperationId>)>,
     /// What we offer in each of ours.
     pub(super) offers: BTreeMap<OperationId, Vec<TransportAddress>>,
+    /// Its stream of the relay protocol at each relay.
+    pub(super) controls: BTreeMap<usize, OperationId>,
     pub(super) lookups: BTreeSet<OperationId>,
     pub(super) waiting: BTreeMap<WaiterId, Then>,
     pub(super) answers: BTreeMap<WaiterId, Result<ConnId, String>>,
@@ -118,6 +121,8 @@ impl World {
             core: Core::new(config, move || chance.below(1000) as f64 / 1000.0, at(self.now)),
             id,
             nat,
+            site: Site::default(),
+            controls: BTreeMap::new(),
             punches: true,
             last: 0,
             live: BTreeMap::new(),
@@ -135,6 +140,21 @@ impl World {
             events: Vec::new(),
             stale: Vec::new(),
         });
+        host
+    }
+
+    /// A host with other addresses than one of IPv4.
+    pub(super) fn add_at(&mut self, site: Site, nat: Nat, reserves: &[usize]) -> usize {
+        let host = self.add(nat, &[], |config| config.lan = !site.no_lan);
+        self.hosts[host].site = site;
+        let interfaces = self.interfaces_of(host);
+        self.deliver(host, Input::Interfaces(interfaces));
+        for relay in reserves {
+            let via = if site.no_ipv4 { self.relays[*relay].tcp6() } else { self.relays[*relay].tcp() };
+            let (id, now) = (self.relays[*relay].id.clone(), at(self.now));
+            self.hosts[host].core.add_relay(&id, vec![via], now).unwrap();
+            self.deliver(host, Input::Elapsed);
+        }
         host
     }
 
@@ -202,7 +222,8 @@ impl World {
     }
 
     pub(super) fn circuit(&mut self, host: usize, relay: usize, peer: usize, punch: TransportSet) -> WaiterId {
-        let address = RelayAddress { relay: self.relays[relay].id.clone(), via: self.relays[relay].tcp() };
+        let via = if self.hosts[host].site.no_ipv4 { self.relays[relay].tcp6() } else { self.relays[relay].tcp() };
+        let address = RelayAddress { relay: self.relays[relay].id.clone(), via };
         let then = Then::OpenCircuit { relay, peer, punch };
         self.ask(host, then, |waiter| Input::ConnectRelay { waiter, relay: address, transports: punch })
     }
