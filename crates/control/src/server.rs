@@ -126,6 +126,7 @@ mod tests {
         os::unix::net::UnixStream as StdStream,
         path::{Path, PathBuf},
         sync::mpsc,
+        time::Instant,
     };
 
     use super::*;
@@ -163,10 +164,21 @@ mod tests {
         stream
     }
 
+    fn is_full(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What a new caller is told; the server takes connections one by one, so that its queue may be full.
     fn refusal(path: &Path) -> String {
-        match Client::connect(path).and_then(|mut client| client.ask(&Request::Status {})) {
-            Err(AskError::Refused(text)) => text,
-            other => panic!("{other:?}"),
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            match Client::connect(path).and_then(|mut client| client.ask(&Request::Status {})) {
+                Err(AskError::Refused(text)) => return text,
+                Err(AskError::Failed { cause, .. }) if is_full(cause.as_ref()) && Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

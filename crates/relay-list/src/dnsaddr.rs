@@ -70,11 +70,13 @@ impl Walk {
         for string in strings.take(MAX_STRINGS) {
             match entry(string) {
                 Some(Entry::Relay(address)) if relay.as_ref().is_none_or(|only| *only == address.relay) => self.take(address),
-                Some(Entry::Name(name, of)) if depth < MAX_DEPTH && self.waiting.len() < MAX_LOOKUPS => {
-                    // Of two relays nothing can be meant.
-                    if relay.is_none() || of.is_none() || relay == of {
-                        self.waiting.push_back(Question { name, relay: of.or_else(|| relay.clone()), depth: depth + 1 });
-                    }
+                // Of two relays nothing can be meant.
+                Some(Entry::Name(name, of))
+                    if depth < MAX_DEPTH
+                        && self.waiting.len() < MAX_LOOKUPS
+                        && (relay.is_none() || of.is_none() || relay == of) =>
+                {
+                    self.waiting.push_back(Question { name, relay: of.or_else(|| relay.clone()), depth: depth + 1 });
                 }
                 _ => {}
             }

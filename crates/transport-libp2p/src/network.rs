@@ -61,7 +61,7 @@ impl Network {
         let answering = Arc::new(Answering::new());
         let discovery =
             Arc::new(Libp2pDiscovery::new(&key, config.punch.allow_local_candidates, handle.clone(), answering.clone()));
-        let actor = Actor::new(swarm, config, announcing, &external, relays, round_trips.clone(), answering, commands);
+        let actor = Actor::new(swarm, config, announcing, &external, relays, (round_trips.clone(), answering), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
         Ok(Network {

@@ -110,7 +110,7 @@ impl Running {
     fn discovered(&self) -> Listed<DiscoveredStatus> {
         let (Self::Node(.., discovering) | Self::Gateway(.., discovering)) = self else { return Listed::default() };
         let mut peers = discovering.peers();
-        peers.sort_by(|one, other| other.age.cmp(&one.age));
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.age));
         Listed::of(peers.into_iter().map(|found| DiscoveredStatus {
             peer: found.peer,
             proven: found.kind == SlotKind::Proven,

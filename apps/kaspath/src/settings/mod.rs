@@ -176,14 +176,16 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
                 gateway::for_kaspad(config, &mut node, &mut gateway, args, &file, &lookup)?;
             }
             (settings.node, settings.gateway) = (Some(node), Some(gateway));
-            let flags = (&args.common, &args.peers);
-            reachability::apply(&mut settings.network_config, flags, &file, Serve::WhenReachable)?;
+            let asks = !args.common.listen.no_autonat && !file.no_autonat;
+            let config = &mut settings.network_config;
+            reachability::apply(config, args.peers.serve, &file.reachability, Serve::WhenReachable, asks)?;
         }
         Command::Server(args) | Command::Client(args) => {
             let node = node::resolve(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
             let serve = if is_client { Serve::Never } else { Serve::WhenReachable };
-            reachability::apply(&mut settings.network_config, (&args.common, &args.peers), &file, serve)?;
+            let asks = !args.common.listen.no_autonat && !file.no_autonat;
+            reachability::apply(&mut settings.network_config, args.peers.serve, &file.reachability, serve, asks)?;
             if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
                 bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
             }

@@ -7,8 +7,7 @@ use clap::ValueEnum;
 use kaspath_transport_libp2p::{NetworkConfig, RelayServerConfig, ServeWhen};
 use serde::Deserialize;
 
-use super::{file::ConfigFile, units::Span};
-use crate::cli::{CommonArgs, PeerArgs};
+use super::units::Span;
 
 /// The shortest time between two checks: others dial for each.
 const SHORTEST: Duration = Duration::from_secs(10);
@@ -35,19 +34,20 @@ pub(super) struct Reachability {
     pub(super) check_interval: Option<Span>,
 }
 
-/// A node serves by `default` where nothing else is said.
+/// A node serves as the flag says, else the file, else `default`; without `asks` it asks no
+/// relay whether it can be reached.
 pub(super) fn apply(
     config: &mut NetworkConfig,
-    (common, peers): (&CommonArgs, &PeerArgs),
-    file: &ConfigFile,
+    flag: Option<Serve>,
+    given: &Reachability,
     default: Serve,
+    asks: bool,
 ) -> Result<()> {
-    let given = &file.reachability;
-    let serve = peers.serve.or(given.serve).unwrap_or(default);
+    let serve = flag.or(given.serve).unwrap_or(default);
     config.relay_server = (serve != Serve::Never).then(RelayServerConfig::of_node);
     config.serve = if serve == Serve::Always { ServeWhen::Always } else { ServeWhen::Reachable };
     let reach = &mut config.reach;
-    reach.ask = given.ask.unwrap_or(reach.ask) && !common.listen.no_autonat && !file.no_autonat;
+    reach.ask = given.ask.unwrap_or(reach.ask) && asks;
     reach.help = given.help.unwrap_or(reach.help);
     if let Some(Span(interval)) = given.check_interval {
         ensure!(

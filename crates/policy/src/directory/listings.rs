@@ -1,4 +1,4 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Moment, PeerIdentity, RetryCadence};
 
@@ -45,7 +45,7 @@ pub(super) struct At {
 /// time for which it is granted, and when the record has changed.
 #[derive(Debug)]
 pub struct Listings {
-    pub(super) at: HashMap<PeerIdentity, At>,
+    pub(super) at: BTreeMap<PeerIdentity, At>,
     version: u64,
     changed: Option<Moment>,
     cadence: RetryCadence,
@@ -55,7 +55,7 @@ impl Default for Listings {
     fn default() -> Self {
         let delays = [5, 30, 120].map(Duration::from_secs).to_vec();
         let cadence = RetryCadence { delays, then: Some(Duration::from_secs(600)), jitter: 0.25 };
-        Self { at: HashMap::new(), version: 0, changed: None, cadence }
+        Self { at: BTreeMap::new(), version: 0, changed: None, cadence }
     }
 }
 

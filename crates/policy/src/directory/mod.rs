@@ -2,7 +2,7 @@
 
 mod listings;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Moment, PeerGroup, PeerIdentity, PeerTarget, SignedRecord, Told, spread};
 
@@ -24,7 +24,7 @@ struct Known {
 /// quarter of an hour it is over.
 #[derive(Default)]
 pub struct Directory {
-    known: HashMap<PeerIdentity, Known>,
+    known: BTreeMap<PeerIdentity, Known>,
 }
 
 impl Directory {
@@ -58,7 +58,7 @@ impl Directory {
     }
 
     fn most_crowded(&self) -> Option<PeerGroup> {
-        let mut counts: HashMap<&PeerGroup, usize> = HashMap::new();
+        let mut counts: BTreeMap<&PeerGroup, usize> = BTreeMap::new();
         self.known.values().for_each(|known| *counts.entry(&known.source).or_default() += 1);
         counts.into_iter().max_by_key(|(_, count)| *count).map(|(group, _)| group.clone())
     }

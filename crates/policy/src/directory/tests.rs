@@ -16,7 +16,7 @@ fn told(n: u16, issued: u64, left: u64, relay: u8) -> Told {
         peer: peer(n),
         kind: RecordKind::Node,
         network: "simnet".to_owned(),
-        gossip: n % 2 == 0,
+        gossip: n.is_multiple_of(2),
         mapping: NatMapping::Unknown,
         reachable: false,
         issued: Timestamp::from_epoch(Duration::from_secs(issued)),

@@ -1,6 +1,6 @@
 //! Who could be reached, by who told of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity};
 
@@ -29,7 +29,7 @@ pub struct Discovered {
 /// several times, for any of them may be the one that is drawn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidates {
-    groups: HashMap<PeerGroup, Vec<Discovered>>,
+    groups: BTreeMap<PeerGroup, Vec<Discovered>>,
     count: usize,
 }
 

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ struct Asked {
 /// scores must not decide who tells of peers.
 #[derive(Clone, Debug, Default)]
 pub struct Questions {
-    asked: HashMap<PeerIdentity, Asked>,
+    asked: BTreeMap<PeerIdentity, Asked>,
     /// Of peers that are all there: when one may be asked again.
     next: Option<Moment>,
 }
@@ -44,7 +44,7 @@ impl Questions {
         random: Random<'_>,
     ) -> Vec<PeerIdentity> {
         let known: Vec<&PeerIdentity> = known.into_iter().collect();
-        let all: HashSet<&PeerIdentity> = known.iter().copied().collect();
+        let all: BTreeSet<&PeerIdentity> = known.iter().copied().collect();
         self.asked.retain(|relay, asked| asked.is_waiting || all.contains(relay));
         let mut free = AT_ONCE.saturating_sub(self.asked.values().filter(|asked| asked.is_waiting).count());
         if is_wanting {

@@ -121,7 +121,7 @@ impl Outbound {
     /// What is to be done now. `all_asked`: every relay that is known has been asked.
     pub fn step(&mut self, now: Moment, all_asked: bool, random: Random<'_>) -> Vec<Step> {
         self.candidates.retain(|told| told.until > now);
-        let mut steps: Vec<Step> = self.slots.to_leave(self.target).into_iter().map(Step::Leave).collect();
+        let mut steps: Vec<Step> = self.slots.take_leaving(self.target).into_iter().map(Step::Leave).collect();
         while self.slots.beginning() < BEGUN_AT_ONCE {
             let Some((peer, slot)) = self.next(now, all_asked, random) else { break };
             steps.push(Step::Reach(peer.clone()));

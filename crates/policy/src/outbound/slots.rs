@@ -1,4 +1,4 @@
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Groups, Moment, PeerIdentity};
 
@@ -55,7 +55,7 @@ impl Slot {
 /// Who is reached. There are a few, so they are simply looked through.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
-    slots: HashMap<PeerIdentity, Slot>,
+    slots: BTreeMap<PeerIdentity, Slot>,
 }
 
 impl Slots {
@@ -126,7 +126,7 @@ impl Slots {
 
     /// Peers to leave now: those that others have replaced, and discovered ones beyond
     /// `target`. They are leaving from then on.
-    pub(super) fn to_leave(&mut self, target: usize) -> Vec<PeerIdentity> {
+    pub(super) fn take_leaving(&mut self, target: usize) -> Vec<PeerIdentity> {
         let replaced = self.slots.values_mut().filter(|slot| slot.is_up()).filter_map(|slot| slot.replaces.take());
         let mut leave: Vec<PeerIdentity> = replaced.collect();
         let discovered = self.slots.iter().filter(|(peer, slot)| {

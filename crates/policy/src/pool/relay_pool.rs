@@ -210,7 +210,7 @@ impl RelayPool {
         let is_full = self.free() == 0;
         for (id, relay) in &mut self.table.relays {
             if relay.told && matches!(relay.state, State::Idle { .. }) && (is_full || relay.sources.is_empty()) {
-                relay.told = false;
+                (relay.told, relay.leaving) = (false, None);
                 steps.push(PoolStep::Release { relay: id.clone(), cause: PoolCause::Lost });
             }
         }

@@ -98,7 +98,7 @@ impl Machine {
         }
         self.has_mapped = true;
         self.is_said = false;
-        if self.has_restarted || !before.is_some_and(|before| (before.external, before.by) == (external, by)) {
+        if self.has_restarted || before.is_none_or(|before| (before.external, before.by) != (external, by)) {
             self.event(MappingEvent::Mapped(mapped));
         }
         Ok(())

@@ -111,8 +111,11 @@ impl World {
     }
 
     fn unavailable(&self) -> Vec<&str> {
-        let cause = |event| if let &MappingEvent::Unavailable { ref cause } = event { Some(cause.as_str()) } else { None };
-        self.events.iter().filter_map(cause).collect()
+        let causes = self.events.iter().filter_map(|event| match event {
+            MappingEvent::Unavailable { cause } => Some(cause.as_str()),
+            _ => None,
+        });
+        causes.collect()
     }
 }
 
@@ -367,7 +370,7 @@ proptest! {
                 Ask::Find(_) if grant => Answer::Found,
                 Ask::Map { by, request, port } if grant => {
                     router.insert((by, request), port);
-                    let external = if number % 7 == 0 { "10.0.0.1" } else { "192.0.1.11" };
+                    let external = if number.is_multiple_of(7) { "10.0.0.1" } else { "192.0.1.11" };
                     granted(&format!("{external}:{port}"), Duration::from_secs(number % 7000), (by != MapMethod::Igd).then_some(number as u32))
                 }
                 Ask::Remove { by, request, .. } => {
@@ -395,7 +398,7 @@ proptest! {
         }
         world.put(Input::Stop);
         while !world.asks.is_empty() {
-            let grant = world.asks.len() % 2 == 0;
+            let grant = world.asks.len().is_multiple_of(2);
             settle(&mut world, &mut router, 0, grant, 1001);
         }
         prop_assert!(world.stopped);

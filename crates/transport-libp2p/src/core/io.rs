@@ -7,7 +7,7 @@ use kaspath_domain::{DialError, PeerIdentity, RelayAddress, RelayReason, Transpo
 use super::{
     connections::{ConnId, Connection},
     interfaces::Interfaces,
-    reach::{DialBackOutcome, ReachInput},
+    reach::{CheckAnswer, DialBackOutcome, DialBackWanted},
 };
 use crate::{NetworkEvent, PunchConfig, Reachability};
 
@@ -98,6 +98,22 @@ pub(crate) enum RelaySays {
     Draining(Duration),
     /// That peer, with which it has just joined us, comes from the same public address as we do.
     Neighbour(PeerIdentity),
+}
+
+/// What happened that says something of our addresses, or of others' that we check.
+#[derive(Clone, Debug)]
+pub(crate) enum ReachInput {
+    /// We listen at these addresses of our interfaces, and at no others.
+    Listening(Vec<TransportAddress>),
+    /// What came of the question of [`Output::AskReach`].
+    Asked { operation: OperationId, answer: CheckAnswer },
+    /// The remote of that connection shows a nonce.
+    DialedBack { id: ConnId, nonce: u64 },
+    /// The remote of that connection, a relay perhaps, wants an address checked;
+    /// [`Output::DialBackDone`] follows.
+    DialBackWanted { exchange: OperationId, id: ConnId, wanted: DialBackWanted },
+    /// What came of [`Output::DialBack`].
+    DialBackShown { operation: OperationId, outcome: DialBackOutcome },
 }
 
 /// What is to be done.

@@ -51,8 +51,8 @@ use self::{
 pub(crate) use self::{
     connections::{ConnId, Connection},
     interfaces::{Interfaces, Network},
-    io::{DialKind, Input, OperationId, Output, RelaySays, WaiterId},
-    reach::{CheckAnswer, DialBackOutcome, DialBackWanted, ReachInput},
+    io::{DialKind, Input, OperationId, Output, ReachInput, RelaySays, WaiterId},
+    reach::{CheckAnswer, DialBackOutcome, DialBackWanted},
 };
 use crate::{NetworkEvent, PunchConfig, ReachConfig};
 

@@ -152,7 +152,7 @@ impl Behaviour {
                 }
             }
             Done::Hello { peer, connection, origin, stream, token } => self.hello((peer, connection), origin, stream, token),
-            Done::Rendezvous { by, stream, request } => self.meet(by, stream, request),
+            Done::Rendezvous { by, stream, request } => self.meet(by, stream, *request),
             Done::CheckWanted { by, stream, request } => self.check(by, stream, request),
             Done::Answered => {}
         }
@@ -263,7 +263,7 @@ impl NetworkBehaviour for Behaviour {
                     Err(_) => Done::Answered,
                 },
                 Purpose::Rendezvous => match rendezvous::request(stream).await {
-                    Some((stream, request)) => Done::Rendezvous { by, stream, request },
+                    Some((stream, request)) => Done::Rendezvous { by, stream, request: Box::new(request) },
                     None => Done::Answered,
                 },
             }

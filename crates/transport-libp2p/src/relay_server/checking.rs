@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use super::{
     behaviour::Behaviour,
     handler::FromBehaviour,
+    load::RelayService,
     origin::Origin,
-    service::RelayService,
     tasks::{Asker, Done},
 };
 use crate::{

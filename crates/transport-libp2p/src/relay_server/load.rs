@@ -5,7 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::service::RelayService;
+/// Whether our relay serves others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayService {
+    /// It speaks no protocol of a relay.
+    #[default]
+    Shut,
+    /// It does.
+    Open,
+    /// It takes nothing new, and ends what is left soon.
+    Draining,
+}
 
 /// How often something was refused since the start, by the reason: the name of the setting
 /// that it met, or another short name. There are as many as the relay has reasons.

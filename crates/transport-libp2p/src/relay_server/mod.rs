@@ -38,5 +38,4 @@ pub use config::RelayServerConfig;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use exchange::fuzz;
-pub use load::{RelayLoad, RelayQuotaUse, RelayRefusals, RelayServerError};
-pub use service::RelayService;
+pub use load::{RelayLoad, RelayQuotaUse, RelayRefusals, RelayServerError, RelayService};

@@ -3,26 +3,12 @@
 use std::time::Duration;
 
 use libp2p::{PeerId, swarm::ConnectionId};
-use serde::Serialize;
 
-use super::{behaviour::Behaviour, drain::Drain, handler::FromBehaviour, members::Members};
+use super::{behaviour::Behaviour, drain::Drain, handler::FromBehaviour, load::RelayService, members::Members};
 use crate::NetworkEvent;
 
 /// Time that peers have for another path when the relay shuts.
 const SHUTTING: Duration = Duration::from_secs(30);
-
-/// Whether our relay serves others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RelayService {
-    /// It speaks no protocol of a relay.
-    #[default]
-    Shut,
-    /// It does.
-    Open,
-    /// It takes nothing new, and ends what is left soon.
-    Draining,
-}
 
 impl Behaviour {
     /// Serves from now on, on the connections that are there too. A drain that the owner

@@ -16,10 +16,10 @@ use super::{
     denial::Denial,
     exchange,
     handler::{FromBehaviour, STOP},
+    load::RelayService,
     messages::{HopAnswer, Reservation},
     meter::{Meter, Side},
     origin::Origin,
-    service::RelayService,
     table::{Circuit, CircuitId, Ended},
     tasks::{Asker, Done, Running},
 };

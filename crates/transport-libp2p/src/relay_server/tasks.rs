@@ -35,7 +35,7 @@ pub(super) enum Done {
     /// A peer speaks the relay protocol.
     Hello { peer: PeerId, connection: ConnectionId, origin: Option<Origin>, stream: Stream, token: Option<RelayToken> },
     /// A peer asks who is listed, or to be listed.
-    Rendezvous { by: Asker, stream: Stream, request: Message },
+    Rendezvous { by: Asker, stream: Stream, request: Box<Message> },
     /// There is nothing more to do.
     Answered,
 }

@@ -27,10 +27,10 @@ use super::{
     boxed::Boxed,
     build::punching,
     commands::{Command, ConnectReply, RelayServerCommand, With},
+    dial_backs::DialBacks,
     exchanging::Exchanges,
     ids::Ids,
     interfaces::InterfaceWatch,
-    reaching::DialBacks,
     round_trips::RoundTrips,
 };
 use crate::{
@@ -82,8 +82,7 @@ impl Actor {
         announcing: Announcing,
         external: &[Multiaddr],
         relays: Vec<RelayAddress>,
-        round_trips: RoundTrips,
-        answering: Arc<Answering>,
+        (round_trips, answering): (RoundTrips, Arc<Answering>),
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {

@@ -211,13 +211,13 @@ mod tests {
         let [v4, v6] = ["/ip4/203.0.113.1/tcp/4011", "/ip6/2001:db8::1/tcp/4011"].map(address);
         [&v4, &v6].into_iter().for_each(|address| drop(node.appeared(tcp, address.clone())));
         assert_eq!(texts(&node), ["/ip4/203.0.113.1/tcp/4011"], "most hosts of IPv6 are behind a firewall");
-        assert_eq!(node.reached(&v6, Reachability::Reachable).added, [v6.clone()]);
-        assert_eq!(node.reached(&v4, Reachability::Unreachable).removed, [v4.clone()]);
+        assert_eq!(node.reached(&v6, Reachability::Reachable).added, vec![v6.clone()]);
+        assert_eq!(node.reached(&v4, Reachability::Unreachable).removed, vec![v4.clone()]);
         let watched = node.watch_reachability();
         assert_eq!(watched.borrow().len(), 2);
         // One that a router maps is not among those of our interfaces.
         let mapped = address("/ip4/198.51.100.1/tcp/777");
-        assert_eq!(node.reached(&mapped, Reachability::Reachable).added, [mapped.clone()]);
+        assert_eq!(node.reached(&mapped, Reachability::Reachable).added, vec![mapped.clone()]);
         assert_eq!(node.reached(&mapped, Reachability::Unknown).removed, [mapped]);
         assert_eq!(node.reached(&v6, Reachability::Unknown).removed, [v6]);
         // What a relay listens on was chosen.

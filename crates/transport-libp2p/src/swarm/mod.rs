@@ -23,6 +23,7 @@ mod behaviour;
 mod boxed;
 mod build;
 mod commands;
+mod dial_backs;
 mod errors;
 mod events;
 mod exchanging;

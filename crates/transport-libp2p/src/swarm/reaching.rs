@@ -1,8 +1,8 @@
 //! Carries checks of addresses on, ours and others', each in a task of its own.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use kaspath_domain::{Slots, TransportAddress};
+use kaspath_domain::TransportAddress;
 use libp2p::{PeerId, Stream, StreamProtocol, swarm::ConnectionId};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -14,31 +14,10 @@ use crate::{
     streams::{OpenError, OpenRequest, OpenStream},
 };
 
-/// Streams of checks that are served at once, in all and of one peer.
-const MAX_SERVED: usize = 32;
+/// Streams of checks of one peer that are served at once.
 const MAX_SERVED_PER_PEER: usize = 2;
 /// Time that a dial for a relay takes at most, and what is said after it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(18);
-
-/// Dials that relays wait for.
-pub(super) struct DialBacks {
-    served: Slots<PeerId>,
-    waiting: HashMap<OperationId, oneshot::Sender<DialBackOutcome>>,
-    serve: ServeWhen,
-}
-
-impl DialBacks {
-    pub(super) fn new(serve: ServeWhen) -> Self {
-        Self { served: Slots::new(MAX_SERVED), waiting: HashMap::new(), serve }
-    }
-
-    /// Tells the relay's stream what came of it.
-    pub(super) fn done(&mut self, exchange: OperationId, outcome: DialBackOutcome) {
-        if let Some(waiting) = self.waiting.remove(&exchange) {
-            let _ = waiting.send(outcome);
-        }
-    }
-}
 
 impl Actor {
     pub(super) fn ask_reach(&mut self, operation: OperationId, on: Option<ConnId>, address: &TransportAddress, nonce: u64) {

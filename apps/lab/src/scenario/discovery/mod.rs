@@ -100,7 +100,10 @@ async fn peers(stage: &mut Stage, of: impl Fn(usize) -> bool) -> Result<Value> {
         let times: Vec<Option<f64>> =
             (1..=PEERS).map(|count| seen::when_peers(&node.program.events, count).map(|time| time - last)).collect();
         late |= times.last().copied().flatten().is_none_or(|time| time > PEERS_WITHIN.as_secs_f64());
-        figures.insert(node.name.to_owned(), json!({ "seconds-to-peers": times.into_iter().map(rounded).collect::<Vec<_>>() }));
+        figures.insert(
+            node.name.to_owned(),
+            json!({ "seconds-to-peers": times.into_iter().map(seen::rounded).collect::<Vec<_>>() }),
+        );
     }
     ensure!(!late, "not all have {PEERS} peers within {PEERS_WITHIN:?}: {}", Value::from(figures));
     Ok(figures.into())
@@ -122,15 +125,10 @@ async fn first_peer(stage: &mut Stage, rounds: usize) -> Result<Value> {
         }
     }
     let [median, p95, longest] = [0.5, 0.95, 1.0].map(|share| percentile(&times, share));
-    let figures = json!({ "starts": times.len(), "median": rounded(Some(median)), "p95": rounded(Some(p95)),
-        "longest": rounded(Some(longest)), "without": without });
+    let figures = json!({ "starts": times.len(), "median": seen::rounded(Some(median)), "p95": seen::rounded(Some(p95)),
+        "longest": seen::rounded(Some(longest)), "without": without });
     if !without.is_empty() || p95.is_nan() || p95 >= FIRST_PEER {
         bail!("the first peer does not come within {FIRST_PEER} s: {figures}");
     }
     Ok(figures)
-}
-
-/// Seconds with two digits.
-fn rounded(seconds: Option<f64>) -> Option<f64> {
-    seconds.map(|seconds| (seconds * 100.0).round() / 100.0)
 }

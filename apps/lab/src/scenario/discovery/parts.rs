@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    rounded, seen,
+    seen,
     stage::{LAN, Node, Stage},
 };
 
@@ -92,7 +92,7 @@ pub(super) async fn new_relay(stage: &mut Stage) -> Result<Value> {
     stage.until("a reservation at the new relay", REPLACED, used).await?;
     let confirmed = |event: &&Value| event["event"] == "reservation" && event["relay"] == new && event["state"] == "confirmed";
     let times = stage.nodes.iter().filter_map(|node| node.program.events.iter().find(confirmed)?["time"].as_f64());
-    Ok(json!({ "seconds-to-first-reservation": rounded(times.min_by(f64::total_cmp).map(|time| time - begin)) }))
+    Ok(json!({ "seconds-to-first-reservation": seen::rounded(times.min_by(f64::total_cmp).map(|time| time - begin)) }))
 }
 
 /// The sessions of all nodes at some time.

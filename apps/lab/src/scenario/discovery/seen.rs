@@ -51,6 +51,11 @@ pub(super) fn path<'e>(events: &'e [Value], peer: &str) -> Option<&'e Value> {
     events.iter().rev().find(tells).map(|event| &event["path"])
 }
 
+/// Seconds with two digits.
+pub(super) fn rounded(seconds: Option<f64>) -> Option<f64> {
+    seconds.map(|seconds| (seconds * 100.0).round() / 100.0)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

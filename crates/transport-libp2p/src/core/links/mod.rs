@@ -20,10 +20,7 @@ use std::{
 
 use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, TransportAddress, TransportSet};
 
-use self::{
-    relay::{MAX_WAITERS, Relay, Waiter},
-    transports::links_with,
-};
+use self::relay::{MAX_WAITERS, Relay, Waiter, links_with};
 use super::{
     connections::{ConnId, RemoteInfo},
     io::{DialKind, OperationId, Output, WaiterId},

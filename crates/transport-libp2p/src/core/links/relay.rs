@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{Moment, PeerAddress, PeerIdentity, Transport, TransportAddress, TransportSet};
 
 use super::addresses::Addresses;
 use crate::core::{
     connections::ConnId,
     interfaces::Interfaces,
     io::{OperationId, WaiterId},
+    shared::Shared,
 };
 
 /// Dials that wait for one relay.
@@ -118,7 +119,7 @@ impl Relay {
         let usable = |address: &TransportAddress| {
             address.transport == transport && can_reach(host, address) && !self.failed.contains(address)
         };
-        self.addresses.all().into_iter().filter(usable).min_by_key(|address| is_ipv6(address))
+        self.addresses.all().into_iter().filter(usable).min_by_key(is_ipv6)
     }
 
     /// An address of IPv6 at which no link is tried yet, to know that the relay is there too.
@@ -156,4 +157,14 @@ impl Relay {
         self.waiters = waiting;
         served.into_iter().map(|(_, waiter)| waiter).collect()
     }
+}
+
+/// The open links with the relay.
+pub(super) fn links_with(shared: &Shared, relay: &PeerIdentity) -> Vec<Link> {
+    let link = |(id, transport)| {
+        let remote = shared.connections.get(id).map(|connection| &connection.remote.address);
+        let is_ipv6 = matches!(remote, Some(PeerAddress::Direct(address)) if is_ipv6(address));
+        Link { id, transport, is_ipv6 }
+    };
+    shared.connections.direct(relay).map(link).collect()
 }

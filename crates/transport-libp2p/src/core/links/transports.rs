@@ -1,10 +1,10 @@
 //! Over which transports and families a relay is linked.
 
-use kaspath_domain::{PeerAddress, PeerIdentity, Transport, TransportAddress};
+use kaspath_domain::{PeerIdentity, Transport, TransportAddress};
 
 use super::{
     Links, dial,
-    relay::{Link, is_ipv6},
+    relay::{is_ipv6, links_with},
 };
 use crate::core::shared::Shared;
 
@@ -58,14 +58,4 @@ impl Links {
         linked.sort_by_key(|address| address.transport);
         linked
     }
-}
-
-/// The open links with the relay.
-pub(super) fn links_with(shared: &Shared, relay: &PeerIdentity) -> Vec<Link> {
-    let link = |(id, transport)| {
-        let remote = shared.connections.get(id).map(|connection| &connection.remote.address);
-        let is_ipv6 = matches!(remote, Some(PeerAddress::Direct(address)) if is_ipv6(address));
-        Link { id, transport, is_ipv6 }
-    };
-    shared.connections.direct(relay).map(link).collect()
 }

@@ -12,7 +12,7 @@ use super::super::{
     io::{DialKind, OperationId, Output},
     shared::Shared,
 };
-use super::literal;
+use super::check::{DialBackOutcome, DialBackWanted, literal};
 
 /// Dials of checks under way at once, of all relays; of one relay there is one.
 const MAX_DIALS: usize = 4;
@@ -20,28 +20,6 @@ const MAX_DIALS: usize = 4;
 const MAX_REMEMBERED: usize = 1024;
 /// Ports below belong to services that take a stranger's connection for an attack.
 const FIRST_PORT: u16 = 1024;
-
-/// A relay wants to know whether that peer can be reached there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DialBackWanted {
-    pub(crate) peer: PeerIdentity,
-    pub(crate) address: TransportAddress,
-    /// What the peer is to be shown.
-    pub(crate) nonce: u64,
-}
-
-/// What became of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DialBackOutcome {
-    /// The peer was reached, and took the nonce.
-    Reached,
-    /// No connection came up.
-    NotReached,
-    /// One came up, but the peer did not take the nonce.
-    NoStream,
-    /// We do not dial there, or not now.
-    Refused,
-}
 
 pub(super) struct Helping {
     dials: BTreeMap<OperationId, Dial>,

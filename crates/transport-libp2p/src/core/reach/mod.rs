@@ -6,9 +6,10 @@
 //! its nodes dial the address. That a relay says "reached" proves nothing; that the dial
 //! came in, with the nonce that we gave, does.
 //!
-//! `track` makes states of verdicts, `contacts` knows who is no stranger, and `helping`
+//! `check` says what is asked and answered, `track` makes states of verdicts, `contacts` knows who is no stranger, and `helping`
 //! makes such dials for others.
 
+mod check;
 mod contacts;
 mod helping;
 #[cfg(test)]
@@ -20,50 +21,24 @@ use std::{
     net::IpAddr,
 };
 
-use kaspath_domain::{DialError, Direction, Host, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
+use kaspath_domain::{DialError, Direction, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
 
-pub(crate) use self::helping::{DialBackOutcome, DialBackWanted};
+pub(crate) use self::check::{CheckAnswer, DialBackOutcome, DialBackWanted};
 use self::{
+    check::literal,
     contacts::Contacts,
     helping::Helping,
     track::{Source, Track, Verdict},
 };
 use super::{
     connections::{ConnId, Connection},
-    io::{OperationId, Output},
+    io::{OperationId, Output, ReachInput},
     shared::Shared,
 };
 use crate::{NetworkEvent, ReachConfig, Reachability};
 
 /// Addresses of ours that are watched.
 const MAX_TRACKS: usize = 16;
-
-/// What happened that says something of our addresses, or of others' that we check.
-#[derive(Clone, Debug)]
-pub(crate) enum ReachInput {
-    /// We listen at these addresses of our interfaces, and at no others.
-    Listening(Vec<TransportAddress>),
-    /// What came of the question of [`Output::AskReach`].
-    Asked { operation: OperationId, answer: CheckAnswer },
-    /// The remote of that connection shows a nonce.
-    DialedBack { id: ConnId, nonce: u64 },
-    /// The remote of that connection, a relay perhaps, wants an address checked;
-    /// [`Output::DialBackDone`] follows.
-    DialBackWanted { exchange: OperationId, id: ConnId, wanted: DialBackWanted },
-    /// What came of [`Output::DialBack`].
-    DialBackShown { operation: OperationId, outcome: DialBackOutcome },
-}
-
-/// What a relay says of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckAnswer {
-    /// Somebody reached it.
-    Reached,
-    /// Nobody could.
-    NotReached,
-    /// It was not tried.
-    Nothing,
-}
 
 struct Question {
     address: TransportAddress,
@@ -287,14 +262,6 @@ impl Reach {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.questions.len() + self.helping.held()
-    }
-}
-
-/// The address of an IP address, and not of a name.
-fn literal(address: &TransportAddress) -> Option<IpAddr> {
-    match address.host {
-        Host::Ip(ip) => Some(ip.to_canonical()),
-        Host::Dns(_) => None,
     }
 }
 
