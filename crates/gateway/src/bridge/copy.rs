@@ -37,8 +37,18 @@ impl Direction {
         B: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
         loop {
-            if let Err(error) = ready!(self.poll_kept(cx, from, to)) {
-                return Poll::Ready(Ended::Receiver(told(&error)));
+            match self.poll_kept(cx, from, to) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Ended::Receiver(told(&error))),
+                // A call that has failed is over, though some of it waits.
+                Poll::Pending => {
+                    return match from.request.poll_reset(cx) {
+                        Poll::Ready(Ok(reason)) if reason != h2::Reason::NO_ERROR => {
+                            Poll::Ready(Ended::Sender(told(&reason.into())))
+                        }
+                        _ => Poll::Pending,
+                    };
+                }
             }
             if self.body_ended {
                 return from.answer.poll_trailers(cx).map(|trailers| match trailers {

@@ -18,7 +18,7 @@ use libp2p::{
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    checking::Checks,
+    checks::Checks,
     drain::Drain,
     exchange::{self, Ask},
     flow::Flows,

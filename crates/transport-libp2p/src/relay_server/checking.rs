@@ -3,10 +3,10 @@
 //! The relay itself never dials. What a node asks about must have the IP address from which
 //! it is connected right now, so nobody can make others dial a third host.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use kaspath_domain::{IpPrefix, Moment, Rates, Slot, Slots, TokenBucket, TransportAddress};
+use kaspath_domain::{IpPrefix, TransportAddress};
 use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use tokio::sync::oneshot;
 
@@ -25,47 +25,8 @@ use crate::{
 
 /// Nodes that dial for one check, each of another network.
 const HELPERS: usize = 2;
-/// Checks under way at once: of one host, of one network and in all.
-const PER_HOST: usize = 4;
-const PER_NETWORK: usize = 8;
-const MAX_CHECKS: usize = 32;
-/// Peers, hosts and networks remembered, each.
-const MAX_REMEMBERED: usize = 4096;
 /// Ports below belong to services that take a stranger's connection for an attack.
 const FIRST_PORT: u16 = 1024;
-
-/// What checks may cost. Pure.
-pub(super) struct Checks {
-    under_way: Slots<IpPrefix>,
-    peers: Rates<PeerId>,
-    hosts: Rates<IpPrefix>,
-    networks: Rates<IpPrefix>,
-    all: TokenBucket,
-}
-
-impl Default for Checks {
-    fn default() -> Self {
-        Self {
-            under_way: Slots::new(MAX_CHECKS),
-            peers: Rates::new(12, Duration::from_secs(10), MAX_REMEMBERED),
-            hosts: Rates::new(24, Duration::from_secs(5), MAX_REMEMBERED),
-            networks: Rates::new(48, Duration::from_millis(2500), MAX_REMEMBERED),
-            all: TokenBucket::new(16, Duration::from_millis(250)),
-        }
-    }
-}
-
-impl Checks {
-    /// Room for one more check of that peer, until it is dropped.
-    fn admit(&mut self, peer: &PeerId, origin: Origin, now: Moment) -> Option<Slot<IpPrefix>> {
-        let slot = self.under_way.take([(origin.host, PER_HOST), (origin.prefix, PER_NETWORK)])?;
-        let in_time = self.peers.take(peer, now).is_ok()
-            && self.hosts.take(&origin.host, now).is_ok()
-            && self.networks.take(&origin.prefix, now).is_ok()
-            && self.all.take(now).is_ok();
-        in_time.then_some(slot)
-    }
-}
 
 impl Behaviour {
     /// A node asks whether it can be reached.

@@ -13,6 +13,7 @@ mod access;
 mod behaviour;
 mod budget;
 mod checking;
+mod checks;
 mod config;
 mod control;
 mod copy;
