@@ -146,8 +146,9 @@ impl World {
 impl Home {
     /// Drops all between the home and the internet, in silence.
     pub(crate) fn cut_wan(&self, cut: bool) -> Result<()> {
-        let verdict = if cut { "drop" } else { "accept" };
-        let chain = format!("chain forward {{ type filter hook forward priority filter - 2; policy {verdict}; }}");
+        // Where bridges are filtered too, the LAN's own frames pass this hook.
+        let rules = if cut { "iifname \"wan\" drop\noifname \"wan\" drop\n" } else { "" };
+        let chain = format!("chain forward {{ type filter hook forward priority filter - 2; policy accept;\n{rules} }}");
         replace_table(&self.router, "cut", &chain)
     }
 }

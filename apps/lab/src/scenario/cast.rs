@@ -24,6 +24,10 @@ use crate::{
 pub(super) const START: Duration = Duration::from_secs(10);
 /// Time for a reservation or a session, lossy wires included.
 pub(super) const SESSION: Duration = Duration::from_secs(40);
+/// What a relay may move while two nodes that are connected directly exchange twenty
+/// transactions or blocks, which have three times as many bytes: keepalives, and the nodes'
+/// questions for peers.
+pub(super) const CONTROL_BYTES: u64 = 12_000;
 
 /// Flags that listen on every address of a host, at the usual port.
 pub(super) const ANY: [&str; 4] = ["-l", "/ip4/0.0.0.0/tcp/4001", "-l", "/ip4/0.0.0.0/udp/4001/quic-v1"];

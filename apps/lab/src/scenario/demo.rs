@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::cast::{Cast, SESSION, is_direct_session, relay_reason, sites};
+use super::cast::{CONTROL_BYTES, Cast, SESSION, is_direct_session, relay_reason, sites};
 use crate::{
     cli::CommonArgs,
     net::{NatKind, WireSpec},
@@ -16,9 +16,6 @@ use crate::{
 const WATCHED: u64 = 6;
 /// And once the relay's plug is pulled.
 const UNPLUGGED: u64 = 4;
-/// The relay still answers the reservation's keepalives: that many bytes in the
-/// watched time are no traffic of the peers'.
-const KEEPALIVE_BYTES: u64 = 4_000;
 
 pub(crate) async fn demo(args: &CommonArgs) -> Result<()> {
     let wire = WireSpec::from_args(args);
@@ -126,7 +123,7 @@ async fn punched(args: &CommonArgs, wire: WireSpec) -> Result<()> {
     watch_client(&mut cast, false).await?;
     cast.circuits_ended().await?;
     let (gossip, bytes) = watch_gossip(&mut cast, WATCHED, "gossip").await?;
-    if gossip == 0 || bytes > KEEPALIVE_BYTES {
+    if gossip == 0 || bytes > CONTROL_BYTES {
         bail!("not direct: {gossip} transactions gossiped while the relay moved {bytes} bytes");
     }
     cast.lab.unplug_relay()?;

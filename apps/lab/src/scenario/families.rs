@@ -137,9 +137,8 @@ impl Stage {
             Expected::Relayed(reason) => {
                 let failed = |event: &Value| event["event"] == "punch-failed" && names(&event["reason"], reason);
                 server.wait_for("a punch that fails for that reason", SESSION, failed).await?;
-                client.drain();
-                let relayed = |event: &&Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-                client.events.iter().find(relayed).context("no session over the relay")?;
+                let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
+                client.wait_for("a session over the relay", SESSION, relayed).await?;
                 if client.events.iter().any(is_direct_session) {
                     bail!("it is direct");
                 }

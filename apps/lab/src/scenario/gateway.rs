@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cast::{SESSION, is_direct_session, reserved, sites, start_relay, started, strings},
+    cast::{CONTROL_BYTES, SESSION, is_direct_session, reserved, sites, start_relay, started, strings},
     nodes::{Kaspad, P2P, Rpc},
 };
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
 
 /// Blocks mined live, on each side, once the two are in sync.
 const LIVE_BLOCKS: u64 = 20;
-/// The relay's bytes while live blocks pass: keepalives.
-const KEEPALIVE_BYTES: u64 = 4_000;
 /// Time to sync a block, many times what it takes.
 const BLOCK: Duration = Duration::from_millis(100);
 /// Between two looks at the block count while the time is taken.
@@ -108,7 +106,7 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<()> {
 
     let relay_bytes = follow_live(&lab, &mut left_rpc, &mut right_rpc, goal).await?;
     println!("{LIVE_BLOCKS} live blocks each way; the relay's interface moved {relay_bytes} bytes meanwhile");
-    if must_be_direct && relay_bytes > KEEPALIVE_BYTES {
+    if must_be_direct && relay_bytes > CONTROL_BYTES {
         bail!("not direct: the relay moved {relay_bytes} bytes");
     }
     evidence.events("left-gateway", &left_gateway.stop().await?)?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::cast::{Cast, SESSION, is_direct, is_direct_session, ready_over_relay, relay_reason, sites};
+use super::cast::{CONTROL_BYTES, Cast, SESSION, is_direct, is_direct_session, ready_over_relay, relay_reason, sites};
 use crate::{
     cli::MatrixArgs,
     net::{NatKind, WireSpec},
@@ -11,8 +11,6 @@ use crate::{
 
 /// Transactions that must pass, both ways together: about a second's.
 const GOSSIP: u64 = 20;
-/// Relay bytes that a direct pair may cause meanwhile: keepalives.
-const KEEPALIVE_BYTES: u64 = 4_000;
 const TRANSPORTS: [(&str, &str); 2] = [("tcp", "tcp-only"), ("quic", "quic-only")];
 
 pub(crate) async fn matrix(args: &MatrixArgs) -> Result<()> {
@@ -82,7 +80,7 @@ async fn direct(cast: &mut Cast, transport: &str) -> Result<(String, Value)> {
     let (gossip, bytes) = (cast.gossip(), cast.lab.relay_bytes()?);
     cast.await_gossip(GOSSIP).await?;
     let (gossip, bytes) = (cast.gossip() - gossip, cast.lab.relay_bytes()? - bytes);
-    if bytes > KEEPALIVE_BYTES {
+    if bytes > CONTROL_BYTES {
         bail!("not direct: {gossip} transactions gossiped while the relay moved {bytes} bytes");
     }
     let summary =

@@ -19,6 +19,7 @@ mod track;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use kaspath_domain::{DialError, Direction, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
@@ -141,11 +142,16 @@ impl Reach {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let asking = |address: &TransportAddress| self.questions.values().any(|question| question.address == *address);
         let due = self.tracks.iter().filter(|(address, track)| self.can_ask(address, track) && !asking(address));
-        due.map(|(_, track)| track.due).min()
+        let reviews = self.tracks.values().filter_map(|track| track.review);
+        due.map(|(_, track)| track.due).chain(reviews).min()
     }
 
-    /// Asks about what is due.
+    /// Asks about what is due, and lets strangers count that came during a hold.
     pub(super) fn step(&mut self, shared: &mut Shared) {
+        let reviewed = |track: &Track| track.review.is_some_and(|review| review <= shared.now);
+        let reviewed: Vec<TransportAddress> =
+            self.tracks.iter().filter(|(_, track)| reviewed(track)).map(|(address, _)| address.clone()).collect();
+        reviewed.iter().for_each(|address| self.settle(shared, address, |track, interval, now| track.settle(interval, now)));
         let asking: BTreeSet<TransportAddress> = self.questions.values().map(|question| question.address.clone()).collect();
         let is_due = |track: &Track| track.due <= shared.now;
         let due = self
@@ -215,8 +221,18 @@ impl Reach {
     }
 
     fn judge(&mut self, shared: &mut Shared, address: &TransportAddress, verdict: Verdict, group: IpPrefix) {
+        self.settle(shared, address, |track, interval, now| track.judge(verdict, group, interval, now));
+    }
+
+    /// Reports the state of an address if `settle` changes it.
+    fn settle(
+        &mut self,
+        shared: &mut Shared,
+        address: &TransportAddress,
+        settle: impl FnOnce(&mut Track, Duration, Moment) -> bool,
+    ) {
         let Some(track) = self.tracks.get_mut(address) else { return };
-        if track.judge(verdict, group, self.config.check_interval, shared.now) {
+        if settle(track, self.config.check_interval, shared.now) {
             let state = track.state;
             self.report(shared, address, state);
         }

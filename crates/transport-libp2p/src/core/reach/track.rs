@@ -67,12 +67,14 @@ pub(super) struct Track {
     checks: usize,
     /// When the address is to be checked next.
     pub(super) due: Moment,
+    /// When strangers that came while it was held unreachable count.
+    pub(super) review: Option<Moment>,
 }
 
 impl Track {
     pub(super) fn new(source: Source, now: Moment) -> Self {
         let (strangers, negatives, flaps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source, state: Reachability::Unknown, since: now, strangers, negatives, flaps, checks: 0, due: now }
+        Self { source, state: Reachability::Unknown, since: now, strangers, negatives, flaps, checks: 0, due: now, review: None }
     }
 
     /// Takes a verdict that came from that network; whether the state has changed.
@@ -94,6 +96,16 @@ impl Track {
                 self.due = self.due.min(now + RECHECK);
             }
         }
+        let has_changed = self.settle(interval, now);
+        if verdict == Verdict::Stranger && self.state == Reachability::Unreachable {
+            self.review = Some(self.since + self.hold(interval));
+        }
+        has_changed
+    }
+
+    /// Draws the conclusion of what is known; whether the state has changed.
+    pub(super) fn settle(&mut self, interval: Duration, now: Moment) -> bool {
+        self.review = self.review.filter(|review| *review > now);
         let state = self.state_now(interval, now);
         let has_changed = state != self.state;
         if has_changed {

@@ -84,6 +84,20 @@ fn back_again_takes_twice_the_proof_and_longer_each_time() {
 }
 
 #[test]
+fn strangers_that_came_before_the_time_was_over_count_when_it_is() {
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    for network in 1..=3 {
+        judge(&mut track, Verdict::No, network, 10);
+    }
+    assert_eq!(judge(&mut track, Verdict::Stranger, 4, 400), Unreachable);
+    assert_eq!(judge(&mut track, Verdict::Stranger, 5, 500), Unreachable);
+    let review = track.review.expect("a time");
+    assert_eq!(review, at(610));
+    assert!(track.settle(INTERVAL, review) && track.state == Reachable && track.review.is_none());
+}
+
+#[test]
 fn it_is_checked_at_once_then_ever_more_seldom_and_soon_after_a_doubt() {
     let mut track = Track::new(Source::Interface, at(0));
     let mut due = Vec::new();
