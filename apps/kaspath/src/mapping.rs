@@ -185,7 +185,14 @@ impl Follower {
                 }
             }
             MappingEvent::Lost { mapped, .. } => drop(held.remove(&mapped.request)),
-            MappingEvent::Unavailable { .. } => drop(self.kaspad.send_if_modified(|decided| decided.replace(None).is_none())),
+            MappingEvent::Unavailable { .. } => {
+                // A kaspad that was told an address keeps it.
+                self.kaspad.send_if_modified(|decided| {
+                    let is_first = decided.is_none();
+                    decided.get_or_insert(None);
+                    is_first
+                });
+            }
         }
         held.values().filter(|mapped| mapped.request.purpose == MapPurpose::Peers).map(address).collect()
     }
@@ -210,7 +217,10 @@ fn address(mapped: &Mapped) -> TransportAddress {
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::MapMethod;
+
     use super::*;
+    use crate::output::OutputSettings;
 
     fn asked(listening: &[&str], external: &[&str], kaspad: Option<u16>) -> Vec<String> {
         let locators = |texts: &[&str]| texts.iter().map(|text| text.parse::<PeerLocator>().unwrap()).collect::<Vec<_>>();
@@ -238,6 +248,28 @@ mod tests {
         assert_eq!(asked(&home, &[], None), ["TCP port 4011 Peers", "UDP port 4012 Peers"]);
         assert_eq!(asked(&home, &[], Some(16111)).len(), 3);
         assert_eq!(asked(&home, &["/ip4/203.0.113.7/tcp/4001"], Some(16111)), ["TCP port 16111 Kaspad"]);
+    }
+
+    #[test]
+    fn peers_get_the_ports_of_this_node_alone_and_kaspad_learns_of_its_own() {
+        let (sender, kaspad) = watch::channel(None);
+        let printer = Printer::new(OutputSettings::default());
+        let follower = Follower { held: Arc::default(), observers: Observers::default(), kaspad: sender, printer };
+        let mapped = |protocol, purpose, external: &str| Mapped {
+            request: MapRequest { protocol, port: 4011, purpose },
+            external: external.parse().unwrap(),
+            by: MapMethod::Pcp,
+            lifetime: Duration::from_secs(7200),
+        };
+        follower.take(&MappingEvent::Unavailable { cause: "no answer".to_owned() });
+        assert_eq!(*kaspad.borrow(), Some(None));
+        let udp = mapped(MapProtocol::Udp, MapPurpose::Peers, "203.0.113.7:40000");
+        follower.take(&MappingEvent::Mapped(udp.clone()));
+        let of_kaspad = mapped(MapProtocol::Tcp, MapPurpose::Kaspad, "203.0.113.7:16111");
+        let now = follower.take(&MappingEvent::Mapped(of_kaspad));
+        assert_eq!(now.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/ip4/203.0.113.7/udp/40000/quic-v1"]);
+        assert_eq!(*kaspad.borrow(), Some(Some("203.0.113.7:16111".parse().unwrap())));
+        assert!(follower.take(&MappingEvent::Lost { mapped: udp, cause: "gone".to_owned() }).is_empty());
     }
 
     #[test]
