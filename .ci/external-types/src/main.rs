@@ -56,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kaspath_gateway",
             "kaspath_session",
             "kaspath_transport_libp2p",
+            "serde_core",
         ],
     ),
 ];
