@@ -53,7 +53,8 @@ impl Parts {
     /// The namespace of the bridge that joins all public hosts and routers.
     pub(super) fn internet(&mut self) -> Result<String> {
         let internet = self.namespace("inet")?;
-        shell::run(Some(&internet), "ip link add br0 type bridge")?;
+        // Nobody queries for multicast groups there, and IPv6 finds its neighbours by multicast.
+        shell::run(Some(&internet), "ip link add br0 type bridge mcast_snooping 0")?;
         shell::run(Some(&internet), "ip link set br0 up")?;
         Ok(internet)
     }
@@ -100,7 +101,7 @@ pub(super) fn lan(router: &str, router_ip: Ipv4Addr, hosts: &[(&Host, Ipv4Addr)]
     if let [(host, _)] = hosts {
         veth(router, "lan", &host.namespace, "eth0")?;
     } else {
-        shell::run(Some(router), "ip link add lan type bridge")?;
+        shell::run(Some(router), "ip link add lan type bridge mcast_snooping 0")?;
         shell::run(Some(router), "ip link set lan up")?;
         for (index, (host, _)) in hosts.iter().enumerate() {
             veth(router, &format!("lan{index}"), &host.namespace, "eth0")?;
