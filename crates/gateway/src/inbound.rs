@@ -77,12 +77,14 @@ fn admit(shared: &Shared, peer: &PeerIdentity, stream: &DuplexStream) -> Result<
 }
 
 async fn join(shared: Arc<Shared>, mut stream: DuplexStream, slot: SessionSlot, hold: Hold) {
-    match kaspad::connect(hold.address(), shared.parts.kaspad).await {
+    // What lasts for a moment is boxed, for what an idle session waits in stays small.
+    match Box::pin(kaspad::connect(hold.address(), shared.parts.kaspad)).await {
         Ok(mut kaspad) => {
             let session = Session { hold, direction: Direction::Inbound, slot };
-            let noting = Noting::new(session.slot.activity(), shared.parts.clock);
-            let ending = session.run(&shared, stream.path(), pipe::copy(&mut stream, &mut kaspad, noting)).await;
-            session.close(&shared, ending, stream, kaspad).await;
+            let (path, noting) = (stream.path(), Noting::new(session.slot.activity(), shared.parts.clock));
+            let copying = Box::pin(pipe::copy(&mut stream, &mut kaspad, noting));
+            let ending = session.run(&shared, path, copying).await;
+            Box::pin(session.close(&shared, ending, stream, kaspad)).await;
         }
         Err(cause) => {
             shared.refuse(Direction::Inbound, hold.peer(), Refused { reason: RefusalReason::KaspadUnreachable, cause });
