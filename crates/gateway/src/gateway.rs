@@ -9,9 +9,7 @@ use kaspath_domain::{ListenError, PeerConnector, PeerIdentity, PeerTarget, Strea
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    CloseReason, GatewayParts, KeptPeer, inbound,
-    kaspad::{self, KaspadState},
-    outbound,
+    CloseReason, GatewayParts, KeptPeer, inbound, kaspad, outbound,
     rates::SessionRates,
     refusals::Refusals,
     sessions::{SessionInfo, Sessions},
@@ -32,7 +30,7 @@ impl Gateway {
         Self(Arc::new(Shared {
             table: PeerTable::new(parts.book.clone()),
             sessions: Sessions::new(parts.local.clone()),
-            kaspad: watch::channel(KaspadState::default()).0,
+            kaspad: watch::channel(None).0,
             rates: Mutex::new(SessionRates::new(parts.newcomers)),
             refusals: [Refusals::new(), Refusals::new()].map(Mutex::new),
             parts,

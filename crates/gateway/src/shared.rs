@@ -6,15 +6,14 @@ use kaspath_domain::{Direction, Observer, PeerIdentity};
 use tokio::{sync::watch, task::JoinError};
 
 use crate::{
-    GatewayEvent, GatewayParts, RefusalReason, kaspad::KaspadState, rates::SessionRates, refusals::Refusals, sessions::Sessions,
-    table::PeerTable,
+    GatewayEvent, GatewayParts, RefusalReason, rates::SessionRates, refusals::Refusals, sessions::Sessions, table::PeerTable,
 };
 
 pub(crate) struct Shared {
     pub(crate) parts: GatewayParts,
     pub(crate) table: PeerTable,
     pub(crate) sessions: Sessions,
-    pub(crate) kaspad: watch::Sender<KaspadState>,
+    pub(crate) kaspad: watch::Sender<Option<String>>,
     pub(crate) rates: Mutex<SessionRates>,
     /// Of inbound peers, and of those that this node begins sessions with.
     pub(crate) refusals: [Mutex<Refusals>; 2],
@@ -40,13 +39,10 @@ impl Shared {
 
     /// Why no peer may be joined to kaspad now, if so.
     pub(crate) fn closed(&self) -> Option<Refused> {
-        match &*self.kaspad.borrow() {
-            KaspadState::OtherNetwork(network) => {
-                let cause = format!("kaspad is on {network}, this gateway on {}", self.parts.network);
-                Some(Refused { reason: RefusalReason::OtherNetwork, cause })
-            }
-            KaspadState::Unknown | KaspadState::Up => None,
-        }
+        self.kaspad.borrow().as_ref().map(|network| {
+            let cause = format!("kaspad is on {network}, this gateway on {}", self.parts.network);
+            Refused { reason: RefusalReason::OtherNetwork, cause }
+        })
     }
 }
 

@@ -18,42 +18,33 @@ impl KaspadByRpc {
         Self { url, connection: Mutex::default() }
     }
 
-    async fn with<T>(&self, calls: impl AsyncFnOnce(&mut KaspadRpc) -> Result<T, RpcError>) -> Result<T, KaspadError> {
-        let mut connection = self.connection.lock().await;
-        // Taken out, so that a call that is dropped halfway takes its connection with it.
-        let called = match connection.take() {
-            Some(rpc) => Ok(rpc),
-            None => KaspadRpc::connect(&self.url).await,
+    /// Asks on that connection, or a new one, and gives it back if it still works.
+    async fn ask(&self, connection: Option<KaspadRpc>) -> Result<(KaspadSnapshot, KaspadRpc), RpcError> {
+        let mut rpc = match connection {
+            Some(rpc) => rpc,
+            None => KaspadRpc::connect(&self.url).await?,
         };
-        let called = match called {
-            Ok(mut rpc) => calls(&mut rpc).await.map(|value| (value, rpc)),
-            Err(error) => Err(error),
-        };
-        match called {
-            Ok((value, rpc)) => {
-                *connection = Some(rpc);
-                Ok(value)
-            }
-            Err(error) => Err(KaspadError(error.to_string())),
-        }
+        let info = rpc.server_info().await?;
+        let blocks = rpc.block_dag().await?.block_count;
+        let peers = rpc.connected_peers().await?.into_iter().map(|peer| {
+            let round_trip = (peer.last_ping_duration > 0).then(|| Duration::from_millis(peer.last_ping_duration));
+            KaspadPeer { id: peer.id, address: peer.address, round_trip }
+        });
+        let peers = peers.collect();
+        let banned = rpc.banned_addresses().await?;
+        let (version, network, synced) = (info.server_version, info.network_id, info.is_synced);
+        Ok((KaspadSnapshot { version, network, synced, blocks, peers, banned }, rpc))
     }
 }
 
 #[async_trait]
 impl Kaspad for KaspadByRpc {
     async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError> {
-        self.with(async |rpc| {
-            let info = rpc.server_info().await?;
-            let blocks = rpc.block_dag().await?.block_count;
-            let peers = rpc.connected_peers().await?.into_iter().map(|peer| {
-                let round_trip = (peer.last_ping_duration > 0).then(|| Duration::from_millis(peer.last_ping_duration));
-                KaspadPeer { id: peer.id, address: peer.address, round_trip }
-            });
-            let peers = peers.collect();
-            let banned = rpc.banned_addresses().await?;
-            let (version, network, synced) = (info.server_version, info.network_id, info.is_synced);
-            Ok(KaspadSnapshot { version, network, synced, blocks, peers, banned })
-        })
-        .await
+        let mut connection = self.connection.lock().await;
+        // Taken out, so that a call that is dropped halfway takes its connection with it.
+        let taken = connection.take();
+        let (node, rpc) = self.ask(taken).await.map_err(|error| KaspadError(error.to_string()))?;
+        *connection = Some(rpc);
+        Ok(node)
     }
 }

@@ -6,7 +6,7 @@ use kaspath_domain::PeerIdentity;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Kaspad, KaspadSnapshot, KaspadState,
+    Kaspad, KaspadSnapshot,
     watch::{Finding, Watch},
 };
 use crate::{CloseReason, GatewayEvent, shared::Shared};
@@ -16,8 +16,8 @@ use crate::{CloseReason, GatewayEvent, shared::Shared};
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A session that kaspad does not list as a peer after so long has no handshake to
-/// show: kaspad gives one 16 s, but only from the peer's request on, and the peer's own
-/// kaspad may take 15 s to make that.
+/// show: kaspad gives one 16 s, but only from the peer's request on, and the kaspad behind a
+/// gateway of an earlier version may take 15 s to make that.
 const UNLISTED: Duration = Duration::from_secs(45);
 
 /// Follows kaspad. Runs until it is dropped.
@@ -32,7 +32,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, rpc: Arc<dyn Kaspad>) {
         let node = match rpc.snapshot().await {
             Ok(node) => node,
             Err(error) => {
-                shared.kaspad.send_replace(KaspadState::Unknown);
+                is_on(&shared, None);
                 if watch.lost() {
                     shared.report(GatewayEvent::KaspadDown { cause: error.to_string() });
                 }
@@ -41,13 +41,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, rpc: Arc<dyn Kaspad>) {
         };
         let tunnelled = |ip: IpAddr| shared.table.peer_at(ip).is_some();
         let findings = watch.poll(shared.parts.clock.now(), &node, tunnelled);
-        let state =
-            if node.network == shared.parts.network { KaspadState::Up } else { KaspadState::OtherNetwork(node.network.clone()) };
-        shared.kaspad.send_if_modified(|old| {
-            let changed = *old != state;
-            *old = state;
-            changed
-        });
+        is_on(&shared, (node.network != shared.parts.network).then(|| node.network.clone()));
         for finding in findings {
             act(&shared, finding, &node);
         }
@@ -60,6 +54,15 @@ pub(crate) async fn follow(shared: Arc<Shared>, rpc: Arc<dyn Kaspad>) {
             });
         }
     }
+}
+
+/// kaspad is on that network, which is not ours, or on no other as far as is known.
+fn is_on(shared: &Shared, other_network: Option<String>) {
+    shared.kaspad.send_if_modified(|old| {
+        let changed = *old != other_network;
+        *old = other_network;
+        changed
+    });
 }
 
 /// The sessions whose peers kaspad has; their round trips are noted.

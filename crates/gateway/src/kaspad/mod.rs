@@ -55,15 +55,3 @@ pub trait Kaspad: Send + Sync {
     /// How kaspad is doing. Dropping the future is harmless.
     async fn snapshot(&self) -> Result<KaspadSnapshot, KaspadError>;
 }
-
-/// What is known of kaspad now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum KaspadState {
-    /// Nothing: it has no RPC, or does not answer.
-    #[default]
-    Unknown,
-    /// It runs, on our network.
-    Up,
-    /// It runs on that network, which is not ours.
-    OtherNetwork(String),
-}
