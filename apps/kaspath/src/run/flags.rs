@@ -7,7 +7,7 @@ use kaspath_kaspa_adaptor::KaspaNetwork;
 use toml::{Table, Value};
 
 /// Flags without a value.
-const SWITCHES: [&str; 5] = ["testnet", "simnet", "devnet", "disable-upnp", "nogrpc"];
+const SWITCHES: [&str; 4] = ["testnet", "simnet", "devnet", "disable-upnp"];
 /// Flags with one.
 const VALUES: [&str; 6] = ["listen", "rpclisten-json", "netsuffix", "externalip", "maxinpeers", "connect"];
 
@@ -23,7 +23,8 @@ fn variable(flag: &str) -> String {
 pub(crate) struct KaspadFlags {
     pub(crate) program: String,
     pub(crate) args: Vec<String>,
-    values: HashMap<&'static str, Vec<String>>,
+    /// Of a flag that is given several times the last one.
+    values: HashMap<&'static str, String>,
     switches: Vec<&'static str>,
 }
 
@@ -47,30 +48,20 @@ impl KaspadFlags {
         for name in VALUES {
             let prefix = format!("--{name}=");
             let bare = format!("--{name}");
-            let mut values: Vec<String> = args
+            let given = args
                 .iter()
                 .filter_map(|arg| arg.strip_prefix(&prefix).or_else(|| (*arg == bare).then_some("default")))
-                .map(str::to_owned)
-                .collect();
-            if values.is_empty() {
-                values.extend(lookup(&variable(name)));
-            }
-            if values.is_empty() {
-                values = file.get(name).map(in_file).unwrap_or_default();
-            }
-            flags.values.insert(name, values);
+                .next_back()
+                .map(str::to_owned);
+            let value = given.or_else(|| lookup(&variable(name))).or_else(|| file.get(name).and_then(in_file));
+            flags.values.extend(value.map(|value| (name, value)));
         }
         Ok(flags)
     }
 
     /// A flag's value.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.all(name).last().map(String::as_str)
-    }
-
-    /// A flag's values.
-    pub(crate) fn all(&self, name: &str) -> &[String] {
-        self.values.get(name).map(Vec::as_slice).unwrap_or_default()
+        self.values.get(name).map(String::as_str)
     }
 
     /// Whether a flag is set.
@@ -111,10 +102,10 @@ fn read_file(path: &str) -> Result<Table> {
     text.parse().with_context(|| format!("in kaspad's configuration file {path}"))
 }
 
-fn in_file(value: &Value) -> Vec<String> {
+fn in_file(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(values) => values.iter().flat_map(in_file).collect(),
-        other => vec![other.to_string()],
+        Value::String(text) => Some(text.clone()),
+        Value::Array(values) => values.iter().filter_map(in_file).next_back(),
+        other => Some(other.to_string()),
     }
 }

@@ -38,7 +38,7 @@ impl KaspadPlan {
         plan.listen(flags)?;
         plan.rpc(flags, network)?;
         let shut = match flags.value("maxinpeers") {
-            _ if !flags.all("connect").is_empty() => Some("--connect"),
+            _ if flags.value("connect").is_some() => Some("--connect"),
             Some("0") => Some("--maxinpeers=0"),
             _ => None,
         };
