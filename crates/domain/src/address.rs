@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::PeerIdentity;
 
 pub use error::AddressError;
+pub use parse::is_dns_name;
 
 /// What carries the bytes of a direct connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -112,12 +113,17 @@ impl TransportAddress {
         Self { transport: Transport::Quic, host: Host::Ip(address.ip()), port: address.port() }
     }
 
-    /// The socket address, if the host is a literal.
-    pub fn socket_addr(&self) -> Option<SocketAddr> {
+    /// The IP address, if the host is a literal.
+    pub fn ip(&self) -> Option<IpAddr> {
         match self.host {
-            Host::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
+            Host::Ip(ip) => Some(ip),
             Host::Dns(_) => None,
         }
+    }
+
+    /// The socket address, if the host is a literal.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.ip().map(|ip| SocketAddr::new(ip, self.port))
     }
 }
 

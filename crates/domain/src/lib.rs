@@ -43,7 +43,9 @@ mod stream;
 mod synthetic;
 pub mod time;
 
-pub use address::{AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet};
+pub use address::{
+    AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet, is_dns_name,
+};
 pub use admission::{AdmissionRequest, IpPrefix, IpPrefixError, PeerClass, PeerGroup, RefuseReason};
 pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;

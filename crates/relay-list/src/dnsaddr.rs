@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayAddress};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayAddress, is_dns_name};
 
 /// From the first name on; what a name at the last one names is not asked.
 const MAX_DEPTH: usize = 2;
@@ -18,8 +18,6 @@ const MAX_RELAYS: usize = 32;
 const MAX_STRING: usize = 1024;
 /// TXT strings of one answer that are looked at.
 const MAX_STRINGS: usize = 256;
-/// Bytes of a name, by RFC 1035.
-const MAX_NAME: usize = 253;
 
 /// A name to ask.
 #[derive(Debug)]
@@ -128,11 +126,7 @@ pub(crate) fn name(text: &str) -> Option<(String, Option<PeerIdentity>)> {
         None => (text, None),
     };
     let name = name.strip_suffix('.').unwrap_or(name).to_lowercase();
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-    };
-    (name.len() <= MAX_NAME && name.split('.').all(is_label)).then_some((name, relay))
+    is_dns_name(&name).then_some((name, relay))
 }
 
 #[cfg(test)]

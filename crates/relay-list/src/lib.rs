@@ -22,6 +22,7 @@ pub use name::ListName;
 pub use source::{SourceError, open};
 
 /// Opened for the fuzz targets.
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz {
     /// Walks from one name; every question gets the same TXT strings.

@@ -27,11 +27,11 @@ impl<T: Txt> ListName<T> {
 
     async fn walk(&self) -> Result<RelayListing, RelayListError> {
         let mut walk = Walk::new(&self.name, self.relay.clone());
-        let (mut valid_for, mut failure, mut has_answer) = (Duration::MAX, None, false);
+        let (mut valid_for, mut failure) = (Duration::MAX, None);
         while let Some(name) = walk.next() {
             match self.records.txt(&name).await {
                 Ok(TxtRecords { strings, valid_for: by_this }) => {
-                    (has_answer, valid_for) = (true, valid_for.min(by_this));
+                    valid_for = valid_for.min(by_this);
                     walk.answered(strings.iter().map(Vec::as_slice));
                 }
                 // Another name may still lead to a relay.
@@ -42,9 +42,9 @@ impl<T: Txt> ListName<T> {
         }
         let relays = walk.found();
         match failure {
-            Some(cause) if relays.is_empty() => Err(RelayListError::Unreadable(cause)),
-            _ if relays.is_empty() || !has_answer => Err(RelayListError::Empty),
-            _ => Ok(RelayListing { relays, valid_for }),
+            _ if !relays.is_empty() => Ok(RelayListing { relays, valid_for }),
+            Some(cause) => Err(RelayListError::Unreadable(cause)),
+            None => Err(RelayListError::Empty),
         }
     }
 }

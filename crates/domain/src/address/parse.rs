@@ -105,10 +105,15 @@ fn port_number(value: &str) -> Result<u16, AddressError> {
 }
 
 fn dns_name(value: &str) -> Result<String, AddressError> {
-    let valid = !value.is_empty()
-        && value.len() <= 253
-        && value.split('.').all(|label| {
-            !label.is_empty() && label.len() <= 63 && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        });
-    if valid { Ok(value.to_owned()) } else { Err(AddressError::BadHost(value.to_owned())) }
+    if is_dns_name(value) { Ok(value.to_owned()) } else { Err(AddressError::BadHost(value.to_owned())) }
+}
+
+/// Whether a text can be a DNS name (RFC 1035, section 2.3.4, and RFC 2181, section 11, for
+/// the underscore), without a dot at its end.
+pub fn is_dns_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(allowed)
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
