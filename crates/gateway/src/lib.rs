@@ -19,6 +19,7 @@
 //! | `outbound` | sessions that this node begins |
 //! | `bridge` | the peer's kaspad and ours, both of them servers, joined |
 //! | `pump` | the bytes between a peer that calls and kaspad |
+//! | `half_closed` | how long one end may outlast the other |
 //! | `pipe` | one session, from its beginning to its end |
 //! | `kaspad` | how kaspad is reached, and what is asked of its RPC, a port of this crate |
 
@@ -28,6 +29,7 @@ mod activity;
 mod bridge;
 mod events;
 mod gateway;
+mod half_closed;
 mod inbound;
 mod kaspad;
 mod outbound;

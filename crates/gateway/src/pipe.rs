@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -11,21 +10,18 @@ use kaspath_domain::{Activity, Direction, DuplexStream, MonotonicClock, Path};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::{Sleep, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
     CloseReason, GatewayEvent, Hold,
     activity::{Noting, has_begun},
+    half_closed::HalfClosed,
     pump::Pump,
     sessions::SessionSlot,
     shared::Shared,
 };
 
-/// Once one end has closed, time for the other to finish: HTTP/2 has no use for
-/// half a connection, and a peer must not hold a slot with one. It does not begin while
-/// a stream only waits for a path: that is no end.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// Time for both sides' first bytes. kaspad gives a handshake 4 s + 4 s + 8 s, but
 /// only from the peer's request on: it waits for ever for that. A gateway of an earlier
 /// version may open its stream 15 s before its kaspad comes.
@@ -47,7 +43,7 @@ pub(crate) struct Session {
 /// How a session ended.
 pub(crate) struct Ending {
     begin: Instant,
-    pub(crate) reason: CloseReason,
+    reason: CloseReason,
     cause: Option<String>,
 }
 
@@ -82,7 +78,7 @@ impl Session {
 /// Passes bytes both ways until one end closes.
 pub(crate) async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, mut noting: Noting) -> Result<(), String> {
     let (mut inwards, mut outwards) = (Pump::default(), Pump::default());
-    let mut half_closed: Option<Pin<Box<Sleep>>> = None;
+    let mut half_closed = HalfClosed::default();
     let copied = poll_fn(|cx| {
         let inwards_done = inwards.poll(cx, stream, kaspad)?.is_ready();
         noting.note();
@@ -93,7 +89,7 @@ pub(crate) async fn copy(stream: &mut DuplexStream, kaspad: &mut TcpStream, mut 
         if !(inwards_done || outwards_done) {
             return Poll::Pending;
         }
-        half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx).map(Ok)
+        half_closed.poll(cx).map(Ok)
     });
     copied.await.map_err(|error: std::io::Error| error.to_string())
 }

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    bounds::{ANSWER, Bounds, HEADERS, READ, RESETS, SEND_BUFFER},
+    bounds::{ANSWER, Bounds, FRAME, HEADERS, READ, RESETS, SEND_BUFFER},
     cause,
     guard::{Allowance, Guarded},
 };
@@ -74,7 +74,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Call<T> {
         let handshake = Builder::new()
             .initial_window_size(bounds.window)
             .initial_connection_window_size(bounds.window)
-            .max_frame_size(bounds.frame)
+            .max_frame_size(FRAME)
             .max_header_list_size(HEADERS)
             .max_send_buffer_size(SEND_BUFFER)
             .max_concurrent_streams(0)

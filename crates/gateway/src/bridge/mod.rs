@@ -18,18 +18,17 @@ mod cause;
 mod copy;
 mod guard;
 
-use std::{fmt, future::poll_fn, pin::Pin, task::Poll};
+use std::{fmt, future::poll_fn, task::Poll};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 #[cfg(doc)]
 use bounds::ANSWER;
-use bounds::{HALF_CLOSED, LOCAL, NETWORK};
+use bounds::{LOCAL, NETWORK};
 use call::Call;
 use copy::{Direction, Ended};
+
+use crate::half_closed::HalfClosed;
 
 /// The end that something is said of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +92,7 @@ where
     /// regularly. `progress` is called each time that bytes may have passed.
     pub(crate) async fn run(&mut self, mut progress: impl FnMut()) -> Result<(), Broken> {
         let (mut inwards, mut outwards) = (Direction::default(), Direction::default());
-        let mut half_closed: Option<Pin<Box<Sleep>>> = None;
+        let mut half_closed = HalfClosed::default();
         poll_fn(|cx| {
             let links = [(End::Peer, self.peer.poll_link(cx)), (End::Kaspad, self.kaspad.poll_link(cx))];
             progress();
@@ -124,8 +123,7 @@ where
             }
             // One that has closed may have sent what the other does not take yet.
             let Some(broken) = closed else { return Poll::Pending };
-            let waiting = half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
-            waiting.as_mut().poll(cx).map(|()| Err(broken))
+            half_closed.poll(cx).map(|()| Err(broken))
         })
         .await
     }
