@@ -61,7 +61,7 @@ impl Mapping {
             return Ok(Self(None));
         }
         let secret = settings.key()?.secret("port mapping");
-        let mapper = Arc::new(RouterMapper::start(MapperConfig { requests, methods, secret, lifetime: MapperConfig::LIFETIME }));
+        let mapper = Arc::new(RouterMapper::start(MapperConfig { requests, methods, secret }));
         let held: Arc<Mutex<Held>> = Arc::default();
         let suspicion = Arc::new(Suspicion { mapper: mapper.clone(), held: held.clone() });
         node.observe_network(suspicion.clone());

@@ -32,13 +32,6 @@ pub struct MapperConfig {
     /// Bytes that only this node knows, and that are the same after a restart: they prove to
     /// a PCP server that a mapping is ours.
     pub secret: [u8; 32],
-    /// How long a mapping is to last without a renewal. IGD gets an hour at most.
-    pub lifetime: Duration,
-}
-
-impl MapperConfig {
-    /// The lifetime that RFC 6886 recommends.
-    pub const LIFETIME: Duration = Duration::from_secs(crab_nat::RECOMMENDED_MAPPING_LIFETIME_SECONDS as u64);
 }
 
 /// Where the route is read from.
@@ -68,7 +61,7 @@ impl RouterMapper {
         let suspicion = Arc::new(Notify::new());
         let actor = Actor {
             machine: Machine::new(config.requests, config.methods),
-            methods: Methods::new(&config.secret, config.lifetime),
+            methods: Methods::new(&config.secret),
             clock: MonotonicClock::start(),
             routes,
             route: None,

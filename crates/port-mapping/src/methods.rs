@@ -1,9 +1,6 @@
 //! Which code answers a question of the machine, and for how long it is waited for.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kaspath_domain::MapMethod;
 use tokio::time::timeout;
@@ -18,14 +15,13 @@ use crate::{
 /// The ways to ask a router.
 pub(crate) struct Methods {
     nonce: Nonce,
-    lifetime: Duration,
     /// The router that was found last, for IGD.
     router: Mutex<Option<Router>>,
 }
 
 impl Methods {
-    pub(crate) fn new(secret: &[u8; 32], lifetime: Duration) -> Arc<Self> {
-        Arc::new(Self { nonce: Nonce::of(secret), lifetime, router: Mutex::default() })
+    pub(crate) fn new(secret: &[u8; 32]) -> Arc<Self> {
+        Arc::new(Self { nonce: Nonce::of(secret), router: Mutex::default() })
     }
 
     /// Asks, and gives an answer within a second.
@@ -45,9 +41,9 @@ impl Methods {
                 Ok(Answer::Found)
             }
             Ask::Map { by, request, port } => match by {
-                MapMethod::Pcp => pcp::map(route, request, port, self.nonce, self.lifetime).await,
-                MapMethod::NatPmp => pcp::map_natpmp(route, request, port, self.lifetime).await,
-                MapMethod::Igd => igd::map(&self.router()?, route, request, port, self.lifetime).await,
+                MapMethod::Pcp => pcp::map(route, request, port, self.nonce).await,
+                MapMethod::NatPmp => pcp::map_natpmp(route, request, port).await,
+                MapMethod::Igd => igd::map(&self.router()?, route, request, port).await,
             }
             .map(Answer::Mapped),
             Ask::Remove { by, request, external } => match by {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crab_nat::{InternetProtocol, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp, pcp};
+use crab_nat::{
+    InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, RECOMMENDED_MAPPING_LIFETIME_SECONDS, TimeoutConfig,
+    natpmp, pcp,
+};
 use kaspath_domain::{MapProtocol, MapRequest};
 use tokio::try_join;
 
@@ -48,30 +51,28 @@ fn port(request: MapRequest) -> Result<NonZeroU16, String> {
     NonZeroU16::new(request.port).ok_or_else(|| "port 0 cannot be mapped".to_owned())
 }
 
-fn options(external: u16, lifetime: Duration) -> PortMappingOptions {
-    let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-    PortMappingOptions { external_port: NonZeroU16::new(external), lifetime_seconds: Some(seconds), timeout_config: Some(TIMES) }
+fn options(external: u16) -> PortMappingOptions {
+    let lifetime_seconds = Some(RECOMMENDED_MAPPING_LIFETIME_SECONDS);
+    PortMappingOptions { external_port: NonZeroU16::new(external), lifetime_seconds, timeout_config: Some(TIMES) }
+}
+
+fn granted(external: IpAddr, mapping: &PortMapping) -> Granted {
+    Granted {
+        external: SocketAddr::new(external, mapping.external_port().get()),
+        lifetime: Duration::from_secs(u64::from(mapping.lifetime())),
+        epoch: Some(mapping.gateway_epoch()),
+    }
 }
 
 /// Maps by PCP.
-pub(crate) async fn map(
-    route: Route,
-    request: MapRequest,
-    external: u16,
-    nonce: Nonce,
-    lifetime: Duration,
-) -> Result<Granted, String> {
+pub(crate) async fn map(route: Route, request: MapRequest, external: u16, nonce: Nonce) -> Result<Granted, String> {
     let base = pcp::BaseMapRequest::new(route.gateway.into(), IpAddr::V4(route.local), protocol(request), port(request)?);
-    let mapping = pcp::port_mapping(base, Some(nonce.for_port(request)), None, options(external, lifetime)).await;
+    let mapping = pcp::port_mapping(base, Some(nonce.for_port(request)), None, options(external)).await;
     let mapping = mapping.map_err(|failure| pcp_cause(&failure))?;
     let PortMappingType::Pcp { external_ip, .. } = mapping.mapping_type() else {
         return Err("an answer of another protocol".to_owned());
     };
-    Ok(Granted {
-        external: SocketAddr::new(external_ip, mapping.external_port().get()),
-        lifetime: Duration::from_secs(u64::from(mapping.lifetime())),
-        epoch: Some(mapping.gateway_epoch()),
-    })
+    Ok(granted(external_ip, &mapping))
 }
 
 /// Removes what PCP mapped.
@@ -89,16 +90,12 @@ pub(crate) async fn find_natpmp(route: Route) -> Result<(), String> {
 }
 
 /// Maps by NAT-PMP.
-pub(crate) async fn map_natpmp(route: Route, request: MapRequest, external: u16, lifetime: Duration) -> Result<Granted, String> {
+pub(crate) async fn map_natpmp(route: Route, request: MapRequest, external: u16) -> Result<Granted, String> {
     let gateway = route.gateway.into();
-    let mapping = natpmp::port_mapping(gateway, protocol(request), port(request)?, options(external, lifetime));
+    let mapping = natpmp::port_mapping(gateway, protocol(request), port(request)?, options(external));
     let address = natpmp::external_address(gateway, Some(TIMES));
     let (mapping, address) = try_join!(mapping, address).map_err(|failure| natpmp_cause(&failure))?;
-    Ok(Granted {
-        external: SocketAddr::new(address.into(), mapping.external_port().get()),
-        lifetime: Duration::from_secs(u64::from(mapping.lifetime())),
-        epoch: Some(mapping.gateway_epoch()),
-    })
+    Ok(granted(address.into(), &mapping))
 }
 
 /// Removes what NAT-PMP mapped.

@@ -34,12 +34,7 @@ fn route(router: &Router) -> Route {
 }
 
 fn mapper(router: &Router) -> RouterMapper {
-    let config = MapperConfig {
-        requests: vec![TCP, UDP],
-        methods: MapMethod::ALL.to_vec(),
-        secret: SECRET,
-        lifetime: MapperConfig::LIFETIME,
-    };
+    let config = MapperConfig { requests: vec![TCP, UDP], methods: MapMethod::ALL.to_vec(), secret: SECRET };
     let route = route(router);
     RouterMapper::with_routes(config, Arc::new(move || Some(route)))
 }
@@ -168,11 +163,11 @@ async fn an_announcement_of_the_router_has_it_asked_at_once() {
 }
 
 async fn by_pcp(router: &Router) -> Result<(), String> {
-    pcp::map(route(router), TCP, 4011, Nonce::of(&SECRET), MapperConfig::LIFETIME).await.map(drop)
+    pcp::map(route(router), TCP, 4011, Nonce::of(&SECRET)).await.map(drop)
 }
 
 async fn by_natpmp(router: &Router) -> Result<(), String> {
-    pcp::map_natpmp(route(router), TCP, 4011, MapperConfig::LIFETIME).await.map(drop)
+    pcp::map_natpmp(route(router), TCP, 4011).await.map(drop)
 }
 
 #[tokio::test]
@@ -189,7 +184,7 @@ async fn an_answer_of_another_host_is_none() {
     router
         .udp(1900, neighbour, move |_| Some(format!("HTTP/1.1 200 OK\r\nLOCATION: http://{server}/\r\n\r\n").into_bytes()))
         .await;
-    let found = Methods::new(&SECRET, MapperConfig::LIFETIME).ask(route(&router), &Ask::Find(MapMethod::Igd)).await;
+    let found = Methods::new(&SECRET).ask(route(&router), &Ask::Find(MapMethod::Igd)).await;
     assert!(matches!(&found, Answer::Failed(cause) if cause == "no answer"), "{found:?}");
     assert_eq!(router.connections.load(Ordering::SeqCst), 0);
 }
@@ -281,7 +276,7 @@ async fn an_answer_to_soap_that_is_huge_slow_or_deep_fails_the_question() {
         let address = router.http(answer).await;
         let location = format!("HTTP/1.1 200 OK\r\nLOCATION: http://{address}/root.xml\r\n\r\n");
         router.udp(1900, router.ip, move |_| Some(location.clone().into_bytes())).await;
-        let methods = Methods::new(&SECRET, MapperConfig::LIFETIME);
+        let methods = Methods::new(&SECRET);
         assert!(matches!(methods.ask(route(&router), &Ask::Find(MapMethod::Igd)).await, Answer::Found));
         let start = Instant::now();
         let mapped = methods.ask(route(&router), &Ask::Map { by: MapMethod::Igd, request: TCP, port: 4011 }).await;

@@ -30,12 +30,6 @@ const MAX_ELEMENTS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Router(Gateway<Soap>);
 
-impl PartialEq for Router {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
 /// SOAP over HTTP with limits.
 #[derive(Clone, Debug)]
 struct Soap;
@@ -98,15 +92,9 @@ fn protocol(request: MapRequest) -> PortMappingProtocol {
 }
 
 /// Maps a port; outside it is `wanted`, or another one if that is taken.
-pub(crate) async fn map(
-    router: &Router,
-    route: Route,
-    request: MapRequest,
-    wanted: u16,
-    lifetime: Duration,
-) -> Result<Granted, String> {
+pub(crate) async fn map(router: &Router, route: Route, request: MapRequest, wanted: u16) -> Result<Granted, String> {
     let local = SocketAddr::new(route.local.into(), request.port);
-    let mut lease = lifetime.min(LONGEST_LEASE);
+    let mut lease = LONGEST_LEASE;
     let mut external = wanted;
     // Before the port: a router without an address outside maps nothing of use.
     let address = router.0.get_external_ip().await.map_err(|error| cause(&error))?;

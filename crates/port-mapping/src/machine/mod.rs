@@ -166,7 +166,10 @@ impl Machine {
 
     /// A round is to begin soon, and this long after the last one.
     fn want(&mut self, gap: Duration) {
-        let at = self.last_round.map_or(self.now, |last| self.now.max(last + gap));
+        self.want_at(self.last_round.map_or(self.now, |last| self.now.max(last + gap)));
+    }
+
+    fn want_at(&mut self, at: Moment) {
         self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
     }
 
@@ -328,7 +331,6 @@ impl Machine {
 
     /// A round is to begin after that time, unless one is wanted sooner.
     fn retry(&mut self, after: Duration) {
-        let at = self.now + after;
-        self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at)));
+        self.want_at(self.now + after);
     }
 }
