@@ -4,10 +4,10 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
+use kaspath_domain::wall_clock;
 use serde_json::{Value, json};
 
 /// A folder of evidence.
@@ -20,7 +20,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     pub(crate) fn create(parent: &Path, name: &str) -> Result<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let now = wall_clock().since_epoch().as_secs_f64();
         let dir = parent.join(format!("{name}-{}", now as u64));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make the evidence folder {}", dir.display()))?;
         Ok(Self { dir, names: Vec::new(), begin: now })

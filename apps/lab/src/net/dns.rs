@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Host, in_namespace};
+use super::{Host, enter::bind_both};
 
 /// Longest answer by UDP to those that do not say more (RFC 1035); a longer one is asked for
 /// again by TCP.
@@ -35,12 +35,7 @@ pub(crate) struct Dns(Arc<Mutex<Zone>>);
 impl Dns {
     /// Starts one, without any name, at port 53 of a host.
     pub(crate) fn start(host: &Host) -> Result<Self> {
-        let bind = || {
-            let any = (Ipv4Addr::UNSPECIFIED, 53);
-            Ok((UdpSocket::bind(any)?, TcpListener::bind(any)?))
-        };
-        let bound = in_namespace(&host.namespace, bind).join();
-        let (udp, tcp) = bound.map_err(|_| anyhow::anyhow!("the namespace's thread panicked"))?.context("port 53")?;
+        let (tcp, udp) = bind_both(&host.namespace, 53).context("port 53")?;
         let zone = Arc::new(Mutex::new(Zone::new()));
         let by_udp = zone.clone();
         thread::spawn(move || serve_udp(&udp, &by_udp));

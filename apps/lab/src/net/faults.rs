@@ -45,10 +45,7 @@ impl Lab {
     /// Drops this from now on, and nothing else.
     pub(crate) fn cut(&self, what: Cut) -> Result<()> {
         for (site, other) in [(0, 1), (1, 0)] {
-            let rules = what.rules(site, self.sites[other].wan_ip);
-            // Before the router's own rules and their counters.
-            let chain = format!("chain forward {{ type filter hook forward priority filter - 2; policy accept; {rules}\n}}");
-            replace_table(&self.sites[site].nat, "cut", &chain)?;
+            cut_forward(&self.sites[site].nat, &what.rules(site, self.sites[other].wan_ip))?;
         }
         Ok(())
     }
@@ -119,6 +116,12 @@ impl Lab {
         self.sites[site].wan_ip = ip;
         Ok(())
     }
+}
+
+/// Has a router drop what these rules say, and nothing else, before its own rules and their counters.
+pub(super) fn cut_forward(router: &str, rules: &str) -> Result<()> {
+    let chain = format!("chain forward {{ type filter hook forward priority filter - 2; policy accept; {rules}\n}}");
+    replace_table(router, "cut", &chain)
 }
 
 /// Replaces a table of rules by another of that name.

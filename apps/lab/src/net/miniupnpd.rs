@@ -3,42 +3,19 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
+    net::{SocketAddrV4, TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result};
+use kaspath_domain::MapMethod;
 use tempfile::TempDir;
 
-use super::{Host, Site, faults::replace_table, in_namespace, shell};
-
-/// What it is asked by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MapProtocol {
-    /// PCP (RFC 6887); it answers NAT-PMP as well.
-    Pcp,
-    /// NAT-PMP (RFC 6886); it is silent to PCP.
-    NatPmp,
-    /// UPnP's Internet Gateway Device.
-    Igd,
-}
-
-impl MapProtocol {
-    pub(crate) const ALL: [Self; 3] = [Self::Pcp, Self::NatPmp, Self::Igd];
-
-    /// The word for it in events and settings.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pcp => "pcp",
-            Self::NatPmp => "nat-pmp",
-            Self::Igd => "igd",
-        }
-    }
-}
+use super::{Site, enter::bind_both, faults::replace_table, shell};
 
 /// A port that the router forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     /// `tcp` or `udp`.
     pub(crate) protocol: &'static str,
@@ -50,7 +27,6 @@ pub(crate) struct Mapping {
 /// The daemon on a site's router. Ends with this value.
 pub(crate) struct Miniupnpd {
     nat: String,
-    protocol: MapProtocol,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -70,12 +46,11 @@ const TABLES: &str = "
     }";
 
 impl Miniupnpd {
-    /// Starts it at a site whose address is [`super::WanRange::Mappable`]; it takes others for
-    /// reserved and maps nothing.
-    pub(crate) fn start(site: &Site, protocol: MapProtocol) -> Result<Self> {
-        let mut daemon = Self { nat: site.nat.clone(), protocol, dir: tempfile::tempdir()?, child: None };
-        fs::write(daemon.dir.path().join("conf"), conf(protocol))?;
-        let silent = if protocol == MapProtocol::NatPmp { "udp dport 5351 @th,64,8 2 drop" } else { "" };
+    /// Starts it at a site, to be asked by that method alone; by PCP it answers NAT-PMP as well. The site's address is [`super::WanRange::Mappable`]: it takes others for reserved and maps nothing.
+    pub(crate) fn start(site: &Site, method: MapMethod) -> Result<Self> {
+        let mut daemon = Self { nat: site.nat.clone(), dir: tempfile::tempdir()?, child: None };
+        fs::write(daemon.dir.path().join("conf"), conf(method))?;
+        let silent = if method == MapMethod::NatPmp { "udp dport 5351 @th,64,8 2 drop" } else { "" };
         let chain = format!("chain input {{ type filter hook input priority filter; policy accept; {silent}\n}}");
         replace_table(&daemon.nat, "versions", &chain)?;
         daemon.start_again()?;
@@ -85,8 +60,7 @@ impl Miniupnpd {
     /// Starts it without any mapping, as a router does that was rebooted. It announces itself,
     /// by PCP and by UPnP.
     pub(crate) fn start_again(&mut self) -> Result<()> {
-        self.kill()?;
-        shell::run_with_input(Some(&self.nat), "nft -f -", TABLES)?;
+        self.power_off()?;
         let file = |name: &str| self.dir.path().join(name);
         let log = fs::File::options().create(true).append(true).open(file("log"))?;
         let mut command = Command::new("nsenter");
@@ -97,7 +71,7 @@ impl Miniupnpd {
     }
 
     /// Ends it by SIGKILL. The ports stay mapped.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         child.kill()?;
         child.wait()?;
@@ -113,14 +87,7 @@ impl Miniupnpd {
     /// The ports that the router forwards now, by its rules.
     pub(crate) fn mappings(&self) -> Result<Vec<Mapping>> {
         let rules = shell::run(Some(&self.nat), "nft list chain inet miniupnpd prerouting_miniupnpd")?;
-        let mut mappings = rules.lines().filter(|line| line.contains(" dnat ")).map(mapping).collect::<Result<Vec<_>>>()?;
-        mappings.sort_unstable();
-        Ok(mappings)
-    }
-
-    /// Which protocol it speaks.
-    pub(crate) fn protocol(&self) -> MapProtocol {
-        self.protocol
+        rules.lines().filter(|line| line.contains(" dnat ")).map(mapping).collect()
     }
 
     /// What it printed.
@@ -137,9 +104,9 @@ impl Drop for Miniupnpd {
 
 /// Its settings. Without `system_uptime=no` a restart of the daemon would not be one of the
 /// router; `enable_natpmp` is both PCP and NAT-PMP.
-fn conf(protocol: MapProtocol) -> String {
+fn conf(method: MapMethod) -> String {
     let yes = |wanted: bool| if wanted { "yes" } else { "no" };
-    let igd = protocol == MapProtocol::Igd;
+    let igd = method == MapMethod::Igd;
     format!(
         "ext_ifname=wan\nlistening_ip=lan\nhttp_port=0\nipv6_disable=yes\nenable_upnp={}\nenable_natpmp={}\n\
          system_uptime=no\nsecure_mode=yes\nmin_lifetime=120\nmax_lifetime=86400\n\
@@ -170,11 +137,7 @@ impl Site {
     /// Takes a port of the router's own, TCP and UDP, so that it maps another one to a host that
     /// asks for it. It is free again when the sockets are dropped.
     pub(crate) fn occupy(&self, port: u16) -> Result<(TcpListener, UdpSocket)> {
-        let bind = move || {
-            let any = (Ipv4Addr::UNSPECIFIED, port);
-            Ok((TcpListener::bind(any)?, UdpSocket::bind(any)?))
-        };
-        in_namespace(&self.nat, bind).join().map_err(|_| anyhow::anyhow!("the namespace's thread panicked"))?
+        bind_both(&self.nat, port)
     }
 
     /// Counts from now on what the router's hosts ask it for ports.
@@ -191,17 +154,6 @@ impl Site {
         let listed = shell::run(Some(&self.nat), "nft list counter ip asked asked")?;
         let packets = listed.split("packets ").nth(1).and_then(|rest| rest.split(' ').next());
         packets.and_then(|number| number.parse().ok()).with_context(|| format!("no count of packets: {listed}"))
-    }
-}
-
-impl Host {
-    #[expect(dead_code, reason = "no scenario has a router that does not announce itself yet")]
-    /// Whether what routers announce, of ports and of themselves, is lost on the way to this
-    /// host. Answers to its own questions are not.
-    pub(crate) fn ignore_announcements(&self, ignore: bool) -> Result<()> {
-        let rule = if ignore { "udp dport { 1900, 5350 } drop" } else { "" };
-        let chain = format!("chain input {{ type filter hook input priority filter; policy accept; {rule}\n}}");
-        replace_table(&self.namespace, "announcements", &chain)
     }
 }
 
@@ -231,7 +183,7 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_spoken() {
-        assert!(conf(MapProtocol::Igd).contains("enable_upnp=yes\nenable_natpmp=no\n"));
-        assert!(conf(MapProtocol::Pcp).contains("enable_upnp=no\nenable_natpmp=yes\n"));
+        assert!(conf(MapMethod::Igd).contains("enable_upnp=yes\nenable_natpmp=no\n"));
+        assert!(conf(MapMethod::Pcp).contains("enable_upnp=no\nenable_natpmp=yes\n"));
     }
 }

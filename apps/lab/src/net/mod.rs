@@ -15,10 +15,10 @@ mod wire;
 mod world;
 
 pub(crate) use dns::Dns;
-pub(crate) use enter::in_namespace;
+pub(crate) use enter::{in_namespace, inside};
 pub(crate) use faults::Cut;
 pub(crate) use meter::Received;
-pub(crate) use miniupnpd::{MapProtocol, Miniupnpd, need_miniupnpd};
+pub(crate) use miniupnpd::{Miniupnpd, need_miniupnpd};
 pub(crate) use nat::NatKind;
 pub(crate) use parts::Host;
 pub(crate) use topology::{Lab, RELAY_IP, Site, SiteSpec, WanRange};

@@ -26,6 +26,8 @@ pub(crate) struct Host {
 pub(super) struct Parts {
     number: u32,
     namespaces: Vec<String>,
+    /// The namespace of the bridge that joins all public hosts and routers.
+    pub(super) internet: String,
 }
 
 static LABS: AtomicU32 = AtomicU32::new(0);
@@ -36,7 +38,12 @@ impl Parts {
         if number == 0 {
             prepare_run().context("cannot prepare /run for named namespaces")?;
         }
-        Ok(Self { number, namespaces: Vec::new() })
+        let mut parts = Self { number, namespaces: Vec::new(), internet: String::new() };
+        parts.internet = parts.namespace("inet")?;
+        // Nobody queries for multicast groups there, and IPv6 finds its neighbours by multicast.
+        shell::run(Some(&parts.internet), "ip link add br0 type bridge mcast_snooping 0")?;
+        shell::run(Some(&parts.internet), "ip link set br0 up")?;
+        Ok(parts)
     }
 
     pub(super) fn namespace(&mut self, role: &str) -> Result<String> {
@@ -50,22 +57,27 @@ impl Parts {
         Ok(name)
     }
 
-    /// The namespace of the bridge that joins all public hosts and routers.
-    pub(super) fn internet(&mut self) -> Result<String> {
-        let internet = self.namespace("inet")?;
-        // Nobody queries for multicast groups there, and IPv6 finds its neighbours by multicast.
-        shell::run(Some(&internet), "ip link add br0 type bridge mcast_snooping 0")?;
-        shell::run(Some(&internet), "ip link set br0 up")?;
-        Ok(internet)
-    }
-
     /// A host on the bridge.
-    pub(super) fn public(&mut self, internet: &str, role: &str, port: &str, ip: Ipv4Addr) -> Result<Host> {
+    pub(super) fn public(&mut self, role: &str, port: &str, ip: Ipv4Addr) -> Result<Host> {
         let namespace = self.namespace(role)?;
-        veth(internet, port, &namespace, "eth0")?;
-        shell::run(Some(internet), &format!("ip link set {port} master br0"))?;
+        veth(&self.internet, port, &namespace, "eth0")?;
+        shell::run(Some(&self.internet), &format!("ip link set {port} master br0"))?;
         public_address(&namespace, "eth0", ip)?;
         Ok(Host { namespace })
+    }
+
+    /// A router with a wire to the bridge; its end is `wan`.
+    pub(super) fn router(&mut self, role: &str, port: &str, spec: WireSpec) -> Result<String> {
+        let router = self.namespace(role)?;
+        if spec.is_plain() {
+            veth(&self.internet, port, &router, "wan")?;
+        } else {
+            wire::connect(tap::create(&self.internet, port)?, tap::create(&router, "wan")?, spec)?;
+            shell::run(Some(&self.internet), &format!("ip link set {port} up"))?;
+            shell::run(Some(&router), "ip link set wan up")?;
+        }
+        shell::run(Some(&self.internet), &format!("ip link set {port} master br0"))?;
+        Ok(router)
     }
 }
 
@@ -81,18 +93,6 @@ impl Drop for Parts {
 fn prepare_run() -> Result<()> {
     shell::run(None, "mount -t tmpfs tmpfs /run")?;
     shell::run(None, "ip link set lo up").map(drop)
-}
-
-/// Lays a wire from the bridge to a router, whose end is `wan`.
-pub(super) fn uplink(internet: &str, port: &str, router: &str, spec: WireSpec) -> Result<()> {
-    if spec.is_plain() {
-        veth(internet, port, router, "wan")?;
-    } else {
-        wire::connect(tap::create(internet, port)?, tap::create(router, "wan")?, spec)?;
-        shell::run(Some(internet), &format!("ip link set {port} up"))?;
-        shell::run(Some(router), "ip link set wan up")?;
-    }
-    shell::run(Some(internet), &format!("ip link set {port} master br0")).map(drop)
 }
 
 /// Joins hosts to a router's `lan`, with addresses of its /24: a wire for one, a bridge for

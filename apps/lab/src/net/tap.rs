@@ -9,14 +9,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::libc;
 
-use super::enter::in_namespace;
+use super::enter::inside;
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
 /// Makes a TAP interface in a namespace; each read and write is one frame.
 pub(super) fn create(namespace: &str, name: &str) -> Result<File> {
     let name = name.to_owned();
-    let made = in_namespace(namespace, move || {
+    inside(namespace, move || {
         let tap = OpenOptions::new()
             .read(true)
             .write(true)
@@ -34,6 +34,5 @@ pub(super) fn create(namespace: &str, name: &str) -> Result<File> {
         // SAFETY: the descriptor is open, and the kernel only reads the request during the call.
         unsafe { tun_set_iff(tap.as_raw_fd(), &request) }.context("cannot make a TAP interface")?;
         Ok(tap)
-    });
-    made.join().map_err(|_| anyhow::anyhow!("the namespace's thread panicked"))?
+    })
 }

@@ -68,17 +68,15 @@ pub(crate) struct Lab {
     pub(super) interfaces: [u32; 2],
     /// Reboots of NATs so far, each with other ports.
     pub(super) reboots: u16,
-    internet: String,
     parts: Parts,
 }
 
 impl Lab {
     pub(crate) fn build([first, second]: [SiteSpec; 2]) -> Result<Lab> {
         let mut parts = Parts::new()?;
-        let internet = parts.internet()?;
-        let relay = parts.public(&internet, "relay", "relay0", RELAY_IP)?;
-        let sites = [site(&mut parts, &internet, 1, first)?, site(&mut parts, &internet, 2, second)?];
-        Ok(Lab { relay, sites, interfaces: [0; 2], reboots: 0, internet, parts })
+        let relay = parts.public("relay", "relay0", RELAY_IP)?;
+        let sites = [site(&mut parts, 1, first)?, site(&mut parts, 2, second)?];
+        Ok(Lab { relay, sites, interfaces: [0; 2], reboots: 0, parts })
     }
 
     /// One more host on the lab's internet, with a public address in a /24 of its
@@ -86,7 +84,7 @@ impl Lab {
     pub(crate) fn add_public(&mut self, ip: Ipv4Addr) -> Result<Host> {
         // Interface names have at most 15 characters.
         let name = format!("{:x}", u32::from(ip));
-        self.parts.public(&self.internet, &format!("pub-{name}"), &format!("pub{name}"), ip)
+        self.parts.public(&format!("pub-{name}"), &format!("pub{name}"), ip)
     }
 
     /// Lets a host send from every address of a range, and get what is sent there,
@@ -138,13 +136,12 @@ impl Lab {
     }
 }
 
-fn site(parts: &mut Parts, internet: &str, index: u8, spec: SiteSpec) -> Result<Site> {
+fn site(parts: &mut Parts, index: u8, spec: SiteSpec) -> Result<Site> {
     let letter = char::from(b'a' + index - 1);
-    let nat = parts.namespace(&format!("nat-{letter}"))?;
+    let nat = parts.router(&format!("nat-{letter}"), &format!("site{index}"), spec.wire)?;
     let host = Host { namespace: parts.namespace(&format!("host-{letter}"))? };
     let wan_ip = spec.wan.address(10 + index);
     let [router_ip, host_ip] = [1, 2].map(|last| Ipv4Addr::new(192, 168, index, last));
-    parts::uplink(internet, &format!("site{index}"), &nat, spec.wire)?;
     parts::public_address(&nat, "wan", wan_ip)?;
     parts::lan(&nat, router_ip, &[(&host, host_ip)])?;
     parts::translate(&nat, spec.nat, host_ip)?;

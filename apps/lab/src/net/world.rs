@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use super::{
     Host, NatKind, WireSpec,
-    faults::replace_table,
+    faults::{cut_forward, replace_table},
     parts::{self, Parts},
     shell,
 };
@@ -26,7 +26,6 @@ const GATEWAY: &str = "fe80::1";
 /// A lab to which hosts are added.
 pub(crate) struct World {
     parts: Parts,
-    internet: String,
     /// Public hosts and homes so far, each with a number of its own.
     built: u8,
 }
@@ -40,19 +39,16 @@ pub(crate) struct Home {
 
 impl World {
     pub(crate) fn new() -> Result<Self> {
-        let mut parts = Parts::new()?;
-        let internet = parts.internet()?;
-        let mut world = Self { parts, internet, built: 0 };
-        world.route_v6(&world.internet)?;
-        shell::run(Some(&world.internet), &format!("ip addr add {GATEWAY}/64 dev br0 nodad"))?;
-        world.built = 1;
-        Ok(world)
+        let parts = Parts::new()?;
+        route_v6(&parts.internet)?;
+        shell::run(Some(&parts.internet), &format!("ip addr add {GATEWAY}/64 dev br0 nodad"))?;
+        Ok(Self { parts, built: 1 })
     }
 
     /// A host with public addresses of both families; that of IPv6.
     pub(crate) fn public(&mut self, ip: Ipv4Addr) -> Result<(Host, Ipv6Addr)> {
         let number = self.number();
-        let host = self.parts.public(&self.internet, &format!("pub{number}"), &format!("pub{number}"), ip)?;
+        let host = self.parts.public(&format!("pub{number}"), &format!("pub{number}"), ip)?;
         let v6 = self.address_v6(&host.namespace, "eth0", number)?;
         Ok((host, v6))
     }
@@ -60,8 +56,7 @@ impl World {
     /// So many hosts on one LAN behind a NAT.
     pub(crate) fn home(&mut self, nat: NatKind, wire: WireSpec, hosts: usize) -> Result<Home> {
         let number = self.number();
-        let router = self.parts.namespace(&format!("router{number}"))?;
-        parts::uplink(&self.internet, &format!("wan{number}"), &router, wire)?;
+        let router = self.parts.router(&format!("router{number}"), &format!("wan{number}"), wire)?;
         parts::public_address(&router, "wan", wan_ip(number))?;
         let hosts = self.lan(&router, number, nat, hosts)?;
         Ok(Home { hosts, router })
@@ -70,9 +65,8 @@ impl World {
     /// A host behind two NATs of this kind in a row: its own, and its provider's.
     pub(crate) fn behind_carrier(&mut self, nat: NatKind, wire: WireSpec) -> Result<Home> {
         let number = self.number();
-        let carrier = self.parts.namespace(&format!("carrier{number}"))?;
+        let carrier = self.parts.router(&format!("carrier{number}"), &format!("wan{number}"), wire)?;
         let router = self.parts.namespace(&format!("router{number}"))?;
-        parts::uplink(&self.internet, &format!("wan{number}"), &carrier, wire)?;
         parts::public_address(&carrier, "wan", wan_ip(number))?;
         // RFC 6598: shared address space.
         let [carrier_ip, router_ip] = [1, 2].map(|last| Ipv4Addr::new(100, 64, number, last));
@@ -88,17 +82,16 @@ impl World {
     /// for.
     pub(crate) fn only_v6(&mut self, wire: WireSpec) -> Result<Home> {
         let number = self.number();
-        let router = self.parts.namespace(&format!("router{number}"))?;
+        let router = self.parts.router(&format!("router{number}"), &format!("wan{number}"), wire)?;
         let host = Host { namespace: self.parts.namespace(&format!("host{number}"))? };
-        parts::uplink(&self.internet, &format!("wan{number}"), &router, wire)?;
         parts::veth(&router, "lan", &host.namespace, "eth0")?;
-        self.route_v6(&router)?;
+        route_v6(&router)?;
         let wan = self.address_v6(&router, "wan", number)?;
         let [router_ip, host_ip] = [1, 2].map(|last| prefix(number, 1, last));
         shell::run(Some(&router), &format!("ip addr add {router_ip}/64 dev lan nodad"))?;
         shell::run(Some(&host.namespace), &format!("ip addr add {host_ip}/64 dev eth0 nodad"))?;
         shell::run(Some(&host.namespace), &format!("ip -6 route add default via {router_ip}"))?;
-        shell::run(Some(&self.internet), &format!("ip -6 route add {}/64 via {wan} dev br0", prefix(number, 1, 0)))?;
+        shell::run(Some(&self.parts.internet), &format!("ip -6 route add {}/64 via {wan} dev br0", prefix(number, 1, 0)))?;
         let firewall = "table ip6 lab {
                 chain input { type filter hook input priority filter; policy accept;
                     iifname \"wan\" ct state new meta l4proto { tcp, udp } drop
@@ -132,15 +125,15 @@ impl World {
         let ip = prefix(number, 0, 1);
         shell::run(Some(namespace), &format!("ip addr add {ip}/64 dev {interface} nodad"))?;
         shell::run(Some(namespace), &format!("ip -6 route add default via {GATEWAY} dev {interface}"))?;
-        shell::run(Some(&self.internet), &format!("ip -6 route add {}/64 dev br0", prefix(number, 0, 0)))?;
+        shell::run(Some(&self.parts.internet), &format!("ip -6 route add {}/64 dev br0", prefix(number, 0, 0)))?;
         Ok(ip)
     }
+}
 
-    fn route_v6(&self, namespace: &str) -> Result<()> {
-        shell::run_with_input(Some(namespace), "tee /proc/sys/net/ipv6/conf/all/forwarding", "1")
-            .map(drop)
-            .context("the kernel needs IPv6")
-    }
+fn route_v6(namespace: &str) -> Result<()> {
+    shell::run_with_input(Some(namespace), "tee /proc/sys/net/ipv6/conf/all/forwarding", "1")
+        .map(drop)
+        .context("the kernel needs IPv6")
 }
 
 impl Home {
@@ -148,8 +141,7 @@ impl Home {
     pub(crate) fn cut_wan(&self, cut: bool) -> Result<()> {
         // Where bridges are filtered too, the LAN's own frames pass this hook.
         let rules = if cut { "iifname \"wan\" drop\noifname \"wan\" drop\n" } else { "" };
-        let chain = format!("chain forward {{ type filter hook forward priority filter - 2; policy accept;\n{rules} }}");
-        replace_table(&self.router, "cut", &chain)
+        cut_forward(&self.router, rules)
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::cast::{SESSION, START, is_direct_session, relay_reason, reserved, started, strings};
+use super::cast::{SESSION, START, is_direct_session, ready_over_relay, reserved, started, strings};
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
@@ -137,8 +137,7 @@ impl Stage {
             Expected::Relayed(reason) => {
                 let failed = |event: &Value| event["event"] == "punch-failed" && names(&event["reason"], reason);
                 server.wait_for("a punch that fails for that reason", SESSION, failed).await?;
-                let relayed = |event: &Value| event["event"] == "peer-ready" && relay_reason(event).is_some();
-                client.wait_for("a session over the relay", SESSION, relayed).await?;
+                ready_over_relay(&mut client).await?;
                 if client.events.iter().any(is_direct_session) {
                     bail!("it is direct");
                 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use kaspath_domain::MapMethod;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +17,7 @@ use super::cast::{SESSION, START, is_direct_session, reserved, sites, start_rela
 use crate::{
     cli::CommonArgs,
     evidence::Evidence,
-    net::{Host, Lab, MapProtocol, Miniupnpd, NatKind, WanRange, WireSpec, in_namespace, need_miniupnpd},
+    net::{Host, Lab, Miniupnpd, NatKind, WanRange, WireSpec, inside, need_miniupnpd},
     process::{Program, kaspath},
 };
 
@@ -47,17 +48,17 @@ pub(crate) async fn mapping(args: &CommonArgs) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let mut rows = Vec::new();
     let mut path = PathBuf::new();
-    for protocol in MapProtocol::ALL {
+    for method in MapMethod::ALL {
         let mut specs = sites(NatKind::Symmetric, NatKind::Symmetric, WireSpec::from_args(args));
         specs[0].wan = WanRange::Mappable;
         let lab = Lab::build(specs)?;
         let (relay, addresses) = start_relay(&lab, &kaspath, &dir.path().join("relay").display().to_string()).await?;
-        let evidence = Evidence::create(&args.evidence, &format!("mapping-{}", protocol.name()))?;
+        let evidence = Evidence::create(&args.evidence, &format!("mapping-{}", method.name()))?;
         path = evidence.dir().to_path_buf();
         let mut scene =
             Scene { lab, kaspath: kaspath.clone(), relay: addresses.tcp, dir: tempfile::tempdir_in(dir.path())?, evidence };
-        let row = scene.play(protocol).await.with_context(|| format!("with {}", protocol.name()))?;
-        println!("{}: {row}", protocol.name());
+        let row = scene.play(method).await.with_context(|| format!("with {}", method.name()))?;
+        println!("{}: {row}", method.name());
         scene.evidence.events("relay", &relay.stop().await?)?;
         scene.evidence.summary(&row)?;
         rows.push(row);
@@ -68,21 +69,21 @@ pub(crate) async fn mapping(args: &CommonArgs) -> Result<()> {
 }
 
 impl Scene {
-    async fn play(&mut self, protocol: MapProtocol) -> Result<Value> {
+    async fn play(&mut self, method: MapMethod) -> Result<Value> {
         let silent = self.without_a_router().await?;
-        let mut router = Miniupnpd::start(&self.lab.sites[0], protocol)?;
+        let mut router = Miniupnpd::start(&self.lab.sites[0], method)?;
         ensure!(router.mappings()?.is_empty(), "a router that was just started maps ports: {:?}", router.mappings()?);
         ensure!(!reached(&self.lab)?, "the NAT lets a stranger in without a mapping");
 
         let begin = Instant::now();
         let mut server = self.server("server", &[])?;
-        let mapped = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, MAPPED, begin).await?;
+        let id = started(&mut server).await?;
+        let mapped = both_mapped(&mut server, method, self.lab.sites[0].wan_ip, MAPPED, begin).await?;
         ensure!(mapped.ports == [PORT, PORT], "the same ports are free outside, and others were mapped: {:?}", mapped.ports);
         let rules = router.mappings()?;
         let to_it = rules.iter().filter(|rule| rule.to.port() == PORT && rule.external == PORT).count();
         ensure!(to_it == 2, "the router does not forward both ports: {rules:?}");
 
-        let id = peer(&server)?;
         reserved(&mut server).await?;
         let begin = Instant::now();
         let mut client = self.client("client", &id)?;
@@ -98,7 +99,7 @@ impl Scene {
         server.drain();
         let begin = Instant::now();
         router.start_again()?;
-        let remapped = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, MAPPED_AGAIN, begin).await?;
+        let remapped = both_mapped(&mut server, method, self.lab.sites[0].wan_ip, MAPPED_AGAIN, begin).await?;
         ensure!(!remapped.ports.contains(&PORT), "a port that is taken was mapped: {:?}", remapped.ports);
         // The first client's session may have lived on, if the router remembers its connection.
         let mut second = self.client("second", &id)?;
@@ -109,7 +110,7 @@ impl Scene {
 
         self.lab.change_wan(0)?;
         server.drain();
-        let moved = both_mapped(&mut server, protocol, self.lab.sites[0].wan_ip, NEW_ADDRESS, Instant::now()).await?;
+        let moved = both_mapped(&mut server, method, self.lab.sites[0].wan_ip, NEW_ADDRESS, Instant::now()).await?;
 
         client.drain();
         ensure!(!client.has("session-ended"), "the session did not outlive the router's restart");
@@ -126,7 +127,7 @@ impl Scene {
         self.evidence.table("miniupnpd.log", &router.log()?)?;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Ok(json!({
-            "method": router.protocol().name(), "mapped_ms": ms(mapped.after), "direct_ms": ms(used), "remapped_ms": ms(remapped.after),
+            "method": method.name(), "mapped_ms": ms(mapped.after), "direct_ms": ms(used), "remapped_ms": ms(remapped.after),
             "direct_again_ms": ms(direct_again), "new_address_ms": ms(moved.after), "removed_ms": ms(removed),
             "unavailable_ms": ms(silent),
         }))
@@ -201,7 +202,7 @@ struct BothMapped {
 /// Waits until both ports are mapped at that address by that method, in time since `begin`.
 async fn both_mapped(
     server: &mut Program,
-    protocol: MapProtocol,
+    method: MapMethod,
     ip: Ipv4Addr,
     within: Duration,
     begin: Instant,
@@ -212,7 +213,7 @@ async fn both_mapped(
         let event = server.wait_event("port-mapped", left).await?;
         let external: SocketAddr = event["external"].as_str().unwrap_or_default().parse().context("no address")?;
         if external.ip() == ip {
-            ensure!(event["by"] == protocol.name(), "mapped by another method: {event}");
+            ensure!(event["by"] == method.name(), "mapped by another method: {event}");
             ports[usize::from(event["protocol"] == "udp")] = external.port();
         }
     }
@@ -221,26 +222,17 @@ async fn both_mapped(
     Ok(BothMapped { ports, after })
 }
 
-/// A started program's peer id, from the events that have come.
-fn peer(program: &Program) -> Result<String> {
-    let started = program.events.iter().find(|event| event["event"] == "started");
-    Ok(started.and_then(|event| event["peer"].as_str()).context("no peer id")?.to_owned())
-}
-
 /// Whether a stranger's TCP connection to the site's port gets to its host.
 fn reached(lab: &Lab) -> Result<bool> {
     let (site, ip) = (&lab.sites[0].host, lab.sites[0].wan_ip);
-    let listener = inside(site, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
-    let tried =
-        inside(&lab.relay, move || Ok(TcpStream::connect_timeout(&SocketAddr::from((ip, PORT)), Duration::from_secs(1))))?;
+    let listener = inside(&site.namespace, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?))?;
+    let tried = inside(&lab.relay.namespace, move || {
+        Ok(TcpStream::connect_timeout(&SocketAddr::from((ip, PORT)), Duration::from_secs(1)))
+    })?;
     drop(listener);
     match tried {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::TimedOut => Ok(false),
         Err(error) => bail!("a stranger's connection ends otherwise than by silence: {error}"),
     }
-}
-
-fn inside<T: Send + 'static>(host: &Host, job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    in_namespace(&host.namespace, job).join().ok().context("the namespace's thread panicked")?
 }

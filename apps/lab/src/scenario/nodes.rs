@@ -128,11 +128,16 @@ pub(super) fn start_run(
     remote: &str,
 ) -> Result<Program> {
     let dir = |what: &str| dirs.join(format!("{label}{what}")).display().to_string();
-    let (appdir, data, rpc, kaspad) = (dir(""), format!("--appdir={}", dir("-kaspad")), rpc_flag(), kaspad.display().to_string());
-    let ours = ["run", "--appdir", &appdir, "--remote", remote, "--policy", "tcp-only", "--log-format", "json", "--", &kaspad];
-    let listen = format!("--listen=127.0.0.1:{P2P}");
-    let args = [&ours[..], &FLAGS, &[&data, &rpc, &listen, "--disable-upnp"]].concat();
-    Program::start_logged(name, host, kaspath, &strings(&args), &dirs.join(format!("{label}.log")))
+    let ours = ["run", "--appdir", &dir(""), "--remote", remote, "--policy", "tcp-only", "--log-format", "json"];
+    let args = [strings(&ours), under_run(kaspad, &dir("-kaspad"))].concat();
+    Program::start_logged(name, host, kaspath, &args, &dirs.join(format!("{label}.log")))
+}
+
+/// The kaspad of a `kaspath run`, with its data there.
+pub(super) fn under_run(kaspad: &Path, data: &str) -> Vec<String> {
+    let (kaspad, data, rpc, listen) =
+        (kaspad.display().to_string(), format!("--appdir={data}"), rpc_flag(), format!("--listen=127.0.0.1:{P2P}"));
+    strings(&[&["--", &kaspad][..], &FLAGS, &[&data, &rpc, &listen, "--disable-upnp"]].concat())
 }
 
 /// One kaspad's RPC.

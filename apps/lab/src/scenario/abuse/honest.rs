@@ -1,17 +1,12 @@
 //! Honest peers on one host: they reserve at the relay, connect through it and to
 //! the programs under attack, and exchange a mebibyte each time.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kaspath_domain::{
     DialRequest, DuplexStream, Observers, PeerIdentity, RelayAddress, Route, StreamDialer, StreamListener, Transport,
-    TransportAddress, TransportSet,
+    TransportAddress, TransportSet, wall_clock,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, ReservationState, STREAM_PROTOCOL};
 use serde_json::json;
@@ -139,7 +134,7 @@ fn every() -> tokio::time::Interval {
 
 /// Does something, and prints when it begins and how it ends.
 async fn operation<T>(what: &str, peer: &str, work: impl Future<Output = Result<T>>) -> Option<T> {
-    let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let begin = wall_clock().since_epoch().as_secs_f64();
     println!("{}", json!({ "event": "begun", "begin": begin }));
     let since = Instant::now();
     let result = timeout(GIVE_UP, work).await.unwrap_or_else(|_| Err(anyhow::anyhow!("not done in {GIVE_UP:?}")));

@@ -9,11 +9,12 @@ mod stage;
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use kaspath_domain::wall_clock;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -170,7 +171,7 @@ impl Abuse {
 /// What honest peers do that they begin while the flood lasts; it lasts until all
 /// of it has ended.
 async fn watch(honest: &mut [Program], attackers: &mut [Program], flood: Duration) -> Result<Vec<Operation>> {
-    let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let begin = wall_clock().since_epoch().as_secs_f64();
     let end = begin + flood.as_secs_f64();
     let deadline = Instant::now() + flood;
     drain_until(honest, deadline).await?;

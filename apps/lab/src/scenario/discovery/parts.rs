@@ -1,11 +1,9 @@
 //! What happens to nodes that have found each other.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use kaspath_domain::wall_clock;
 use serde_json::{Value, json};
 
 use super::{
@@ -46,11 +44,9 @@ pub(super) async fn lan(stage: &mut Stage) -> Result<Value> {
         "the direct session is not by private addresses: {remotes:?}"
     );
     stage.lan.cut_wan(true)?;
-    let before = LAN.map(|index| stage.nodes[index].program.gossip_from(&peers[1 - usize::from(index == other)]));
-    let both = |nodes: &[Node]| {
-        let now = LAN.map(|index| nodes[index].program.gossip_from(&peers[1 - usize::from(index == other)]));
-        now.iter().zip(before).all(|(now, before)| *now >= before + GOSSIP)
-    };
+    let got = |nodes: &[Node]| LAN.map(|index| nodes[index].program.gossip_from(&peers[1 - usize::from(index == other)]));
+    let before = got(&stage.nodes);
+    let both = |nodes: &[Node]| got(nodes).iter().zip(before).all(|(now, before)| *now >= before + GOSSIP);
     let gossiped = stage.until("gossip over the LAN alone", GOSSIP_WITHIN, both).await;
     stage.lan.cut_wan(false)?;
     gossiped?;
@@ -69,12 +65,7 @@ pub(super) async fn relays_killed(stage: &mut Stage) -> Result<Value> {
         stage.relays[index].program.kill().await?;
         let gone = |nodes: &[Node]| nodes.iter().all(|node| !seen::held(&node.program.events).contains(&killed));
         stage.until(&format!("the end of all connections with {name}"), NOTICED, gone).await?;
-        let gossip = before.gossip.clone();
-        let go_on = |nodes: &[Node]| {
-            let now =
-                nodes.iter().zip(&before.peers).flat_map(|(node, peers)| peers.iter().map(|peer| node.program.gossip_from(peer)));
-            now.zip(&gossip).all(|(now, before)| now >= before + GOSSIP)
-        };
+        let go_on = |nodes: &[Node]| gossip(nodes, &before.peers).zip(&before.gossip).all(|(now, before)| now >= before + GOSSIP);
         let gossiped = stage.until(&format!("gossip in all sessions without {name}"), NOTICED, go_on).await;
         before.stand(stage).with_context(|| format!("{name} was killed"))?;
         gossiped?;
@@ -85,7 +76,7 @@ pub(super) async fn relays_killed(stage: &mut Stage) -> Result<Value> {
 
 /// A relay that only the last one knows is used soon.
 pub(super) async fn new_relay(stage: &mut Stage) -> Result<Value> {
-    let begin = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let begin = wall_clock().since_epoch().as_secs_f64();
     stage.start_relay(3, Some(2)).await?;
     let new = stage.relays[3].peer.clone();
     let used = |nodes: &[Node]| nodes.iter().any(|node| seen::held(&node.program.events).contains(&new));
@@ -93,6 +84,11 @@ pub(super) async fn new_relay(stage: &mut Stage) -> Result<Value> {
     let confirmed = |event: &&Value| event["event"] == "reservation" && event["relay"] == new && event["state"] == "confirmed";
     let times = stage.nodes.iter().filter_map(|node| node.program.events.iter().find(confirmed)?["time"].as_f64());
     Ok(json!({ "seconds-to-first-reservation": seen::rounded(times.min_by(f64::total_cmp).map(|time| time - begin)) }))
+}
+
+/// Transactions that each node has from each of its peers.
+fn gossip<'n>(nodes: &'n [Node], peers: &'n [BTreeSet<String>]) -> impl Iterator<Item = u64> + 'n {
+    nodes.iter().zip(peers).flat_map(|(node, peers)| peers.iter().map(|peer| node.program.gossip_from(peer)))
 }
 
 /// The sessions of all nodes at some time.
@@ -111,9 +107,7 @@ impl Sessions {
         if let Some((node, _)) = stage.nodes.iter().zip(&peers).find(|(_, peers)| peers.is_empty()) {
             bail!("{} has no session that could live on", node.name);
         }
-        let gossip =
-            stage.nodes.iter().zip(&peers).flat_map(|(node, peers)| peers.iter().map(|peer| node.program.gossip_from(peer)));
-        let gossip = gossip.collect();
+        let gossip = gossip(&stage.nodes, &peers).collect();
         Ok(Self { gossip, events: stage.nodes.iter().map(|node| node.program.events.len()).collect(), peers })
     }
 

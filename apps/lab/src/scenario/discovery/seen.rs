@@ -7,25 +7,28 @@ use serde_json::Value;
 /// The peers with which a session is up after these events.
 pub(super) fn peers(events: &[Value]) -> BTreeSet<String> {
     let mut peers = BTreeSet::new();
-    for event in events {
-        let Some(peer) = event["peer"].as_str() else { continue };
-        match event["event"].as_str() {
-            Some("peer-ready") => peers.insert(peer.to_owned()),
-            Some("peer-left") if is_end(event) => peers.remove(peer),
-            _ => false,
-        };
-    }
+    events.iter().for_each(|event| note(&mut peers, event));
     peers
 }
 
-/// Whether a session with a peer has ended; of two with one peer, the other one goes on.
-pub(super) fn is_end(event: &Value) -> bool {
-    event["event"] == "peer-left" && event["reason"] != "superseded"
+/// Of two sessions with one peer one may end, and the other goes on.
+fn note(peers: &mut BTreeSet<String>, event: &Value) {
+    let Some(peer) = event["peer"].as_str() else { return };
+    match event["event"].as_str() {
+        Some("peer-ready") => peers.insert(peer.to_owned()),
+        Some("peer-left") if event["reason"] != "superseded" => peers.remove(peer),
+        _ => false,
+    };
 }
 
 /// When there was a session with so many peers for the first time.
 pub(super) fn when_peers(events: &[Value], count: usize) -> Option<f64> {
-    (0..events.len()).find(|end| peers(&events[..=*end]).len() >= count).and_then(|at| events[at]["time"].as_f64())
+    let mut peers = BTreeSet::new();
+    let reached = events.iter().find(|event| {
+        note(&mut peers, event);
+        peers.len() >= count
+    });
+    reached?["time"].as_f64()
 }
 
 /// The relays at which a reservation stands after these events.

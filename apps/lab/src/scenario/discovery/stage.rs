@@ -1,12 +1,9 @@
 //! Three relays, and five nodes of which each knows the first of them.
 
-use std::{
-    net::Ipv4Addr,
-    path::PathBuf,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use kaspath_domain::wall_clock;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -31,10 +28,6 @@ pub(super) const ONLY_V6: usize = 2;
 /// Those on one LAN.
 pub(super) const LAN: [usize; 2] = [3, 4];
 
-/// What relays listen on: both families, both transports.
-const LISTEN: [&str; 4] =
-    ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/tcp/4001", "/ip6/::/udp/4001/quic-v1"];
-
 pub(super) struct Relay {
     pub(super) name: &'static str,
     pub(super) peer: String,
@@ -56,7 +49,7 @@ pub(super) struct Stage {
     pub(super) nodes: Vec<Node>,
     /// Where two of the nodes are.
     pub(super) lan: Home,
-    hosts: [Host; 5],
+    hosts: Vec<Host>,
     world: World,
     kaspath: PathBuf,
     dirs: TempDir,
@@ -74,8 +67,7 @@ impl Stage {
         let only_v6 = world.only_v6(wire)?;
         let lan = world.home(nat, wire, 2)?;
         let hosts = [&alone, &carried, &only_v6].into_iter().flat_map(|home| &home.hosts).chain(&lan.hosts);
-        let hosts: Vec<Host> = hosts.cloned().collect();
-        let hosts = <[Host; 5]>::try_from(hosts).ok().context("five hosts")?;
+        let hosts = hosts.cloned().collect();
         let dirs = tempfile::tempdir()?;
         let mut stage = Self { relays: Vec::new(), nodes: Vec::new(), lan, hosts, world, kaspath, dirs, evidence, rounds: 0 };
         for index in 0..3 {
@@ -90,7 +82,6 @@ impl Stage {
         let (host, v6) = self.world.public(ip)?;
         let appdir = self.dirs.path().join(name).display().to_string();
         let mut args = strings(&["relay", "--appdir", &appdir, "--log-format", "json", "--drain-timeout", "0"]);
-        args.extend(LISTEN.iter().flat_map(|address| strings(&["-l", address])));
         if let Some(known) = known {
             args.extend(strings(&["--relay", &self.relays[known].addresses[0]]));
         }
@@ -112,7 +103,7 @@ impl Stage {
             let appdir = self.dirs.path().join(format!("{name}-{}", self.rounds)).display().to_string();
             let args = ["server", "--network", "simnet", "--appdir", &appdir, "--relay", relay, "--log-format", "json"];
             let args = strings(&[&args[..], &["--test-traffic", "100"]].concat());
-            let start = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+            let start = wall_clock().since_epoch().as_secs_f64();
             let log = self.evidence.dir().join(format!("{name}-{}.log", self.rounds));
             let program = Program::start_logged(name, &self.hosts[index], &self.kaspath, &args, &log)?;
             self.nodes.push(Node { name, peer: String::new(), start, program });
@@ -144,6 +135,8 @@ impl Stage {
             if event?.is_none() {
                 bail!("{what} did not come within {within:?}");
             }
+            // What has come with it is asked about once.
+            self.drain();
         }
         Ok(())
     }

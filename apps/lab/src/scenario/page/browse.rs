@@ -1,12 +1,9 @@
 //! Opens a status page and prints what it shows.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use kaspath_domain::wall_clock;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -44,7 +41,7 @@ pub(crate) async fn browse(args: &BrowseArgs) -> Result<()> {
         if shown != last {
             let mut event = shown.clone();
             event["event"] = json!("page");
-            event["time"] = json!(wall_clock()?);
+            event["time"] = json!(wall_clock().since_epoch().as_secs_f64());
             println!("{event}");
             last = shown;
         }
@@ -54,10 +51,6 @@ pub(crate) async fn browse(args: &BrowseArgs) -> Result<()> {
         }
         sleep(READ).await;
     }
-}
-
-pub(super) fn wall_clock() -> Result<f64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }
 
 async fn report(browser: &mut Browser, args: &BrowseArgs) -> Result<Value> {
