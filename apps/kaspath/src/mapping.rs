@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use kaspath_domain::{
     Host, MapProtocol, MapPurpose, MapRequest, Mapped, MappingEvent, Observer, Observers, PeerAddress, PeerLocator, PortMapper,
-    Transport, TransportAddress, is_public,
+    TransportAddress, is_public,
 };
 use kaspath_node::Node;
 use kaspath_port_mapping::{MapperConfig, RouterMapper};
@@ -97,22 +97,15 @@ impl Mapping {
 /// What to map: each port of IPv4 that peers cannot reach as it is, and kaspad's. Nothing if
 /// this host has a public address of IPv4, or its owner has said where it is reached.
 fn requests(listening: &[PeerLocator], external: &[TransportAddress], kaspad: Option<u16>) -> Vec<MapRequest> {
-    let ipv4 = |address: &TransportAddress| match address.host {
-        Host::Ip(IpAddr::V4(ip)) => Some(ip),
-        Host::Ip(IpAddr::V6(_)) | Host::Dns(_) => None,
-    };
-    let direct = listening.iter().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => ipv4(address).map(|ip| (ip, address.transport, address.port)),
-        PeerAddress::Relayed(_) => None,
-    });
-    let direct: Vec<_> = direct.filter(|(ip, ..)| !ip.is_loopback()).collect();
-    if direct.iter().any(|(ip, ..)| is_public(IpAddr::V4(*ip))) {
+    let direct = listening.iter().filter_map(|locator| locator.address.direct());
+    let direct: Vec<_> = direct.filter(|address| address.ip().is_some_and(|ip| ip.is_ipv4() && !ip.is_loopback())).collect();
+    if direct.iter().filter_map(|address| address.ip()).any(is_public) {
         return Vec::new();
     }
     let is_known = !external.is_empty();
-    let peers = direct.into_iter().filter(|_| !is_known).map(|(_, transport, port)| MapRequest {
-        protocol: MapProtocol::of(transport),
-        port,
+    let peers = direct.into_iter().filter(|_| !is_known).map(|address| MapRequest {
+        protocol: MapProtocol::of(address.transport),
+        port: address.port,
         purpose: MapPurpose::Peers,
     });
     let kaspad = kaspad.map(|port| MapRequest { protocol: MapProtocol::Tcp, port, purpose: MapPurpose::Kaspad });
@@ -208,11 +201,10 @@ impl Follower {
 
 /// Where peers reach a mapped port.
 fn address(mapped: &Mapped) -> TransportAddress {
-    let transport = match mapped.request.protocol {
-        MapProtocol::Tcp => Transport::Tcp,
-        MapProtocol::Udp => Transport::Quic,
-    };
-    TransportAddress { host: Host::Ip(mapped.external.ip()), port: mapped.external.port(), transport }
+    match mapped.request.protocol {
+        MapProtocol::Tcp => TransportAddress::tcp(mapped.external),
+        MapProtocol::Udp => TransportAddress::quic(mapped.external),
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::PeerIdentity;
+use crate::{IpPrefix, PeerIdentity};
 
 pub use error::AddressError;
 pub use parse::is_dns_name;
@@ -121,6 +121,11 @@ impl TransportAddress {
         }
     }
 
+    /// The provider's block that it lies in, if the host is a literal.
+    pub fn provider_block(&self) -> Option<IpPrefix> {
+        self.ip().map(IpPrefix::provider_block)
+    }
+
     /// The socket address, if the host is a literal.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         self.ip().map(|ip| SocketAddr::new(ip, self.port))
@@ -152,6 +157,16 @@ pub struct PeerLocator {
     pub peer: Option<PeerIdentity>,
     /// Where.
     pub address: PeerAddress,
+}
+
+impl PeerAddress {
+    /// The address itself, if no relay lies between.
+    pub fn direct(&self) -> Option<&TransportAddress> {
+        match self {
+            Self::Direct(address) => Some(address),
+            Self::Relayed(_) => None,
+        }
+    }
 }
 
 impl PeerLocator {

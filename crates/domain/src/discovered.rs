@@ -6,8 +6,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr, sync::Arc, 
 use thiserror::Error;
 
 use crate::{
-    IpPrefix, NatMapping, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Timestamp,
-    TransportAddress,
+    NatMapping, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Timestamp, TransportAddress,
 };
 
 /// What a record's owner is.
@@ -223,10 +222,7 @@ impl Groups {
     /// The group of a relay: its provider's block, so that many relays of one owner are
     /// one, or its identity where it is known by a name alone.
     pub fn of_relay(relay: &RelayAddress) -> PeerGroup {
-        match relay.via.socket_addr() {
-            Some(socket) => PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())),
-            None => PeerGroup::Relay(relay.relay.clone()),
-        }
+        relay.via.provider_block().map_or_else(|| PeerGroup::Relay(relay.relay.clone()), PeerGroup::Prefix)
     }
 
     /// Whether both have a group in common.

@@ -35,6 +35,7 @@ mod net;
 mod path;
 mod plan;
 pub mod ports;
+mod prefix;
 mod record;
 mod reservation;
 mod route;
@@ -46,7 +47,7 @@ pub mod time;
 pub use address::{
     AddressError, Host, PeerAddress, PeerLocator, RelayAddress, Transport, TransportAddress, TransportSet, is_dns_name,
 };
-pub use admission::{AdmissionRequest, IpPrefix, IpPrefixError, PeerClass, PeerGroup, RefuseReason};
+pub use admission::{AdmissionRequest, PeerClass, PeerGroup, RefuseReason};
 pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
@@ -64,10 +65,11 @@ pub use ports::{
     MappingEvent, NatMapping, Observer, Observers, PeerBook, PeerConnector, PeerTarget, PlanRequest, PortMapper, Punching,
     RelayList, RelayListError, RelayListing, StreamDialer, StreamListener, TransportPolicy,
 };
+pub use prefix::{IpPrefix, IpPrefixError};
 pub use record::{AddressSource, BanSource, KaspaId, ObservedAddress, PeerChange, PeerRecord, RelayScore, addresses_for};
 pub use reservation::ReservationLoss;
 pub use route::Route;
-pub use spread::{diverse_first, spread};
+pub use spread::{below, diverse_first, spread};
 pub use stream::{ByteCounters, DuplexStream, Health, PathHealth};
 pub use synthetic::{is_peer_loopback, loopback_candidates, synthetic_address};
 pub use time::{Moment, MonotonicClock, Timestamp, wall_clock};

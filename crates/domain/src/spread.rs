@@ -41,8 +41,8 @@ pub fn spread<T, G: Eq + Hash>(
     while drawn.len() < n && !groups.is_empty() {
         let mut order = std::mem::take(&mut groups);
         while drawn.len() < n && !order.is_empty() {
-            let mut group = order.swap_remove(below(order.len(), random));
-            drawn.push(group.swap_remove(below(group.len(), random)));
+            let mut group = order.swap_remove(below(order.len(), random()));
+            drawn.push(group.swap_remove(below(group.len(), random())));
             if !group.is_empty() {
                 groups.push(group);
             }
@@ -51,10 +51,10 @@ pub fn spread<T, G: Eq + Hash>(
     drawn
 }
 
-/// A random index of `len` items, of which there is at least one.
+/// An index of `len` items by a number in 0..1; 0 if there is none.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-fn below(len: usize, random: &mut dyn FnMut() -> f64) -> usize {
-    ((random().clamp(0.0, 1.0) * len as f64) as usize).min(len - 1)
+pub fn below(len: usize, random: f64) -> usize {
+    ((random.clamp(0.0, 1.0) * len as f64) as usize).min(len.saturating_sub(1))
 }
 
 #[cfg(test)]

@@ -5,23 +5,25 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use kaspath_domain::{Host, PeerAddress, PeerLocator, Transport};
+use kaspath_domain::PeerLocator;
 use kaspath_transport_libp2p::{NetworkEvent, Reachability as State, RelayService};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 
-use crate::families::{Each, Family, label, single, whole};
+use crate::{
+    families::{Each, Family, label, single, whole},
+    paths::TransportLabel,
+};
 
 /// Addresses of ours that are remembered; the network watches fewer.
 const MAX_ADDRESSES: usize = 64;
 
 label!(IpFamily = "family" { V4 = "ipv4", V6 = "ipv6" });
-label!(Over = "transport" { Tcp = "tcp", Quic = "quic" });
 
 /// The metrics of reachability.
 pub(crate) struct Reachability {
     known: Mutex<HashMap<PeerLocator, State>>,
     status: Gauge,
-    reachable: Family<(IpFamily, Over), Gauge>,
+    reachable: Family<(IpFamily, TransportLabel), Gauge>,
     service: Gauge,
 }
 
@@ -77,7 +79,7 @@ impl Reachability {
             0
         });
         for family in IpFamily::ALL {
-            for over in Over::ALL {
+            for over in TransportLabel::ALL {
                 let is_there =
                     |(at, state): &(&PeerLocator, &State)| **state == State::Reachable && labels(at) == Some((*family, *over));
                 self.reachable.at((*family, *over)).set(whole(known.iter().filter(is_there).count() as u64));
@@ -86,11 +88,9 @@ impl Reachability {
     }
 }
 
-fn labels(address: &PeerLocator) -> Option<(IpFamily, Over)> {
-    let PeerAddress::Direct(address) = &address.address else { return None };
-    let Host::Ip(ip) = address.host else { return None };
-    let over = if address.transport == Transport::Tcp { Over::Tcp } else { Over::Quic };
-    Some((if ip.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }, over))
+fn labels(address: &PeerLocator) -> Option<(IpFamily, TransportLabel)> {
+    let address = address.address.direct()?;
+    Some((if address.ip()?.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }, address.transport.into()))
 }
 
 #[cfg(test)]
@@ -102,8 +102,12 @@ mod tests {
         let metrics = Reachability::new(&mut Registry::default());
         let tell = |at: &str, state| metrics.observe(&NetworkEvent::ReachabilityChanged { address: at.parse().unwrap(), state });
         let [tcp, quic] = ["/ip4/203.0.113.7/tcp/4011", "/ip6/2001:db8::1/udp/4011/quic-v1"];
-        let counts =
-            || (metrics.reachable.at((IpFamily::V4, Over::Tcp)).get(), metrics.reachable.at((IpFamily::V6, Over::Quic)).get());
+        let counts = || {
+            (
+                metrics.reachable.at((IpFamily::V4, TransportLabel::Tcp)).get(),
+                metrics.reachable.at((IpFamily::V6, TransportLabel::Quic)).get(),
+            )
+        };
         tell(tcp, State::Unreachable);
         assert_eq!((metrics.status.get(), counts()), (2, (0, 0)));
         tell(quic, State::Reachable);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use kaspath_domain::{
-    AttemptOutcome, DialError, Moment, MonotonicClock, Observer, Observers, PeerAddress, PeerBook, PeerIdentity, ReservationLoss,
+    AttemptOutcome, DialError, Moment, MonotonicClock, Observer, Observers, PeerBook, PeerIdentity, ReservationLoss,
 };
 use kaspath_policy::{PoolCause, PoolConfig, PoolStep, PoolView, RelayCandidate, RelayPool, RelaySource};
 use kaspath_transport_libp2p::{Network, NetworkEvent, ReservationState};
@@ -116,14 +116,14 @@ impl Relays {
         self.change(|pool, now| pool.replace(source, candidates, now, rand::random()));
     }
 
-    /// What a source told counts no more.
-    pub fn withdraw(&self, source: &RelaySource) {
-        self.change(|pool, _| pool.withdraw(source));
-    }
-
     /// The relays and their states now.
     pub fn view(&self) -> PoolView {
         lock(&self.0.pool).view(self.0.clock.now())
+    }
+
+    /// Whether as many reservations are held as are wanted.
+    pub fn is_served(&self) -> bool {
+        lock(&self.0.pool).is_served()
     }
 
     /// Reads the list of relays again now, if there is one.
@@ -159,10 +159,7 @@ impl Relays {
         let mut known: Vec<_> = book.all().into_iter().filter(|record| record.relayed.carried > 0).collect();
         known.sort_by_key(|record| std::cmp::Reverse(record.relayed.carried));
         for record in known.into_iter().take(FROM_BOOK) {
-            let direct = record.addresses.iter().rev().filter_map(|known| match &known.locator.address {
-                PeerAddress::Direct(address) => Some(address.clone()),
-                PeerAddress::Relayed(_) => None,
-            });
+            let direct = record.addresses.iter().rev().filter_map(|known| known.locator.address.direct().cloned());
             let (relay, score) = (record.peer.clone(), record.relayed);
             let candidate = RelayCandidate { relay, addresses: direct.collect(), source: RelaySource::Book, load: None };
             self.offer(candidate);

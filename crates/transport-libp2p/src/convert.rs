@@ -1,9 +1,9 @@
 //! Between the domain's types and libp2p's.
 
-use std::{error::Error, net::IpAddr};
+use std::{error::Error, io, net::IpAddr};
 
 use kaspath_domain::{Host, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Transport, TransportAddress};
-use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionError};
+use libp2p::{Multiaddr, PeerId, core::upgrade::NegotiationError, multiaddr::Protocol, swarm::ConnectionError};
 
 /// The identity of a peer that has proven it: made from a public key, its id is
 /// always one that the domain accepts. For ids out of addresses see [`named`].
@@ -46,6 +46,12 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(ip.into()),
         _ => None,
     }
+}
+
+/// Whether the remote refuses the protocol of a stream. One that is proposed alone counts as
+/// agreed before the answer, so a refusal comes with the first read.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(NegotiationError::Failed))
 }
 
 /// A link-local address of IPv6: of no use without the interface, which multiaddrs here do not name.

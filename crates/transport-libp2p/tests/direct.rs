@@ -5,8 +5,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{
-    DialError, DialRequest, Direction, ListenError, Path, PeerAddress, Route, StreamDialer, StreamListener, Transport,
-    TransportAddress,
+    DialError, DialRequest, Direction, ListenError, Path, Route, StreamDialer, StreamListener, Transport, TransportAddress,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey, StartError};
 use support::{DEADLINE, config, dial, locator, start};
@@ -17,10 +16,7 @@ use tokio::{
 };
 
 fn route(to: &Network, transport: Transport) -> Route {
-    let addresses = to.listening().iter().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => Some(address.clone()),
-        PeerAddress::Relayed(_) => None,
-    });
+    let addresses = to.listening().iter().filter_map(|locator| locator.address.direct().cloned());
     Route::Direct(addresses.into_iter().find(|address| address.transport == transport).unwrap())
 }
 

@@ -11,11 +11,8 @@ use tokio::time::timeout;
 
 /// The direct addresses of a node at an IP address.
 fn at(node: &Network, ip: IpAddr) -> Vec<TransportAddress> {
-    let direct = node.listening().iter().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => Some(address.clone()),
-        PeerAddress::Relayed(_) => None,
-    });
-    direct.filter(|address| address.socket_addr().is_some_and(|socket| socket.ip() == ip)).collect()
+    let direct = node.listening().iter().filter_map(|locator| locator.address.direct().cloned());
+    direct.filter(|address| address.ip() == Some(ip)).collect()
 }
 
 #[tokio::test]

@@ -4,9 +4,7 @@ mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
-use kaspath_domain::{
-    DialError, DialRequest, DuplexStream, PeerAddress, Route, StreamDialer, StreamListener, Transport, TransportAddress,
-};
+use kaspath_domain::{DialError, DialRequest, DuplexStream, Route, StreamDialer, StreamListener, Transport, TransportAddress};
 use kaspath_transport_libp2p::{ConnectionLimits, Network, NetworkConfig, NetworkEvent, RelayServerConfig};
 use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
 use tokio::{
@@ -16,10 +14,7 @@ use tokio::{
 };
 
 fn route(to: &Network, transport: Transport) -> Route {
-    let addresses = to.listening().iter().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => Some(address.clone()),
-        PeerAddress::Relayed(_) => None,
-    });
+    let addresses = to.listening().iter().filter_map(|locator| locator.address.direct().cloned());
     Route::Direct(addresses.into_iter().find(|address| address.transport == transport).unwrap())
 }
 

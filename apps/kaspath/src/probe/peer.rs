@@ -124,10 +124,7 @@ impl Peer {
     /// The address at which the relay sees this peer.
     pub(super) fn observed(&self) -> Option<TransportAddress> {
         let direct = |event: &NetworkEvent| match event {
-            NetworkEvent::CandidateObserved { address, .. } => match &address.address {
-                PeerAddress::Direct(address) => Some(address.clone()),
-                PeerAddress::Relayed(_) => None,
-            },
+            NetworkEvent::CandidateObserved { address, .. } => address.address.direct().cloned(),
             _ => None,
         };
         self.happened(direct).map(|(_, address)| address)

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use kaspath_domain::{
-    Discovery, DiscoveryEvent, Namespace, NatMapping, PeerAddress, PeerLocator, RecordDraft, RecordKind, RelayAddress,
-    RetryCadence, Transport, TransportAddress, is_public,
+    Discovery, DiscoveryEvent, Namespace, NatMapping, PeerLocator, RecordDraft, RecordKind, RelayAddress, RetryCadence,
+    Transport, TransportAddress, is_public,
 };
 use kaspath_transport_libp2p::Network;
 use tokio::time::sleep;
@@ -51,12 +51,8 @@ pub(super) async fn at(network: Arc<Network>, relay: RelayAddress, printer: Prin
 
 /// What this relay says of itself: its public addresses, TCP first, for whoever takes one.
 fn draft(announced: &[PeerLocator]) -> RecordDraft {
-    let direct = announced.iter().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => Some(address.clone()),
-        PeerAddress::Relayed(_) => None,
-    });
-    let is_literal = |address: &TransportAddress| address.socket_addr().is_some_and(|socket| is_public(socket.ip()));
-    let mut candidates: Vec<TransportAddress> = direct.filter(is_literal).collect();
+    let direct = announced.iter().filter_map(|locator| locator.address.direct());
+    let mut candidates: Vec<TransportAddress> = direct.filter(|address| address.ip().is_some_and(is_public)).cloned().collect();
     candidates.sort_by_key(|address| address.transport != Transport::Tcp);
     candidates.truncate(ADDRESSES);
     RecordDraft {

@@ -1,7 +1,7 @@
 //! Where a program listens, and which addresses it has besides.
 
 use anyhow::{Result, bail};
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, TransportAddress};
+use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayAddress, TransportAddress};
 use kaspath_transport_libp2p::NetworkConfig;
 
 use super::{environment::Environment, file::ConfigFile};
@@ -48,12 +48,8 @@ pub(crate) fn relay_ids(config: &NetworkConfig) -> impl Iterator<Item = PeerIden
 pub(crate) fn relay_addresses(config: &NetworkConfig) -> impl Iterator<Item = (PeerIdentity, PeerLocator)> {
     let circuits = config.listen.iter().filter(|locator| matches!(locator.address, PeerAddress::Relayed(_)));
     config.relays.iter().chain(circuits).filter_map(|locator| {
-        let relay = match &locator.address {
-            PeerAddress::Relayed(relay) => relay.relay.clone(),
-            PeerAddress::Direct(_) => locator.peer.clone()?,
-        };
-        let address = PeerAddress::Direct(first_hop(locator).clone());
-        Some((relay.clone(), PeerLocator { peer: Some(relay), address }))
+        let RelayAddress { relay, via } = locator.relay()?;
+        Some((relay.clone(), PeerLocator { peer: Some(relay), address: PeerAddress::Direct(via) }))
     })
 }
 

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use kaspath_domain::{Host, PeerAddress, PeerLocator, RelayAddress};
+use kaspath_domain::{Host, PeerLocator, RelayAddress};
 use kaspath_transport_libp2p::{ConnectionLimits, NetworkConfig, NodeKey, RelayToken};
 
 use crate::{
@@ -231,11 +231,7 @@ fn relay(
 /// Other relays, by direct addresses.
 fn relays(locators: Vec<PeerLocator>) -> Result<Vec<RelayAddress>> {
     checks::relays(&locators)?;
-    let relays = locators.into_iter().filter_map(|locator| match (locator.peer, locator.address) {
-        (Some(relay), PeerAddress::Direct(via)) => Some(RelayAddress { relay, via }),
-        _ => None,
-    });
-    Ok(relays.collect())
+    Ok(locators.iter().filter(|locator| locator.address.direct().is_some()).filter_map(PeerLocator::relay).collect())
 }
 
 /// The token in a file of a single one, for `kaspath probe`.

@@ -26,8 +26,8 @@ use std::{
 
 use futures::future::join_all;
 use kaspath_domain::{
-    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerAddress,
-    PeerBook, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, Told, TransportAddress, wall_clock,
+    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerBook,
+    PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, Told, wall_clock,
 };
 use kaspath_policy::{Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
 use kaspath_transport_libp2p::Reachability;
@@ -87,10 +87,11 @@ impl Node {
         let mapping = self.0.mapping.clone();
         let (node, held) = (self.clone(), self.0.held.clone());
         let (announcing, reachable) = (node.clone(), node);
-        let announced = move || announcing.network().announced().into_iter().filter_map(direct).collect();
+        let direct = |locator: &PeerLocator| locator.address.direct().cloned();
+        let announced = move || announcing.network().announced().iter().filter_map(direct).collect();
         let reachable = move || {
             let known = reachable.network().reachability().into_iter();
-            known.filter(|(_, state)| *state == Reachability::Reachable).filter_map(|(address, _)| direct(address)).collect()
+            known.filter(|(_, state)| *state == Reachability::Reachable).filter_map(|(address, _)| direct(&address)).collect()
         };
         let own = Own::new(&config, mapping, announced, reachable, held);
         let clock = self.0.clock;
@@ -139,11 +140,6 @@ impl Discovering {
         peers.collect()
     }
 
-    /// Reaches so many from now on.
-    pub fn set_outbound(&self, outbound: usize) {
-        self.state().outbound.set_target(outbound);
-    }
-
     /// Takes this node off all lists; to be called at an orderly end. What does not arrive
     /// within a second ends by itself.
     pub async fn unlist(&self) {
@@ -179,14 +175,15 @@ impl Discovering {
                 mapping = self.0.own.mapping();
                 self.state().changed(now);
             }
+            let known = self.0.config.relays.known();
             if proven_at.is_none_or(|at| now.since(at) >= PROVEN_EVERY) {
                 proven_at = Some(now);
-                let proven = proven(&self.0.book.recent(PROVEN_OF), &self.0.config.relays.known(), wall_clock());
+                let proven = proven(&self.0.book.recent(PROVEN_OF), &known, wall_clock());
                 self.state().outbound.prove(proven);
             }
-            self.ask(&holds, &mut tasks);
-            self.list(&holds, &mut tasks);
-            self.step(&mut tasks, &mut leave);
+            self.ask((&known, &holds), &mut tasks);
+            self.list((&known, &holds), &mut tasks);
+            self.step(&known, &mut tasks, &mut leave);
             tokio::select! {
                 Some(done) = tasks.join_next() => match done {
                     Ok(done) => self.done(done, &mut leave),
@@ -202,30 +199,28 @@ impl Discovering {
         }
     }
 
-    fn ask(&self, held: &BTreeSet<PeerIdentity>, tasks: &mut JoinSet<Done>) {
-        let relays = self.0.config.relays.as_ref();
-        let questions = self.state().questions(relays, held, self.0.clock.now(), &mut rand::random);
+    fn ask(&self, (known, held): (&[KnownRelay], &BTreeSet<PeerIdentity>), tasks: &mut JoinSet<Done>) {
+        let is_served = self.0.config.relays.is_served();
+        let questions = self.state().questions(known, is_served, held, self.0.clock.now(), &mut rand::random);
         for question in questions {
-            let (discovery, own) = (self.0.discovery.clone(), self.0.config.namespace.clone());
+            let (discovery, namespace) = (self.0.discovery.clone(), self.namespace(question.topic));
+            let limit = match question.topic {
+                Topic::Peers => PEERS,
+                Topic::Relays => RELAYS,
+            };
             tasks.spawn(async move {
-                let (namespace, limit) = match &question {
-                    Question::Peers(_) => (own, PEERS),
-                    Question::Relays(_) => (Namespace::relays(), RELAYS),
-                };
-                let told = discovery.ask(&Teller::Relay(question.relay().clone()), &namespace, limit).await;
+                let told = discovery.ask(&Teller::Relay(question.to.relay.clone()), &namespace, limit).await;
                 Done::Answered(question, told)
             });
         }
     }
 
-    fn list(&self, held: &BTreeSet<PeerIdentity>, tasks: &mut JoinSet<Done>) {
-        let config = &self.0.config;
-        if !config.is_listed {
+    fn list(&self, (known, held): (&[KnownRelay], &BTreeSet<PeerIdentity>), tasks: &mut JoinSet<Done>) {
+        if !self.0.config.is_listed {
             return;
         }
-        let known = config.relays.known();
-        self.list_at(Topic::Peers, &self.0.own.lists_at(&known, held), (&known, held), tasks);
-        self.list_at(Topic::Relays, &self.0.own.lists_relay_at(&known), (&known, held), tasks);
+        self.list_at(Topic::Peers, &self.0.own.lists_at(known, held), (known, held), tasks);
+        self.list_at(Topic::Relays, &self.0.own.lists_relay_at(known), (known, held), tasks);
     }
 
     fn list_at(
@@ -256,11 +251,11 @@ impl Discovering {
         }
     }
 
-    fn step(&self, tasks: &mut JoinSet<Done>, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
+    fn step(&self, known: &[KnownRelay], tasks: &mut JoinSet<Done>, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
         let now = self.0.clock.now();
         let steps = {
             let mut state = self.state();
-            let all_asked = state.all_asked(self.0.config.relays.as_ref());
+            let all_asked = state.all_asked(known);
             state.outbound.step(now, all_asked, &mut rand::random)
         };
         for step in steps {
@@ -334,7 +329,7 @@ impl Discovering {
             Done::Answered(question, answer) => {
                 let speaks = answer != Err(DiscoveryError::NotSpoken);
                 self.state().answered(&question, speaks, now);
-                let teller = question.relay().relay.clone();
+                let teller = question.to.relay.relay.clone();
                 match answer {
                     Ok(told) => {
                         let relays = self.0.config.relays.as_ref();
@@ -363,13 +358,6 @@ impl Discovering {
                 }
             }
         }
-    }
-}
-
-fn direct(locator: PeerLocator) -> Option<TransportAddress> {
-    match locator.address {
-        PeerAddress::Direct(address) => Some(address),
-        PeerAddress::Relayed(_) => None,
     }
 }
 

@@ -100,7 +100,7 @@ impl Own {
             None if self.shows_addresses => ((self.announced)(), false),
             None => (Vec::new(), false),
         };
-        candidates.retain(|address| address.socket_addr().is_some_and(|socket| is_public(socket.ip())));
+        candidates.retain(|address| address.ip().is_some_and(is_public));
         candidates.truncate(ADDRESSES);
         RecordDraft {
             kind: if is_relay { RecordKind::Both } else { RecordKind::Node },

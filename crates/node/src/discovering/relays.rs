@@ -11,7 +11,7 @@ use std::{
 use kaspath_domain::{
     Direction, Observer, Path, PeerAddress, PeerIdentity, RelayAddress, Timestamp, Told, TransportAddress, make_room, wall_clock,
 };
-use kaspath_policy::{PoolState, RelayCandidate, RelaySource};
+use kaspath_policy::{RelayCandidate, RelaySource};
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::sync::watch;
 
@@ -73,8 +73,7 @@ impl KnownRelays for Relays {
     }
 
     fn is_served(&self) -> bool {
-        let view = self.view();
-        view.count(PoolState::Held) >= view.reservations
+        Relays::is_served(self)
     }
 
     fn told(&self, told: &Told, by: &RelayAddress) {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Groups, IpPrefix, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord, RelayAddress, Timestamp,
-    Told,
+    Groups, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord, Timestamp, Told, TransportAddress,
+    below,
 };
 use kaspath_policy::{Directory, Discovered, Listings, Outbound, Questions};
 
@@ -37,17 +37,9 @@ pub(super) enum Topic {
 
 /// A question to be asked.
 #[derive(Clone, Debug)]
-pub(super) enum Question {
-    Peers(KnownRelay),
-    Relays(KnownRelay),
-}
-
-impl Question {
-    pub(super) fn relay(&self) -> &RelayAddress {
-        match self {
-            Self::Peers(known) | Self::Relays(known) => &known.relay,
-        }
-    }
+pub(super) struct Question {
+    pub(super) topic: Topic,
+    pub(super) to: KnownRelay,
 }
 
 /// Everything that is decided by. Shared with what reads the directory.
@@ -97,31 +89,31 @@ impl State {
         }
     }
 
-    /// What to ask now.
+    /// What to ask the known relays now. `is_served`: no more relays are wanted.
     pub(super) fn questions(
         &mut self,
-        relays: &dyn KnownRelays,
+        known: &[KnownRelay],
+        is_served: bool,
         held: &BTreeSet<PeerIdentity>,
         now: Moment,
         random: &mut dyn FnMut() -> f64,
     ) -> Vec<Question> {
-        let known = relays.known();
         let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
         let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
         let is_wanting = self.outbound.is_below_target() || is_unsettled;
         let ids = known.iter().map(|known| &known.relay.relay);
         let asked = self.questions.next(ids, is_wanting, now, random);
-        let mut questions: Vec<Question> = asked.iter().filter_map(of).map(Question::Peers).collect();
+        let mut questions: Vec<Question> = asked.iter().filter_map(of).map(|to| Question { topic: Topic::Peers, to }).collect();
         let pause = match RELAYS_FIRST.get(self.relays_times) {
-            _ if relays.is_served() => RELAYS_ENOUGH,
+            _ if is_served => RELAYS_ENOUGH,
             Some(first) => *first,
             None => RELAYS_WANTED,
         };
         let may_ask = !self.is_asking_for_relays && self.relays_asked.is_none_or(|asked| now.since(asked) >= pause);
         let from: Vec<KnownRelay> = held.iter().filter_map(of).collect();
         if may_ask && !from.is_empty() {
-            let chosen = ((random() * from.len() as f64) as usize).min(from.len() - 1);
-            questions.push(Question::Relays(from[chosen].clone()));
+            let to = from[below(from.len(), random())].clone();
+            questions.push(Question { topic: Topic::Relays, to });
             (self.is_asking_for_relays, self.relays_asked) = (true, Some(now));
             self.relays_times = self.relays_times.saturating_add(1);
         }
@@ -129,17 +121,17 @@ impl State {
     }
 
     /// Whether every relay that is known has been asked.
-    pub(super) fn all_asked(&self, relays: &dyn KnownRelays) -> bool {
-        let known = relays.known();
+    pub(super) fn all_asked(&self, known: &[KnownRelay]) -> bool {
         self.questions.all_asked(known.iter().map(|known| &known.relay.relay))
     }
 
     /// A question has an answer, or none.
     pub(super) fn answered(&mut self, question: &Question, speaks: bool, now: Moment) {
-        match question {
-            Question::Relays(_) => (self.is_asking_for_relays, self.relays_asked) = (false, Some(now)),
-            Question::Peers(known) if speaks => self.questions.answered(&known.relay.relay, now),
-            Question::Peers(known) => self.questions.silent(&known.relay.relay, now),
+        let relay = &question.to.relay.relay;
+        match question.topic {
+            Topic::Relays => (self.is_asking_for_relays, self.relays_asked) = (false, Some(now)),
+            Topic::Peers if speaks => self.questions.answered(relay, now),
+            Topic::Peers => self.questions.silent(relay, now),
         }
     }
 
@@ -152,19 +144,20 @@ impl State {
         now: Moment,
         random: &mut dyn FnMut() -> f64,
     ) -> usize {
-        let source = Groups::of_relay(question.relay());
+        let Question { topic, to } = question;
+        let source = Groups::of_relay(&to.relay);
         let mut new = 0;
         let mut discovered = Vec::new();
         for told in told {
             let record = told.record.record();
-            match question {
-                Question::Relays(known) if record.kind.is_relay() => relays.told(told, &known.relay),
-                Question::Peers(known) if record.kind.is_node() && record.network == self.network => {
+            match topic {
+                Topic::Relays if record.kind.is_relay() => relays.told(told, &to.relay),
+                Topic::Peers if record.kind.is_node() && record.network == self.network => {
                     discovered.push(Discovered {
                         peer: record.peer.clone(),
                         groups: groups(record, &source),
                         source: source.clone(),
-                        is_trusted: known.is_configured,
+                        is_trusted: to.is_configured,
                         until: now + told.left,
                     });
                 }
@@ -180,9 +173,8 @@ impl State {
 /// For whom a peer counts of whom a relay has told: for that relay, and where it can be
 /// dialled straight, for its own provider's block.
 fn groups(record: &NodeRecord, source: &PeerGroup) -> Groups {
-    let direct = record.candidates.iter().filter(|_| record.reachable).filter_map(|candidate| candidate.socket_addr());
-    let own = direct.map(|socket| PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())));
-    std::iter::once(source.clone()).chain(own).collect()
+    let direct = record.candidates.iter().filter(|_| record.reachable).filter_map(TransportAddress::provider_block);
+    std::iter::once(source.clone()).chain(direct.map(PeerGroup::Prefix)).collect()
 }
 
 /// The peers of a book that have served well before, best first, with what they count for.
@@ -206,8 +198,6 @@ pub(super) fn proven(records: &[PeerRecord], relays: &[KnownRelay], now: Timesta
 fn group(locator: &PeerLocator) -> Option<PeerGroup> {
     match &locator.address {
         PeerAddress::Relayed(relay) => Some(Groups::of_relay(relay)),
-        PeerAddress::Direct(address) => {
-            address.socket_addr().map(|socket| PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())))
-        }
+        PeerAddress::Direct(address) => address.provider_block().map(PeerGroup::Prefix),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity};
+use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, below, spread};
 
-use super::random::{Random, below};
+use super::random::Random;
 
 /// Candidates in all, and of one teller's group.
 const MAX: usize = 1024;
@@ -60,7 +60,7 @@ impl Candidates {
     fn lose(&mut self, group: &PeerGroup, random: Random<'_>) {
         let Some(told) = self.groups.get_mut(group) else { return };
         if !told.is_empty() {
-            told.swap_remove(below(told.len(), random));
+            told.swap_remove(below(told.len(), random()));
             self.count -= 1;
         }
         if told.is_empty() {
@@ -81,20 +81,8 @@ impl Candidates {
     /// it. So an owner of one group is drawn as often as any other, however many peers
     /// it tells of.
     pub(super) fn draw(&self, fits: impl Fn(&Discovered) -> bool, random: Random<'_>) -> Option<&Discovered> {
-        let mut fitting: Vec<(&PeerGroup, Vec<&Discovered>)> = Vec::new();
-        for (group, told) in &self.groups {
-            let told: Vec<_> = told.iter().filter(|told| fits(told)).collect();
-            if !told.is_empty() {
-                fitting.push((group, told));
-            }
-        }
-        // A map's order is no random order, and in a test it is another one each time.
-        fitting.sort_unstable_by_key(|(group, _)| *group);
-        if fitting.is_empty() {
-            return None;
-        }
-        let (_, told) = fitting.swap_remove(below(fitting.len(), random));
-        Some(told[below(told.len(), random)])
+        let fitting = self.groups.values().flatten().filter(|told| fits(told));
+        spread(fitting, |told| &told.source, 1, random).pop()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,9 +3,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, PeerIdentity};
+use kaspath_domain::{Moment, PeerIdentity, below};
 
-use super::random::{Random, below};
+use super::random::Random;
 
 /// Questions under way at once.
 const AT_ONCE: usize = 4;
@@ -65,7 +65,7 @@ impl Questions {
             if from.is_empty() {
                 break;
             }
-            chosen.push(from.swap_remove(below(from.len(), random)).clone());
+            chosen.push(from.swap_remove(below(from.len(), random())).clone());
         }
         if !is_wanting && !chosen.is_empty() {
             self.next = Some(now + AT_TARGET.mul_f64(0.5 + random().clamp(0.0, 1.0)));

@@ -131,13 +131,12 @@ impl Outbound {
     }
 
     fn next(&mut self, now: Moment, all_asked: bool, random: Random<'_>) -> Option<(PeerIdentity, Slot)> {
-        if self.slots.count(SlotKind::Proven) < PROVEN
-            && let Some((peer, groups)) = self
-                .proven
-                .iter()
-                .find(|(peer, groups)| self.is_free(peer, now) && self.slots.most_of(SlotKind::Proven, groups) == 0)
-        {
-            return Some((peer.clone(), Slot::new(SlotKind::Proven, groups.clone(), 1)));
+        if self.slots.count(SlotKind::Proven) < PROVEN {
+            let taken = self.slots.taken(SlotKind::Proven);
+            let is_unused = |groups: &Groups| groups.iter().all(|group| taken.of(group) == 0);
+            if let Some((peer, groups)) = self.proven.iter().find(|(peer, groups)| self.is_free(peer, now) && is_unused(groups)) {
+                return Some((peer.clone(), Slot::new(SlotKind::Proven, groups.clone(), 1)));
+            }
         }
         if self.slots.count(SlotKind::Discovered) < self.target {
             if let Some(told) = self.draw(1, now, random) {
@@ -165,11 +164,12 @@ impl Outbound {
     /// A candidate of groups each of which has fewer than `round` peers.
     fn draw(&self, round: usize, now: Moment, random: Random<'_>) -> Option<Discovered> {
         let is_settled = self.settled.is_some_and(|settled| now >= settled);
+        let taken = self.slots.taken(SlotKind::Discovered);
         let fits = |told: &Discovered| {
             (told.is_trusted || is_settled)
                 && self.is_free(&told.peer, now)
                 && !self.proven.iter().any(|(peer, _)| *peer == told.peer)
-                && self.slots.most_of(SlotKind::Discovered, &told.groups) < round
+                && told.groups.iter().all(|group| taken.of(group) < round)
         };
         self.candidates.draw(fits, random).cloned()
     }

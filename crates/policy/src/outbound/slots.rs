@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use kaspath_domain::{Groups, Moment, PeerIdentity};
+use kaspath_domain::{Counts, Groups, Moment, PeerGroup, PeerIdentity};
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,11 +33,11 @@ pub struct Slot {
     /// The groups that it takes.
     pub groups: Groups,
     /// 1 if no other slot had any of these groups, 2 if one had, and so on.
-    pub round: usize,
+    pub(super) round: usize,
     /// How far it is.
     pub state: SlotState,
     /// When another peer takes its place, if one of an unused group is there.
-    pub stays: Moment,
+    pub(super) stays: Moment,
     /// Whose place it takes once it is up.
     pub(super) replaces: Option<PeerIdentity>,
 }
@@ -99,13 +99,12 @@ impl Slots {
         self.slots.values().filter(|slot| slot.kind == kind && slot.is_up()).count()
     }
 
-    /// Of these groups, how many slots has the one that has most?
-    pub(super) fn most_of(&self, kind: SlotKind, groups: &Groups) -> usize {
-        let of = |group| {
-            let alone: Groups = [group].into_iter().collect();
-            self.slots.values().filter(|slot| slot.kind == kind && slot.groups.overlap(&alone)).count()
-        };
-        groups.iter().cloned().map(of).max().unwrap_or(0)
+    /// How many slots of that kind each group has.
+    pub(super) fn taken(&self, kind: SlotKind) -> Counts<PeerGroup> {
+        let mut taken = Counts::default();
+        let of_kind = self.slots.values().filter(|slot| slot.kind == kind);
+        of_kind.flat_map(|slot| slot.groups.iter()).for_each(|group| taken.add(group.clone()));
+        taken
     }
 
     /// A peer whose place another one may take: one of a later round, that has been there

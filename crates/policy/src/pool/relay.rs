@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{IpPrefix, Moment, PeerGroup, PeerIdentity, RelayScore, ReservationLoss, RetryCadence, TransportAddress};
+use kaspath_domain::{Moment, PeerGroup, PeerIdentity, RelayScore, ReservationLoss, RetryCadence, TransportAddress};
 
 use super::{
     candidate::RelaySource,
@@ -175,14 +175,9 @@ impl Relay {
         self.outcomes.success() / (1.0 + rtt / HALF) * (1.0 - load)
     }
 
-    /// Who may own it: the provider's blocks of its addresses, itself if they are not known.
+    /// Who may own it.
     pub(super) fn groups(&self, id: &PeerIdentity) -> Vec<PeerGroup> {
-        let blocks = self.addresses.iter().filter_map(TransportAddress::socket_addr);
-        let mut groups: Vec<PeerGroup> = blocks.map(|socket| PeerGroup::Prefix(IpPrefix::provider_block(socket.ip()))).collect();
-        if groups.is_empty() {
-            groups.push(PeerGroup::Relay(id.clone()));
-        }
-        groups
+        groups(id, &self.addresses)
     }
 
     /// Its reservation is gone, or was not granted: when it is asked again.
@@ -211,6 +206,16 @@ fn back_off(kind: ReservationLoss) -> (RetryCadence, u32) {
         _ => 0,
     };
     (RetryCadence { delays, then: Some(Duration::from_secs(3600)), jitter: 0.25 }, skipped)
+}
+
+/// Who may own a relay at these addresses: their provider's blocks, itself if they are not known.
+pub(super) fn groups(id: &PeerIdentity, addresses: &[TransportAddress]) -> Vec<PeerGroup> {
+    let mut groups: Vec<PeerGroup> =
+        addresses.iter().filter_map(TransportAddress::provider_block).map(PeerGroup::Prefix).collect();
+    if groups.is_empty() {
+        groups.push(PeerGroup::Relay(id.clone()));
+    }
+    groups
 }
 
 #[cfg(test)]

@@ -87,19 +87,14 @@ impl RelayPool {
         self.table.offer(candidate, now, random)
     }
 
-    /// All that a source tells; what it told before counts no more.
+    /// All that a source tells; what it told before counts no more. A relay that nobody else
+    /// tells of is given back when another one is held.
     pub fn replace(&mut self, source: &RelaySource, candidates: Vec<RelayCandidate>, now: Moment, random: f64) {
         let kept: Vec<PeerIdentity> = candidates.iter().map(|candidate| candidate.relay.clone()).collect();
         self.table.withdraw(source, &kept);
         for candidate in candidates {
             self.table.offer(RelayCandidate { source: source.clone(), ..candidate }, now, random);
         }
-    }
-
-    /// What a source told counts no more. A relay that nobody else tells of is given back
-    /// when another one is held.
-    pub fn withdraw(&mut self, source: &RelaySource) {
-        self.table.withdraw(source, &[]);
     }
 
     /// How a relay has served before, by the peer book.
@@ -157,6 +152,11 @@ impl RelayPool {
     /// Whether a reservation is held anywhere, and does not end soon.
     pub fn serves(&self) -> bool {
         !self.is_alone()
+    }
+
+    /// Whether as many reservations are held as are wanted.
+    pub fn is_served(&self) -> bool {
+        self.table.relays.values().filter(|relay| relay.serves()).count() >= self.config.reservations
     }
 
     /// The relays that the transport was told to hold.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kaspath_domain::{Counts, Moment, PeerGroup, PeerIdentity};
+use kaspath_domain::{Counts, Moment, PeerGroup, PeerIdentity, below};
 
 use super::{
     candidate::{RelayCandidate, RelaySource},
     limits::{MAX_ADDRESSES, MAX_GIVEN, MAX_NEW, MAX_NEW_OF_BLOCK, MAX_NEW_OF_TELLER, MAX_TRIED, TOLD_FOR},
-    relay::Relay,
+    relay::{Relay, groups},
 };
 
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Table {
         if *source == RelaySource::Book {
             return self.relays.values().filter(|relay| relay.tried && !relay.is_given()).count() < MAX_TRIED;
         }
-        let groups = Relay { addresses: addresses.to_vec(), ..Relay::new(now) }.groups(id);
+        let groups = groups(id, addresses);
         let in_block = |group: &PeerGroup| self.new_ones().filter(|(id, relay)| relay.groups(id).contains(group)).count();
         if groups.iter().any(|group| in_block(group) >= MAX_NEW_OF_BLOCK) {
             return false;
@@ -124,8 +124,7 @@ impl Table {
 
 /// One of them by a number in 0..1.
 pub(super) fn pick<T>(items: &[T], random: f64) -> Option<&T> {
-    let index = (random.clamp(0.0, 1.0) * items.len() as f64) as usize;
-    items.get(index.min(items.len().saturating_sub(1)))
+    items.get(below(items.len(), random))
 }
 
 /// The groups of all that have a place.

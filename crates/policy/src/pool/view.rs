@@ -24,22 +24,6 @@ pub enum PoolState {
     Known,
 }
 
-impl PoolState {
-    /// All of them.
-    pub const ALL: [PoolState; 5] = [Self::Held, Self::Asked, Self::Draining, Self::BackOff, Self::Known];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Asked => "asked",
-            Self::Draining => "draining",
-            Self::BackOff => "back-off",
-            Self::Known => "known",
-        }
-    }
-}
-
 /// A relay of the pool.
 #[derive(Clone, Debug)]
 pub struct PooledRelay {

@@ -5,8 +5,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    AttemptOutcome, DialError, DialPlan, IpPrefix, Moment, NatMapping, Path, PeerAddress, PlanRequest, PolicyError, Punching,
-    Route, Transport, TransportPolicy, TransportSet, make_room,
+    AttemptOutcome, DialError, DialPlan, IpPrefix, Moment, NatMapping, Path, PlanRequest, PolicyError, Punching, Route,
+    Transport, TransportPolicy, TransportSet, make_room,
 };
 
 use super::{
@@ -91,12 +91,8 @@ enum Bucket {
 
 impl Bucket {
     fn of(request: &PlanRequest) -> Self {
-        let address = request.addresses.iter().find_map(|locator| match &locator.address {
-            PeerAddress::Direct(address) => address.socket_addr(),
-            PeerAddress::Relayed(_) => None,
-        });
-        match address {
-            Some(socket) => Self::Prefix(IpPrefix::provider_block(socket.ip()), request.mapping),
+        match request.addresses.iter().find_map(|locator| locator.address.direct()?.provider_block()) {
+            Some(block) => Self::Prefix(block, request.mapping),
             None => Self::Anywhere(request.mapping),
         }
     }

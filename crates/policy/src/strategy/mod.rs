@@ -12,7 +12,7 @@ pub use adaptive::Adaptive;
 pub use balanced::Balanced;
 pub use config::{StrategyConfig, StrategyName, Timing};
 use fixed::Fixed;
-use kaspath_domain::{IpPrefix, PeerAddress, PeerLocator, TransportPolicy, diverse_first};
+use kaspath_domain::{PeerLocator, TransportPolicy, diverse_first};
 
 impl StrategyConfig {
     /// The strategy.
@@ -29,9 +29,6 @@ impl StrategyConfig {
 /// as there are: who holds reservations only at one owner's relays is connected only
 /// to whomever that owner likes.
 pub fn diverse_relays(mut relays: Vec<PeerLocator>) -> Vec<PeerLocator> {
-    diverse_first(&mut relays, |relay| match &relay.address {
-        PeerAddress::Direct(address) => address.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())),
-        PeerAddress::Relayed(_) => None,
-    });
+    diverse_first(&mut relays, |relay| relay.address.direct()?.provider_block());
     relays
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kaspath_domain::{
-    Attempt, DialError, DialPlan, DialRequest, IpPrefix, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage,
-    Transport, TransportAddress, TransportSet, diverse_first,
+    Attempt, DialError, DialPlan, DialRequest, PeerAddress, PlanRequest, PolicyError, RelayAddress, Route, Stage, Transport,
+    TransportAddress, TransportSet, diverse_first,
 };
 
 use super::config::Timing;
@@ -62,7 +62,7 @@ pub(super) fn plan(
     // A peer's own order within a transport.
     direct.sort_by_key(|address| address.transport != allowed.first);
     direct.truncate(MAX_DIRECT);
-    diverse_first(&mut relays, |relay| relay.via.socket_addr().map(|socket| IpPrefix::provider_block(socket.ip())));
+    diverse_first(&mut relays, |relay| relay.via.provider_block());
     relays.truncate(MAX_RELAYS);
 
     let attempt = |route, timeout, start_after| Attempt {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use kaspath_domain::{IpPrefix, PeerGroup, PeerIdentity, RelayAddress, TransportAddress, spread};
+use kaspath_domain::{Groups, PeerIdentity, RelayAddress, TransportAddress, spread};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
 use super::config::{EclipseConfig, Grouping};
@@ -108,9 +108,9 @@ impl World {
         // An honest relay keeps two of a block, unless identities are all that counts.
         let mut told: Vec<usize> = Vec::new();
         for (n, relay) in relays.iter().enumerate() {
-            let block = block_of(relay);
+            let block = Groups::of_relay(&relay.address);
             if config.grouping == Grouping::Identities
-                || told.iter().filter(|other| block_of(&relays[**other]) == block).count() < 2
+                || told.iter().filter(|other| Groups::of_relay(&relays[**other].address) == block).count() < 2
             {
                 told.push(n);
             }
@@ -136,19 +136,12 @@ impl World {
         if self.by_identity {
             return from;
         }
-        spread(from, |n| block_of(&self.relays[*n]), RELAYS, &mut || random.gen_range(0.0..1.0))
+        spread(from, |n| Groups::of_relay(&self.relays[*n].address), RELAYS, &mut || random.gen_range(0.0..1.0))
     }
 
     /// The position of the relay of that number.
     pub(super) fn index(&self, number: u32) -> usize {
         (number.saturating_sub(RELAYS_FROM) as usize).min(self.relays.len() - 1)
-    }
-}
-
-fn block_of(relay: &Relay) -> PeerGroup {
-    match relay.address.via.socket_addr() {
-        Some(socket) => PeerGroup::Prefix(IpPrefix::provider_block(socket.ip())),
-        None => PeerGroup::Relay(relay.address.relay.clone()),
     }
 }
 

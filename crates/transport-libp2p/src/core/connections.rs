@@ -1,6 +1,9 @@
 //! The open connections.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use kaspath_domain::{Direction, Path, PeerIdentity, PeerLocator, Transport, TransportAddress, TransportSet};
 
@@ -30,6 +33,11 @@ impl Connection {
             Path::Relayed { relay, .. } => Some(relay),
             Path::Direct { .. } => None,
         }
+    }
+
+    /// Where a direct connection comes from or leads to; an address of IPv4 as such.
+    pub(super) fn remote_ip(&self) -> Option<IpAddr> {
+        self.remote.address.direct()?.ip().map(|ip| ip.to_canonical())
     }
 
     pub(super) fn transport(&self) -> Option<Transport> {

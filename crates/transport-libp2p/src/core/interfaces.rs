@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{Transport, TransportAddress, is_public, same_link};
+use kaspath_domain::{IpPrefix, Transport, TransportAddress, is_public, same_link};
 
 /// IP addresses of one family that are offered to peers: one of each of two uplinks.
 const MAX_PUBLIC: usize = 2;
@@ -18,14 +18,9 @@ pub(crate) struct Network {
 
 impl Network {
     fn contains(&self, other: IpAddr) -> bool {
-        let bits = |ip| match ip {
-            IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
-            IpAddr::V6(ip) => (u128::from(ip), 128),
-        };
-        let ((ours, size), (theirs, other_size)) = (bits(self.ip), bits(other));
         // A link has a /64 of IPv6 (RFC 4291, section 2.5.1), also where the address came alone.
-        let length = u32::from(self.length).min(if size == 128 { 64 } else { size });
-        size == other_size && length > 0 && (ours ^ theirs) >> (128 - length) == 0
+        let length = self.length.min(if self.ip.is_ipv6() { 64 } else { 32 });
+        length > 0 && IpPrefix::new(self.ip, length).contains(other)
     }
 }
 
@@ -46,7 +41,7 @@ impl Interfaces {
     /// All addresses of ours.
     pub(crate) fn ips(&self) -> Vec<IpAddr> {
         let mut ips: Vec<IpAddr> = self.networks.iter().map(|network| network.ip).collect();
-        for ip in self.listening.iter().filter_map(ip) {
+        for ip in self.listening.iter().filter_map(TransportAddress::ip) {
             if !ips.contains(&ip) {
                 ips.push(ip);
             }
@@ -71,7 +66,7 @@ impl Interfaces {
 
     /// Those of these addresses that can be reached, or all if none can: the dial's error says why.
     pub(crate) fn reachable(&self, addresses: Vec<TransportAddress>) -> Vec<TransportAddress> {
-        let can_reach = |address: &TransportAddress| ip(address).is_none_or(|ip| self.can_reach(ip));
+        let can_reach = |address: &TransportAddress| address.ip().is_none_or(|ip| self.can_reach(ip));
         if addresses.iter().any(can_reach) { addresses.into_iter().filter(can_reach).collect() } else { addresses }
     }
 
@@ -106,14 +101,14 @@ impl Interfaces {
     /// Our addresses, those that packets leave from first, then the newest first.
     fn preferred(&self) -> impl Iterator<Item = IpAddr> {
         let newest_first = self.networks.iter().rev().map(|network| network.ip);
-        let listening = self.listening.iter().filter_map(ip);
+        let listening = self.listening.iter().filter_map(TransportAddress::ip);
         self.sources.iter().copied().chain(newest_first).chain(listening)
     }
 
     fn listening_at(&self, hosts: Vec<IpAddr>) -> Vec<TransportAddress> {
         let mut found: Vec<TransportAddress> = Vec::new();
         for host in hosts {
-            for address in self.listening.iter().filter(|address| ip(address) == Some(host)) {
+            for address in self.listening.iter().filter(|address| address.ip() == Some(host)) {
                 if !found.contains(address) {
                     found.push(address.clone());
                 }
@@ -123,16 +118,17 @@ impl Interfaces {
     }
 }
 
+/// Whether it is a public address that lies on no link of ours.
+pub(super) fn is_elsewhere(ip: IpAddr, own: &[IpAddr]) -> bool {
+    is_public(ip) && !own.iter().any(|own| same_link(*own, ip))
+}
+
 /// An address of a private network, or of a carrier's behind its NAT.
 pub(super) fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_private() || matches!(ip.octets(), [100, 64..128, ..]),
         IpAddr::V6(ip) => ip.is_unique_local(),
     }
-}
-
-fn ip(address: &TransportAddress) -> Option<IpAddr> {
-    address.socket_addr().map(|socket| socket.ip())
 }
 
 #[cfg(test)]

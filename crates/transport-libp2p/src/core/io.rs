@@ -103,8 +103,6 @@ pub(crate) enum RelaySays {
 /// What happened that says something of our addresses, or of others' that we check.
 #[derive(Clone, Debug)]
 pub(crate) enum ReachInput {
-    /// We listen at these addresses of our interfaces, and at no others.
-    Listening(Vec<TransportAddress>),
     /// What came of the question of [`Output::AskReach`].
     Asked { operation: OperationId, answer: CheckAnswer },
     /// The remote of that connection shows a nonce.

@@ -52,7 +52,7 @@ pub(crate) use self::{
     connections::{ConnId, Connection},
     interfaces::{Interfaces, Network},
     io::{DialKind, Input, OperationId, Output, ReachInput, RelaySays, WaiterId},
-    reach::{CheckAnswer, DialBackOutcome, DialBackWanted},
+    reach::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT},
 };
 use crate::{NetworkEvent, PunchConfig, ReachConfig};
 
@@ -178,6 +178,7 @@ impl Core {
                 }
             }
             Input::Interfaces(interfaces) => {
+                self.reach.listening(shared, &interfaces.listening);
                 shared.interfaces = interfaces.ips();
                 shared.host = interfaces;
                 self.punches.interfaces(shared);

@@ -29,24 +29,11 @@ impl Question<'_> {
         let Some(answer) = answer.discover_response else { return Err(invalid("it is no answer to a question")) };
         let DiscoverResponse { registrations, status, status_text, .. } = answer;
         accepted(status, status_text)?;
-        let (mut seen, mut wrong) = (BTreeSet::from([self.us.clone()]), 0);
-        let mut told = Vec::new();
-        for register in registrations.into_iter().take(self.limit) {
+        let entries = registrations.into_iter().take(self.limit).map(|register| {
             let ttl = Duration::from_secs(register.ttl.unwrap_or_default());
-            let Some(record) = self.record(register, now) else {
-                wrong += 1;
-                if wrong == MAX_INVALID {
-                    return Err(invalid("it has invalid records"));
-                }
-                continue;
-            };
-            let left = records::left(record.record(), now).map_or(Duration::ZERO, |left| left.min(ttl));
-            // A teller may have a wrong clock, or one of ours is.
-            if !left.is_zero() && seen.insert(record.record().peer.clone()) {
-                told.push(Told { record, left });
-            }
-        }
-        Ok(told)
+            (self.record(register, now), ttl)
+        });
+        believed(self.us, entries, now)
     }
 
     /// One entry, if the relay may tell it: peers there hold a reservation there, or can be
@@ -64,6 +51,31 @@ impl Question<'_> {
         let may_tell = *self.namespace == Namespace::relays() || is_here();
         (records::fits(record, self.namespace) && may_tell).then_some(signed)
     }
+}
+
+/// What is believed of a teller's entries: of each the record, if it is valid, and for how long
+/// the teller has it. Those that it has twice, or that are us, are left out.
+pub(super) fn believed(
+    us: &PeerIdentity,
+    entries: impl Iterator<Item = (Option<SignedRecord>, Duration)>,
+    now: Timestamp,
+) -> Result<Vec<Told>, DiscoveryError> {
+    let (mut seen, mut wrong, mut told) = (BTreeSet::from([us.clone()]), 0, Vec::new());
+    for (record, ttl) in entries {
+        let Some(record) = record else {
+            wrong += 1;
+            if wrong == MAX_INVALID {
+                return Err(invalid("it has invalid records"));
+            }
+            continue;
+        };
+        let left = records::left(record.record(), now).map_or(Duration::ZERO, |left| left.min(ttl));
+        // A teller may have a wrong clock, or one of ours is.
+        if !left.is_zero() && seen.insert(record.record().peer.clone()) {
+            told.push(Told { record, left });
+        }
+    }
+    Ok(told)
 }
 
 /// For how long this node is listed.

@@ -6,7 +6,7 @@ use kaspath_domain::{
     DialError, Discovery, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Slot, Slots, Teller,
     Told, TransportSet, wall_clock,
 };
-use libp2p::{Stream, StreamProtocol, core::upgrade::NegotiationError};
+use libp2p::{Stream, StreamProtocol};
 use tokio::time::timeout;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     limit_of,
 };
 use crate::{
-    NodeKey,
+    NodeKey, convert,
     core::Input,
     records::{self, Addresses, Signer},
     streams::{OpenError, OpenStream},
@@ -68,23 +68,20 @@ impl Libp2pDiscovery {
     /// A rendezvous stream on a link with the relay.
     async fn stream(&self, relay: &RelayAddress) -> Result<OpenStream, DiscoveryError> {
         let link = |waiter| Input::ConnectRelay { waiter, relay: relay.clone(), transports: TransportSet::NONE };
-        let connected = timeout(LINK_TIMEOUT, self.handle.connection(link)).await;
-        let link = connected.map_err(|_| DiscoveryError::Timeout(LINK_TIMEOUT))?.map_err(unreachable)?;
+        let link = within(LINK_TIMEOUT, self.handle.connection(link)).await?.map_err(unreachable)?;
         self.speak(With::Connection(link), PROTOCOL).await
     }
 
     async fn speak(&self, with: With, protocol: StreamProtocol) -> Result<OpenStream, DiscoveryError> {
         let opened = self.handle.ask(|reply| Command::Speak { with, protocol, reply });
-        let opened = timeout(ANSWER_TIMEOUT, opened).await.map_err(|_| DiscoveryError::Timeout(ANSWER_TIMEOUT))?;
-        opened.map_err(unreachable)?.map_err(not_opened)
+        within(ANSWER_TIMEOUT, opened).await?.map_err(unreachable)?.map_err(not_opened)
     }
 
     /// Asks a peer on a connection on which a session lives; none is made for it.
     async fn gossip(&self, peer: &PeerIdentity, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
         let _slot = self.slot(peer)?;
         let OpenStream { mut stream, .. } = self.speak(With::SessionOf(peer.clone()), gossip::PROTOCOL).await?;
-        let answer = timeout(ANSWER_TIMEOUT, gossip::ask(&mut stream, namespace, limit)).await;
-        let answer = answer.map_err(|_| DiscoveryError::Timeout(ANSWER_TIMEOUT))?.map_err(|error| broken(&error))?;
+        let answer = within(ANSWER_TIMEOUT, gossip::ask(&mut stream, namespace, limit)).await?.map_err(|error| broken(&error))?;
         let mut envelopes = answer.ok_or(DiscoveryError::TooOften)?;
         envelopes.truncate(limit);
         gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())
@@ -99,8 +96,7 @@ impl Libp2pDiscovery {
             wire::send(&mut stream, &request).await?;
             wire::receive_within(&mut stream, MAX_ANSWER).await
         };
-        let answer =
-            timeout(allowed, exchange).await.map_err(|_| DiscoveryError::Timeout(allowed))?.map_err(|error| broken(&error))?;
+        let answer = within(allowed, exchange).await?.map_err(|error| broken(&error))?;
         close(stream).await;
         Ok(answer)
     }
@@ -173,13 +169,15 @@ fn not_opened(error: OpenError) -> DiscoveryError {
     }
 }
 
-/// A protocol that is proposed alone counts as agreed before the answer, so a refusal comes
-/// with the first read.
 fn broken(error: &io::Error) -> DiscoveryError {
-    let negotiation = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
-    match (negotiation, error.kind()) {
-        (Some(NegotiationError::Failed), _) => DiscoveryError::NotSpoken,
-        (_, io::ErrorKind::InvalidData) => DiscoveryError::Invalid(error.to_string()),
+    match error.kind() {
+        _ if convert::is_refusal(error) => DiscoveryError::NotSpoken,
+        io::ErrorKind::InvalidData => DiscoveryError::Invalid(error.to_string()),
         _ => DiscoveryError::Unreachable(error.to_string()),
     }
+}
+
+/// What comes of it in that time.
+async fn within<T>(allowed: Duration, work: impl Future<Output = T>) -> Result<T, DiscoveryError> {
+    timeout(allowed, work).await.map_err(|_| DiscoveryError::Timeout(allowed))
 }

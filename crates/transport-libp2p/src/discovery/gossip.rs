@@ -2,7 +2,6 @@
 //! has the two frames.
 
 use std::{
-    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +13,8 @@ use kaspath_domain::{
 };
 use libp2p::StreamProtocol;
 use tokio::time::timeout;
+
+use super::answers::believed;
 
 use crate::records::{self, Addresses, MAX_ENVELOPE};
 
@@ -27,8 +28,6 @@ const OFTEN: u8 = 255;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A record that is passed on is valid for so long at least.
 const MIN_LEFT: Duration = Duration::from_secs(60);
-/// Invalid records after which a peer is not listened to any more.
-const MAX_INVALID: usize = 2;
 /// Answers of one peer: so many at once, then one at every interval.
 const PEER_BURST: u32 = 4;
 const PEER_EVERY: Duration = Duration::from_secs(150);
@@ -116,23 +115,9 @@ pub(super) fn told(
     addresses: Addresses,
     now: Timestamp,
 ) -> Result<Vec<Told>, DiscoveryError> {
-    let (mut seen, mut wrong, mut told) = (BTreeSet::from([us.clone()]), 0, Vec::new());
-    for envelope in envelopes {
-        let record = records::verify(&envelope, None, addresses).ok();
-        let fits = |signed: &SignedRecord| signed.record().gossip && records::fits(signed.record(), namespace);
-        let Some(record) = record.filter(fits) else {
-            wrong += 1;
-            if wrong == MAX_INVALID {
-                return Err(DiscoveryError::Invalid("it has invalid records".to_owned()));
-            }
-            continue;
-        };
-        let left = records::left(record.record(), now);
-        if let Some(left) = left.filter(|_| seen.insert(record.record().peer.clone())) {
-            told.push(Told { record, left });
-        }
-    }
-    Ok(told)
+    let fits = |signed: &SignedRecord| signed.record().gossip && records::fits(signed.record(), namespace);
+    let entries = envelopes.iter().map(|envelope| (records::verify(envelope, None, addresses).ok().filter(fits), Duration::MAX));
+    believed(us, entries, now)
 }
 
 /// Answers what peers ask.

@@ -3,11 +3,12 @@
 use std::{io, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite};
-use libp2p::{Multiaddr, core::upgrade::NegotiationError};
+use libp2p::Multiaddr;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use super::wire::{self, HolePunch, Kind};
+use crate::convert;
 
 /// Candidates that one message may carry; more are ignored.
 const MAX_CANDIDATES: usize = 16;
@@ -29,9 +30,7 @@ pub(crate) enum ExchangeError {
 
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
-        // The stream is negotiated lazily, so a refusal comes with the first answer.
-        let refused = error.get_ref().is_some_and(|inner| matches!(inner.downcast_ref(), Some(NegotiationError::Failed)));
-        if refused { Self::Unsupported } else { Self::Io(error) }
+        if convert::is_refusal(&error) { Self::Unsupported } else { Self::Io(error) }
     }
 }
 

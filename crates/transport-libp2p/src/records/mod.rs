@@ -17,7 +17,7 @@ use thiserror::Error;
 #[doc(hidden)]
 pub use envelope::fuzz;
 pub(crate) use envelope::{MAX_ENVELOPE, Signer, verify};
-pub(crate) use peer_record::{MAX_PEER_RECORD, of_foreign, peer_record};
+pub(crate) use peer_record::{of_foreign, peer_record, verify_peer_record};
 
 /// Wall clocks may be wrong by so much.
 const CLOCK_ERROR: Duration = Duration::from_secs(3600);

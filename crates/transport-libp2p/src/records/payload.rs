@@ -114,7 +114,7 @@ fn put_relays(bytes: &mut Vec<u8>, relays: &[RelayAddress], may: Addresses) {
 fn candidates(of: &[TransportAddress], may: Addresses) -> Vec<&TransportAddress> {
     let mut ips = [BTreeSet::new(), BTreeSet::new()];
     let fits = |address: &&TransportAddress| {
-        let Some(ip) = address.socket_addr().map(|socket| socket.ip()).filter(|_| may.allow(address)) else { return false };
+        let Some(ip) = address.ip().filter(|_| may.allow(address)) else { return false };
         let ips = &mut ips[usize::from(ip.is_ipv4())];
         ips.contains(&ip) || (ips.len() < MAX_CANDIDATE_IPS && ips.insert(ip))
     };
@@ -123,7 +123,7 @@ fn candidates(of: &[TransportAddress], may: Addresses) -> Vec<&TransportAddress>
 
 /// Whether it is at the host of one of these: a record must not lead others to a third party.
 fn is_at(socket: SocketAddr, candidates: &[&TransportAddress]) -> bool {
-    candidates.iter().any(|candidate| candidate.socket_addr().is_some_and(|own| own.ip() == socket.ip()))
+    candidates.iter().any(|candidate| candidate.ip() == Some(socket.ip()))
 }
 
 fn is_v4(address: &TransportAddress) -> bool {

@@ -12,7 +12,7 @@ use super::{Addresses, RecordError, TTL};
 use crate::convert;
 
 /// The longest one that is taken and given.
-pub(crate) const MAX_PEER_RECORD: usize = 1024;
+const MAX_PEER_RECORD: usize = 1024;
 /// Addresses of a foreign one that are looked at.
 const MAX_ADDRESSES: usize = 16;
 /// Circuits of a foreign one that are used.
@@ -31,17 +31,25 @@ pub(crate) fn peer_record(key: &Keypair, record: &NodeRecord) -> Option<Vec<u8>>
     Some(signed).filter(|signed| signed.len() <= MAX_PEER_RECORD)
 }
 
+/// A peer's, whose signature is its own.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn verify_peer_record(envelope: &[u8]) -> Result<PeerRecord, RecordError> {
+    if envelope.len() > MAX_PEER_RECORD {
+        return Err(RecordError::TooLong);
+    }
+    let signed = SignedEnvelope::from_protobuf_encoding(envelope).map_err(|_| RecordError::Envelope)?;
+    PeerRecord::from_signed_envelope(signed).map_err(|_| RecordError::Signature)
+}
+
 /// A peer's that lists itself by stock software: it can be reached through its relays, and
 /// looks for peers of that network. Others may not pass it on.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Addresses) -> Result<SignedRecord, RecordError> {
-    if envelope.len() > MAX_PEER_RECORD {
-        return Err(RecordError::TooLong);
-    }
-    let signed = SignedEnvelope::from_protobuf_encoding(envelope).map_err(|_| RecordError::Envelope)?;
-    let peer_record = PeerRecord::from_signed_envelope(signed).map_err(|_| RecordError::Signature)?;
+    let peer_record = verify_peer_record(envelope)?;
     let peer: PeerIdentity = convert::named(&peer_record.peer_id()).ok_or(RecordError::Key)?;
     let circuits = peer_record.addresses().iter().take(MAX_ADDRESSES).filter_map(convert::relay_of);
     let mut relays: Vec<RelayAddress> = Vec::new();

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{IpPrefix, Moment, MonotonicClock, Rates, TokenBucket};
+use kaspath_domain::{IpPrefix, Moment, MonotonicClock, PeerIdentity, Rates, TokenBucket};
 use libp2p::{
-    Multiaddr, PeerId,
+    Multiaddr, PeerId, Stream, StreamProtocol,
     core::{Endpoint, transport::PortUse},
     identity::Keypair,
     swarm::{
@@ -15,7 +15,10 @@ use libp2p::{
         THandlerInEvent, THandlerOutEvent, ToSwarm, dial_opts::DialOpts,
     },
 };
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Sleep, sleep},
+};
 
 use super::{
     checks::Checks,
@@ -116,6 +119,23 @@ impl Behaviour {
             Ok(()) => self.report(event),
             Err(_) => tracing::debug!(?event, "one of many"),
         }
+    }
+
+    /// Who we are.
+    pub(super) fn local(&self) -> PeerIdentity {
+        convert::identity(&self.key.public().to_peer_id())
+    }
+
+    /// Opens a stream on that connection.
+    pub(super) fn open_stream(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        protocol: StreamProtocol,
+    ) -> oneshot::Receiver<Stream> {
+        let (reply, opened) = oneshot::channel();
+        self.notify(peer, connection, FromBehaviour::Open(protocol, reply));
+        opened
     }
 
     pub(super) fn notify(&mut self, peer_id: PeerId, connection: ConnectionId, event: FromBehaviour) {

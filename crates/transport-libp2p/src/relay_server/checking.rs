@@ -12,21 +12,17 @@ use tokio::sync::oneshot;
 
 use super::{
     behaviour::Behaviour,
-    handler::FromBehaviour,
     load::RelayService,
-    origin::Origin,
     tasks::{Asker, Done},
 };
 use crate::{
     convert,
-    core::{CheckAnswer, DialBackOutcome, DialBackWanted},
+    core::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT},
     reach::{self, Request, Response},
 };
 
 /// Nodes that dial for one check, each of another network.
 const HELPERS: usize = 2;
-/// Ports below belong to services that take a stranger's connection for an attack.
-const FIRST_PORT: u16 = 1024;
 
 impl Behaviour {
     /// A node asks whether it can be reached.
@@ -35,7 +31,7 @@ impl Behaviour {
         let now = self.clock.now();
         let checked = request
             .address
-            .filter(|(_, address)| address.port >= FIRST_PORT && origin.is_some_and(|origin| is_at(address, &origin)));
+            .filter(|(_, address)| address.port >= FIRST_PORT && origin.is_some_and(|origin| origin.is_of(address)));
         let is_open = self.service() == RelayService::Open;
         let room = origin.filter(|_| is_open).and_then(|origin| self.checks.admit(&peer, origin, now));
         let dialled = match (checked, &room, origin) {
@@ -59,8 +55,8 @@ impl Behaviour {
 
     /// Has nodes that use this relay dial it at one of its own addresses.
     pub(crate) fn check_own(&mut self, address: TransportAddress, nonce: u64, answer: oneshot::Sender<CheckAnswer>) {
-        let Some(ip) = address.socket_addr().map(|address| address.ip()) else { return };
-        let wanted = DialBackWanted { peer: convert::identity(&self.key.public().to_peer_id()), address, nonce };
+        let Some(ip) = address.ip() else { return };
+        let wanted = DialBackWanted { peer: self.local(), address, nonce };
         let outcome = self.have_dialled(wanted, &IpPrefix::network(ip));
         self.tasks.spawn(async move {
             let _ = answer.send(match outcome.await {
@@ -76,7 +72,8 @@ impl Behaviour {
     fn have_dialled(&mut self, wanted: DialBackWanted, network: &IpPrefix) -> impl Future<Output = DialBackOutcome> + use<> {
         let peer = convert::peer_id(&wanted.peer);
         let helpers = self.helpers(&peer, network);
-        let opened: Vec<_> = helpers.into_iter().map(|(peer, connection)| self.open_stream(peer, connection)).collect();
+        let opened: Vec<_> =
+            helpers.into_iter().map(|(peer, connection)| self.open_stream(peer, connection, reach::HELP)).collect();
         async move {
             let answers = opened.into_iter().map(|stream| async {
                 let mut stream = stream.await.ok()?;
@@ -84,12 +81,6 @@ impl Behaviour {
             });
             together(join_all(answers).await.into_iter().flatten())
         }
-    }
-
-    fn open_stream(&mut self, peer: PeerId, connection: ConnectionId) -> oneshot::Receiver<Stream> {
-        let (reply, opened) = oneshot::channel();
-        self.notify(peer, connection, FromBehaviour::Open(reach::HELP, reply));
-        opened
     }
 
     /// Nodes that speak the relay protocol with us, from other networks than that one and
@@ -104,10 +95,6 @@ impl Behaviour {
         let others = all.into_iter().filter(|(_, _, origin)| networks.insert(origin.prefix));
         others.map(|(connection, peer, _)| (*peer, connection)).take(HELPERS).collect()
     }
-}
-
-fn is_at(address: &TransportAddress, origin: &Origin) -> bool {
-    address.socket_addr().is_some_and(|address| address.ip().to_canonical() == origin.ip.to_canonical())
 }
 
 /// One that got through is enough; that nobody can takes all of those who tried.

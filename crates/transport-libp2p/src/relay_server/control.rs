@@ -32,7 +32,7 @@ impl Behaviour {
         let changes = self.table.revoke(may_reserve, may_connect);
         self.apply(changes);
         let connections: Vec<(ConnectionId, PeerId)> =
-            self.members.connections().map(|(connection, peer)| (connection, *peer)).collect();
+            self.members.origins().map(|(connection, peer, _)| (connection, *peer)).collect();
         for (connection, peer) in connections {
             let refused = self.refusal(&peer, connection);
             if refused != self.members.refused(connection) {

@@ -72,7 +72,7 @@ pub fn fuzz(bytes: &[u8]) {
 }
 
 /// Says no and closes.
-pub(super) async fn refuse<S: AsyncWrite + Unpin>(stream: S, status: Status) {
+async fn refuse<S: AsyncWrite + Unpin>(stream: S, status: Status) {
     answer(stream, HopAnswer::refused(status)).await;
 }
 

@@ -111,11 +111,6 @@ impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
         Some(if member.token.is_some() { Refusal::TokenWrong } else { Refusal::TokenMissing })
     }
 
-    /// The connections, and whose they are.
-    pub(super) fn connections(&self) -> impl Iterator<Item = (C, &P)> {
-        self.0.iter().map(|(connection, member)| (*connection, &member.peer))
-    }
-
     /// The connections, whose they are and where they come from.
     pub(super) fn origins(&self) -> impl Iterator<Item = (C, &P, Origin)> {
         self.0.iter().map(|(connection, member)| (*connection, &member.peer, member.origin))

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use kaspath_domain::IpPrefix;
+use kaspath_domain::{IpPrefix, TransportAddress};
 use libp2p::Multiaddr;
 
 use crate::convert;
@@ -23,6 +23,11 @@ impl Origin {
     /// Of a connection's remote address. All without an IP address count as one.
     pub(super) fn of_address(address: &Multiaddr) -> Self {
         Self::of(convert::ip(address).unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
+    }
+
+    /// Whether the address has the very IP address that the connection comes from.
+    pub(super) fn is_of(&self, address: &TransportAddress) -> bool {
+        address.ip().is_some_and(|ip| ip.to_canonical() == self.ip.to_canonical())
     }
 }
 

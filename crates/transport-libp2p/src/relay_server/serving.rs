@@ -7,7 +7,7 @@ use std::{
 
 use kaspath_domain::Moment;
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     behaviour::Behaviour,
@@ -87,8 +87,13 @@ impl Behaviour {
                 HopAnswer::refused(status)
             }
         };
+        self.answer(stream, answer, slot);
+    }
+
+    /// Sends the last message of an exchange, and frees its place.
+    pub(super) fn answer(&mut self, stream: Stream, message: impl prost::Message + 'static, slot: OwnedSemaphorePermit) {
         self.tasks.spawn(async move {
-            exchange::answer(stream, answer).await;
+            exchange::answer(stream, message).await;
             drop(slot);
             Done::Answered
         });
@@ -128,8 +133,7 @@ impl Behaviour {
         if let Some(evicted) = accepted.evicted {
             self.ended(evicted);
         }
-        let (reply, opened) = oneshot::channel();
-        self.notify(destination, accepted.destination, FromBehaviour::Open(STOP, reply));
+        let opened = self.open_stream(destination, accepted.destination, STOP);
         let (id, limit) = (accepted.id, self.limit());
         let task = self.tasks.spawn(async move {
             match exchange::join(&mut stream, &peer, opened, limit).await {
@@ -156,11 +160,7 @@ impl Behaviour {
             let (status, cause) = (status.to_string(), denial.to_string());
             self.report_denial(NetworkEvent::RelayCircuitDenied { source, destination, status, cause });
         }
-        self.tasks.spawn(async move {
-            exchange::refuse(stream, status).await;
-            drop(slot);
-            Done::Answered
-        });
+        self.answer(stream, HopAnswer::refused(status), slot);
     }
 
     pub(super) fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream) {

@@ -8,9 +8,11 @@ use std::{
 
 use libp2p::{
     Stream, StreamProtocol,
-    core::upgrade::{InboundUpgrade, NegotiationError, OutboundUpgrade, UpgradeInfo},
+    core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::convert;
 
 /// Negotiates one of some protocols and hands the raw stream over.
 #[derive(Clone, Debug)]
@@ -51,13 +53,9 @@ pub(crate) struct Lazy<S>(pub(crate) S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Lazy<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf).map_err(|error| {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<NegotiationError>());
-            match inner {
-                Some(NegotiationError::Failed) => io::Error::new(io::ErrorKind::Unsupported, error),
-                _ => error,
-            }
-        })
+        Pin::new(&mut self.0)
+            .poll_read(cx, buf)
+            .map_err(|error| if convert::is_refusal(&error) { io::Error::new(io::ErrorKind::Unsupported, error) } else { error })
     }
 }
 

@@ -1,13 +1,9 @@
 //! Addresses that listeners open and close: passed to the core, the swarm and observers.
 
-use kaspath_domain::TransportAddress;
 use libp2p::{Multiaddr, core::transport::ListenerId};
 
 use super::{actor::Actor, announcing::Change};
-use crate::{
-    NetworkEvent, NetworkFailure, convert,
-    core::{Input, ReachInput},
-};
+use crate::{NetworkEvent, NetworkFailure, convert, core::Input};
 
 impl Actor {
     pub(super) fn on_listen_address(&mut self, listener: ListenerId, address: Multiaddr) {
@@ -45,9 +41,8 @@ impl Actor {
     /// What is known of our interfaces, and where we listen on them.
     pub(super) fn tell_interfaces(&mut self) {
         let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address) && !convert::needs_scope(address));
-        let listening: Vec<TransportAddress> = direct.filter_map(convert::transport_address).collect();
-        self.input(Input::Interfaces(self.interfaces.with(listening.clone())));
-        self.input(Input::Reach(ReachInput::Listening(listening)));
+        let listening = direct.filter_map(convert::transport_address).collect();
+        self.input(Input::Interfaces(self.interfaces.with(listening)));
     }
 
     pub(super) fn announce(&mut self, change: Change) {

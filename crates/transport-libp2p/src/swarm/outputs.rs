@@ -15,16 +15,16 @@ use libp2p::{
     },
 };
 use rand::random;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 
-use super::{actor::Actor, errors::dial_error};
+use super::{actor::Actor, errors::dial_error, reaching::stream};
 use crate::{
     convert,
     core::{ConnId, DialKind, Input, OperationId, Output, RelaySays},
     limits::Class,
     punch,
     relay_control::{self, Frame},
-    streams::{OpenError, OpenRequest, OpenStream},
+    streams::{OpenError, OpenStream},
 };
 
 /// How long a relay may take for the answer to a probe. A session waits for it before it
@@ -142,10 +142,7 @@ impl Actor {
 
     /// Asks the remote for an answer by the ping protocol, on a stream of its own.
     fn probe(&mut self, probe: OperationId, id: ConnId) {
-        let (reply, opened) = oneshot::channel();
-        if let Some(connection) = self.ids.libp2p(id) {
-            self.swarm.behaviour_mut().streams.open(connection, OpenRequest { protocols: vec![ping::PROTOCOL_NAME], reply });
-        }
+        let opened = self.open(id, ping::PROTOCOL_NAME);
         let inputs = self.inputs_sender.clone();
         self.tasks.spawn(async move {
             let answer = async { answers(opened.await.map_err(drop)?).await.map_err(drop) };
@@ -156,19 +153,13 @@ impl Actor {
 
     /// Speaks the relay protocol on a link, with our token for that relay.
     fn open_control(&mut self, control: OperationId, id: ConnId) {
-        let (reply, opened) = oneshot::channel();
-        let mut token = None;
-        if let Some(connection) = self.ids.libp2p(id) {
-            let streams = &mut self.swarm.behaviour_mut().streams;
-            let peer = streams.connection(connection).map(|meta| convert::identity(&meta.peer));
-            token = peer.and_then(|peer| self.relay_tokens.get(&peer).cloned());
-            streams.open(connection, OpenRequest { protocols: vec![relay_control::PROTOCOL], reply });
-        }
+        let meta = self.ids.libp2p(id).and_then(|connection| self.swarm.behaviour().streams.connection(connection));
+        let token = meta.and_then(|meta| self.relay_tokens.get(&convert::identity(&meta.peer)).cloned());
+        let opened = self.open(id, relay_control::PROTOCOL);
         let inputs = self.inputs_sender.clone();
         self.tasks.spawn(async move {
             // No user of the connection: it may be closed while this stream is open.
-            let opened = opened.await.ok().and_then(Result::ok).map(|OpenStream { stream, .. }| stream);
-            if let Some(mut stream) = opened {
+            if let Some(mut stream) = stream(opened).await {
                 stream.ignore_for_keep_alive();
                 let heard = |frame| {
                     let inputs = inputs.clone();
@@ -201,16 +192,13 @@ impl Actor {
     }
 
     fn begin_exchange(&mut self, exchange: OperationId, id: ConnId, offer: Vec<TransportAddress>) {
-        let (reply, opened) = oneshot::channel();
-        let connection = self.ids.libp2p(id);
-        let meta = connection.and_then(|connection| self.swarm.behaviour().streams.connection(connection).cloned());
-        let Some(meta) = meta else {
+        let meta = self.ids.libp2p(id).and_then(|connection| self.swarm.behaviour().streams.connection(connection));
+        let Some(peer) = meta.map(|meta| meta.peer) else {
             let cause = "the connection closed".to_owned();
             return self.input(Input::ExchangeFailed { exchange, unsupported: false, cause });
         };
-        let request = OpenRequest { protocols: vec![punch::PROTOCOL], reply };
-        self.swarm.behaviour_mut().streams.open(meta.id, request);
-        self.exchanges.begin((exchange, meta.peer), opened, offer, &mut self.tasks, self.inputs_sender.clone());
+        let opened = self.open(id, punch::PROTOCOL);
+        self.exchanges.begin((exchange, peer), opened, offer, &mut self.tasks, self.inputs_sender.clone());
     }
 }
 

@@ -6,12 +6,12 @@ use kaspath_domain::TransportAddress;
 use libp2p::{PeerId, Stream, StreamProtocol, swarm::ConnectionId};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::actor::Actor;
+use super::{actor::Actor, exchanging::Opened};
 use crate::{
     ServeWhen,
     core::{CheckAnswer, ConnId, DialBackOutcome, Input, OperationId, ReachInput},
     reach,
-    streams::{OpenError, OpenRequest, OpenStream},
+    streams::OpenRequest,
 };
 
 /// Streams of checks of one peer that are served at once.
@@ -22,41 +22,38 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(18);
 impl Actor {
     pub(super) fn ask_reach(&mut self, operation: OperationId, on: Option<ConnId>, address: &TransportAddress, nonce: u64) {
         let inputs = self.inputs_sender.clone();
-        let behaviour = self.swarm.behaviour_mut();
-        let (own_reply, own) = oneshot::channel();
-        let (reply, opened) = oneshot::channel();
-        match on.map(|id| self.ids.libp2p(id)) {
-            Some(Some(connection)) => {
-                behaviour.streams.open(connection, OpenRequest { protocols: vec![reach::DIAL_REQUEST], reply });
-            }
-            // The link has just closed.
-            Some(None) => drop(reply),
-            None => {
-                if let Some(relay) = behaviour.relay_server.as_mut() {
-                    relay.check_own(address.clone(), nonce, own_reply);
-                }
-            }
+        let (reply, own) = oneshot::channel();
+        let opened = on.map(|id| self.open(id, reach::DIAL_REQUEST));
+        if on.is_none()
+            && let Some(relay) = self.swarm.behaviour_mut().relay_server.as_mut()
+        {
+            relay.check_own(address.clone(), nonce, reply);
         }
         let address = address.clone();
         self.tasks.spawn(async move {
-            let answer = if on.is_none() {
-                own.await.unwrap_or(CheckAnswer::Nothing)
-            } else if let Some(mut stream) = stream(opened).await {
-                reach::ask(&mut stream, &address, nonce).await
-            } else {
-                CheckAnswer::Nothing
+            let answer = match opened {
+                None => own.await.unwrap_or(CheckAnswer::Nothing),
+                Some(opened) => match stream(opened).await {
+                    Some(mut stream) => reach::ask(&mut stream, &address, nonce).await,
+                    None => CheckAnswer::Nothing,
+                },
             };
             let _ = inputs.send(Input::Reach(ReachInput::Asked { operation, answer })).await;
         });
     }
 
-    /// Shows the nonce on the connection that a dial for a relay led to.
-    pub(super) fn dial_back(&mut self, operation: OperationId, id: ConnId, nonce: u64) {
+    /// Opens a stream with a protocol. None comes if the connection has just closed.
+    pub(super) fn open(&mut self, id: ConnId, protocol: StreamProtocol) -> Opened {
         let (reply, opened) = oneshot::channel();
         if let Some(connection) = self.ids.libp2p(id) {
-            let request = OpenRequest { protocols: vec![reach::DIAL_BACK], reply };
-            self.swarm.behaviour_mut().streams.open(connection, request);
+            self.swarm.behaviour_mut().streams.open(connection, OpenRequest { protocols: vec![protocol], reply });
         }
+        opened
+    }
+
+    /// Shows the nonce on the connection that a dial for a relay led to.
+    pub(super) fn dial_back(&mut self, operation: OperationId, id: ConnId, nonce: u64) {
+        let opened = self.open(id, reach::DIAL_BACK);
         let inputs = self.inputs_sender.clone();
         self.tasks.spawn(async move {
             let shown = match stream(opened).await {
@@ -107,6 +104,6 @@ impl Actor {
 }
 
 /// The stream alone: it is no user of the connection, which may be closed when it ends.
-async fn stream(opened: oneshot::Receiver<Result<OpenStream, OpenError>>) -> Option<Stream> {
+pub(super) async fn stream(opened: Opened) -> Option<Stream> {
     Some(opened.await.ok()?.ok()?.stream)
 }

@@ -92,14 +92,15 @@ impl Addresses {
     /// can name its other transport, but cannot send us elsewhere. If we know it in one family
     /// alone, one public IP of the other is taken too; whoever answers there must prove to be it.
     pub(super) fn learn(&mut self, reported: Vec<TransportAddress>) {
-        let hosts: Vec<IpAddr> = self.sources.iter().flat_map(|source| &source.resolved).filter_map(ip).collect();
+        let hosts: Vec<IpAddr> =
+            self.sources.iter().flat_map(|source| &source.resolved).filter_map(TransportAddress::ip).collect();
         let is_other = |other: &IpAddr| is_public(*other) && hosts.iter().all(|host| host.is_ipv4() != other.is_ipv4());
         // The one that it named before, if it names it still.
-        let named = || reported.iter().filter_map(ip).filter(is_other);
-        let before = self.learnt.iter().filter_map(ip).find(is_other);
+        let named = || reported.iter().filter_map(TransportAddress::ip).filter(is_other);
+        let before = self.learnt.iter().filter_map(TransportAddress::ip).find(is_other);
         let other = named().find(|ip| Some(*ip) == before).or_else(|| named().next()).filter(|_| !hosts.is_empty());
         let other = other.or_else(|| before.filter(|_| reported.is_empty()));
-        let is_there = |address: &TransportAddress| ip(address).is_some_and(|ip| hosts.contains(&ip) || other == Some(ip));
+        let is_there = |address: &TransportAddress| address.ip().is_some_and(|ip| hosts.contains(&ip) || other == Some(ip));
         // A name may have moved since.
         self.learnt.retain(is_there);
         for address in reported {
@@ -108,8 +109,4 @@ impl Addresses {
             }
         }
     }
-}
-
-fn ip(address: &TransportAddress) -> Option<IpAddr> {
-    address.socket_addr().map(|socket| socket.ip())
 }

@@ -45,11 +45,11 @@ impl Link {
 }
 
 pub(super) fn is_ipv6(address: &TransportAddress) -> bool {
-    address.socket_addr().is_some_and(|socket| socket.is_ipv6())
+    address.ip().is_some_and(|ip| ip.is_ipv6())
 }
 
 fn can_reach(host: &Interfaces, address: &TransportAddress) -> bool {
-    address.socket_addr().is_some_and(|socket| host.can_reach(socket.ip()))
+    address.ip().is_some_and(|ip| host.can_reach(ip))
 }
 
 #[derive(Debug, Default)]

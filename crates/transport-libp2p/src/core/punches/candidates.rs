@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use kaspath_domain::{Host, PeerIdentity, TransportAddress, TransportSet, is_public, same_link};
+use kaspath_domain::{Host, PeerIdentity, TransportAddress, TransportSet, is_public};
 
-use crate::core::interfaces::Interfaces;
+use crate::core::interfaces::{Interfaces, is_elsewhere};
 
 /// Observations kept; more push the oldest out.
 const MAX_OBSERVED: usize = 16;
@@ -115,20 +115,18 @@ pub(super) struct Permitted<'a> {
 impl Permitted<'_> {
     fn allows(self, address: &TransportAddress) -> bool {
         let Host::Ip(ip) = address.host else { return false };
-        let elsewhere = is_public(ip) && !self.own.iter().any(|own| same_link(*own, ip));
         self.transports.contains(address.transport)
             && address.port != 0
             && !ip.is_unspecified()
             && !ip.is_multicast()
-            && (self.local || elsewhere)
+            && (self.local || is_elsewhere(ip, self.own))
             && self.host.can_reach(ip)
     }
 }
 
 /// Whether what a peer offers is public, but of a family that this host lacks.
 pub(super) fn is_foreign(offered: &[TransportAddress], host: &Interfaces) -> bool {
-    let mut public =
-        offered.iter().filter_map(|address| address.socket_addr()).map(|socket| socket.ip()).filter(|ip| is_public(*ip));
+    let mut public = offered.iter().filter_map(TransportAddress::ip).filter(|ip| is_public(*ip));
     public.next().is_some_and(|first| !host.can_reach(first)) && public.all(|ip| !host.can_reach(ip))
 }
 

@@ -46,8 +46,8 @@ impl Punches {
     fn dial(&mut self, shared: &mut Shared, id: ConnId, kind: Kind, addresses: Vec<TransportAddress>, how: DialKind) {
         let Some(punch) = self.punches.get_mut(&id) else { return };
         let asked = addresses.len();
-        let ip = |address: &TransportAddress| address.socket_addr().map(|socket| socket.ip());
-        let afforded: Option<(Slot<Key>, Vec<_>)> = self.budget.dial(&punch.party, kind, addresses, ip, shared.now);
+        let afforded: Option<(Slot<Key>, Vec<_>)> =
+            self.budget.dial(&punch.party, kind, addresses, TransportAddress::ip, shared.now);
         let allowed = afforded.as_ref().map_or(0, |(_, allowed)| allowed.len());
         punch.attempt.dial(allowed > 0, allowed == asked);
         if let Some((slot, addresses)) = afforded {

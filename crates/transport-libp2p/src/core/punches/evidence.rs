@@ -21,8 +21,7 @@ impl Evidence {
     /// `ours` are the candidates that relays observed, `offered` all that the peer
     /// offered, `own` the addresses of our interfaces.
     pub(super) fn new(ours: &[TransportAddress], offered: &[TransportAddress], own: &[IpAddr]) -> Self {
-        let ip = |address: &TransportAddress| address.socket_addr().map(|socket| socket.ip());
-        let ips = |addresses: &[TransportAddress]| addresses.iter().filter_map(ip).collect::<Vec<_>>();
+        let ips = |addresses: &[TransportAddress]| addresses.iter().filter_map(TransportAddress::ip).collect::<Vec<_>>();
         let (our_ips, their_ips) = (ips(ours), ips(offered));
         let same_address = their_ips.iter().any(|ip| is_public(*ip) && our_ips.contains(ip));
         let neighbours = |theirs: &IpAddr, ours: &IpAddr| match (theirs, ours) {

@@ -142,10 +142,8 @@ impl Punches {
 
     fn direct(&mut self, shared: &mut Shared, id: ConnId, transport: Transport) {
         let Some(connection) = shared.connections.get(id) else { return };
-        if let PeerAddress::Direct(address) = &connection.remote.address
-            && let Some(socket) = address.socket_addr()
-        {
-            self.budget.answered(socket.ip());
+        if let Some(ip) = connection.remote_ip() {
+            self.budget.answered(ip);
         }
         let peer = connection.peer.clone();
         for circuit in self.with_peer(&peer) {

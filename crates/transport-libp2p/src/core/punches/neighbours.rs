@@ -108,15 +108,15 @@ pub(super) fn on_link(
     ours: &[TransportAddress],
     host: &Interfaces,
 ) -> Vec<TransportAddress> {
-    let ip = |address: &TransportAddress| address.socket_addr().map(|socket| socket.ip());
-    let shares = |theirs: IpAddr| is_public(theirs) && ours.iter().filter_map(ip).any(|ours| same_link(ours, theirs));
-    if !offered.iter().filter_map(ip).any(shares) {
+    let shares =
+        |theirs: IpAddr| is_public(theirs) && ours.iter().filter_map(TransportAddress::ip).any(|ours| same_link(ours, theirs));
+    if !offered.iter().filter_map(TransportAddress::ip).any(shares) {
         return Vec::new();
     }
     let mut hosts: Vec<IpAddr> = Vec::with_capacity(MAX_HOSTS);
     let mut found: Vec<TransportAddress> = Vec::new();
     for address in offered {
-        let Some(there) = ip(address) else { continue };
+        let Some(there) = address.ip() else { continue };
         let is_near = (is_local(there) || (there.is_ipv6() && is_public(there))) && host.is_neighbour(there);
         let may_dial = is_near && address.port >= MIN_PORT && transports.contains(address.transport);
         let has_room = found.len() < MAX_OF_PEER && (hosts.contains(&there) || hosts.len() < MAX_HOSTS);

@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 
-use kaspath_domain::{Host, PeerIdentity, TransportAddress};
+use kaspath_domain::{PeerIdentity, TransportAddress};
+
+/// Ports below belong to services that take a stranger's connection for an attack. The relay
+/// that asks and the node that dials agree on it.
+pub(crate) const FIRST_PORT: u16 = 1024;
 
 /// What a relay says of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,5 @@ pub(crate) enum DialBackOutcome {
 
 /// The address of an IP address, and not of a name.
 pub(super) fn literal(address: &TransportAddress) -> Option<IpAddr> {
-    match address.host {
-        Host::Ip(ip) => Some(ip.to_canonical()),
-        Host::Dns(_) => None,
-    }
+    address.ip().map(|ip| ip.to_canonical())
 }

@@ -5,21 +5,20 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use kaspath_domain::{DialError, IpPrefix, Moment, PeerIdentity, Rates, TransportAddress, is_public, same_link};
+use kaspath_domain::{DialError, IpPrefix, Moment, PeerIdentity, Rates, TransportAddress, is_public};
 
 use super::super::{
     connections::ConnId,
     io::{DialKind, OperationId, Output},
     shared::Shared,
 };
-use super::check::{DialBackOutcome, DialBackWanted, literal};
+use super::check::{DialBackOutcome, DialBackWanted, FIRST_PORT, literal};
+use crate::core::interfaces::is_elsewhere;
 
 /// Dials of checks under way at once, of all relays; of one relay there is one.
 const MAX_DIALS: usize = 4;
 /// Addresses, networks and relays remembered, each.
 const MAX_REMEMBERED: usize = 1024;
-/// Ports below belong to services that take a stranger's connection for an attack.
-const FIRST_PORT: u16 = 1024;
 
 pub(super) struct Helping {
     dials: BTreeMap<OperationId, Dial>,
@@ -81,11 +80,10 @@ impl Helping {
     ) -> bool {
         let Some(ip) = literal(address) else { return false };
         let (own, now) = (&shared.interfaces, shared.now);
-        let is_elsewhere = is_public(ip) && !own.iter().any(|own| same_link(*own, ip));
         // What cannot be reached from here is not unreachable.
         let has_family = own.iter().any(|own| own.is_ipv4() == ip.is_ipv4() && (own.is_ipv4() || is_public(*own) || local));
         let is_busy = self.dials.len() >= MAX_DIALS || self.dials.values().any(|dial| dial.relay == *relay);
-        if address.port < FIRST_PORT || *peer == shared.local || !(is_elsewhere || local) || !has_family || is_busy {
+        if address.port < FIRST_PORT || *peer == shared.local || !(is_elsewhere(ip, own) || local) || !has_family || is_busy {
             return false;
         }
         if ip == relay_ip && peer == relay {

@@ -24,7 +24,7 @@ use std::{
 
 use kaspath_domain::{DialError, Direction, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
 
-pub(crate) use self::check::{CheckAnswer, DialBackOutcome, DialBackWanted};
+pub(crate) use self::check::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT};
 use self::{
     check::literal,
     contacts::Contacts,
@@ -83,7 +83,6 @@ impl Reach {
 
     pub(super) fn heard(&mut self, shared: &mut Shared, input: ReachInput) {
         match input {
-            ReachInput::Listening(addresses) => self.replace(shared, Source::Interface, &addresses),
             ReachInput::Asked { operation, answer } => self.answered(shared, operation, answer),
             ReachInput::DialedBack { id, nonce } => self.dialed_back(shared, id, nonce),
             ReachInput::DialBackWanted { exchange, id, wanted } => {
@@ -95,6 +94,11 @@ impl Reach {
             }
             ReachInput::DialBackShown { operation, outcome } => self.helping.done(shared, operation, outcome),
         }
+    }
+
+    /// We listen at these addresses of our interfaces, and at no others.
+    pub(super) fn listening(&mut self, shared: &mut Shared, addresses: &[TransportAddress]) {
+        self.replace(shared, Source::Interface, addresses);
     }
 
     /// Routers map these addresses to us, and no others.
@@ -110,7 +114,7 @@ impl Reach {
     pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
         self.helping.connected(shared, id, dial);
         let Some(connection) = shared.connections.get(id) else { return };
-        let (Some(from), local) = (remote_ip(connection), connection.local.clone()) else { return };
+        let (Some(from), local) = (connection.remote_ip(), connection.local.clone()) else { return };
         let is_inbound = connection.direction == Direction::Inbound;
         let is_new = self.contacts.is_stranger(from, shared.now);
         self.contacts.add(from, shared.now);
@@ -133,17 +137,21 @@ impl Reach {
 
     /// A relay that we use can be asked, and may ask.
     pub(super) fn linked(&mut self, shared: &Shared, link: ConnId) {
-        if let Some(ip) = shared.connections.get(link).and_then(remote_ip) {
+        if let Some(ip) = shared.connections.get(link).and_then(Connection::remote_ip) {
             self.observers.insert(link, ip);
         }
     }
 
     /// When to call [`Reach::step`] next.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        let asking = |address: &TransportAddress| self.questions.values().any(|question| question.address == *address);
-        let due = self.tracks.iter().filter(|(address, track)| self.can_ask(address, track) && !asking(address));
         let reviews = self.tracks.values().filter_map(|track| track.review);
-        due.map(|(_, track)| track.due).chain(reviews).min()
+        self.askable().map(|(_, track)| track.due).chain(reviews).min()
+    }
+
+    /// The addresses that can be asked about, and are not being asked about.
+    fn askable(&self) -> impl Iterator<Item = (&TransportAddress, &Track)> {
+        let asking = |address: &TransportAddress| self.questions.values().any(|question| question.address == *address);
+        self.tracks.iter().filter(move |(address, track)| self.can_ask(address, track) && !asking(address))
     }
 
     /// Asks about what is due, and lets strangers count that came during a hold.
@@ -152,12 +160,7 @@ impl Reach {
         let reviewed: Vec<TransportAddress> =
             self.tracks.iter().filter(|(_, track)| reviewed(track)).map(|(address, _)| address.clone()).collect();
         reviewed.iter().for_each(|address| self.settle(shared, address, |track, interval, now| track.settle(interval, now)));
-        let asking: BTreeSet<TransportAddress> = self.questions.values().map(|question| question.address.clone()).collect();
-        let is_due = |track: &Track| track.due <= shared.now;
-        let due = self
-            .tracks
-            .iter()
-            .filter(|(address, track)| is_due(track) && !asking.contains(*address) && self.can_ask(address, track));
+        let due = self.askable().filter(|(_, track)| track.due <= shared.now);
         let due: Vec<TransportAddress> = due.map(|(address, _)| address.clone()).collect();
         due.iter().for_each(|address| self.ask(shared, address));
     }
@@ -203,7 +206,7 @@ impl Reach {
 
     fn dialed_back(&mut self, shared: &mut Shared, id: ConnId, nonce: u64) {
         let Some(connection) = shared.connections.get(id) else { return };
-        let (Some(from), Some(local)) = (remote_ip(connection), &connection.local) else { return };
+        let (Some(from), Some(local)) = (connection.remote_ip(), &connection.local) else { return };
         let is_asked = |question: &&mut Question| {
             // It must have come the way that it was asked to: else it proves another address.
             question.nonce == nonce
@@ -278,14 +281,6 @@ impl Reach {
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.questions.len() + self.helping.held()
-    }
-}
-
-/// Where a direct connection comes from or leads to.
-fn remote_ip(connection: &Connection) -> Option<IpAddr> {
-    match &connection.remote.address {
-        PeerAddress::Direct(address) => literal(address),
-        PeerAddress::Relayed(_) => None,
     }
 }
 

@@ -39,7 +39,7 @@ impl Machine {
             served: Vec::new(),
         };
         match source {
-            Source::Interface => machine.hear(ReachInput::Listening(vec![address(OURS)])),
+            Source::Interface => machine.reach.listening(&mut machine.shared, &[address(OURS)]),
             Source::Mapped => machine.reach.mapped(&mut machine.shared, &[address(OURS)]),
             Source::Configured => {}
         }
@@ -110,7 +110,7 @@ fn a_stranger_at_our_own_address_is_all_the_proof_that_a_public_node_needs() {
     assert_eq!(machine.state(), Some(Reachability::Reachable));
     assert_eq!(machine.served(), [true]);
     // Its address goes, and with it the service.
-    machine.hear(ReachInput::Listening(Vec::new()));
+    machine.reach.listening(&mut machine.shared, &[]);
     assert_eq!((machine.state(), machine.served()), (None, vec![false]));
 }
 

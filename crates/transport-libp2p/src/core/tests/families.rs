@@ -1,6 +1,6 @@
 //! Hosts of both families, and hosts in one LAN.
 
-use kaspath_domain::{PeerAddress, RelayReason, TransportAddress, TransportSet};
+use kaspath_domain::{RelayReason, TransportAddress, TransportSet};
 
 use super::{
     identity,
@@ -38,10 +38,7 @@ fn dialled(world: &World, host: usize) -> Vec<TransportAddress> {
         NetworkEvent::PunchDialing { theirs, .. } => Some(theirs),
         _ => None,
     });
-    let direct = theirs.flatten().filter_map(|locator| match &locator.address {
-        PeerAddress::Direct(address) => Some(address.clone()),
-        PeerAddress::Relayed(_) => None,
-    });
+    let direct = theirs.flatten().filter_map(|locator| locator.address.direct().cloned());
     direct.collect()
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{Moment, Namespace, NodeRecord, PeerIdentity, RelayAddress, SignedRecord, TransportAddress, wall_clock};
+use kaspath_domain::{Moment, Namespace, NodeRecord, RelayAddress, SignedRecord, TransportAddress, wall_clock};
 use libp2p::{
     PeerId, Stream,
-    core::{PeerRecord, SignedEnvelope},
     swarm::{
         ConnectionId,
         dial_opts::{DialOpts, PeerCondition},
@@ -24,13 +23,8 @@ use super::{
 use crate::{
     convert,
     discovery::{Discover, DiscoverResponse, Kind, MAX_ANSWER, Message, Register, Status, TOO_OFTEN, limit_of},
-    records::{self, Addresses, MAX_PEER_RECORD},
-    relay_server::{
-        behaviour::Behaviour,
-        exchange,
-        origin::Origin,
-        tasks::{Asker, Done},
-    },
+    records::{self, Addresses},
+    relay_server::{behaviour::Behaviour, origin::Origin, tasks::Asker},
 };
 
 /// Whoever is listed can be reached.
@@ -93,14 +87,6 @@ impl Behaviour {
         self.answer(stream, answer, by.slot);
     }
 
-    fn answer(&mut self, stream: Stream, answer: Message, slot: OwnedSemaphorePermit) {
-        self.tasks.spawn(async move {
-            exchange::answer(stream, answer).await;
-            drop(slot);
-            Done::Answered
-        });
-    }
-
     /// Whether that peer may use the rendezvous point at all.
     fn admit_to_rendezvous(&self, by: &Asker) -> Result<Origin, Refusal> {
         let Some(origin) = by.origin else { return refused(Status::NotAuthorized, "requests over a circuit are not served") };
@@ -125,7 +111,8 @@ impl Behaviour {
         }
         let reserved = namespace != Namespace::relays() && self.table.has_reservation(&by.peer, now);
         let listing = self.listing_of(&by.peer, &namespace, register.record, register.signed_peer_record)?;
-        let is_here = |record: &NodeRecord| record.relays.iter().any(|relay| relay.relay == self.local());
+        let us = self.local();
+        let is_here = |record: &NodeRecord| record.relays.iter().any(|relay| relay.relay == us);
         match listing.record.as_ref().map(SignedRecord::record) {
             Some(record) if reserved && !is_here(record) => {
                 return refused(Status::InvalidSignedPeerRecord, "the record does not name this relay");
@@ -142,10 +129,6 @@ impl Behaviour {
         }
         let ttl = register.ttl.map_or(TTL.1, Duration::from_secs);
         Ok(Wanted { peer: by.peer, origin, namespace, listing, ttl, reserved })
-    }
-
-    fn local(&self) -> PeerIdentity {
-        convert::identity(&self.key.public().to_peer_id())
     }
 
     /// Lists a peer that has no reservation, once it was reached where it says that it is.
@@ -206,9 +189,8 @@ impl Behaviour {
         let record = record.map(|envelope| self.record_of(peer, namespace, &envelope)).transpose()?;
         if let Some(envelope) = &peer_record {
             // Stock software rejects all of an answer for one that is wrong.
-            let signed = SignedEnvelope::from_protobuf_encoding(envelope).ok().filter(|_| envelope.len() <= MAX_PEER_RECORD);
-            let signer = signed.and_then(|signed| PeerRecord::from_signed_envelope(signed).ok()).map(|signed| signed.peer_id());
-            if signer != Some(*peer) {
+            let signed = records::verify_peer_record(envelope).ok();
+            if signed.map(|signed| signed.peer_id()) != Some(*peer) {
                 return refused(INVALID, "the peer record is invalid");
             }
         }
@@ -253,8 +235,8 @@ impl Behaviour {
         let (entries, cookie) = self.rendezvous.table.discover((&by.peer, &namespace), limit, cookie, now, &mut random::<f64>);
         let mut room = MAX_ANSWER - namespace.as_str().len() - 64;
         let registrations = entries.into_iter().filter_map(|entry| {
-            let record = entry.listing.record.as_ref().map(|signed| signed.envelope().to_vec()).filter(|_| reads_records);
-            let signed_peer_record = entry.listing.peer_record.clone().filter(|_| record.is_none());
+            let record = entry.listing.record.as_ref().filter(|_| reads_records).map(|signed| signed.envelope().to_vec());
+            let signed_peer_record = entry.listing.peer_record.as_ref().filter(|_| record.is_none()).cloned();
             // Stock software reads no answer that has an entry without one.
             if record.is_none() && signed_peer_record.is_none() {
                 return None;

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use kaspath_domain::{IpPrefix, Moment, Namespace, SignedRecord, Timestamp, spread};
+use kaspath_domain::{Counts, IpPrefix, Moment, Namespace, SignedRecord, Timestamp, spread};
 use thiserror::Error;
 
 use super::cookie::Cookie;
@@ -210,17 +210,15 @@ impl<P: Clone + Eq + Hash> Table<P> {
     /// Who may give way to one from there: the oldest of the block, and there of the
     /// network, that has the most, if that is more than the newcomer's would have.
     fn evictable(&self, origin: &Origin, block: IpPrefix, among: impl Fn(&(P, Namespace)) -> bool) -> Option<(P, Namespace)> {
-        let mut blocks: HashMap<IpPrefix, usize> = HashMap::new();
-        let mut networks: HashMap<IpPrefix, usize> = HashMap::new();
+        let (mut blocks, mut networks) = (Counts::default(), Counts::default());
         let all = || self.entries.iter().filter(|(key, _)| among(key));
         for (_, entry) in all() {
-            *blocks.entry(entry.block).or_default() += 1;
-            *networks.entry(entry.origin.prefix).or_default() += 1;
+            blocks.add(entry.block);
+            networks.add(entry.origin.prefix);
         }
-        let more = |counts: &HashMap<IpPrefix, usize>, prefix| counts.get(prefix).copied().unwrap_or_default() + 1;
-        let ours = (more(&blocks, &block), more(&networks, &origin.prefix));
+        let ours = (blocks.of(&block) + 1, networks.of(&origin.prefix) + 1);
         all()
-            .map(|(key, entry)| ((blocks[&entry.block], networks[&entry.origin.prefix]), entry.since, key))
+            .map(|(key, entry)| ((blocks.of(&entry.block), networks.of(&entry.origin.prefix)), entry.since, key))
             .filter(|(crowd, ..)| *crowd > ours)
             .max_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)))
             .map(|(.., key)| key.clone())

@@ -30,15 +30,12 @@ pub(super) fn address_of<'a>(record: &'a NodeRecord, origin: &Origin) -> Option<
 
 /// Whether an address in the record, of the family of the connection, is not its origin's.
 pub(super) fn names_others(record: &NodeRecord, origin: &Origin) -> bool {
-    let ip = origin.ip.to_canonical();
-    of_family(record, origin).any(|address| address.socket_addr().is_none_or(|socket| socket.ip().to_canonical() != ip))
+    of_family(record, origin).any(|address| !origin.is_of(address))
 }
 
 fn of_family<'a>(record: &'a NodeRecord, origin: &Origin) -> impl Iterator<Item = &'a TransportAddress> {
     let is_v4 = origin.ip.to_canonical().is_ipv4();
-    let fits = move |address: &&TransportAddress| {
-        address.socket_addr().is_some_and(|socket| socket.ip().to_canonical().is_ipv4() == is_v4)
-    };
+    let fits = move |address: &&TransportAddress| address.ip().is_some_and(|ip| ip.to_canonical().is_ipv4() == is_v4);
     record.candidates.iter().filter(fits)
 }
 

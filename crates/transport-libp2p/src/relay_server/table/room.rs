@@ -1,8 +1,8 @@
 //! Room for one circuit more.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::{hash::Hash, time::Duration};
 
-use kaspath_domain::Moment;
+use kaspath_domain::{Counts, Moment};
 
 use super::{Circuit, CircuitId, Denial, Ended, Origin, Table};
 use crate::CircuitEnd;
@@ -51,16 +51,14 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
     /// have fewer, also with the new one: otherwise those who come last would push out
     /// those who were there.
     fn evictable(&self, origin: Origin, now: Moment, among: impl Fn(&Circuit<P, C>) -> bool) -> Option<CircuitId> {
-        let mut crowds: HashMap<_, usize> = HashMap::new();
-        for circuit in self.circuits.values().filter(|circuit| among(circuit)) {
-            *crowds.entry(circuit.origin.prefix).or_default() += 1;
-        }
-        let ours = crowds.get(&origin.prefix).copied().unwrap_or_default() + 1;
+        let mut crowds = Counts::default();
+        self.circuits.values().filter(|circuit| among(circuit)).for_each(|circuit| crowds.add(circuit.origin.prefix));
+        let ours = crowds.of(&origin.prefix) + 1;
         let silent = |circuit: &Circuit<P, C>| circuit.opened.is_some() && now.since(circuit.last_active) >= EVICTABLE_AFTER;
         self.circuits
             .iter()
             .filter(|(_, circuit)| among(circuit) && silent(circuit))
-            .map(|(id, circuit)| (crowds[&circuit.origin.prefix], now.since(circuit.last_active), *id))
+            .map(|(id, circuit)| (crowds.of(&circuit.origin.prefix), now.since(circuit.last_active), *id))
             .filter(|(crowd, ..)| *crowd > ours)
             .max()
             .map(|(.., id)| id)
