@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{Activity, Direction, PeerConnector, PeerIdentity, PeerTarget};
+use kaspath_domain::{Activity, Direction, DuplexStream, PeerConnector, PeerIdentity, PeerTarget};
 use kaspath_policy::Keeper;
 use tokio::{
     net::TcpStream,
@@ -38,12 +38,15 @@ struct Remote {
     peer: PeerIdentity,
     target: PeerTarget,
     connector: Arc<dyn PeerConnector>,
+    /// Whether others have told of it. Such a peer gets an address, and with it a place in the
+    /// book, only once it has answered: else whoever tells of peers fills the book.
+    is_told: bool,
 }
 
 pub(crate) async fn keep(shared: Arc<Shared>, kept: KeptPeer) {
     let KeptPeer { peer, target, connector, keeper } = kept;
     shared.sessions.pin(&peer);
-    let remote = Remote { shared, peer, target, connector };
+    let remote = Remote { shared, peer, target, connector, is_told: false };
     // A failure has been reported by its kind already.
     keeper.keep(|| remote.session(), |_| {}).await;
 }
@@ -59,7 +62,7 @@ pub(crate) async fn reach(
     if shared.table.is_banned(&peer, (shared.parts.wall_clock)()) {
         return Err("the peer is banned".to_owned());
     }
-    let remote = Remote { shared, peer, target, connector };
+    let remote = Remote { shared, peer, target, connector, is_told: true };
     let announced = async {
         remote.until(|| remote.exists()).await;
         up();
@@ -108,27 +111,33 @@ impl Remote {
         }
     }
 
+    async fn stream(&self) -> Result<DuplexStream, Refused> {
+        self.connector.connect(&self.target).await.map_err(Refused::by(RefusalReason::PeerUnreachable))
+    }
+
     /// kaspad's session with the peer, until it has ended. One that the peer began is as
     /// good. The peer is not asked for anything before kaspad is there.
     async fn session(&self) -> Result<(), String> {
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             self.until(|| self.exists() || self.may_begin()).await;
             if self.exists() {
                 break;
             }
-            let reached = match self.hold() {
-                Ok(hold) => kaspad::connect(hold.address(), self.shared.parts.kaspad).await.map(|kaspad| (hold, kaspad)),
-                Err(refused) => return Err(self.refused(refused)),
-            };
-            match reached {
-                Ok((hold, kaspad)) => {
-                    self.join(hold, kaspad).await.map_err(|refused| self.refused(refused))?;
+            let opened = if self.is_told { Some(self.stream().await.map_err(|refused| self.refused(refused))?) } else { None };
+            let hold = self.hold().map_err(|refused| self.refused(refused))?;
+            match kaspad::connect(hold.address(), self.shared.parts.kaspad).await {
+                Ok(kaspad) => {
+                    self.join(hold, kaspad, opened).await.map_err(|refused| self.refused(refused))?;
                     break;
                 }
                 Err(cause) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        self.refused(Refused { reason: RefusalReason::KaspadUnreachable, cause });
+                    let cause = Refused { reason: RefusalReason::KaspadUnreachable, cause };
+                    if opened.is_some() {
+                        return Err(self.refused(cause));
+                    }
+                    if !std::mem::replace(&mut is_reported, true) {
+                        self.refused(cause);
                     }
                     sleep(POLL).await;
                 }
@@ -139,9 +148,11 @@ impl Remote {
     }
 
     /// One session, unless the peer's own came first and is the one to keep.
-    async fn join(&self, hold: Hold, mut kaspad: TcpStream) -> Result<(), Refused> {
-        let connected = self.connector.connect(&self.target).await;
-        let mut stream = connected.map_err(Refused::by(RefusalReason::PeerUnreachable))?;
+    async fn join(&self, hold: Hold, mut kaspad: TcpStream, opened: Option<DuplexStream>) -> Result<(), Refused> {
+        let mut stream = match opened {
+            Some(stream) => stream,
+            None => self.stream().await?,
+        };
         if !self.may_begin() {
             // It was banned meanwhile, and had no session to end.
             return Ok(());

@@ -4,7 +4,11 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{DuplexStream, RefuseReason, Timestamp, memory::MemoryDialer, ports::MockAdmissionPolicy};
+use kaspath_domain::{
+    DuplexStream, RefuseReason, Timestamp,
+    memory::{MemoryDialer, MemoryPeerBook},
+    ports::MockAdmissionPolicy,
+};
 use kaspath_gateway::{CloseReason, GatewayEvent, KaspadPeer};
 use support::{Call, DEADLINE, Desk, Node, by_memory, dial, dial_relayed, is_closed, let_all_in, peer};
 use tokio::{
@@ -243,7 +247,7 @@ async fn the_end_of_the_gateway_ends_every_session_in_order() {
 #[tokio::test]
 async fn a_session_that_panics_is_not_lost_silently() {
     let (kaspad, address) = kaspad().await;
-    let gateway = support::gateway(address, let_all_in(), None, Timestamp::default, |event| {
+    let gateway = support::gateway(address, let_all_in(), None, Arc::new(MemoryPeerBook::new(1)), Timestamp::default, |event| {
         assert!(!matches!(event, GatewayEvent::GatewayOpened { .. }), "a defect");
     });
     let (dialer, listener) = kaspath_domain::memory::memory_network(peer(2));

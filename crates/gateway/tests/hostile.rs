@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use kaspath_domain::{StreamListener, memory::memory_network};
+use async_trait::async_trait;
+use kaspath_domain::{ConnectorError, DuplexStream, PeerBook, PeerConnector, PeerTarget, StreamListener, memory::memory_network};
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use support::{Call, DEADLINE, Desk, by_memory, peer};
 use tokio::{
@@ -198,4 +199,38 @@ async fn a_kaspad_that_answers_nothing_is_told_as_such_and_the_peer_is_let_go() 
     assert_eq!(told(&mut desk).await, (RefusalReason::KaspadUnreachable, "kaspad: it has not answered in 10 s".into()));
     let mut rest = Vec::new();
     timeout(DEADLINE, from.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
+
+/// Circuits of a relay that tells of peers and carries to none of them.
+struct NoAnswer;
+
+#[async_trait]
+impl PeerConnector for NoAnswer {
+    async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
+        Err(ConnectorError::AllFailed(Vec::new()))
+    }
+}
+
+#[tokio::test]
+async fn a_told_peer_that_never_answers_gets_no_place_in_the_book() {
+    let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let desk = Desk::new(kaspad.local_addr().unwrap());
+    for n in 2..=100 {
+        let target = PeerTarget { peer: Some(peer(n)), ..PeerTarget::default() };
+        assert!(desk.gateway().reach(target, Arc::new(NoAnswer), || ()).await.is_err());
+    }
+    assert_eq!(desk.book.recent(1_000), []);
+}
+
+#[tokio::test]
+async fn a_told_peer_is_let_go_where_kaspad_is_not_there() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let desk = Desk::new(gone);
+    let (dialer, _listener) = memory_network(peer(1));
+    let target = PeerTarget { peer: Some(peer(2)), ..PeerTarget::default() };
+    let connector = by_memory(peer(2), dialer);
+    let ended = desk.gateway().reach(target, connector.clone(), || ());
+    let cause = timeout(DEADLINE, ended).await.unwrap().unwrap_err();
+    assert!(cause.contains("is it running?"), "{cause}");
+    assert_eq!(connector.dials(), 1);
 }

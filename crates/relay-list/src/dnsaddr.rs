@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kaspath_domain::{PeerAddress, PeerIdentity, PeerLocator, RelayAddress, is_dns_name};
+use kaspath_domain::{PeerIdentity, PeerLocator, RelayAddress, TransportAddress, is_dns_name, is_public};
 
 /// From the first name on; what a name at the last one names is not asked.
 const MAX_DEPTH: usize = 2;
@@ -115,8 +115,10 @@ fn entry(string: &[u8]) -> Option<Entry> {
         return Some(Entry::Name(name, relay));
     }
     let locator: PeerLocator = address.parse().ok()?;
-    // A relay behind a relay is none.
-    matches!(locator.address, PeerAddress::Direct(_)).then(|| locator.relay()).flatten().map(Entry::Relay)
+    // A relay behind a relay is none. Whoever answers for the name must not choose what this
+    // host dials in its own network, and a name could lead there as well.
+    let is_public = locator.address.direct().and_then(TransportAddress::ip).is_some_and(is_public);
+    is_public.then(|| locator.relay()).flatten().map(Entry::Relay)
 }
 
 /// `NAME` or `NAME/p2p/ID`.
@@ -156,6 +158,17 @@ mod tests {
         assert_eq!(walk.next(), None);
         let found: Vec<String> = walk.found().iter().map(|address| format!("dnsaddr={address}")).collect();
         assert_eq!(found, [at(1, 0), at(2, 1)]);
+    }
+
+    #[test]
+    fn a_name_leads_to_no_host_of_our_own_network() {
+        let hosts = ["ip4/127.0.0.1", "ip4/192.168.1.1", "ip4/169.254.169.254", "ip6/::1", "ip6/fe80::1", "ip6/::ffff:10.0.0.1"];
+        let mut strings: Vec<String> = hosts.map(|host| format!("dnsaddr=/{host}/tcp/4001/p2p/{}", RELAYS[0])).into();
+        strings.push(format!("dnsaddr=/dns/intranet.example/tcp/4001/p2p/{}", RELAYS[0]));
+        let mut walk = Walk::new("a.example", None);
+        walk.next();
+        answer(&mut walk, &strings);
+        assert_eq!(walk.found(), []);
     }
 
     #[test]

@@ -124,6 +124,7 @@ pub(crate) fn gateway(
     kaspad: SocketAddr,
     admission: Arc<dyn AdmissionPolicy>,
     node: Option<Arc<Node>>,
+    book: Arc<MemoryPeerBook>,
     wall_clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     report: impl Fn(&GatewayEvent) + Send + Sync + 'static,
 ) -> Gateway {
@@ -131,7 +132,7 @@ pub(crate) fn gateway(
         local: peer(1),
         kaspad,
         network: "simnet".into(),
-        book: Arc::new(MemoryPeerBook::new(1000)),
+        book,
         newcomers: 16,
         admission,
         rpc: node.map(|node| node as Arc<dyn Kaspad>),
@@ -144,6 +145,7 @@ pub(crate) fn gateway(
 /// A gateway of peer 1 on simnet, and what it reports.
 pub(crate) struct Desk {
     gateway: Gateway,
+    pub(crate) book: Arc<MemoryPeerBook>,
     events: mpsc::UnboundedReceiver<GatewayEvent>,
     wall_clock: Arc<Mutex<Timestamp>>,
     /// All that were waited for, and those before them.
@@ -162,16 +164,18 @@ impl Desk {
         let (sender, events) = mpsc::unbounded_channel();
         let wall_clock = Arc::new(Mutex::new(Timestamp::default()));
         let wall = wall_clock.clone();
+        let book = Arc::new(MemoryPeerBook::new(1000));
         let gateway = gateway(
             kaspad,
             admission,
             node,
+            book.clone(),
             move || *wall.lock().unwrap(),
             move |event| {
                 let _ = sender.send(event.clone());
             },
         );
-        Self { gateway, events, wall_clock, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
+        Self { gateway, book, events, wall_clock, seen: Vec::new(), dialers: Vec::new(), running: JoinSet::new() }
     }
 
     /// Somebody sets the wall clock.
