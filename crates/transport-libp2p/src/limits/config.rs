@@ -59,8 +59,11 @@ pub struct ConnectionLimits {
     pub punched: u32,
     /// Dials of punches under way.
     pub pending_punches: u32,
-    /// Established with one peer: a circuit and both transports, twice over.
+    /// Direct ones established with one peer: both transports, each dialled from both sides,
+    /// and new ones beside those that die.
     pub per_peer: u32,
+    /// Circuits with one peer: over three relays, dialled from both sides, twice over.
+    pub circuits_per_peer: u32,
 }
 
 impl Default for ConnectionLimits {
@@ -86,6 +89,7 @@ impl Default for ConnectionLimits {
             punched: 256,
             pending_punches: 64,
             per_peer: 6,
+            circuits_per_peer: 12,
         }
     }
 }

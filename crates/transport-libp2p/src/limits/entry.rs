@@ -63,7 +63,10 @@ impl Entry {
                 [Some(Room::WithPeer(peer)), Some(Room::FromHost(host)), Some(Room::FromNetwork(network)), Some(Room::Inbound)]
             }
             (Stage::Established(peer), Way::In, Origin::Circuit { relay }) => {
-                [Some(Room::WithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None]
+                [Some(Room::CircuitsWithPeer(peer)), Some(Room::Through(relay)), Some(Room::Circuits), None]
+            }
+            (Stage::Established(peer), Way::Out(Class::Circuit), _) => {
+                [Some(Room::CircuitsWithPeer(peer)), Some(Room::Dialled(Class::Circuit)), None, None]
             }
             (Stage::Established(peer), Way::Out(class), _) => {
                 [Some(Room::WithPeer(peer)), Some(Room::Dialled(class)), None, None]

@@ -37,7 +37,10 @@ pub(crate) enum Room {
     Dialling(Class),
     /// Ours, established.
     Dialled(Class),
+    /// Direct ones.
     WithPeer(PeerId),
+    /// Apart, so that circuits never keep a direct connection out.
+    CircuitsWithPeer(PeerId),
     /// To be closed.
     Closing,
 }
@@ -71,6 +74,7 @@ impl fmt::Display for Room {
             Room::Dialling(class) => write!(f, "unfinished {class}"),
             Room::Dialled(class) => write!(f, "{class}"),
             Room::WithPeer(peer) => write!(f, "connections with {peer}"),
+            Room::CircuitsWithPeer(peer) => write!(f, "circuits with {peer}"),
             Room::Closing => f.write_str("connections being closed"),
         }
     }
@@ -121,7 +125,7 @@ impl RefusedConnections {
                 Room::FromHost(_) | Room::FromNetwork(_) => &mut self.per_address,
                 Room::Inbound | Room::Closing => &mut self.inbound,
                 Room::PendingCircuits | Room::PendingThrough(_) | Room::Circuits | Room::Through(_) => &mut self.circuits,
-                Room::WithPeer(_) => &mut self.per_peer,
+                Room::WithPeer(_) | Room::CircuitsWithPeer(_) => &mut self.per_peer,
                 Room::Dialling(_) | Room::Dialled(_) => &mut self.outbound,
             },
         };

@@ -50,6 +50,7 @@ fn limit(limits: &ConnectionLimits, room: Room) -> u32 {
         Room::Dialled(Class::Circuit) => limits.outbound_circuits,
         Room::Dialled(Class::Punch) => limits.punched,
         Room::WithPeer(_) => limits.per_peer,
+        Room::CircuitsWithPeer(_) => limits.circuits_per_peer,
         Room::Closing => limits.closing(),
     }
 }

@@ -171,6 +171,7 @@ impl Punches {
             theirs: locators(theirs.clone(), &punch.party.peer),
         });
         punch.schedule.dialing(shared.now);
+        punch.is_answered = true;
         let evidence = Evidence::new(&observed, offered, &shared.interfaces);
         punch.attempt = Attempt::exchanged(evidence);
         punch.theirs = theirs;

@@ -1,6 +1,8 @@
 //! Which punches there are, and what becomes of them: judged by connections.
 //!
-//! Each circuit may have one. Whatever direct connection with the peer comes up, however
+//! Each circuit may have one. Of several circuits with one peer one leads, the same one at both
+//! ends, and the others wait for it: else two peers that call each other over three relays
+//! begin six exchanges at once. Whatever direct connection with the peer comes up, however
 //! it came about, ends it. What an attempt has under way (an exchange, dials to come)
 //! ends with the attempt.
 
@@ -13,7 +15,8 @@ mod neighbours;
 mod schedule;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -33,8 +36,17 @@ use super::{
 };
 use crate::NetworkEvent;
 
+/// How long the circuits with a peer wait for the one that leads, if nothing is exchanged over
+/// it: an attempt, and a little. A peer may not know the rule, and a relay may carry nothing.
+const LEAD: Duration = Duration::from_millis(12_500);
+
+/// Orders the circuits with a peer alike at both ends: by the relay, then by who dialled.
+type Rank<'a> = (bool, &'a Option<PeerIdentity>, &'a PeerIdentity);
+
 struct Punch {
     party: Party,
+    /// Of the circuit.
+    dialler: PeerIdentity,
     schedule: Schedule,
     /// The peer's candidates that we may dial.
     theirs: Vec<TransportAddress>,
@@ -44,6 +56,8 @@ struct Punch {
     ours: Option<OperationId>,
     /// Dials of the attempt that are still to come.
     later: VecDeque<(Moment, Later)>,
+    /// The last exchange over it came to dialling.
+    is_answered: bool,
     /// A peer without DCUtR is not asked again.
     hopeless: bool,
     /// We had nothing to offer; a candidate may come.
@@ -126,13 +140,16 @@ impl Punches {
         let called_us = circuit.direction == Direction::Inbound;
         let schedule =
             if called_us { Schedule::new(shared.punch.cadence.clone(), shared.now) } else { Schedule::passive(shared.now) };
+        let party = Party { peer: circuit.peer.clone(), relay: circuit.relay().cloned(), called_us };
         let punch = Punch {
-            party: Party { peer: circuit.peer.clone(), relay: circuit.relay().cloned(), called_us },
+            dialler: if called_us { party.peer.clone() } else { shared.local.clone() },
+            party,
             schedule,
             theirs: Vec::new(),
             attempt: Attempt::default(),
             ours: None,
             later: VecDeque::new(),
+            is_answered: false,
             hopeless: false,
             starved: false,
             circuit_gone: false,
@@ -196,13 +213,38 @@ impl Punches {
         }
     }
 
-    /// Punches at the next step, whoever dialled the circuit, if nothing is under way.
+    /// Punches the peer at the next step, whoever dialled the circuit, if nothing is under way
+    /// with it.
     pub(super) fn punch_now(&mut self, shared: &Shared, id: ConnId) {
-        if let Some(punch) = self.punches.get_mut(&id)
-            && !punch.hopeless
-        {
+        let Some(peer) = self.punches.get(&id).map(|punch| punch.party.peer.clone()) else { return };
+        let is_under_way = self.punches.values().any(|punch| punch.party.peer == peer && punch.schedule.is_running());
+        let leader = self.leaders().get(&peer).map(|(_, Reverse(leader))| *leader);
+        if let Some(punch) = leader.filter(|_| !is_under_way).and_then(|leader| self.punches.get_mut(&leader)) {
             punch.schedule.hurry(shared.now);
         }
+    }
+
+    /// The circuit that leads, of each peer. Of two of one rank the first most likely is dead.
+    fn leaders(&self) -> HashMap<&PeerIdentity, (Rank<'_>, Reverse<ConnId>)> {
+        let mut leaders: HashMap<_, (Rank<'_>, Reverse<ConnId>)> = HashMap::new();
+        for (id, punch) in self.punches.iter().filter(|(_, punch)| !punch.hopeless && !punch.circuit_gone) {
+            let party = &punch.party;
+            // Where a relay attests that both are neighbours, more is offered.
+            let rank = (!self.neighbours.has(party), &party.relay, &punch.dialler);
+            let ranked = (rank, Reverse(*id));
+            leaders.entry(&party.peer).and_modify(|least| *least = ranked.min(*least)).or_insert(ranked);
+        }
+        leaders
+    }
+
+    /// When something is to be done, by circuit.
+    fn deadlines(&self) -> impl Iterator<Item = (ConnId, Moment)> {
+        let leaders = self.leaders();
+        self.punches.iter().filter_map(move |(id, punch)| {
+            let leader = leaders.get(&punch.party.peer).map(|(_, Reverse(leader))| leader).filter(|leader| *leader != id);
+            let leader = leader.and_then(|leader| self.punches.get(leader));
+            Some((*id, punch.deadline(leader)?))
+        })
     }
 
     /// A relay sees us at that address.
@@ -264,13 +306,12 @@ impl Punches {
 
     /// When to call [`Punches::step`] next.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.punches.values().filter_map(Punch::deadline).min()
+        self.deadlines().map(|(_, deadline)| deadline).min()
     }
 
     pub(super) fn step(&mut self, shared: &mut Shared) {
         let now = shared.now;
-        let is_due = |punch: &Punch| punch.deadline().is_some_and(|deadline| deadline <= now);
-        let due: Vec<ConnId> = self.punches.iter().filter(|(_, punch)| is_due(punch)).map(|(id, _)| *id).collect();
+        let due: Vec<ConnId> = self.deadlines().filter(|(_, deadline)| *deadline <= now).map(|(id, _)| id).collect();
         for id in due {
             while let Some(later) = self.punches.get_mut(&id).and_then(|punch| punch.take_later(now)) {
                 self.dial_later(shared, id, later);
@@ -295,6 +336,7 @@ impl Punches {
             return self.break_off(shared, ours);
         }
         let next = punch.schedule.failed(shared.now, shared.random());
+        punch.is_answered &= !matches!(reason, Some(RelayReason::ExchangeFailed { .. }));
         let reason = reason.unwrap_or_else(|| punch.attempt.reason(punch.schedule.failures()));
         let mut retry_in = next.map(|next| next.since(shared.now));
         if reason == RelayReason::PeerCannotPunch {
@@ -317,9 +359,14 @@ impl Punches {
 }
 
 impl Punch {
-    fn deadline(&self) -> Option<Moment> {
+    /// When something is to be done here, where another circuit leads, or none.
+    fn deadline(&self, leader: Option<&Self>) -> Option<Moment> {
         let later = self.later.front().map(|(at, _)| *at);
-        self.schedule.deadline().into_iter().chain(later).min()
+        let own = self.schedule.deadline().and_then(|at| match leader {
+            Some(leader) if !self.schedule.is_running() => (!leader.is_answered).then(|| at.max(self.schedule.since() + LEAD)),
+            _ => Some(at),
+        });
+        own.into_iter().chain(later).min()
     }
 
     fn take_later(&mut self, now: Moment) -> Option<Later> {

@@ -148,3 +148,60 @@ fn other_transports_to_punch_end_the_circuits_that_were_told_of_the_former_ones(
     assert!(world.relayed(CLIENT, SERVER));
     assert_eq!(attempts(&world), 1, "and are not punched");
 }
+
+/// Two hosts that call each other over three relays, one of them so much later.
+fn crossing(nat: Nat, apart: u64) -> World {
+    let mut world = World::new(1, 3);
+    world.latency = 50;
+    for _ in 0..2 {
+        world.add(nat, &[0, 1, 2], |_| {});
+    }
+    world.run(5000);
+    for (host, other, wait) in [(CLIENT, SERVER, apart), (SERVER, CLIENT, 0)] {
+        for relay in 0..3 {
+            world.punch(host, relay, other, TransportSet::ALL);
+        }
+        world.run(wait);
+    }
+    world
+}
+
+fn failures(world: &World) -> Vec<RelayReason> {
+    let events = world.hosts.iter().flat_map(|host| &host.events);
+    let failed = events.filter_map(|(_, event)| match event {
+        NetworkEvent::PunchFailed { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    failed.collect()
+}
+
+#[test]
+fn of_six_circuits_of_two_that_call_each_other_one_is_punched_and_the_first_attempt_connects() {
+    for apart in (0..1000).step_by(50) {
+        let mut world = crossing(PortRestricted, apart);
+        world.run(4000);
+        assert!(world.direct(CLIENT, SERVER), "{apart}");
+        assert_eq!(failures(&world), [], "{apart}");
+        let started = |(_, event): &&(u64, NetworkEvent)| matches!(event, NetworkEvent::PunchStarted { .. });
+        let begun: usize = world.hosts.iter().map(|host| host.events.iter().filter(started).count()).sum();
+        // What comes up first is punched at once; one that leads after it may be as well.
+        assert!(begun <= 3, "{apart}: {begun}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_called_again_and_again_over_six_circuits_is_punched_within_the_budget() {
+    let mut world = crossing(Symmetric, 0);
+    for _ in 0..30 {
+        for (host, other) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+            for relay in 0..3 {
+                world.circuit(host, relay, other, TransportSet::ALL);
+            }
+        }
+        world.run(1000);
+    }
+    let limited = failures(&world).into_iter().filter(|reason| matches!(reason, RelayReason::PunchLimited)).count();
+    assert_eq!(limited, 0);
+    let dialled = |(_, event): &&(u64, NetworkEvent)| matches!(event, NetworkEvent::PunchDialing { .. });
+    assert!(world.hosts.iter().all(|host| host.events.iter().filter(dialled).count() >= 2));
+}

@@ -139,6 +139,28 @@ fn circuits_have_room_of_their_own_and_each_relay_its_share() {
 }
 
 #[test]
+fn circuits_of_two_peers_that_call_each_other_over_three_relays_keep_no_direct_connection_out() {
+    let (mut table, peer) = (Table::new(ConnectionLimits::default()), PeerId::random());
+    for n in 0..3 {
+        let relay = PeerId::random();
+        table.pending_inbound(id(n), through(relay), at(0)).unwrap();
+        table.established(id(n), peer, through(relay), at(0)).unwrap();
+        table.pending_outbound(id(10 + n), Class::Circuit, at(0)).unwrap();
+        table.established(id(10 + n), peer, through(relay), at(0)).unwrap();
+    }
+    table.pending_inbound(id(20), tcp("192.168.1.7"), at(0)).unwrap();
+    table.established(id(20), peer, tcp("192.168.1.7"), at(0)).unwrap();
+    table.pending_outbound(id(21), Class::Punch, at(0)).unwrap();
+    table.established(id(21), peer, tcp("192.168.1.7"), at(0)).unwrap();
+    // Neither are circuits without end.
+    let more = (0..100).find_map(|n| {
+        table.pending_inbound(id(100 + n), through(PeerId::random()), at(0)).unwrap();
+        table.established(id(100 + n), peer, through(PeerId::random()), at(0)).err()
+    });
+    assert_eq!(room(Err(more.unwrap())), Room::CircuitsWithPeer(peer));
+}
+
+#[test]
 fn silent_circuits_of_four_hosts_leave_room_for_another_through_the_same_relay() {
     let mut table = Table::new(ConnectionLimits::default());
     let relay = PeerId::random();
@@ -279,6 +301,7 @@ fn tight() -> ConnectionLimits {
         punched: 2,
         pending_punches: 2,
         per_peer: 2,
+        circuits_per_peer: 2,
         ..ConnectionLimits::default()
     }
 }
