@@ -198,7 +198,7 @@ impl KaspaNode {
         };
         let peer = Arc::new(handshake.exchange_versions(&self.0.terms, step).await?);
         // The slot is taken before Ready, so that two handshakes cannot both win.
-        let slot = self.hub().enter(peer.clone(), admit)?;
+        let slot = self.hub().enter(peer.clone(), self.0.terms.id, admit)?;
         let flows = flows::subscribe(self.0.context.clone(), peer.clone());
         handshake.exchange_ready().await?;
         step(HandshakeStep::Ready);

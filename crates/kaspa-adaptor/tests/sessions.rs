@@ -11,10 +11,11 @@ use std::{
 };
 
 use kaspath_domain::{
-    Direction, DuplexStream, RefuseReason, memory::memory_network, ports::MockAdmissionPolicy, synthetic_address,
+    DialRequest, Direction, DuplexStream, RefuseReason, StreamDialer, memory::memory_network, ports::MockAdmissionPolicy,
+    synthetic_address,
 };
 use kaspath_kaspa_adaptor::{
-    CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork,
+    CloseReason, ConnectError, HandshakeError, HandshakeStep, KaspaEvent, KaspaNetwork, KaspaNode,
     pb::{PingMessage, kaspad_message::Payload},
 };
 use support::{
@@ -99,6 +100,33 @@ async fn a_second_session_is_a_duplicate_also_if_the_first_is_on_a_relay() {
     };
     assert!(duplicate, "{error}");
     assert!(!first.router().is_closed());
+}
+
+/// What two nodes that call each other at the same instant come to have.
+#[tokio::test]
+async fn of_two_sessions_that_begin_at_once_both_ends_keep_the_same_one() {
+    for _ in 0..20 {
+        let (left, right) = (node(KaspaNetwork::Simnet), node(KaspaNetwork::Simnet));
+        let (to_right, to_left) = (serve(&right, CLIENT), serve(&left, SERVER));
+        let called = to_left.dial(DialRequest { peer: Some(identity(CLIENT)), route: relayed(), timeout: DEADLINE });
+        let (there, back) = (stream(&to_right, relayed()).await, called.await.unwrap());
+        let (one, other) = tokio::join!(left.connect(there), right.connect(back));
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        let direction = |node: &KaspaNode, of| {
+            let peer = node.hub().by_identity(&identity(of)).filter(|peer| !peer.router().is_closed())?;
+            Some(peer.router().info().direction)
+        };
+        let kept = timeout(DEADLINE, async {
+            loop {
+                match (direction(&left, SERVER), direction(&right, CLIENT)) {
+                    (Some(one), Some(other)) if one != other => break one,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let called = if kept.await.unwrap() == Direction::Outbound { one } else { other };
+        assert!(!called.unwrap().router().is_closed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,7 +101,8 @@ impl ReachPeer for LightPeer {
                     closing.0 = Some(peer);
                     break;
                 }
-                // Of two sessions that begin at once each end may refuse one.
+                // Of two sessions that begin at once the other may be the one that is kept.
+                Err(ReachError::NoSession(_)) if session().is_some() => {}
                 Err(ReachError::NoSession(_)) if attempt < ATTEMPTS => sleep(AGAIN.mul_f64(rand::random())).await,
                 Err(error) => return Err(error.to_string()),
             }

@@ -3,13 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use kaspa_p2p_lib::pb::KaspadMessage;
 use kaspath_domain::{AdmissionRequest, Candidate, Direction, MonotonicClock, PeerClass, PeerIdentity, RefuseReason, make_slot};
+use uuid::Uuid;
 
 use super::{Peer, PeerKey};
 use crate::{CloseReason, HandshakeError, errors::EVICTED};
+
+/// Sessions from both ends that begin within this time began at once: a handshake's time.
+const CROSSING: Duration = Duration::from_secs(8);
 
 /// The peers with which there are sessions, or will be.
 #[derive(Clone, Debug)]
@@ -76,15 +81,17 @@ impl Hub {
     }
 
     /// Takes a slot for a peer. A peer that is here already keeps its session,
-    /// unless that has ended, or the peer has restarted. An inbound peer comes with the policy's
+    /// unless that has ended, or the peer has restarted. Of two sessions that both began at once,
+    /// both ends keep the one that was called by the smaller id; `local` is ours. An inbound peer comes with the policy's
     /// `admit`, which does not count the session that it replaces; when all slots are
     /// taken, the least useful session is evicted.
-    pub(crate) fn enter(&self, peer: Arc<Peer>, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
+    pub(crate) fn enter(&self, peer: Arc<Peer>, local: Uuid, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
         let mut peers = self.lock();
         let who = Who::of(&peer);
         if let Some(old) = peers.get(&who)
             && peer.key().id == old.key().id
             && !old.router.is_closed()
+            && !replaces(&peer, old, local)
         {
             return Err(HandshakeError::Duplicate(peer.key()));
         }
@@ -117,4 +124,11 @@ impl Hub {
         let to = peers.iter().filter(|peer| peer.gossips() && !except.is_some_and(|except| std::ptr::eq(&***peer, except)));
         to.filter(|peer| peer.router.offer(message.clone())).count()
     }
+}
+
+/// Whether both began at once, from both ends, and the new one is to be kept.
+fn replaces(new: &Peer, old: &Peer, local: Uuid) -> bool {
+    let kept = if local < new.key().id { Direction::Outbound } else { Direction::Inbound };
+    let (direction, old_direction) = (new.router.info().direction, old.router.info().direction);
+    direction == kept && old_direction != kept && old.router.age() < CROSSING
 }
