@@ -72,8 +72,9 @@ pub(crate) enum Command {
     Discovery(DiscoveryArgs),
     /// Two kaspads behind NATs sync with nothing but the DNS name of a list of relays on their command lines.
     Dnsaddr(KaspadsArgs),
-    /// A public node without any settings serves others as a relay, until strangers cannot reach it.
-    PublicNode(CommonArgs),
+    /// A public node with a kaspad and without any settings serves others as a relay, until strangers
+    /// cannot reach it.
+    PublicNode(PublicNodeArgs),
     /// A router that maps ports at its host's request: the real miniupnpd, by PCP, NAT-PMP and UPnP IGD.
     Mapping(CommonArgs),
     /// Circuits that send as fast as they can, through a relay whose owner set rates.
@@ -208,6 +209,16 @@ pub(crate) struct KaspadsArgs {
     /// The kaspad program.
     #[arg(long, value_name = "FILE", env = "KASPAD")]
     pub(crate) kaspad: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublicNodeArgs {
+    #[command(flatten)]
+    pub(crate) kaspads: KaspadsArgs,
+    /// Checks whether it can be reached each 10 minutes, as nodes do, and not each 10 s: takes up to
+    /// half an hour.
+    #[arg(long)]
+    pub(crate) default_checks: bool,
 }
 
 #[derive(Debug, Args)]

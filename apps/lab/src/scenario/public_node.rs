@@ -1,5 +1,5 @@
-//! A node that others can reach serves them as a relay, and ends that in order when they
-//! cannot any more.
+//! A node with a kaspad that others can reach serves them as a relay, and ends that in order
+//! when they cannot any more.
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
@@ -7,12 +7,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::cast::{SESSION, START, start_relay_at, started, strings};
+use super::{
+    cast::{SESSION, START, start_relay_at, started, strings},
+    nodes::under_run,
+};
 use crate::{
-    cli::CommonArgs,
+    cli::{KaspadsArgs, PublicNodeArgs},
     evidence::Evidence,
     net::{NatKind, WireSpec, World},
-    process::{Program, kaspath},
+    process::{Program, kaspath, need_kaspad},
 };
 
 const NODE_IP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
@@ -23,12 +26,17 @@ const STRANGERS: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(
 const SERVES_WITHIN: Duration = Duration::from_secs(5);
 /// Time from the firewall to the end of the service, with checks each 10 s.
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
+/// The same with checks each 10 min, as a node without a settings file makes them.
+const ENDS_BY_DEFAULT_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// Transactions that must pass each way to show that a session lives.
 const GOSSIP: u64 = 20;
 
 const COMMON: [&str; 6] = ["--network", "simnet", "--log-format", "json", "--test-traffic", "100"];
 
-pub(crate) async fn public_node(args: &CommonArgs) -> Result<()> {
+pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
+    let PublicNodeArgs { kaspads: KaspadsArgs { common: args, kaspad }, default_checks } = args;
+    need_kaspad(kaspad)?;
+    let ends_within = if *default_checks { ENDS_BY_DEFAULT_WITHIN } else { ENDS_WITHIN };
     let kaspath = kaspath(args.kaspath.as_ref())?;
     let mut evidence = Evidence::create(&args.evidence, "public-node")?;
     let mut world = World::new()?;
@@ -39,10 +47,14 @@ pub(crate) async fn public_node(args: &CommonArgs) -> Result<()> {
     let dirs = tempfile::tempdir()?;
     let dir = |name: &str| dirs.path().join(name).display().to_string();
 
-    let file = dir("node.toml");
-    fs::write(&file, "[reachability]\ncheck-interval = \"10s\"\n")?;
-    let node_args = with_common(&["server", "--appdir", &dir("node"), "--config", &file]);
-    let mut node = Program::start("node", &public, &kaspath, &node_args)?;
+    let mut node_args = strings(&["run", "--appdir", &dir("node"), "--network", "simnet", "--log-format", "json"]);
+    if !default_checks {
+        let file = dir("node.toml");
+        fs::write(&file, "[reachability]\ncheck-interval = \"10s\"\n")?;
+        node_args.extend(strings(&["--config", &file]));
+    }
+    node_args.extend(under_run(kaspad, &dir("node-kaspad")));
+    let mut node = Program::start_logged("node", &public, &kaspath, &node_args, &dirs.path().join("node.log"))?;
     let node_id = started(&mut node).await?;
     let port = port(&node.events).context("the node does not listen on TCP")?;
     let at_node = format!("/ip4/{NODE_IP}/tcp/{port}/p2p/{node_id}");
@@ -79,9 +91,9 @@ pub(crate) async fn public_node(args: &CommonArgs) -> Result<()> {
 
     public.refuse_strangers(true)?;
     let begin = Instant::now();
-    serving(&mut node, "draining", ENDS_WITHIN).await?;
+    serving(&mut node, "draining", ends_within).await?;
     let drains = begin.elapsed().as_secs_f64();
-    serving(&mut node, "shut", ENDS_WITHIN).await?;
+    serving(&mut node, "shut", ends_within).await?;
     let ends = begin.elapsed().as_secs_f64();
     println!("strangers cannot reach the node any more: it drains after {drains:.0} s and has ended after {ends:.0} s");
     client.drain();
@@ -104,7 +116,7 @@ pub(crate) async fn public_node(args: &CommonArgs) -> Result<()> {
         let args = with_common(&["server", "--appdir", &dir(&format!("stranger-{index}")), "--relay", &at_node]);
         strangers.push(Program::start("stranger", &world.public(ip)?.0, &kaspath, &args)?);
     }
-    serving(&mut node, "open", ENDS_WITHIN).await?;
+    serving(&mut node, "open", ends_within).await?;
     for stranger in &mut strangers {
         reserved_at(stranger, &node_id).await?;
     }
@@ -116,6 +128,7 @@ pub(crate) async fn public_node(args: &CommonArgs) -> Result<()> {
     for (name, program) in programs {
         evidence.events(name, &program.stop().await?)?;
     }
+    evidence.table("node.log", &fs::read_to_string(dirs.path().join("node.log"))?)?;
     evidence.summary(&json!({
         "seconds-to-reservation": seconds, "seconds-to-drain": drains, "seconds-to-end": ends, "seconds-to-serve-again": again,
     }))?;
