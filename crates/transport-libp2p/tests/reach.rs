@@ -5,19 +5,15 @@
 
 mod support;
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use kaspath_domain::{PeerAddress, PeerLocator, Route, TransportAddress, TransportSet};
 use kaspath_transport_libp2p::{
     NetworkConfig, NetworkEvent, PunchConfig, ReachConfig, Reachability, RelayServerConfig, RelayService, ReservationState,
     ServeWhen,
 };
-use support::{Events, Node, await_event, config, dial, locator, relay_address, start};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpSocket},
-    time::timeout,
-};
+use support::{Events, Node, await_event, config, dial, locator, relay_address, router, start};
+use tokio::time::timeout;
 
 /// Listens in that network.
 fn at(network: u8) -> NetworkConfig {
@@ -32,26 +28,6 @@ fn at(network: u8) -> NetworkConfig {
 fn address(node: &Node) -> TransportAddress {
     let PeerAddress::Direct(address) = &node.listening()[0].address else { panic!("direct") };
     address.clone()
-}
-
-/// A router at the IP address `at`, at a port of which it passes connections on, from the
-/// IP addresses that `from` gives.
-async fn router(at: [u8; 4], to: TransportAddress, from: impl Fn(u8) -> [u8; 4] + Send + 'static) -> SocketAddr {
-    let (router, to) = (TcpListener::bind(SocketAddr::from((at, 0))).await.unwrap(), to.socket_addr().unwrap());
-    let at = router.local_addr().unwrap();
-    tokio::spawn(async move {
-        for number in 0.. {
-            let Ok((mut outside, _)) = router.accept().await else { return };
-            let from = from(number);
-            tokio::spawn(async move {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.bind(SocketAddr::from((from, 0))).unwrap();
-                let mut inside = socket.connect(to).await.unwrap();
-                let _ = copy_bidirectional(&mut outside, &mut inside).await;
-            });
-        }
-    });
-    at
 }
 
 /// Listens in that network, and reserves at the relay, which it reaches from there.

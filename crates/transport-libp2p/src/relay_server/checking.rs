@@ -3,11 +3,10 @@
 //! The relay itself never dials. What a node asks about must have the IP address from which
 //! it is connected right now, so nobody can make others dial a third host.
 
-use std::collections::BTreeSet;
-
 use futures::future::join_all;
 use kaspath_domain::{IpPrefix, TransportAddress};
-use libp2p::{PeerId, Stream, swarm::ConnectionId};
+use libp2p::Stream;
+use rand::random;
 use tokio::sync::oneshot;
 
 use super::{
@@ -29,18 +28,18 @@ impl Behaviour {
     pub(super) fn check(&mut self, by: Asker, mut stream: Stream, request: Request) {
         let Asker { peer, connection: _, origin, slot } = by;
         let now = self.clock.now();
-        let checked = request
-            .address
-            .filter(|(_, address)| address.port >= FIRST_PORT && origin.is_some_and(|origin| origin.is_of(address)));
-        let is_open = self.service() == RelayService::Open;
-        let room = origin.filter(|_| is_open).and_then(|origin| self.checks.admit(&peer, origin, now));
-        let dialled = match (checked, &room, origin) {
-            (Some((index, address)), Some(_), Some(origin)) => {
+        let is_own =
+            |address: &TransportAddress| address.port >= FIRST_PORT && origin.is_some_and(|origin| origin.is_of(address));
+        let checked = request.address.filter(|(_, address)| is_own(address));
+        let admitted = self.admit_service(&peer, origin).ok().filter(|_| self.service() == RelayService::Open);
+        let room = admitted.and_then(|origin| Some((self.checks.admit(&peer, origin, now)?, origin)));
+        let dialled = match (checked, &room) {
+            (Some((index, address)), Some((_, origin))) => {
                 let wanted = DialBackWanted { peer: convert::identity(&peer), address, nonce: request.nonce };
-                Ok((index, self.have_dialled(wanted, &origin.prefix)))
+                Ok((index, self.have_dialled(wanted, origin.prefix)))
             }
-            (None, _, _) => Err(Response::Refused),
-            _ => Err(Response::Rejected),
+            (None, _) => Err(Response::Refused),
+            (_, None) => Err(Response::Rejected),
         };
         self.tasks.spawn(async move {
             let response = match dialled {
@@ -57,7 +56,7 @@ impl Behaviour {
     pub(crate) fn check_own(&mut self, address: TransportAddress, nonce: u64, answer: oneshot::Sender<CheckAnswer>) {
         let Some(ip) = address.ip() else { return };
         let wanted = DialBackWanted { peer: self.local(), address, nonce };
-        let outcome = self.have_dialled(wanted, &IpPrefix::network(ip));
+        let outcome = self.have_dialled(wanted, IpPrefix::network(ip));
         self.tasks.spawn(async move {
             let _ = answer.send(match outcome.await {
                 DialBackOutcome::Reached => CheckAnswer::Reached,
@@ -68,10 +67,12 @@ impl Behaviour {
         });
     }
 
-    /// Asks nodes of other networks to dial, and gives what they found together.
-    fn have_dialled(&mut self, wanted: DialBackWanted, network: &IpPrefix) -> impl Future<Output = DialBackOutcome> + use<> {
-        let peer = convert::peer_id(&wanted.peer);
-        let helpers = self.helpers(&peer, network);
+    /// Asks nodes of other networks to dial, and gives what they found together. Those that
+    /// hold a reservation are asked: whoever says hello alone is told of nobody's address.
+    fn have_dialled(&mut self, wanted: DialBackWanted, network: IpPrefix) -> impl Future<Output = DialBackOutcome> + use<> {
+        let (peer, now) = (convert::peer_id(&wanted.peer), self.clock.now());
+        let has_reservation = |peer: &_| self.table.has_reservation(peer, now);
+        let helpers = self.members.helpers((&peer, network), HELPERS, has_reservation, &mut random::<f64>);
         let opened: Vec<_> =
             helpers.into_iter().map(|(peer, connection)| self.open_stream(peer, connection, reach::HELP)).collect();
         async move {
@@ -81,19 +82,6 @@ impl Behaviour {
             });
             together(join_all(answers).await.into_iter().flatten())
         }
-    }
-
-    /// Nodes that speak the relay protocol with us, from other networks than that one and
-    /// each other, in an order that nobody can foresee.
-    fn helpers(&self, peer: &PeerId, network: &IpPrefix) -> Vec<(PeerId, ConnectionId)> {
-        let mut all: Vec<_> = self.members.origins().filter(|(_, other, _)| *other != peer).collect();
-        if !all.is_empty() {
-            let start = rand::random::<u32>() as usize % all.len();
-            all.rotate_left(start);
-        }
-        let mut networks = BTreeSet::from([*network]);
-        let others = all.into_iter().filter(|(_, _, origin)| networks.insert(origin.prefix));
-        others.map(|(connection, peer, _)| (*peer, connection)).take(HELPERS).collect()
     }
 }
 

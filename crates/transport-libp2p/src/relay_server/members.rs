@@ -1,8 +1,12 @@
 //! Who speaks the relay protocol, on which connections, and with which tokens.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::Hash,
+    time::Duration,
+};
 
-use kaspath_domain::{IpPrefix, PeerIdentity};
+use kaspath_domain::{IpPrefix, PeerIdentity, spread};
 use libp2p::PeerId;
 use tokio::sync::mpsc;
 
@@ -116,6 +120,30 @@ impl<P: Eq, C: Copy + Eq + Hash> Members<P, C> {
         self.0.iter().map(|(connection, member)| (*connection, &member.peer, member.origin))
     }
 
+    /// Up to `n` that may help with `peer`, which comes from `network`: other peers, each of
+    /// another network, of those that are not refused and that `may_help`. The network is
+    /// drawn first, so that no network is drawn more often for all its connections.
+    /// `random` gives numbers in 0..1.
+    pub(super) fn helpers(
+        &self,
+        (peer, network): (&P, IpPrefix),
+        n: usize,
+        may_help: impl Fn(&P) -> bool,
+        random: &mut dyn FnMut() -> f64,
+    ) -> Vec<(P, C)>
+    where
+        P: Clone + Hash,
+    {
+        let fits = |member: &Member<P>| member.refused.is_none() && member.peer != *peer && may_help(&member.peer);
+        let fitting = self.0.iter().filter(|(_, member)| fits(member));
+        let (mut peers, mut networks) = (HashSet::new(), BTreeSet::from([network]));
+        let drawn = spread(fitting, |(_, member)| member.origin.prefix, usize::MAX, random).into_iter();
+        let others = drawn.filter(|(_, Member { peer, origin, .. })| {
+            !peers.contains(peer) && networks.insert(origin.prefix) && peers.insert(peer.clone())
+        });
+        others.map(|(connection, member)| (member.peer.clone(), *connection)).take(n).collect()
+    }
+
     /// What the node on that connection was told last.
     pub(super) fn refused(&self, connection: C) -> Option<Refusal> {
         self.0.get(&connection)?.refused
@@ -189,6 +217,40 @@ mod tests {
         (0..100).for_each(|_| members.joined(&[1, 4]));
         members.drain(None, Duration::from_secs(3));
         assert_eq!(heard()[0].last(), Some(&Frame::Draining(Duration::from_secs(3))));
+    }
+
+    #[test]
+    fn helpers_are_drawn_by_network_and_none_is_refused_or_the_asker() {
+        let mut members = Members::<u32, u32>::default();
+        let mut next = 0;
+        let mut add = |peer: u32, ip: [u8; 4]| {
+            next += 1;
+            let frames = members.add((peer, next), Origin::of(ip.into()), None, &[]);
+            members.answer(next, None);
+            frames
+        };
+        // A crowd in one network, lone nodes in eight, one that has no reservation, and one that
+        // comes from two networks.
+        let mut streams: Vec<_> = (0..64).map(|n| add(100 + n % 16, [203, 0, 113, n as u8])).collect();
+        streams.extend((1..=8).map(|n| add(n, [198, 51, n as u8, 1])));
+        streams.extend([add(50, [192, 0, 2, 1]), add(60, [192, 0, 3, 1]), add(60, [192, 0, 4, 1]), add(70, [192, 0, 5, 1])]);
+        members.answer(next, Some(Refusal::TokenMissing));
+        let asker = Origin::of([198, 51, 1, 99].into());
+        let mut state = 7_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f64::from((state >> 33) as u32) / f64::from(1_u32 << 31)
+        };
+        let mut drawn: HashMap<String, u32> = HashMap::new();
+        for _ in 0..1_000 {
+            let helpers = members.helpers((&2, asker.prefix), 2, |peer| *peer != 50, &mut random);
+            let [(one, at), (other, _)] = helpers[..] else { panic!("two: {helpers:?}") };
+            assert!(one != other && ![one, other].iter().any(|peer| [1, 2, 50, 70].contains(peer)), "{helpers:?}");
+            *drawn.entry(members.origin(at).unwrap().prefix.to_string()).or_default() += 1;
+        }
+        // The crowd, six of the eight, and both networks of the one that has two.
+        assert_eq!(drawn.len(), 9, "{drawn:?}");
+        assert!(drawn.values().all(|times| (70..150).contains(times)), "{drawn:?}");
     }
 
     #[test]

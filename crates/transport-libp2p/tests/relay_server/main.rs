@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod checks;
 mod circuits;
 mod draining;
 mod rates;

@@ -120,6 +120,16 @@ impl Stranger {
         PeerIdentity::from_bytes(&self.id.to_bytes()).unwrap()
     }
 
+    /// A stream to the relay.
+    pub(crate) async fn open(&mut self, protocol: StreamProtocol) -> Stream {
+        timeout(DEADLINE, self.control.open_stream(self.relay, protocol)).await.unwrap().unwrap()
+    }
+
+    /// The streams that are opened here for that protocol.
+    pub(crate) fn accept(&mut self, protocol: StreamProtocol) -> libp2p_stream::IncomingStreams {
+        self.control.accept(protocol).unwrap()
+    }
+
     /// A stream with these first bytes.
     pub(crate) async fn hop(&mut self, bytes: &[u8]) -> Stream {
         self.try_hop(bytes).await.unwrap()
@@ -127,7 +137,7 @@ impl Stranger {
 
     /// Fails if the relay resets it.
     pub(crate) async fn try_hop(&mut self, bytes: &[u8]) -> std::io::Result<Stream> {
-        let mut stream = timeout(DEADLINE, self.control.open_stream(self.relay, HOP)).await.unwrap().unwrap();
+        let mut stream = self.open(HOP).await;
         stream.write_all(bytes).await?;
         stream.flush().await?;
         Ok(stream)
@@ -135,7 +145,7 @@ impl Stranger {
 
     /// A stream of the relay protocol on which that was said first.
     pub(crate) async fn speak(&mut self, bytes: &[u8]) -> Stream {
-        let mut stream = timeout(DEADLINE, self.control.open_stream(self.relay, CONTROL)).await.unwrap().unwrap();
+        let mut stream = self.open(CONTROL).await;
         stream.write_all(bytes).await.unwrap();
         stream.flush().await.unwrap();
         stream

@@ -1,14 +1,19 @@
 //! Nodes on loopback for the tests of this crate.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use kaspath_domain::{
     DialError, DialRequest, DuplexStream, Observers, PeerAddress, PeerLocator, RelayAddress, Route, StreamDialer, Transport,
-    TransportSet,
+    TransportAddress, TransportSet,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NetworkEvent, NodeKey, PunchConfig, RelayServerConfig, ReservationState};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpSocket},
+    sync::mpsc,
+    time::timeout,
+};
 
 /// Longer than anything here takes; reached only by a failure.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -118,4 +123,24 @@ pub async fn await_event(events: &mut Events, wanted: impl Fn(&NetworkEvent) -> 
 pub async fn dial(from: &Network, to: &Network, route: Route) -> Result<DuplexStream, DialError> {
     let request = DialRequest { peer: Some(to.local_peer().clone()), route, timeout: DEADLINE };
     timeout(DEADLINE * 2, from.dialer().dial(request)).await.expect("a dial keeps its deadline")
+}
+
+/// A router at the IP address `at`, at a port of which it passes connections on, from the
+/// IP addresses that `from` gives.
+pub async fn router(at: [u8; 4], to: TransportAddress, from: impl Fn(u8) -> [u8; 4] + Send + 'static) -> SocketAddr {
+    let (router, to) = (TcpListener::bind(SocketAddr::from((at, 0))).await.unwrap(), to.socket_addr().unwrap());
+    let at = router.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let Ok((mut outside, _)) = router.accept().await else { return };
+            let from = from(number);
+            tokio::spawn(async move {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(SocketAddr::from((from, 0))).unwrap();
+                let mut inside = socket.connect(to).await.unwrap();
+                let _ = copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    at
 }

@@ -24,7 +24,7 @@ use crate::{
     convert,
     discovery::{Discover, DiscoverResponse, Kind, MAX_ANSWER, Message, Register, Status, TOO_OFTEN, limit_of},
     records::{self, Addresses},
-    relay_server::{behaviour::Behaviour, origin::Origin, tasks::Asker},
+    relay_server::{behaviour::Behaviour, denial::Denial, origin::Origin, tasks::Asker},
 };
 
 /// Whoever is listed can be reached.
@@ -89,14 +89,10 @@ impl Behaviour {
 
     /// Whether that peer may use the rendezvous point at all.
     fn admit_to_rendezvous(&self, by: &Asker) -> Result<Origin, Refusal> {
-        let Some(origin) = by.origin else { return refused(Status::NotAuthorized, "requests over a circuit are not served") };
-        if !self.is_allowed(&by.peer, &origin) || !self.has_token(&by.peer) {
-            return refused(Status::NotAuthorized, "this relay does not serve this peer");
-        }
-        if self.is_under_pressure {
-            return refused(Status::Unavailable, "this relay is short of memory");
-        }
-        Ok(origin)
+        self.admit_service(&by.peer, by.origin).map_err(|denial| {
+            let status = if denial == Denial::Pressure { Status::Unavailable } else { Status::NotAuthorized };
+            (status, denial.to_string())
+        })
     }
 
     /// Who wants to be listed, if it may; by its reservation, or else once it was reached.
