@@ -156,7 +156,10 @@ impl NodeBuilder {
             .with_observers(attempts.clone());
         let executor = Arc::new(executor);
         let limited = |inner: Arc<dyn PeerConnector>| Arc::new(RateLimited::new(inner, limits.clone(), admission.clone()));
-        let addressed = |inner| Arc::new(Addressed::new(inner, book.clone(), directory.clone(), clock)) as Arc<dyn PeerConnector>;
+        let addressed = |inner| {
+            let (book, directory, relays) = (book.clone(), directory.clone(), relays.clone());
+            Arc::new(Addressed::new(inner, book, directory, relays, clock)) as Arc<dyn PeerConnector>
+        };
         let plain = addressed(limited(executor.clone()));
         let (connector, listener, sessions) = if has_sessions {
             let relayed = executor.with_dialers(with(network.session_dialer().taking_circuits()));

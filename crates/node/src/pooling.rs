@@ -126,6 +126,11 @@ impl Relays {
         lock(&self.0.pool).is_served()
     }
 
+    /// Whether relays that nobody gave are used too.
+    pub fn takes_strangers(&self) -> bool {
+        lock(&self.0.pool).takes_strangers()
+    }
+
     /// Reads the list of relays again now, if there is one.
     pub fn reread(&self) {
         self.0.reread.notify_one();

@@ -22,12 +22,18 @@ const MAX_ADDRESSES: usize = 4;
 
 /// Where to dial a peer: where its own record says, if there is a valid one, for it names
 /// the relays that the peer has now; at the book's addresses, best known first; and at
-/// those of the target.
-pub(crate) fn known_addresses(book: &dyn PeerBook, own: Option<&NodeRecord>, target: &PeerTarget) -> Vec<PeerLocator> {
+/// those of the target. Of the first two only where `may_dial` allows it.
+pub(crate) fn known_addresses(
+    book: &dyn PeerBook,
+    own: Option<&NodeRecord>,
+    target: &PeerTarget,
+    may_dial: impl Fn(&PeerLocator) -> bool,
+) -> Vec<PeerLocator> {
     let known = target.peer.as_ref().and_then(|peer| book.get(peer));
     let known = known.map(|known| addresses_for(&known, wall_clock())).unwrap_or_default();
     let mut addresses = own.map(|own| own.target().addresses).unwrap_or_default();
-    for locator in known.iter().chain(&target.addresses) {
+    addresses.retain(&may_dial);
+    for locator in known.iter().filter(|known| may_dial(known)).chain(&target.addresses) {
         if !addresses.iter().any(|known| known.address == locator.address) {
             addresses.push(locator.clone());
         }
@@ -227,7 +233,7 @@ mod tests {
             tag: None,
         };
         let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(2), own.target().addresses[0].clone()] };
-        let known = known_addresses(book.as_ref(), Some(&own), &target);
+        let known = known_addresses(book.as_ref(), Some(&own), &target, |_| true);
         assert_eq!(known, [own.target().addresses[0].clone(), remote(1), remote(2)], "each once");
     }
 
@@ -235,7 +241,7 @@ mod tests {
     fn a_plan_uses_the_address_that_worked_last_before_the_configured_one() {
         let (recorder, book) = recorder();
         let target = PeerTarget { peer: Some(peer(1)), addresses: vec![remote(1)] };
-        let known = |target: &PeerTarget| known_addresses(book.as_ref(), None, target);
+        let known = |target: &PeerTarget| known_addresses(book.as_ref(), None, target, |_| true);
         assert_eq!(known(&target), [remote(1)]);
         let address = TransportAddress::tcp("192.0.2.9:9".parse().unwrap());
         let result = Ok(Path::Direct { transport: Transport::Tcp });

@@ -179,6 +179,25 @@ async fn a_list_is_read_again_when_asked_and_one_that_fails_takes_no_relay_away(
 }
 
 #[tokio::test]
+async fn a_node_that_is_to_stay_with_its_own_relays_takes_none_that_others_tell_of() {
+    let (first, second) = (relay().await, relay().await);
+    let pool = PoolConfig { reservations: 2, strangers: false, ..PoolConfig::default() };
+    let mut node = Watched::start(builder(&[&first], 2).pool(pool)).await;
+    assert_eq!(node.confirmed().await, *first.local_peer());
+    let (relays, teller) = (node.node.relays().clone(), first.local_peer().clone());
+    for source in [RelaySource::Book, RelaySource::Rendezvous(teller.clone()), RelaySource::Gossip(teller)] {
+        assert!(!relays.offer(candidate(&second, source.clone())), "{source}");
+        relays.replace(&source, vec![candidate(&second, source.clone())]);
+    }
+    let known: Vec<_> = relays.view().relays.into_iter().map(|relay| relay.relay).collect();
+    assert_eq!(known, [first.local_peer().clone()]);
+    // One of a list is the user's choice as well.
+    assert!(relays.offer(candidate(&second, RelaySource::List)));
+    assert_eq!(node.confirmed().await, *second.local_peer());
+    node.node.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_node_without_a_relay_of_its_own_reserves_nowhere() {
     let first = relay().await;
     let network = loopback();

@@ -41,6 +41,11 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "FILE|NAME")]
     pub(crate) relay_list: Option<String>,
 
+    /// Use the relays alone that --relay and --relay-list give. Otherwise this node also asks, and reserves
+    /// at, relays that others tell of, and reaches peers through theirs.
+    #[arg(long)]
+    pub(crate) only_given_relays: bool,
+
     /// Do not connect within the local network. Otherwise a peer that a relay says comes from the same
     /// public address is given this node's private addresses, and dialled at its own.
     #[arg(long)]
@@ -64,8 +69,8 @@ pub(crate) struct PeerArgs {
     #[arg(short, long)]
     pub(crate) network: Option<KaspaNetwork>,
 
-    /// Keep sessions with so many peers that relays tell of, beside those of --remote; 0 for none. A node
-    /// with a relay asks every relay that it knows, which thus sees its address.  [default: 4]
+    /// Keep sessions with so many peers that relays tell of, beside those of --remote; 0 asks for none. Every
+    /// relay that this node knows is asked, and thus sees its address.  [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) discover: Option<u8>,
 

@@ -60,7 +60,7 @@ pub(super) fn pool(file: &RelayPool) -> Result<PoolConfig> {
         bail!("relay-pool.reservations in the configuration file is {reservations}, more than {MAX}: 3 are usual");
     }
     let minimum_hold = file.minimum_hold.map_or(default.minimum_hold, |span| span.0);
-    Ok(PoolConfig { reservations, minimum_hold })
+    Ok(PoolConfig { reservations, minimum_hold, strangers: file.strangers.unwrap_or(default.strangers) })
 }
 
 /// Two programs cannot have one port, whichever of them starts first.

@@ -78,6 +78,7 @@ impl Default for PortMapping {
 pub(super) struct RelayPool {
     pub(super) reservations: Option<NonZeroUsize>,
     pub(super) minimum_hold: Option<Span>,
+    pub(super) strangers: Option<bool>,
 }
 
 /// The status page.

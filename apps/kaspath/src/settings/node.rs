@@ -65,6 +65,7 @@ pub(super) fn peers(
     checks::relays(&config.relays)?;
     let relay_list = relay_list(args, file)?;
     let mut pool = checks::pool(&file.relay_pool)?;
+    pool.strangers &= !args.only_given_relays;
     config.wanted_reservations = pool.reservations;
     if relay_list.is_none() && relay_ids(config).next().is_none() {
         // Who names no relay does not ask to be found.

@@ -334,6 +334,9 @@ fn a_relay_list_is_a_file_or_a_name_and_asks_for_reservations() {
     let pool = with("relay-list = \"relays.example.org\"\n[relay-pool]\nreservations = 2\nminimum-hold = \"10min\"\n");
     let pool = pool.unwrap().node.unwrap().pool;
     assert_eq!((pool.reservations, pool.minimum_hold), (2, std::time::Duration::from_secs(600)));
+    assert!(pool.strangers && node(&[]).pool.strangers, "by default");
+    assert!(!node(&["--relay", &relay_text(), "--only-given-relays"]).pool.strangers);
+    assert!(!with("[relay-pool]\nstrangers = false\n").unwrap().node.unwrap().pool.strangers);
     let error = format!("{:#}", with("[relay-pool]\nreservations = 9\n").err().unwrap());
     assert!(error.contains("relay-pool.reservations") && error.contains("more than 8"), "{error}");
 }

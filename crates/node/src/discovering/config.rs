@@ -24,7 +24,7 @@ pub struct DiscoverConfig {
     pub network: String,
     /// Where peers of that kind are listed.
     pub namespace: Namespace,
-    /// How many of the peers that it is told of it keeps a session with.
+    /// How many of the peers that it is told of it keeps a session with; with 0 it asks for none.
     pub outbound: usize,
     /// Whether it is listed itself.
     pub is_listed: bool,

@@ -39,9 +39,9 @@ use tokio::{
 
 pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
 use own::{Own, TTL};
-pub(crate) use relays::HeldRelays;
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
-use state::{Question, State, Topic, proven};
+pub(crate) use relays::{HeldRelays, may_dial};
+use state::{Asks, Question, State, Topic, proven};
 
 use crate::{Node, lock};
 
@@ -112,7 +112,8 @@ impl Discovering {
         own: Own,
     ) -> Self {
         let outbound = Outbound::new(config.outbound, config.configured.iter().cloned().chain([discovery.identity()]));
-        let state = Mutex::new(State::new(outbound, directory.clone(), config.network.clone()));
+        let asks = Asks { peers: config.outbound > 0, relays: config.relays.takes_strangers() };
+        let state = Mutex::new(State::new(outbound, asks, directory.clone(), config.network.clone()));
         Self(Arc::new(Parts { discovery, reach, book, clock, config, held: held.watch(), directory, own, state }))
     }
 
@@ -176,7 +177,7 @@ impl Discovering {
                 self.state().changed(now);
             }
             let known = self.0.config.relays.known();
-            if proven_at.is_none_or(|at| now.since(at) >= PROVEN_EVERY) {
+            if self.0.config.outbound > 0 && proven_at.is_none_or(|at| now.since(at) >= PROVEN_EVERY) {
                 proven_at = Some(now);
                 let proven = proven(&self.0.book.recent(PROVEN_OF), &known, wall_clock());
                 self.state().outbound.prove(proven);
@@ -263,7 +264,9 @@ impl Discovering {
                 OutboundStep::Leave(peer) => drop(leave.remove(&peer)),
                 OutboundStep::Reach(peer) => {
                     let addresses = lock(&self.0.directory).target(&peer, now).map(|target| target.addresses);
-                    let target = PeerTarget { peer: Some(peer.clone()), addresses: addresses.unwrap_or_default() };
+                    let mut addresses = addresses.unwrap_or_default();
+                    addresses.retain(|at| may_dial(self.0.config.relays.as_ref(), at));
+                    let target = PeerTarget { peer: Some(peer.clone()), addresses };
                     let (left, end) = oneshot::channel();
                     leave.insert(peer.clone(), left);
                     let own = self.clone();

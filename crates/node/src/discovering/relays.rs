@@ -9,7 +9,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Direction, Observer, Path, PeerAddress, PeerIdentity, RelayAddress, Timestamp, Told, TransportAddress, make_room, wall_clock,
+    Direction, Observer, Path, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Timestamp, Told, TransportAddress,
+    make_room, wall_clock,
 };
 use kaspath_policy::{RelayCandidate, RelaySource};
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
@@ -25,8 +26,20 @@ pub trait KnownRelays: Send + Sync {
     /// Whether as many reservations are held as are wanted.
     fn is_served(&self) -> bool;
 
+    /// Whether relays that are only told of are used: else nobody is asked for them, and no peer
+    /// is dialled through them.
+    fn takes_strangers(&self) -> bool {
+        true
+    }
+
     /// Somebody has told of this one.
     fn told(&self, told: &Told, by: &RelayAddress);
+}
+
+/// Whether a peer may be dialled there: not through a relay of a stranger where these are not used.
+pub(crate) fn may_dial(relays: &dyn KnownRelays, at: &PeerLocator) -> bool {
+    let PeerAddress::Relayed(by) = &at.address else { return true };
+    relays.takes_strangers() || relays.known().iter().any(|known| known.relay.relay == by.relay)
 }
 
 /// A relay, and whose choice it is.
@@ -74,6 +87,10 @@ impl KnownRelays for Relays {
 
     fn is_served(&self) -> bool {
         Relays::is_served(self)
+    }
+
+    fn takes_strangers(&self) -> bool {
+        Relays::takes_strangers(self)
     }
 
     fn told(&self, told: &Told, by: &RelayAddress) {

@@ -35,6 +35,13 @@ pub(super) enum Topic {
     Relays,
 }
 
+/// What is asked for at all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks {
+    pub(super) peers: bool,
+    pub(super) relays: bool,
+}
+
 /// A question to be asked.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
@@ -45,6 +52,7 @@ pub(super) struct Question {
 /// Everything that is decided by. Shared with what reads the directory.
 pub(super) struct State {
     pub(super) outbound: Outbound,
+    asks: Asks,
     listings: [Listings; 2],
     questions: Questions,
     directory: Arc<Mutex<Directory>>,
@@ -57,9 +65,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(outbound: Outbound, directory: Arc<Mutex<Directory>>, network: String) -> Self {
+    pub(super) fn new(outbound: Outbound, asks: Asks, directory: Arc<Mutex<Directory>>, network: String) -> Self {
         Self {
             outbound,
+            asks,
             listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
             directory,
@@ -101,7 +110,7 @@ impl State {
         let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
         let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
         let is_wanting = self.outbound.is_below_target() || is_unsettled;
-        let ids = known.iter().map(|known| &known.relay.relay);
+        let ids = known.iter().map(|known| &known.relay.relay).filter(|_| self.asks.peers);
         let asked = self.questions.next(ids, is_wanting, now, random);
         let mut questions: Vec<Question> = asked.iter().filter_map(of).map(|to| Question { topic: Topic::Peers, to }).collect();
         let pause = match RELAYS_FIRST.get(self.relays_times) {
@@ -109,7 +118,8 @@ impl State {
             Some(first) => *first,
             None => RELAYS_WANTED,
         };
-        let may_ask = !self.is_asking_for_relays && self.relays_asked.is_none_or(|asked| now.since(asked) >= pause);
+        let may_ask = self.asks.relays && !self.is_asking_for_relays;
+        let may_ask = may_ask && self.relays_asked.is_none_or(|asked| now.since(asked) >= pause);
         let from: Vec<KnownRelay> = held.iter().filter_map(of).collect();
         if may_ask && !from.is_empty() {
             let to = from[below(from.len(), random())].clone();

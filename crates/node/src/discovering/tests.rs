@@ -85,6 +85,10 @@ struct World {
 
 /// A node that knows two relays, each of which tells what `tell` says.
 fn world(discovery: MockDiscovery, outbound: usize, is_listed: bool) -> World {
+    world_of(discovery, outbound, is_listed, Arc::new(ConfiguredRelays(vec![relay(1), relay(2)])))
+}
+
+fn world_of(discovery: MockDiscovery, outbound: usize, is_listed: bool, relays: Arc<dyn KnownRelays>) -> World {
     let (sender, events) = mpsc::unbounded_channel();
     let observers = Observers::of(Arc::new(move |event: &DiscoveryEvent| drop(sender.send(event.clone()))));
     let config = DiscoverConfig {
@@ -94,7 +98,7 @@ fn world(discovery: MockDiscovery, outbound: usize, is_listed: bool) -> World {
         is_listed,
         shows_addresses: false,
         configured: vec![peer(1)],
-        relays: Arc::new(ConfiguredRelays(vec![relay(1), relay(2)])),
+        relays,
         observers,
     };
     let (held, peers) = (HeldRelays::default(), Arc::new(Peers::default()));
@@ -236,6 +240,47 @@ async fn an_unlisted_node_asks_and_tells_nothing() {
     hold(&world.held, &relay(1), ReservationState::Confirmed);
     world.until(20, |event| matches!(event, DiscoveryEvent::PeersTold { .. })).await;
     world.discovering.unlist().await;
+}
+
+/// Two relays that the user gave, and no others.
+struct Given(ConfiguredRelays);
+
+impl KnownRelays for Given {
+    fn known(&self) -> Vec<KnownRelay> {
+        self.0.known()
+    }
+
+    fn is_served(&self) -> bool {
+        false
+    }
+
+    fn takes_strangers(&self) -> bool {
+        false
+    }
+
+    fn told(&self, _: &Told, _: &RelayAddress) {}
+}
+
+#[test]
+fn nobody_is_asked_for_what_is_not_wanted_nor_dialled_through_a_relay_of_strangers() {
+    let given = || Arc::new(Given(ConfiguredRelays(vec![relay(1), relay(2)])));
+    let any = || Arc::new(ConfiguredRelays(vec![relay(1), relay(2)]));
+    let held: BTreeSet<_> = [relay(1).relay].into();
+    let asked = |outbound, relays: Arc<dyn KnownRelays>| {
+        let world = world_of(mock(), outbound, true, relays.clone());
+        let now = world.discovering.0.clock.now();
+        let questions = world.discovering.state().questions(&relays.known(), false, &held, now, &mut || 0.5);
+        questions.into_iter().map(|question| question.topic).collect::<Vec<_>>()
+    };
+    assert_eq!(asked(1, any()), [Topic::Peers, Topic::Peers, Topic::Relays]);
+    assert_eq!(asked(0, any()), [Topic::Relays]);
+    assert_eq!(asked(1, given()), [Topic::Peers, Topic::Peers]);
+    assert_eq!(asked(0, given()), []);
+    let through = |at: RelayAddress| PeerLocator { peer: Some(peer(1)), address: kaspath_domain::PeerAddress::Relayed(at) };
+    let direct: PeerLocator = "/ip4/203.0.113.9/tcp/1".parse().unwrap();
+    let relays = given();
+    assert!(may_dial(relays.as_ref(), &through(relay(1))) && may_dial(relays.as_ref(), &direct));
+    assert!(!may_dial(relays.as_ref(), &through(relay(3))) && may_dial(any().as_ref(), &through(relay(3))));
 }
 
 #[test]

@@ -9,11 +9,14 @@ pub struct PoolConfig {
     pub reservations: usize,
     /// A relay that works is kept for so long at least.
     pub minimum_hold: Duration,
+    /// Whether relays that nobody gave are used too: those of the book, and those that others
+    /// tell of. Without it the pool knows the relays of the settings and of the list alone.
+    pub strangers: bool,
 }
 
 impl Default for PoolConfig {
     fn default() -> Self {
-        Self { reservations: 3, minimum_hold: Duration::from_secs(3600) }
+        Self { reservations: 3, minimum_hold: Duration::from_secs(3600), strangers: true }
     }
 }
 

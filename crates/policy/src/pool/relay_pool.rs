@@ -84,7 +84,12 @@ impl RelayPool {
 
     /// A source tells of a relay. `random` lies in 0..1. Whether the relay is known now.
     pub fn offer(&mut self, candidate: RelayCandidate, now: Moment, random: f64) -> bool {
-        self.table.offer(candidate, now, random)
+        (self.config.strangers || candidate.source.is_given()) && self.table.offer(candidate, now, random)
+    }
+
+    /// Whether relays that nobody gave are used too.
+    pub fn takes_strangers(&self) -> bool {
+        self.config.strangers
     }
 
     /// All that a source tells; what it told before counts no more. A relay that nobody else
@@ -93,7 +98,7 @@ impl RelayPool {
         let kept: Vec<PeerIdentity> = candidates.iter().map(|candidate| candidate.relay.clone()).collect();
         self.table.withdraw(source, &kept);
         for candidate in candidates {
-            self.table.offer(RelayCandidate { source: source.clone(), ..candidate }, now, random);
+            self.offer(RelayCandidate { source: source.clone(), ..candidate }, now, random);
         }
     }
 
