@@ -1,6 +1,7 @@
 //! Checks whether a node can be reached: the relay asks others of its nodes to dial.
 //!
-//! The relay itself never dials. What a node asks about must have the IP address from which
+//! For such a check the relay does not dial, two of its nodes do. (It dials those who list
+//! themselves, in `rendezvous`.) What a node asks about must have the IP address from which
 //! it is connected right now, so nobody can make others dial a third host.
 
 use futures::future::join_all;
