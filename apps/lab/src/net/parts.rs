@@ -40,9 +40,7 @@ impl Parts {
         }
         let mut parts = Self { number, namespaces: Vec::new(), internet: String::new() };
         parts.internet = parts.namespace("inet")?;
-        // Nobody queries for multicast groups there, and IPv6 finds its neighbours by multicast.
-        shell::run(Some(&parts.internet), "ip link add br0 type bridge mcast_snooping 0")?;
-        shell::run(Some(&parts.internet), "ip link set br0 up")?;
+        bridge(&parts.internet, "br0", 1)?;
         Ok(parts)
     }
 
@@ -95,14 +93,22 @@ fn prepare_run() -> Result<()> {
     shell::run(None, "ip link set lo up").map(drop)
 }
 
+/// A bridge without ports. Its own address is fixed: else it takes that of each port which has a
+/// lower one, and who knows it by the former address sends to nobody for half a minute.
+fn bridge(namespace: &str, name: &str, number: u8) -> Result<()> {
+    // Nobody queries for multicast groups there, and IPv6 finds its neighbours by multicast.
+    let link = format!("{name} address 02:00:00:00:00:0{number} type bridge mcast_snooping 0");
+    shell::run(Some(namespace), &format!("ip link add {link}"))?;
+    shell::run(Some(namespace), &format!("ip link set {name} up")).map(drop)
+}
+
 /// Joins hosts to a router's `lan`, with addresses of its /24: a wire for one, a bridge for
 /// several.
 pub(super) fn lan(router: &str, router_ip: Ipv4Addr, hosts: &[(&Host, Ipv4Addr)]) -> Result<()> {
     if let [(host, _)] = hosts {
         veth(router, "lan", &host.namespace, "eth0")?;
     } else {
-        shell::run(Some(router), "ip link add lan type bridge mcast_snooping 0")?;
-        shell::run(Some(router), "ip link set lan up")?;
+        bridge(router, "lan", 2)?;
         for (index, (host, _)) in hosts.iter().enumerate() {
             veth(router, &format!("lan{index}"), &host.namespace, "eth0")?;
             shell::run(Some(router), &format!("ip link set lan{index} master lan"))?;
