@@ -44,5 +44,7 @@ fn a_listed_relay_is_used_and_the_list_is_read_again_at_sighup() {
     let status = kaspath(&["status"], &node_dir).output().unwrap();
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("1 of 3 held") && status.contains(&second_address), "{status}");
+    // Nobody else is there, and that is said.
+    assert!(status.contains("search     no other server or client of simnet is found"), "{status}");
     assert_eq!([node, first, second].map(Running::stop), [0, 0, 0]);
 }

@@ -26,5 +26,5 @@ pub use selector::{PeerSelector, SelectorError};
 pub use socket::{Socket, SocketError};
 pub use status::{
     AddressStatus, CircuitStatus, DiscoveredStatus, Listed, MAX_RECENT, MAX_SHOWN, MappedStatus, MoveStatus, NatStatus,
-    ObservedStatus, PeerStatus, PoolStatus, PunchStatus, RelayStatus, ReservationStatus, Status, TrafficStatus,
+    ObservedStatus, PeerStatus, PoolStatus, PunchStatus, RelayStatus, ReservationStatus, SearchStatus, Status, TrafficStatus,
 };

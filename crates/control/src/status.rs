@@ -41,6 +41,9 @@ pub struct Status {
     /// Peers that it has found by itself, and keeps sessions with.
     #[serde(default)]
     pub discovered: Listed<DiscoveredStatus>,
+    /// What has come of asking relays for peers; `None` of a relay.
+    #[serde(default)]
+    pub search: Option<SearchStatus>,
     /// The relays at which it reserves.
     pub relays: Listed<RelayStatus>,
     /// The relays that it knows; `None` of a relay.
@@ -174,6 +177,18 @@ pub struct RelayStatus {
     /// How well it serves, from 0 to 1.
     #[serde(default)]
     pub score: Option<f64>,
+}
+
+/// What has come of asking relays for peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SearchStatus {
+    /// Relays that have answered, or were given up.
+    pub asked: usize,
+    /// Those of them that tell of other peers.
+    pub told: usize,
+    /// Why there is no session with a peer that was found, as a sentence; `None` if there is one.
+    pub lack: Option<String>,
 }
 
 /// The relays that a node knows.

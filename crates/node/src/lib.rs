@@ -56,7 +56,9 @@ mod session_paths;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use builder::NodeBuilder;
-pub use discovering::{ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, ReachPeer};
+pub use discovering::{
+    ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, ReachPeer, Search,
+};
 pub use gateway::{GatewayConfig, GatewayReach};
 pub use light_peer::{LightPeer, ReachError};
 pub use node::Node;

@@ -315,6 +315,7 @@ impl Facts {
             punches: self.recent.punches(now),
             moves: self.recent.moves(now),
             discovered: Listed::default(),
+            search: None,
             reservations: Listed::of(
                 reservations.into_iter().map(|(peer, since)| ReservationStatus { peer: peer.clone(), age: age(*since) }),
             ),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use kaspath_control::{
-    AddressStatus, Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, PoolStatus, RelayStatus, Request, Status,
+    AddressStatus, Answer, DiscoveredStatus, Listed, NatStatus, PeerStatus, PoolStatus, RelayStatus, Request, SearchStatus,
+    Status,
 };
 use kaspath_domain::{NatMapping, Path, PeerAddress, PeerBook, PeerIdentity, PeerLocator, TransportAddress, clean, wall_clock};
 use kaspath_gateway::{Gateway, SessionInfo};
 use kaspath_kaspa_adaptor::{CloseReason, KaspaNode, Peer};
-use kaspath_node::{Discovering, Node, Relays};
+use kaspath_node::{Node, Relays};
 use kaspath_policy::{PoolState, PoolView, PooledRelay, SlotKind};
 use kaspath_transport_libp2p::Network;
 
@@ -17,6 +18,7 @@ use super::{
     activity::{Activity, Bytes, relay_reason, sum},
     book,
 };
+use crate::discovering::Looking;
 
 /// Bytes of a name that a remote gives itself.
 const MAX_NAME: usize = 128;
@@ -24,8 +26,8 @@ const MAX_NAME: usize = 128;
 /// A running program, as far as it can be asked.
 pub(crate) enum Running {
     Relay(Arc<Network>),
-    Node(Node, KaspaNode, Discovering),
-    Gateway(Node, Gateway, Discovering),
+    Node(Node, KaspaNode, Looking),
+    Gateway(Node, Gateway, Looking),
 }
 
 impl Running {
@@ -65,7 +67,7 @@ impl Running {
     }
 
     /// The network beneath.
-    pub(super) fn network(&self) -> &Network {
+    pub(crate) fn network(&self) -> &Network {
         match self {
             Self::Relay(network) => network,
             Self::Node(node, ..) | Self::Gateway(node, ..) => node.network(),
@@ -103,13 +105,27 @@ impl Running {
                 .map(|(relays, view)| pool_status(view, relays.next_read().map(|wait| wait.as_secs_f64()))),
             peers: Listed::of(sessions),
             discovered: self.discovered(),
+            search: self.search(),
             ..status
         }
     }
 
+    fn looking(&self) -> Option<&Looking> {
+        match self {
+            Self::Relay(_) => None,
+            Self::Node(.., looking) | Self::Gateway(.., looking) => Some(looking),
+        }
+    }
+
+    fn search(&self) -> Option<SearchStatus> {
+        let looking = self.looking()?;
+        let search = looking.found.search();
+        Some(SearchStatus { asked: search.asked(), told: search.told, lack: looking.lack(&search) })
+    }
+
     fn discovered(&self) -> Listed<DiscoveredStatus> {
-        let (Self::Node(.., discovering) | Self::Gateway(.., discovering)) = self else { return Listed::default() };
-        let mut peers = discovering.peers();
+        let Some(looking) = self.looking() else { return Listed::default() };
+        let mut peers = looking.found.peers();
         peers.sort_by_key(|peer| std::cmp::Reverse(peer.age));
         Listed::of(peers.into_iter().map(|found| DiscoveredStatus {
             peer: found.peer,

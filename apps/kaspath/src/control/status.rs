@@ -80,7 +80,8 @@ fn table(status: &Status) -> String {
         let (received, sent) = (bytes(traffic.received), bytes(traffic.sent));
         format!("received   {received} ({}/s), sent {sent} ({}/s)", rate(traffic.received_rate), rate(traffic.sent_rate))
     }));
-    let heads = ["peer", "direction", "for", "received", "sent", "path", "agent"];
+    text.extend(status.search.iter().filter_map(|search| Some(format!("search     {}", search.lack.as_ref()?))));
+    let heads = ["peer", "direction", "age", "received", "sent", "path", "agent"];
     section(&mut text, "peers", heads, &status.peers, |peer| {
         let address = || peer.address.map(|address| address.to_string()).unwrap_or_default();
         let name = peer.peer.as_ref().map_or_else(address, PeerIdentity::short);
@@ -92,13 +93,13 @@ fn table(status: &Status) -> String {
         let next = pool.next_read.map(|next| format!("; the list is read again in {}", time(next))).unwrap_or_default();
         format!("relays     {} of {} held, {} known, {} in back-off{next}", pool.held, pool.wanted, pool.known, pool.back_off)
     }));
-    let heads = ["peer", "kind", "for", "counts for"];
+    let heads = ["peer", "kind", "age", "told by (block)"];
     section(&mut text, "peers found", heads, &status.discovered, |found| {
         let kind = if found.proven { "proven" } else { "discovered" };
         let age = found.age.map_or_else(|| "not yet".to_owned(), time);
         [found.peer.short(), kind.to_owned(), age, found.groups.join(" and ")]
     });
-    let heads = ["relay", "state", "for", "round trip", "address", "", ""];
+    let heads = ["relay", "state", "age", "round trip", "address", "", ""];
     section(&mut text, "reservations at relays", heads, &status.relays, |relay| {
         let cause = relay.cause.clone().unwrap_or_default();
         let again = relay.retry_in.map(|retry| format!("again in {}", time(retry))).unwrap_or_default();
@@ -119,10 +120,10 @@ fn table(status: &Status) -> String {
         let took = punch.duration.map(precise).unwrap_or_default();
         [punch.peer.short(), time(punch.age), punch.attempt.to_string(), took, outcome, again]
     });
-    section(&mut text, "reservations of peers here", ["peer", "for"], &status.reservations, |held| {
+    section(&mut text, "reservations of peers here", ["peer", "age"], &status.reservations, |held| {
         [held.peer.short(), time(held.age)]
     });
-    section(&mut text, "circuits here", ["from", "to", "count", "for"], &status.circuits, |circuit| {
+    section(&mut text, "circuits here", ["from", "to", "count", "age"], &status.circuits, |circuit| {
         [circuit.source.short(), circuit.destination.short(), circuit.count.to_string(), time(circuit.age)]
     });
     let counters = Listed::of(&status.counters);
@@ -186,7 +187,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use kaspath_control::{
-        DiscoveredStatus, MappedStatus, MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, TrafficStatus,
+        DiscoveredStatus, MappedStatus, MoveStatus, NatStatus, PeerStatus, PunchStatus, RelayStatus, SearchStatus, TrafficStatus,
     };
     use kaspath_domain::{Direction, Path, RelayReason, Transport};
 
@@ -268,6 +269,7 @@ mod tests {
                 groups: vec!["192.0.0.0/16".into()],
                 age: Some(9.0),
             }]),
+            search: Some(SearchStatus { asked: 1, told: 0, lack: Some("nobody\nis found".into()) }),
             pool: None,
             reservations: Listed::of([]),
             circuits: Listed::of([]),
@@ -289,6 +291,7 @@ mod tests {
             "  and 8 more\n",
             "lost   1 s  31 ms       /ip4/192.0.2.9/tcp/4001  again in 3 s  gone",
             "  punch-failed  3\n",
+            "search     nobody is found\n",
             "discovered  9 s  192.0.0.0/16\n",
             "mapped     203.0.113.7:40000 to UDP port 4011, by pcp\n",
         ] {

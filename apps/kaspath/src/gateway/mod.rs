@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use crate::{
     cli::Cli,
     control::{Control, Running},
-    discovering::{self, Kind},
+    discovering::{Kind, Looking},
     mapping::Mapping,
     node,
     output::{Printer, Readiness, WarningCode},
@@ -57,9 +57,9 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(node.gateway_reach(&gateway));
-    let discovering = discovering::new(Kind::Gateway, &node, reach, &node_settings, &control, printer)?;
-    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone(), discovering.clone()));
-    discovering::run(&discovering, &mut tasks);
+    let looking = Looking::new(Kind::Gateway, &node, reach, &node_settings, &control, printer)?;
+    control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone(), looking.clone()));
+    looking.run(&mut tasks, printer);
     tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let (serving, following, listener) = (gateway.clone(), gateway.clone(), node.listener());
     tasks.fallible("accepting peers", async move { Err(serving.serve(listener).await).context("no peer can come in any more") });
@@ -82,7 +82,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
             Ok(())
         }
     };
-    discovering.unlist().await;
+    looking.found.unlist().await;
     gateway.end_sessions().await;
     mapping.release().await;
     tasks.shutdown().await;

@@ -15,7 +15,7 @@ use tokio::{join, task::JoinSet};
 use crate::{
     cli::Cli,
     control::{Control, Running},
-    discovering::{self, Kind},
+    discovering::{Kind, Looking},
     mapping::Mapping,
     output::{Printer, ProgramEvent, Readiness},
     peers,
@@ -47,10 +47,10 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(light.clone());
-    let discovering = discovering::new(Kind::Light, &node, reach, &node_settings, &control, printer)?;
-    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone(), discovering.clone()));
+    let looking = Looking::new(Kind::Light, &node, reach, &node_settings, &control, printer)?;
+    control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone(), looking.clone()));
     if !node_settings.once {
-        discovering::run(&discovering, &mut tasks);
+        looking.run(&mut tasks, printer);
     }
     tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));
     let mut listeners: Vec<Arc<dyn StreamListener>> = vec![node.listener()];
@@ -73,7 +73,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
         reached = reach_all(&node_settings, &light, printer) => reached,
         failure = unexpected_end(node.network(), &mut tasks) => Err(failure),
     };
-    discovering.unlist().await;
+    looking.found.unlist().await;
     light.kaspa().shutdown().await;
     join!(node.shutdown(), mapping.release());
     tasks.shutdown().await;

@@ -7,10 +7,12 @@
 //! | `relays` | which relays there are to ask, and which hold a reservation |
 //! | `state` | what is known and decided |
 //! | `own` | what this node says of itself |
+//! | `search` | what has come of it, for people |
 
 mod config;
 mod own;
 mod relays;
+mod search;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
 use own::{Own, TTL};
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
 pub(crate) use relays::{HeldRelays, may_dial};
+pub use search::Search;
 use state::{Asks, Question, State, Topic, proven};
 
 use crate::{Node, lock};
@@ -333,6 +336,11 @@ impl Discovering {
                 let speaks = answer != Err(DiscoveryError::NotSpoken);
                 self.state().answered(&question, speaks, now);
                 let teller = question.to.relay.relay.clone();
+                if question.topic == Topic::Peers {
+                    let local = self.0.discovery.identity();
+                    let others = |told: &Vec<Told>| told.iter().any(|told| told.record.record().peer != local);
+                    self.state().answers.note(teller.clone(), answer.as_ref().map(others).map_err(reason));
+                }
                 match answer {
                     Ok(told) => {
                         let relays = self.0.config.relays.as_ref();

@@ -12,7 +12,10 @@ use kaspath_domain::{
 };
 use kaspath_policy::{Directory, Discovered, Listings, Outbound, Questions};
 
-use super::relays::{KnownRelay, KnownRelays};
+use super::{
+    relays::{KnownRelay, KnownRelays},
+    search::Answers,
+};
 use crate::lock;
 
 /// Between two questions for relays: at first shorter, while more are wanted, and else.
@@ -53,6 +56,7 @@ pub(super) struct Question {
 pub(super) struct State {
     pub(super) outbound: Outbound,
     asks: Asks,
+    pub(super) answers: Answers,
     listings: [Listings; 2],
     questions: Questions,
     directory: Arc<Mutex<Directory>>,
@@ -69,6 +73,7 @@ impl State {
         Self {
             outbound,
             asks,
+            answers: Answers::default(),
             listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
             directory,
@@ -107,6 +112,7 @@ impl State {
         now: Moment,
         random: &mut dyn FnMut() -> f64,
     ) -> Vec<Question> {
+        self.answers.keep(known);
         let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
         let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
         let is_wanting = self.outbound.is_below_target() || is_unsettled;

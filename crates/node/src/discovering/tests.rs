@@ -242,6 +242,28 @@ async fn an_unlisted_node_asks_and_tells_nothing() {
     world.discovering.unlist().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_came_of_asking_is_known_by_the_last_answer_of_each_relay() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|teller, _, _| match teller {
+        // Its own entry alone.
+        Teller::Relay(at) if *at == relay(1) => Ok(vec![told(0, at)]),
+        _ => Err(DiscoveryError::NotSpoken),
+    });
+    let mut world = world(discovery, 1, true);
+    assert_eq!(world.discovering.search(), Search { known: 2, ..Search::default() });
+    for relay in [relay(1).relay, relay(2).relay] {
+        let of = move |event: &DiscoveryEvent| match event {
+            DiscoveryEvent::PeersTold { teller, .. } | DiscoveryEvent::PeersNotTold { teller, .. } => *teller == relay,
+            _ => false,
+        };
+        world.until(1, of).await;
+    }
+    let search = world.discovering.search();
+    assert_eq!(search, Search { known: 2, nobody: 1, not_spoken: 1, ..Search::default() });
+    assert_eq!(search.asked(), 2);
+}
+
 /// Two relays that the user gave, and no others.
 struct Given(ConfiguredRelays);
 
