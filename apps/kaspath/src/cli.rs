@@ -41,8 +41,8 @@ Examples:
   On the second private one:  kaspath client --remote /ip4/203.0.113.1/tcp/4001/p2p/<relay id>/p2p-circuit/p2p/<server id>
 
 The environment is read where no flag is given, lists split at commas, semicolons or space:
-  LIBP2P_LISTEN_MULTIADDRS, LIBP2P_RELAY_MULTIADDRS, LIBP2P_REMOTE_MULTIADDRS (each also without
-  the last S), LIBP2P_REMOTE_PEER_ID
+  LIBP2P_LISTEN_MULTIADDRS; of nodes alone LIBP2P_RELAY_MULTIADDRS, LIBP2P_REMOTE_MULTIADDRS (each
+  also without the last S), LIBP2P_REMOTE_PEER_ID
 Flags come before the environment, the environment before the file.
 
 Exit codes: 0 success, 1 a failure, 2 a wrong flag, file or environment variable, 70 a bug of this

@@ -85,7 +85,7 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "MULTIADDR", value_parser = transport_address)]
     pub(crate) external_address: Vec<TransportAddress>,
 
-    /// Do not ask relays whether others can reach this node: they have other nodes dial it.
+    /// Do not ask relays whether others can reach this program: they have other nodes dial it.
     #[arg(long)]
     pub(crate) no_autonat: bool,
 }

@@ -22,7 +22,7 @@ pub(super) fn describe(event: &PoolEvent) -> Option<String> {
             format!("relay {} is asked instead of another one: {}", relay.short(), why(*cause))
         }
         PoolEvent::RelayPool { relay, change: PoolChange::Released, cause } => {
-            format!("relay {} is given back: {}", relay.short(), why(*cause))
+            format!("relay {} is not used any more: {}", relay.short(), why(*cause))
         }
         PoolEvent::RelayListRead { source, relays } => format!("relay list {source}: {relays} relays"),
         PoolEvent::RelayListFailed { source, cause, retry_in } => {

@@ -13,11 +13,16 @@ pub(super) struct Reach {
     configured: Vec<TransportAddress>,
     /// By id: an address that a name leads to is not the name.
     relays: Vec<PeerIdentity>,
+    /// Bytes a second that a node gives others as a relay, if it may do that. `kaspath relay` is none: what it gives is
+    /// its owner's choice.
+    pub(super) given_by_node: Option<u64>,
 }
 
 impl Reach {
     pub(super) fn new(config: &NetworkConfig) -> Self {
-        Self { configured: config.external.clone(), relays: relay_ids(config).collect() }
+        let is_node = config.session_protocol.is_some();
+        let given_by_node = config.relay_server.as_ref().filter(|_| is_node).map(|server| server.bytes_per_second);
+        Self { configured: config.external.clone(), relays: relay_ids(config).collect(), given_by_node }
     }
 
     /// Whether to give it to others: it is public, or the settings name it or the

@@ -108,7 +108,11 @@ pub(super) fn network(event: &NetworkEvent, reach: &Reach) -> Option<String> {
             }
         }
         NetworkEvent::Serving { state } => match state {
-            RelayService::Open => "serves others as a relay now".to_owned(),
+            RelayService::Open => {
+                let given = reach.given_by_node.filter(|rate| *rate > 0).map(|rate| rate as f64 / 1e6);
+                let given = given.map(|rate| format!(" (at most {rate} MB/s; --serve never turns it off)")).unwrap_or_default();
+                format!("serves others as a relay now{given}")
+            }
             RelayService::Draining => "serves others no longer: they have time to move to another relay".to_owned(),
             RelayService::Shut => "serves nobody as a relay now".to_owned(),
         },
@@ -235,6 +239,18 @@ mod tests {
         let text = lost(&wrong.to_string());
         assert!(text.contains(&format!("/p2p/{PEER} in --relay")) && text.contains("kaspath id"), "{text}");
         assert!(!text.contains(OTHER), "{text}");
+    }
+
+    #[test]
+    fn a_node_says_what_it_gives_as_a_relay_and_how_that_is_turned_off() {
+        use crate::settings::tests::settings;
+        let text = |args: &[&str]| {
+            let reach = Reach::new(&settings(args, &[]).unwrap().network_config);
+            network(&NetworkEvent::Serving { state: RelayService::Open }, &reach).unwrap()
+        };
+        let given = "serves others as a relay now (at most 1 MB/s; --serve never turns it off)";
+        assert_eq!([text(&["server"]), text(&["gateway"])], [given, given]);
+        assert_eq!(text(&["relay"]), "serves others as a relay now");
     }
 
     #[test]

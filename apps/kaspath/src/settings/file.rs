@@ -15,7 +15,8 @@ use super::{Target, reachability::Reachability, relay_limits::RelayLimits, text_
 /// Larger than any sensible file.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The configuration file: TOML, the long flags' names as keys.
+/// The configuration file: TOML. What stands in no section has the long flags' names; sections have
+/// names of their own, and the example names the flags beside them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -26,7 +27,6 @@ pub(super) struct ConfigFile {
     pub(super) redact: bool,
     pub(super) listen: Vec<PeerLocator>,
     pub(super) external_address: Vec<PeerLocator>,
-    pub(super) no_autonat: bool,
     pub(super) relay: Vec<PeerLocator>,
     pub(super) relay_list: Option<String>,
     pub(super) relay_token_file: Option<PathBuf>,

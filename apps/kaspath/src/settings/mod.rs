@@ -38,7 +38,7 @@ pub(crate) use discovery::DiscoverySettings;
 use environment::Environment;
 use file::ConfigFile;
 pub(crate) use gateway::GatewaySettings;
-use listening::{RELAY_PORT, first, listening};
+use listening::{RELAY_PORT, listening};
 pub(crate) use listening::{first_hop, relay_addresses, relay_ids};
 pub(crate) use node::NodeSettings;
 pub(crate) use reachability::Serve;
@@ -97,7 +97,7 @@ impl Settings {
         if !found && !reaches {
             printer.warn(
                 WarningCode::Lonely,
-                "no --relay and no --remote: only peers that can reach the addresses above will find this node",
+                "no --relay, --relay-list or --remote: this node looks for no peers, and only whoever is given its addresses finds it",
             );
         }
     }
@@ -167,7 +167,8 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         Command::Relay(args) => {
             let environment = Environment::listening(&lookup)?;
             settings.relay = Some(relay(&mut settings.network_config, args, &file, &environment, &lookup)?);
-            settings.listed_at = relays(first([&args.relay, &environment.relays, &file.relay]))?;
+            settings.listed_at = relays(if args.relay.is_empty() { &file.relay } else { &args.relay })?;
+            reachability::checks(&mut settings.network_config, &file.reachability, !args.common.listen.no_autonat)?;
         }
         Command::Gateway(args) | Command::Run(RunArgs { gateway: args, .. }) => {
             let Settings { network_config: config, asked_limits: asked, identity, .. } = &mut settings;
@@ -176,7 +177,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
                 gateway::for_kaspad(config, &mut node, &mut gateway, args, &file, &lookup)?;
             }
             (settings.node, settings.gateway) = (Some(node), Some(gateway));
-            let asks = !args.common.listen.no_autonat && !file.no_autonat;
+            let asks = !args.common.listen.no_autonat;
             let config = &mut settings.network_config;
             reachability::apply(config, args.peers.serve, &file.reachability, Serve::WhenReachable, asks)?;
         }
@@ -184,7 +185,7 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
             let node = node::resolve(&mut settings.network_config, args, &file, &environment()?)?;
             let is_client = matches!(command, Command::Client(_));
             let serve = if is_client { Serve::Never } else { Serve::WhenReachable };
-            let asks = !args.common.listen.no_autonat && !file.no_autonat;
+            let asks = !args.common.listen.no_autonat;
             reachability::apply(&mut settings.network_config, args.peers.serve, &file.reachability, serve, asks)?;
             if is_client && node.remotes.is_empty() && node.remote_ids.is_empty() {
                 bail!("nothing to reach: give --remote with a peer's address or known id, or set LIBP2P_REMOTE_MULTIADDRS");
@@ -229,8 +230,8 @@ fn relay(
 }
 
 /// Other relays, by direct addresses.
-fn relays(locators: Vec<PeerLocator>) -> Result<Vec<RelayAddress>> {
-    checks::relays(&locators)?;
+fn relays(locators: &[PeerLocator]) -> Result<Vec<RelayAddress>> {
+    checks::relays(locators)?;
     Ok(locators.iter().filter(|locator| locator.address.direct().is_some()).filter_map(PeerLocator::relay).collect())
 }
 

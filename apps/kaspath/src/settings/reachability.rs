@@ -46,6 +46,11 @@ pub(super) fn apply(
     let serve = flag.or(given.serve).unwrap_or(default);
     config.relay_server = (serve != Serve::Never).then(RelayServerConfig::of_node);
     config.serve = if serve == Serve::Always { ServeWhen::Always } else { ServeWhen::Reachable };
+    checks(config, given, asks)
+}
+
+/// How it is checked whether others can reach this program; of a relay too.
+pub(super) fn checks(config: &mut NetworkConfig, given: &Reachability, asks: bool) -> Result<()> {
     let reach = &mut config.reach;
     reach.ask = given.ask.unwrap_or(reach.ask) && asks;
     reach.help = given.help.unwrap_or(reach.help);

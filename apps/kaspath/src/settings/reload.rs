@@ -129,7 +129,7 @@ impl Settings {
             ("no-lan", text(&!config.lan)),
             ("relay", text(&(&config.relays, &self.listed_at))),
             ("relay-list or relay-pool", text(&node.map(|node| (&node.relay_list, node.pool)))),
-            ("reachability", text(&node.map(|_| (&config.reach, config.serve, config.relay_server.is_some())))),
+            ("reachability", text(&(&config.reach, node.map(|_| (config.serve, config.relay_server.is_some()))))),
             ("connections", self.asked_limits.section.clone()),
             ("remote", text(&node.map(|node| (&node.remotes, &node.remote_ids)))),
             ("network", text(&node.map(|node| node.network))),

@@ -280,8 +280,15 @@ fn a_node_asks_and_serves_while_it_is_reachable_unless_it_is_told_otherwise() {
     assert_eq!((given.relay_server.is_some(), given.reach.ask, given.reach.help), (false, false, false));
     assert_eq!(given.reach.check_interval.as_secs(), 10);
     assert!(network(&["server", "-c", path, "--serve", "when-reachable"]).relay_server.is_some(), "the flag comes first");
+    let relay = network(&["relay", "-c", path]);
+    assert_eq!((relay.serve, relay.relay_server.is_some(), relay.reach.ask), (ServeWhen::Always, true, false), "a relay serves");
+    assert!(network(&["relay"]).reach.ask && !network(&["relay", "--no-autonat"]).reach.ask);
     std::fs::write(path, "[reachability]\ncheck-interval = \"9s\"").unwrap();
-    assert!(error(&["server", "-c", path], &[]).contains("reachability.check-interval"));
+    for role in ["server", "relay"] {
+        assert!(error(&[role, "-c", path], &[]).contains("reachability.check-interval"), "{role}");
+    }
+    std::fs::write(path, "no-autonat = true").unwrap();
+    assert!(error(&["server", "-c", path], &[]).contains("unknown field"), "`ask` says it");
 }
 
 #[test]
