@@ -116,6 +116,11 @@ impl Relays {
         self.change(|pool, now| pool.replace(source, candidates, now, rand::random()));
     }
 
+    /// A relay has answered a question, or does not although others do.
+    pub(crate) fn answered(&self, relay: &PeerIdentity, answers: bool) {
+        self.change(|pool, _| pool.answered(relay, answers));
+    }
+
     /// The relays and their states now.
     pub fn view(&self) -> PoolView {
         lock(&self.0.pool).view(self.0.clock.now())

@@ -37,7 +37,7 @@ pub use inbound::InboundLimits;
 pub use keeper::{Keeper, KeeperEvent};
 pub use limits::{DialLimits, DialLimitsConfig, RateLimited, SharedLimits};
 pub use mapping::MappingObserver;
-pub use outbound::{Discovered, Outbound, Questions, Slot, SlotKind, SlotState, Step as OutboundStep};
+pub use outbound::{Answer, Askable, Discovered, Outbound, Questions, Slot, SlotKind, SlotState, Step as OutboundStep};
 pub use pool::{PoolCause, PoolConfig, PoolState, PoolStep, PoolView, PooledRelay, RelayCandidate, RelayPool, RelaySource};
 pub use race::{AttemptId, Race, Step};
 pub use session_executor::SessionExecutor;

@@ -31,7 +31,7 @@ use kaspath_domain::{
     DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerBook,
     PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, Told, wall_clock,
 };
-use kaspath_policy::{Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
+use kaspath_policy::{Answer, Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
 use kaspath_transport_libp2p::Reachability;
 use tokio::{
     sync::{oneshot, watch},
@@ -44,7 +44,7 @@ use own::{Own, TTL};
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
 pub(crate) use relays::{HeldRelays, may_dial};
 pub use search::Search;
-use state::{Asks, Question, State, Topic, proven};
+use state::{Asks, Question, State, Topic, carrier, proven};
 
 use crate::{Node, lock};
 
@@ -135,7 +135,7 @@ impl Discovering {
         let peers = state.outbound.slots().map(|(peer, slot)| DiscoveredPeer {
             peer: peer.clone(),
             kind: slot.kind,
-            groups: slot.groups.clone(),
+            groups: slot.groups(),
             age: match slot.state {
                 SlotState::Up { since } => Some(now.since(since)),
                 SlotState::Beginning | SlotState::Leaving => None,
@@ -187,7 +187,7 @@ impl Discovering {
             }
             self.ask((&known, &holds), &mut tasks);
             self.list((&known, &holds), &mut tasks);
-            self.step(&known, &mut tasks, &mut leave);
+            self.step(&mut tasks, &mut leave);
             tokio::select! {
                 Some(done) = tasks.join_next() => match done {
                     Ok(done) => self.done(done, &mut leave),
@@ -255,11 +255,11 @@ impl Discovering {
         }
     }
 
-    fn step(&self, known: &[KnownRelay], tasks: &mut JoinSet<Done>, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
+    fn step(&self, tasks: &mut JoinSet<Done>, leave: &mut HashMap<PeerIdentity, oneshot::Sender<()>>) {
         let now = self.0.clock.now();
         let steps = {
             let mut state = self.state();
-            let all_asked = state.all_asked(known);
+            let all_asked = state.all_asked();
             state.outbound.step(now, all_asked, &mut rand::random)
         };
         for step in steps {
@@ -291,7 +291,8 @@ impl Discovering {
         let up = move || {
             noted.store(true, Ordering::Relaxed);
             let now = own.0.clock.now();
-            own.state().outbound.began(&of, now, &mut rand::random);
+            let carrier = own.0.book.get(&of).as_ref().and_then(carrier);
+            own.state().outbound.began(&of, carrier, now, &mut rand::random);
             own.changed(&of, DiscoveredChange::Reached, None);
             let _ = reached.send(());
         };
@@ -311,7 +312,7 @@ impl Discovering {
         let slot = self.state().outbound.slots().find(|(other, _)| *other == peer).map(|(_, slot)| slot.clone());
         if let Some(slot) = slot {
             let proven = slot.kind == SlotKind::Proven;
-            self.report(DiscoveryEvent::DiscoveredPeer { peer: peer.clone(), change, proven, groups: slot.groups, cause });
+            self.report(DiscoveryEvent::DiscoveredPeer { peer: peer.clone(), change, proven, groups: slot.groups(), cause });
         }
     }
 
@@ -333,8 +334,12 @@ impl Discovering {
                 }
             }
             Done::Answered(question, answer) => {
-                let speaks = answer != Err(DiscoveryError::NotSpoken);
-                self.state().answered(&question, speaks, now);
+                let how = match &answer {
+                    Err(DiscoveryError::NotSpoken) => Answer::NotSpoken,
+                    Err(DiscoveryError::Unreachable(_) | DiscoveryError::Timeout(_)) => Answer::None,
+                    _ => Answer::Given,
+                };
+                self.state().answered(&question, how, self.0.config.relays.as_ref(), now);
                 let teller = question.to.relay.relay.clone();
                 if question.topic == Topic::Peers {
                     let local = self.0.discovery.identity();

@@ -9,10 +9,10 @@ use std::{
 };
 
 use kaspath_domain::{
-    Direction, Observer, Path, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Timestamp, Told, TransportAddress,
+    Direction, Groups, Observer, Path, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Timestamp, Told, TransportAddress,
     make_room, wall_clock,
 };
-use kaspath_policy::{RelayCandidate, RelaySource};
+use kaspath_policy::{Askable, RelayCandidate, RelaySource};
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::sync::watch;
 
@@ -34,6 +34,9 @@ pub trait KnownRelays: Send + Sync {
 
     /// Somebody has told of this one.
     fn told(&self, told: &Told, by: &RelayAddress);
+
+    /// A relay has answered a question, or does not although others do.
+    fn answered(&self, relay: &PeerIdentity, answers: bool);
 }
 
 /// Whether a peer may be dialled there: not through a relay of a stranger where these are not used.
@@ -49,6 +52,19 @@ pub struct KnownRelay {
     pub relay: RelayAddress,
     /// This node's user has named it, by itself or in a list.
     pub is_configured: bool,
+    /// The strangers who told of it.
+    pub tellers: Vec<PeerIdentity>,
+}
+
+impl KnownRelay {
+    pub(super) fn askable(&self, held: &BTreeSet<PeerIdentity>) -> Askable {
+        Askable {
+            relay: self.relay.relay.clone(),
+            group: Groups::of_relay(&self.relay),
+            is_ours: self.is_configured || held.contains(&self.relay.relay),
+            tellers: self.tellers.clone(),
+        }
+    }
 }
 
 /// The relays of the settings, and no others.
@@ -59,7 +75,7 @@ impl KnownRelays for ConfiguredRelays {
         let mut known: Vec<KnownRelay> = Vec::with_capacity(self.0.len());
         for relay in &self.0 {
             if known.iter().all(|other| other.relay.relay != relay.relay) {
-                known.push(KnownRelay { relay: relay.clone(), is_configured: true });
+                known.push(KnownRelay { relay: relay.clone(), is_configured: true, tellers: Vec::new() });
             }
         }
         known
@@ -70,6 +86,8 @@ impl KnownRelays for ConfiguredRelays {
     }
 
     fn told(&self, _: &Told, _: &RelayAddress) {}
+
+    fn answered(&self, _: &PeerIdentity, _: bool) {}
 }
 
 impl KnownRelays for Relays {
@@ -80,7 +98,8 @@ impl KnownRelays for Relays {
         let known = relays.filter_map(|pooled| {
             let via = pooled.addresses.into_iter().next()?;
             let is_configured = pooled.sources.iter().any(RelaySource::is_given);
-            Some(KnownRelay { relay: RelayAddress { relay: pooled.relay, via }, is_configured })
+            let tellers = pooled.sources.iter().filter_map(RelaySource::teller).cloned().collect();
+            Some(KnownRelay { relay: RelayAddress { relay: pooled.relay, via }, is_configured, tellers })
         });
         known.collect()
     }
@@ -101,6 +120,10 @@ impl KnownRelays for Relays {
             source: RelaySource::Rendezvous(by.relay.clone()),
             load: record.load,
         });
+    }
+
+    fn answered(&self, relay: &PeerIdentity, answers: bool) {
+        Relays::answered(self, relay, answers);
     }
 }
 

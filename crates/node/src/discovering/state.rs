@@ -10,7 +10,7 @@ use kaspath_domain::{
     Groups, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord, Timestamp, Told, TransportAddress,
     below,
 };
-use kaspath_policy::{Directory, Discovered, Listings, Outbound, Questions};
+use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions};
 
 use super::{
     relays::{KnownRelay, KnownRelays},
@@ -59,6 +59,7 @@ pub(super) struct State {
     pub(super) answers: Answers,
     listings: [Listings; 2],
     questions: Questions,
+    askable: Vec<Askable>,
     directory: Arc<Mutex<Directory>>,
     network: String,
     /// When relays were asked for relays, how often, and whether that is under way.
@@ -76,6 +77,7 @@ impl State {
             answers: Answers::default(),
             listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
+            askable: Vec::new(),
             directory,
             network,
             relays_asked: None,
@@ -116,8 +118,9 @@ impl State {
         let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
         let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
         let is_wanting = self.outbound.is_below_target() || is_unsettled;
-        let ids = known.iter().map(|known| &known.relay.relay).filter(|_| self.asks.peers);
-        let asked = self.questions.next(ids, is_wanting, now, random);
+        let askable = known.iter().filter(|_| self.asks.peers).map(|known| known.askable(held));
+        self.askable = askable.collect();
+        let asked = self.questions.next(&self.askable, is_wanting, now, random);
         let mut questions: Vec<Question> = asked.iter().filter_map(of).map(|to| Question { topic: Topic::Peers, to }).collect();
         let pause = match RELAYS_FIRST.get(self.relays_times) {
             _ if is_served => RELAYS_ENOUGH,
@@ -136,18 +139,21 @@ impl State {
         questions
     }
 
-    /// Whether every relay that is known has been asked.
-    pub(super) fn all_asked(&self, known: &[KnownRelay]) -> bool {
-        self.questions.all_asked(known.iter().map(|known| &known.relay.relay))
+    /// Whether every relay that was known at the last [`State::questions`] has been asked.
+    pub(super) fn all_asked(&self) -> bool {
+        self.questions.all_asked(&self.askable)
     }
 
     /// A question has an answer, or none.
-    pub(super) fn answered(&mut self, question: &Question, speaks: bool, now: Moment) {
+    pub(super) fn answered(&mut self, question: &Question, answer: Answer, relays: &dyn KnownRelays, now: Moment) {
+        if question.topic == Topic::Relays {
+            (self.is_asking_for_relays, self.relays_asked) = (false, Some(now));
+            return;
+        }
         let relay = &question.to.relay.relay;
-        match question.topic {
-            Topic::Relays => (self.is_asking_for_relays, self.relays_asked) = (false, Some(now)),
-            Topic::Peers if speaks => self.questions.answered(relay, now),
-            Topic::Peers => self.questions.silent(relay, now),
+        let is_at_fault = self.questions.answered(relay, answer, now);
+        if is_at_fault || answer != Answer::None {
+            relays.answered(relay, !is_at_fault);
         }
     }
 
@@ -171,7 +177,7 @@ impl State {
                 Topic::Peers if record.kind.is_node() && record.network == self.network => {
                     discovered.push(Discovered {
                         peer: record.peer.clone(),
-                        groups: groups(record, &source),
+                        claims: claims(record),
                         source: source.clone(),
                         is_trusted: to.is_configured,
                         until: now + told.left,
@@ -186,29 +192,37 @@ impl State {
     }
 }
 
-/// For whom a peer counts of whom a relay has told: for that relay, and where it can be
-/// dialled straight, for its own provider's block.
-fn groups(record: &NodeRecord, source: &PeerGroup) -> Groups {
+/// Where a peer says it can be dialled straight.
+fn claims(record: &NodeRecord) -> Groups {
     let direct = record.candidates.iter().filter(|_| record.reachable).filter_map(TransportAddress::provider_block);
-    std::iter::once(source.clone()).chain(direct.map(PeerGroup::Prefix)).collect()
+    direct.map(PeerGroup::Prefix).collect()
 }
 
-/// The peers of a book that have served well before, best first, with what they count for.
-pub(super) fn proven(records: &[PeerRecord], relays: &[KnownRelay], now: Timestamp) -> Vec<(PeerIdentity, Groups)> {
+/// By what a peer was reached last, and when.
+fn worked(record: &PeerRecord) -> Option<(Timestamp, &PeerLocator)> {
+    record.addresses.iter().filter_map(|address| Some((address.last_worked?, &address.locator))).max()
+}
+
+/// The block where a peer is that was reached straight the last time.
+pub(super) fn carrier(record: &PeerRecord) -> Option<PeerGroup> {
+    worked(record)?.1.address.direct()?.provider_block().map(PeerGroup::Prefix)
+}
+
+/// The peers of a book that have served well before, the last ones first, with what they count for.
+pub(super) fn proven(records: &[PeerRecord], relays: &[KnownRelay], now: Timestamp) -> Vec<(PeerIdentity, PeerGroup)> {
     let mut proven = Vec::new();
     for record in records {
         let is_relay = record.relayed.carried > 0 || relays.iter().any(|known| known.relay.relay == record.peer);
-        let worked = record.addresses.iter().filter_map(|address| Some((address.last_worked?, &address.locator))).max();
-        let Some((worked, locator)) = worked.filter(|_| !is_relay && !record.is_banned(now)) else { continue };
+        let Some((worked, locator)) = worked(record).filter(|_| !is_relay && !record.is_banned(now)) else { continue };
         let is_proven = worked.since(record.first_seen) >= PROVEN_FOR
             && now.since(worked) <= PROVEN_WITHIN
             && record.successes >= PROVEN_TIMES;
         if is_proven && let Some(group) = group(locator) {
-            proven.push((worked, record.peer.clone(), [group].into_iter().collect::<Groups>()));
+            proven.push((worked, record.peer.clone(), group));
         }
     }
     proven.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-    proven.into_iter().map(|(_, peer, groups)| (peer, groups)).collect()
+    proven.into_iter().map(|(_, peer, group)| (peer, group)).collect()
 }
 
 fn group(locator: &PeerLocator) -> Option<PeerGroup> {

@@ -281,6 +281,8 @@ impl KnownRelays for Given {
     }
 
     fn told(&self, _: &Told, _: &RelayAddress) {}
+
+    fn answered(&self, _: &PeerIdentity, _: bool) {}
 }
 
 #[test]

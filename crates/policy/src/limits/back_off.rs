@@ -26,17 +26,33 @@ impl<K: Clone + Eq + Hash> BackOffs<K> {
 
     /// How long its back-off still lasts; zero if it has none.
     pub(crate) fn left(&self, key: &K, now: Moment) -> Duration {
-        self.waiting.get(key).map_or(Duration::ZERO, |back_off| back_off.until.since(now))
+        self.left_within(key, now, Duration::MAX)
+    }
+
+    /// The same, if no back-off lasts longer than that.
+    pub(crate) fn left_within(&self, key: &K, now: Moment, longest: Duration) -> Duration {
+        let Some(back_off) = self.waiting.get(key) else { return Duration::ZERO };
+        back_off.until.since(now).min(longest.saturating_sub(now.since(back_off.since)))
     }
 
     /// It has failed: its back-off is longer than the last one. Until that has ended,
     /// further failures are the echo of the first.
     pub(crate) fn failed(&mut self, key: &K, now: Moment) {
-        if !self.left(key, now).is_zero() {
+        self.failed_within(key, now, Duration::MAX);
+    }
+
+    /// The same, if no back-off lasts longer than that; then the next one is no longer
+    /// either.
+    pub(crate) fn failed_within(&mut self, key: &K, now: Moment, longest: Duration) {
+        if !self.left_within(key, now, longest).is_zero() {
             return;
         }
-        let failures = self.waiting.get(key).map_or(0, |back_off| back_off.failures).saturating_add(1);
-        let Some(delay) = self.cadence.delay(failures, 0.5) else { return };
+        let before = self.waiting.get(key).map_or(0, |back_off| back_off.failures);
+        let mut failures = before.saturating_add(1);
+        let Some(mut delay) = self.cadence.delay(failures, 0.5) else { return };
+        if delay > longest {
+            (failures, delay) = (before, longest);
+        }
         make_room(&mut self.waiting, key, self.limit, |back_off| back_off.since);
         self.waiting.insert(key.clone(), BackOff { failures, since: now, until: now + delay });
     }

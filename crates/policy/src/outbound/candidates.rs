@@ -17,8 +17,9 @@ pub struct Discovered {
     pub peer: PeerIdentity,
     /// The teller's group.
     pub source: PeerGroup,
-    /// All groups that it counts for: the teller's, and that of whatever carries it.
-    pub groups: Groups,
+    /// The groups of the addresses where it says it can be dialled straight. Only a path
+    /// that was really reached takes any of them from others.
+    pub claims: Groups,
     /// The teller is a relay of the settings, so it is its user's choice.
     pub is_trusted: bool,
     /// Until when its record is valid.
@@ -47,7 +48,7 @@ impl Candidates {
         let group = self.groups.entry(source.clone()).or_default();
         if let Some(known) = group.iter_mut().find(|known| known.peer == told.peer) {
             known.until = known.until.max(told.until);
-            known.groups = told.groups;
+            known.claims = told.claims;
             return;
         }
         group.push(told);
@@ -101,13 +102,7 @@ mod tests {
 
     fn told(n: u16, group: u8) -> Discovered {
         let source = PeerGroup::Prefix(IpPrefix::provider_block([10, group, 0, 1].into()));
-        Discovered {
-            peer: peer(n),
-            groups: [source.clone()].into_iter().collect(),
-            source,
-            is_trusted: true,
-            until: Moment::default(),
-        }
+        Discovered { peer: peer(n), claims: Groups::default(), source, is_trusted: true, until: Moment::default() }
     }
 
     #[test]

@@ -21,6 +21,6 @@ mod slots;
 pub(crate) mod tests;
 
 pub use candidates::Discovered;
-pub use questions::Questions;
+pub use questions::{Answer, Askable, Questions};
 pub use rule::{Outbound, Step};
 pub use slots::{Slot, SlotKind, SlotState};

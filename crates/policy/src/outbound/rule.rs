@@ -1,6 +1,6 @@
 use std::{collections::HashSet, time::Duration};
 
-use kaspath_domain::{Groups, Moment, PeerIdentity, RetryCadence};
+use kaspath_domain::{Moment, PeerGroup, PeerIdentity, RetryCadence, spread};
 
 use super::{
     candidates::{Candidates, Discovered},
@@ -9,8 +9,10 @@ use super::{
 };
 use crate::limits::BackOffs;
 
-/// Peers that are begun at once.
+/// Peers that are begun at once, and of these, proven ones: they come first, and must not
+/// keep discovered ones waiting if none of them answers.
 const BEGUN_AT_ONCE: usize = 2;
+const PROVEN_AT_ONCE: usize = 1;
 /// Proven peers, beside the target of discovered ones.
 const PROVEN: usize = 2;
 /// So long after the first answer of a relay that nobody configured its peers are drawn:
@@ -29,6 +31,9 @@ const ROTATED: (Duration, Duration) = (Duration::from_secs(3600), Duration::from
 const BETWEEN_ROTATIONS: Duration = Duration::from_secs(1200);
 /// A session that ends before this is a failure.
 const SHORT: Duration = Duration::from_secs(60);
+/// While there is no session, no back-off counts for longer: what failed may have been our
+/// own network, or our kaspad.
+const LONGEST_ALONE: Duration = Duration::from_secs(120);
 /// Peers whose failures are remembered.
 const REMEMBERED: usize = 1024;
 
@@ -46,7 +51,7 @@ pub enum Step {
 pub struct Outbound {
     target: usize,
     candidates: Candidates,
-    proven: Vec<(PeerIdentity, Groups)>,
+    proven: Vec<(PeerIdentity, PeerGroup)>,
     /// This node, and peers whose sessions are somebody else's matter.
     excluded: HashSet<PeerIdentity>,
     slots: Slots,
@@ -87,25 +92,28 @@ impl Outbound {
         }
     }
 
-    /// Peers that have proven themselves in earlier sessions. Up to two are reached
-    /// beside the target, and no discovered one takes their place.
-    pub fn prove(&mut self, proven: Vec<(PeerIdentity, Groups)>) {
+    /// Peers that have proven themselves in earlier sessions, and by what each was reached
+    /// last. Up to two are reached beside a target that is not 0, and no discovered one takes
+    /// their place. Whoever is told of counts as discovered as well: those who come back
+    /// must not have it harder than strangers.
+    pub fn prove(&mut self, proven: Vec<(PeerIdentity, PeerGroup)>) {
         self.proven = proven;
         self.proven.retain(|(peer, _)| !self.excluded.contains(peer));
     }
 
-    /// The session with the peer is there.
-    pub fn began(&mut self, peer: &PeerIdentity, now: Moment, random: Random<'_>) {
+    /// The session with the peer is there. `carrier`: the group of the address where it was
+    /// reached, if that was its own.
+    pub fn began(&mut self, peer: &PeerIdentity, carrier: Option<PeerGroup>, now: Moment, random: Random<'_>) {
         let (shortest, longest) = ROTATED;
         let stays = shortest + (longest - shortest).mul_f64(random().clamp(0.0, 1.0));
-        self.slots.began(peer, now, now + stays);
+        self.slots.began(peer, carrier, now, now + stays);
     }
 
     /// It has ended.
     pub fn ended(&mut self, peer: &PeerIdentity, now: Moment) {
         let Some(slot) = self.slots.remove(peer) else { return };
         match slot.state {
-            SlotState::Up { since } if now.since(since) < SHORT => self.back_offs.failed(peer, now),
+            SlotState::Up { since } if now.since(since) < SHORT => self.back_off(peer, now),
             SlotState::Up { .. } => self.back_offs.worked(peer),
             SlotState::Beginning | SlotState::Leaving => {}
         }
@@ -114,15 +122,24 @@ impl Outbound {
     /// The peer could not be reached.
     pub fn failed(&mut self, peer: &PeerIdentity, now: Moment) {
         if self.slots.remove(peer).is_some() {
-            self.back_offs.failed(peer, now);
+            self.back_off(peer, now);
         }
+    }
+
+    fn longest_back_off(&self) -> Duration {
+        if self.slots.is_alone() { LONGEST_ALONE } else { Duration::MAX }
+    }
+
+    fn back_off(&mut self, peer: &PeerIdentity, now: Moment) {
+        let longest = self.longest_back_off();
+        self.back_offs.failed_within(peer, now, longest);
     }
 
     /// What is to be done now. `all_asked`: every relay that is known has been asked.
     pub fn step(&mut self, now: Moment, all_asked: bool, random: Random<'_>) -> Vec<Step> {
         self.candidates.retain(|told| told.until > now);
         let mut steps: Vec<Step> = self.slots.take_leaving(self.target).into_iter().map(Step::Leave).collect();
-        while self.slots.beginning() < BEGUN_AT_ONCE {
+        while self.slots.beginning(&[SlotKind::Proven, SlotKind::Discovered]) < BEGUN_AT_ONCE {
             let Some((peer, slot)) = self.next(now, all_asked, random) else { break };
             steps.push(Step::Reach(peer.clone()));
             self.slots.insert(peer, slot);
@@ -131,17 +148,13 @@ impl Outbound {
     }
 
     fn next(&mut self, now: Moment, all_asked: bool, random: Random<'_>) -> Option<(PeerIdentity, Slot)> {
-        if self.slots.count(SlotKind::Proven) < PROVEN {
-            let taken = self.slots.taken(SlotKind::Proven);
-            let is_unused = |groups: &Groups| groups.iter().all(|group| taken.of(group) == 0);
-            if let Some((peer, groups)) = self.proven.iter().find(|(peer, groups)| self.is_free(peer, now) && is_unused(groups)) {
-                return Some((peer.clone(), Slot::new(SlotKind::Proven, groups.clone(), 1)));
-            }
+        if let Some((peer, source)) = self.draw_proven(now, random) {
+            return Some((peer, Slot::new(SlotKind::Proven, source, 1)));
         }
         if self.slots.count(SlotKind::Discovered) < self.target {
             if let Some(told) = self.draw(1, now, random) {
                 self.dry = None;
-                return Some((told.peer.clone(), Slot::new(SlotKind::Discovered, told.groups, 1)));
+                return Some((told.peer.clone(), Slot::new(SlotKind::Discovered, told.source, 1)));
             }
             let dry = *self.dry.get_or_insert(now);
             let waited = now.since(dry);
@@ -151,31 +164,46 @@ impl Outbound {
             let rounds = 2 + usize::try_from((waited - ROUND).as_secs() / NEXT_ROUND.as_secs()).unwrap_or(usize::MAX);
             let (round, told) =
                 (2..=rounds.min(self.target.max(2))).find_map(|round| Some((round, self.draw(round, now, random)?)))?;
-            return Some((told.peer.clone(), Slot::new(SlotKind::Discovered, told.groups, round)));
+            return Some((told.peer.clone(), Slot::new(SlotKind::Discovered, told.source, round)));
         }
         self.dry = None;
         let may_rotate = self.rotated.is_none_or(|last| now.since(last) >= BETWEEN_ROTATIONS);
         let old = self.slots.to_replace(now, LATER_ROUND, may_rotate)?;
         let told = self.draw(1, now, random)?;
         self.rotated = Some(now);
-        Some((told.peer.clone(), Slot { replaces: Some(old), ..Slot::new(SlotKind::Discovered, told.groups, 1) }))
+        Some((told.peer.clone(), Slot { replaces: Some(old), ..Slot::new(SlotKind::Discovered, told.source, 1) }))
     }
 
-    /// A candidate of groups each of which has fewer than `round` peers.
+    /// A proven peer of a group that has none: a random one of a random group, for those of
+    /// one owner may all have been here most lately.
+    fn draw_proven(&self, now: Moment, random: Random<'_>) -> Option<(PeerIdentity, PeerGroup)> {
+        let has_room = self.target > 0
+            && self.slots.count(SlotKind::Proven) < PROVEN
+            && self.slots.beginning(&[SlotKind::Proven]) < PROVEN_AT_ONCE;
+        if !has_room {
+            return None;
+        }
+        let taken = self.slots.sources(SlotKind::Proven);
+        let fitting = self.proven.iter().filter(|(peer, source)| taken.of(source) == 0 && self.is_free(peer, now));
+        spread(fitting, |(_, source)| source, 1, random).pop().cloned()
+    }
+
+    /// A candidate of whose teller's group there are fewer than `round` peers, and as few in
+    /// each group where it says it is.
     fn draw(&self, round: usize, now: Moment, random: Random<'_>) -> Option<Discovered> {
         let is_settled = self.settled.is_some_and(|settled| now >= settled);
-        let taken = self.slots.taken(SlotKind::Discovered);
+        let (sources, carriers) = (self.slots.sources(SlotKind::Discovered), self.slots.carriers());
         let fits = |told: &Discovered| {
             (told.is_trusted || is_settled)
+                && sources.of(&told.source) < round
+                && told.claims.iter().all(|group| carriers.of(group) < round)
                 && self.is_free(&told.peer, now)
-                && !self.proven.iter().any(|(peer, _)| *peer == told.peer)
-                && told.groups.iter().all(|group| taken.of(group) < round)
         };
         self.candidates.draw(fits, random).cloned()
     }
 
     fn is_free(&self, peer: &PeerIdentity, now: Moment) -> bool {
-        !self.slots.contains(peer) && self.back_offs.left(peer, now).is_zero()
+        !self.slots.contains(peer) && self.back_offs.left_within(peer, now, self.longest_back_off()).is_zero()
     }
 }
 

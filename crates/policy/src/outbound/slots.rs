@@ -30,9 +30,11 @@ pub enum SlotState {
 pub struct Slot {
     /// What for.
     pub kind: SlotKind,
-    /// The groups that it takes.
-    pub groups: Groups,
-    /// 1 if no other slot had any of these groups, 2 if one had, and so on.
+    /// Who told of it; of a proven one, by what it was reached last.
+    pub(super) source: PeerGroup,
+    /// Where it is, if it was reached straight.
+    pub(super) carrier: Option<PeerGroup>,
+    /// 1 if no other slot had its source or its carrier, 2 if one had, and so on.
     pub(super) round: usize,
     /// How far it is.
     pub state: SlotState,
@@ -43,11 +45,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(kind: SlotKind, groups: Groups, round: usize) -> Self {
-        Self { kind, groups, round, state: SlotState::Beginning, stays: Moment::default(), replaces: None }
+    pub(super) fn new(kind: SlotKind, source: PeerGroup, round: usize) -> Self {
+        let (state, stays) = (SlotState::Beginning, Moment::default());
+        Self { kind, source, carrier: None, round, state, stays, replaces: None }
     }
 
-    fn is_up(&self) -> bool {
+    /// The groups that it counts for.
+    pub fn groups(&self) -> Groups {
+        std::iter::once(&self.source).chain(&self.carrier).cloned().collect()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
         matches!(self.state, SlotState::Up { .. })
     }
 }
@@ -75,14 +83,26 @@ impl Slots {
         self.slots.iter()
     }
 
-    pub(super) fn began(&mut self, peer: &PeerIdentity, now: Moment, stays: Moment) {
+    /// The session is there, on a path of that group if it is a straight one. If another
+    /// one has that group, this one gives way before those that have none in common.
+    pub(super) fn began(&mut self, peer: &PeerIdentity, carrier: Option<PeerGroup>, now: Moment, stays: Moment) {
+        let carriers = self.carriers();
         if let Some(slot) = self.slots.get_mut(peer).filter(|slot| slot.state == SlotState::Beginning) {
             (slot.state, slot.stays) = (SlotState::Up { since: now }, stays);
+            if let Some(carrier) = carrier.filter(|_| slot.kind == SlotKind::Discovered) {
+                slot.round = slot.round.max(carriers.of(&carrier) + 1);
+                slot.carrier = Some(carrier);
+            }
         }
     }
 
-    pub(super) fn beginning(&self) -> usize {
-        self.slots.values().filter(|slot| slot.state == SlotState::Beginning).count()
+    pub(super) fn beginning(&self, kinds: &[SlotKind]) -> usize {
+        self.slots.values().filter(|slot| slot.state == SlotState::Beginning && kinds.contains(&slot.kind)).count()
+    }
+
+    /// Nobody is there.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.slots.values().any(Slot::is_up)
     }
 
     /// Slots of that kind that are taken; one that is to replace another counts once that
@@ -99,12 +119,14 @@ impl Slots {
         self.slots.values().filter(|slot| slot.kind == kind && slot.is_up()).count()
     }
 
-    /// How many slots of that kind each group has.
-    pub(super) fn taken(&self, kind: SlotKind) -> Counts<PeerGroup> {
-        let mut taken = Counts::default();
-        let of_kind = self.slots.values().filter(|slot| slot.kind == kind);
-        of_kind.flat_map(|slot| slot.groups.iter()).for_each(|group| taken.add(group.clone()));
-        taken
+    /// How many slots of that kind each group has told of.
+    pub(super) fn sources(&self, kind: SlotKind) -> Counts<PeerGroup> {
+        counts(self.slots.values().filter(|slot| slot.kind == kind).map(|slot| &slot.source))
+    }
+
+    /// How many discovered peers are in each group themselves.
+    pub(super) fn carriers(&self) -> Counts<PeerGroup> {
+        counts(self.slots.values().filter_map(|slot| slot.carrier.as_ref()))
     }
 
     /// A peer whose place another one may take: one of a later round, that has been there
@@ -124,12 +146,12 @@ impl Slots {
     }
 
     /// Peers to leave now: those that others have replaced, and discovered ones beyond
-    /// `target`. They are leaving from then on.
+    /// `target`; with a target of 0 proven ones as well. They are leaving from then on.
     pub(super) fn take_leaving(&mut self, target: usize) -> Vec<PeerIdentity> {
         let replaced = self.slots.values_mut().filter(|slot| slot.is_up()).filter_map(|slot| slot.replaces.take());
         let mut leave: Vec<PeerIdentity> = replaced.collect();
         let discovered = self.slots.iter().filter(|(peer, slot)| {
-            slot.kind == SlotKind::Discovered
+            (slot.kind == SlotKind::Discovered || target == 0)
                 && slot.state != SlotState::Leaving
                 && slot.replaces.is_none()
                 && !leave.contains(peer)
@@ -143,4 +165,10 @@ impl Slots {
         });
         leave
     }
+}
+
+fn counts<'a>(groups: impl Iterator<Item = &'a PeerGroup>) -> Counts<PeerGroup> {
+    let mut counts = Counts::default();
+    groups.for_each(|group| counts.add(group.clone()));
+    counts
 }

@@ -26,9 +26,10 @@ pub(super) const MAX_GIVEN: usize = 128;
 pub(super) const MAX_TRIED: usize = 64;
 /// Relays that others told of, and that were never of use.
 pub(super) const MAX_NEW: usize = 192;
-/// Of these, in one provider's block: an attacker needs blocks, not identities.
-pub(super) const MAX_NEW_OF_BLOCK: usize = 2;
-/// Of these, of one teller. An honest one names all that there are, in one answer: with
+/// Relays in one provider's block, of whatever use they were, but for those that the user gave: an
+/// attacker needs blocks, not identities.
+pub(super) const MAX_OF_BLOCK: usize = 2;
+/// Of those that were told of, of one teller. An honest one names all that there are, in one answer: with
 /// fewer, hostile tellers that each name their own would outnumber the honest relays that are
 /// known (docs/simulation/eclipse.md). What bounds them is the share of a block.
 pub(super) const MAX_NEW_OF_TELLER: usize = 128;

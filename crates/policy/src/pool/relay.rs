@@ -81,6 +81,9 @@ pub(super) struct Relay {
     pub(super) leaving: Option<Moment>,
     /// It carried something, or was held for long.
     pub(super) tried: bool,
+    /// It has answered the last question. One that has not may give its place to another one
+    /// that was told of.
+    pub(super) answers: bool,
     /// It was chosen for its score.
     pub(super) near: bool,
     /// When a random one gives its place to another.
@@ -103,6 +106,7 @@ impl Relay {
             failures: 0,
             leaving: None,
             tried: false,
+            answers: false,
             near: false,
             rotates: None,
             seen: now,
@@ -131,6 +135,11 @@ impl Relay {
 
     pub(super) fn is_in_use(&self) -> bool {
         self.told || !matches!(self.state, State::Idle { .. })
+    }
+
+    /// Told of by strangers, and of no use so far.
+    pub(super) fn is_spare(&self) -> bool {
+        !self.tried && !self.is_given() && !self.is_in_use()
     }
 
     /// Takes a place: one that drains has none any more.
@@ -178,6 +187,14 @@ impl Relay {
     /// Who may own it.
     pub(super) fn groups(&self, id: &PeerIdentity) -> Vec<PeerGroup> {
         groups(id, &self.addresses)
+    }
+
+    /// The same for one group, without a list of them.
+    pub(super) fn is_in(&self, id: &PeerIdentity, group: &PeerGroup) -> bool {
+        match group {
+            PeerGroup::Prefix(block) => self.addresses.iter().filter_map(TransportAddress::ip).any(|ip| block.contains(ip)),
+            PeerGroup::Relay(relay) => relay == id && self.addresses.iter().all(|address| address.ip().is_none()),
+        }
     }
 
     /// Its reservation is gone, or was not granted: when it is asked again.

@@ -154,6 +154,12 @@ impl RelayPool {
         }
     }
 
+    /// The relay has answered a question, or does not although others do. One that is of no
+    /// other use, and does not answer twice in a row or never has, is forgotten.
+    pub fn answered(&mut self, relay: &PeerIdentity, answers: bool) {
+        self.table.answered(relay, answers);
+    }
+
     /// Whether a reservation is held anywhere, and does not end soon.
     pub fn serves(&self) -> bool {
         !self.is_alone()

@@ -6,7 +6,7 @@ use kaspath_domain::{Counts, Moment, PeerGroup, PeerIdentity, below};
 
 use super::{
     candidate::{RelayCandidate, RelaySource},
-    limits::{MAX_ADDRESSES, MAX_GIVEN, MAX_NEW, MAX_NEW_OF_BLOCK, MAX_NEW_OF_TELLER, MAX_TRIED, TOLD_FOR},
+    limits::{MAX_ADDRESSES, MAX_GIVEN, MAX_NEW, MAX_NEW_OF_TELLER, MAX_OF_BLOCK, MAX_TRIED, TOLD_FOR},
     relay::{Relay, groups},
 };
 
@@ -60,16 +60,45 @@ impl Table {
             let told = !relay.sources.is_empty() && now.since(relay.seen) < TOLD_FOR;
             relay.is_in_use() || relay.is_given() || relay.tried || told
         });
-        let tried = self.relays.iter().filter(|(_, relay)| relay.tried && !relay.is_given());
-        let excess = tried.clone().count().saturating_sub(MAX_TRIED);
-        let mut idle: Vec<(Moment, PeerIdentity)> =
-            tried.filter(|(_, relay)| !relay.is_in_use()).map(|(id, relay)| (relay.seen, id.clone())).collect();
-        idle.sort();
-        idle.iter().take(excess).for_each(|(_, id)| drop(self.relays.remove(id)));
+        while let Some(leaves) = self.tried_in_excess() {
+            self.relays.remove(&leaves);
+        }
+    }
+
+    /// If too many have been of use, the one that goes: of the block that has most, who was of no
+    /// use for longest. New blocks are what an attacker does not have.
+    fn tried_in_excess(&self) -> Option<PeerIdentity> {
+        let tried = || self.relays.iter().filter(|(_, relay)| relay.tried && !relay.is_given());
+        if tried().count() <= MAX_TRIED {
+            return None;
+        }
+        let mut of_block = Counts::default();
+        tried().flat_map(|(id, relay)| relay.groups(id)).for_each(|group| of_block.add(group));
+        let crowd = |id, relay: &Relay| relay.groups(id).iter().map(|group| of_block.of(group)).max();
+        let idle = tried().filter(|(_, relay)| !relay.is_in_use());
+        idle.min_by_key(|(id, relay)| (std::cmp::Reverse(crowd(id, relay)), relay.seen, *id)).map(|(id, _)| id.clone())
+    }
+
+    pub(super) fn answered(&mut self, id: &PeerIdentity, answers: bool) {
+        let Some(relay) = self.relays.get_mut(id) else { return };
+        let has_answered = std::mem::replace(&mut relay.answers, answers);
+        if !answers && !has_answered && relay.is_spare() {
+            self.relays.remove(id);
+        }
     }
 
     fn new_ones(&self) -> impl Iterator<Item = (&PeerIdentity, &Relay)> {
         self.relays.iter().filter(|(_, relay)| !relay.tried && !relay.is_given())
+    }
+
+    /// Relays of a block, but for those that the user gave.
+    fn of_block(&self, group: &PeerGroup) -> impl Iterator<Item = (&PeerIdentity, &Relay)> {
+        self.relays.iter().filter(move |(id, relay)| !relay.is_given() && relay.is_in(id, group))
+    }
+
+    /// Whether one more may be there.
+    fn has_share(&self, group: &PeerGroup, but: &PeerIdentity) -> bool {
+        self.of_block(group).filter(|(id, _)| *id != but).count() < MAX_OF_BLOCK
     }
 
     /// Makes room for a relay, if it needs any and may have it.
@@ -86,18 +115,27 @@ impl Table {
             let is_counted = known.is_some_and(Relay::is_given);
             return is_counted || self.relays.values().filter(|relay| relay.is_given()).count() < MAX_GIVEN;
         }
-        if known.is_some() {
-            return true;
+        let mut new_groups = groups(id, addresses);
+        if let Some(known) = known {
+            // It may move, but not to where there is no room.
+            let before = known.groups(id);
+            new_groups.retain(|group| !before.contains(group));
+            return new_groups.is_empty()
+                || *source == RelaySource::Book
+                || new_groups.iter().all(|group| self.has_share(group, id));
         }
         self.forget(now);
         if *source == RelaySource::Book {
             return self.relays.values().filter(|relay| relay.tried && !relay.is_given()).count() < MAX_TRIED;
         }
-        let groups = groups(id, addresses);
-        let in_block = |group: &PeerGroup| self.new_ones().filter(|(id, relay)| relay.groups(id).contains(group)).count();
-        if groups.iter().any(|group| in_block(group) >= MAX_NEW_OF_BLOCK) {
-            return false;
+        // One that answers gives its place in a block to nobody, one that does not to anybody.
+        let mut leaves = Vec::new();
+        for group in new_groups.iter().filter(|group| !self.has_share(group, id)) {
+            let spare = self.of_block(group).filter(|(_, relay)| relay.is_spare() && !relay.answers).map(|(id, _)| id);
+            let Some(spare) = pick(&spare.collect::<Vec<_>>(), random).map(|id| (*id).clone()) else { return false };
+            leaves.push(spare);
         }
+        leaves.iter().for_each(|id| drop(self.relays.remove(id)));
         let mut of_tellers: HashMap<&PeerIdentity, Vec<&PeerIdentity>> = HashMap::new();
         for (id, relay) in self.new_ones() {
             if let Some(teller) = relay.sources.iter().find_map(RelaySource::teller) {
@@ -132,4 +170,57 @@ pub(super) fn taken<'a>(relays: impl Iterator<Item = (&'a PeerIdentity, &'a Rela
     let mut taken = Counts::default();
     relays.filter(|(_, relay)| relay.has_place()).flat_map(|(id, relay)| relay.groups(id)).for_each(|group| taken.add(group));
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pool::tests::{World, at, id, told};
+
+    #[test]
+    fn a_relay_that_moves_does_not_get_into_a_block_that_is_full() {
+        let mut world = World::new(0);
+        world.offer([told(1, 1, 90), told(2, 1, 90), told(3, 2, 90)]);
+        assert!(!world.pool.offer(told(3, 1, 90), at(1), 0.5));
+        assert!(world.pool.offer(told(3, 7, 90), at(1), 0.5) && world.pool.offer(told(2, 1, 90), at(1), 0.5));
+        // Whoever was of use counts as well.
+        for n in [1, 2] {
+            world.pool.carried(&id(n), true, at(1));
+        }
+        assert!(!world.pool.offer(told(4, 1, 90), at(2), 0.5));
+        assert!(world.pool.offer(told(5, 3, 90), at(2), 0.5));
+        assert_eq!(world.pool.view(at(2)).relays.len(), 4);
+    }
+
+    #[test]
+    fn who_says_it_is_in_a_block_and_never_answers_gives_its_place_to_others() {
+        let mut world = World::new(0);
+        let known = |world: &World, n| world.pool.view(at(0)).relays.iter().any(|relay| relay.relay == id(n));
+        world.offer([told(1, 1, 90), told(2, 1, 90), told(3, 1, 91)]);
+        assert!(known(&world, 3));
+        world.pool.answered(&id(3), true);
+        world.offer((10..30).map(|n| told(n, 1, 90)));
+        assert!(known(&world, 3), "one that answers stays");
+        let squatter = (1..30).find(|n| *n != 3 && known(&world, *n)).unwrap();
+        world.pool.answered(&id(squatter), false);
+        assert!(!known(&world, squatter), "and one that does not is forgotten");
+        world.pool.answered(&id(3), false);
+        assert!(known(&world, 3), "not the first time");
+        world.pool.answered(&id(3), false);
+        assert!(!known(&world, 3));
+    }
+
+    #[test]
+    fn of_those_that_were_of_use_one_of_a_crowded_block_goes_first() {
+        let mut world = World::new(0);
+        world.offer([told(1, 200, 90)]);
+        world.pool.carried(&id(1), true, at(0));
+        for n in 0..70_u16 {
+            world.offer([told(1000 + n, u8::try_from(n / 2).unwrap(), 90)]);
+            world.pool.carried(&id(1000 + n), true, at(10));
+        }
+        world.pool.step(at(60), || 0.5);
+        let view = world.pool.view(at(60));
+        assert_eq!(view.relays.len(), 64);
+        assert!(view.relays.iter().any(|relay| relay.relay == id(1)), "it was of no use for longest, but is alone");
+    }
 }

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn at(seconds: u64) -> Moment {
+pub(super) fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
 }
 
-fn id(n: u16) -> PeerIdentity {
+pub(super) fn id(n: u16) -> PeerIdentity {
     let [a, b] = n.to_be_bytes();
     PeerIdentity::from_bytes(&[0, 2, a, b]).unwrap()
 }
@@ -23,13 +23,13 @@ fn candidate(n: u16, block: u8, source: RelaySource) -> RelayCandidate {
     RelayCandidate { relay: id(n), addresses: vec![address(block, n as u8)], source, load: None }
 }
 
-fn told(n: u16, block: u8, teller: u16) -> RelayCandidate {
+pub(super) fn told(n: u16, block: u8, teller: u16) -> RelayCandidate {
     candidate(n, block, RelaySource::Rendezvous(id(teller)))
 }
 
 /// A pool whose transport grants and refuses as the test says.
-struct World {
-    pool: RelayPool,
+pub(super) struct World {
+    pub(super) pool: RelayPool,
     now: u64,
     /// What the transport was told to hold.
     used: BTreeSet<PeerIdentity>,
@@ -37,12 +37,12 @@ struct World {
 }
 
 impl World {
-    fn new(reservations: usize) -> Self {
+    pub(super) fn new(reservations: usize) -> Self {
         let pool = RelayPool::new(PoolConfig { reservations, ..PoolConfig::default() });
         Self { pool, now: 0, used: BTreeSet::new(), chance: 0.0 }
     }
 
-    fn offer(&mut self, candidates: impl IntoIterator<Item = RelayCandidate>) {
+    pub(super) fn offer(&mut self, candidates: impl IntoIterator<Item = RelayCandidate>) {
         for candidate in candidates {
             self.pool.offer(candidate, at(self.now), 0.5);
         }

@@ -4,8 +4,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, RelayAddress};
 use kaspath_policy::{
-    Discovered, Outbound, OutboundStep, PoolConfig, PoolState, PoolStep, Questions, RelayCandidate, RelayPool, RelaySource,
-    SlotKind, SlotState,
+    Answer, Askable, Discovered, Outbound, OutboundStep, PoolConfig, PoolState, PoolStep, PooledRelay, Questions, RelayCandidate,
+    RelayPool, RelaySource, SlotKind, SlotState,
 };
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
@@ -68,7 +68,7 @@ struct Node<'a> {
     sequence: u64,
     relays_asked: Option<Moment>,
     /// The relays that are known, and those that are held, until that changes.
-    known: Option<(Vec<PeerIdentity>, Vec<usize>)>,
+    known: Option<(Vec<Askable>, Vec<usize>)>,
     outcome: Outcome,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn run(world: &World, config: &EclipseConfig, random: &mut StdRng) ->
     let mut outbound = Outbound::new(config.slots, configured);
     let proven = (0..PROVEN_PEERS).map(|n| {
         let at = &world.relays[random.gen_range(0..count)].address;
-        (identity(PROVEN + n), [PeerGroup::Relay(at.relay.clone())].into_iter().collect::<Groups>())
+        (identity(PROVEN + n), PeerGroup::Relay(at.relay.clone()))
     });
     outbound.prove(proven.collect());
     let mut node = Node {
@@ -176,7 +176,7 @@ impl Node<'_> {
             }
             Event::Up(peer) => {
                 let random = &mut *self.random;
-                self.outbound.began(&identity(peer), now, &mut || random.gen_range(0.0..1.0));
+                self.outbound.began(&identity(peer), None, now, &mut || random.gen_range(0.0..1.0));
                 if !Peer::of(peer).is_hostile() && self.config.hours > 1.0 {
                     let stays = -self.config.stays * self.random.gen_range(f64::EPSILON..1.0).ln();
                     self.push(now + HOUR.mul_f64(stays), Event::Gone(peer));
@@ -203,17 +203,15 @@ impl Node<'_> {
 
     fn peers(&mut self, at: usize, now: Moment) {
         let relay = self.world.relays[at].address.clone();
-        self.questions.answered(&relay.relay, now);
-        let source = match self.config.grouping {
-            Grouping::Blocks => Groups::of_relay(&relay),
-            Grouping::Identities => PeerGroup::Relay(relay.relay.clone()),
-        };
+        self.questions.answered(&relay.relay, Answer::Given, now);
+        self.pool.answered(&relay.relay, true);
+        let source = self.group(at);
         let told = self.world.peers(at, self.random);
         // One that the user has named is told of as well, by everybody.
         let told = told.iter().map(|peer| identity(peer.number)).chain([identity(CONFIGURED)]).map(|peer| Discovered {
             peer,
             source: source.clone(),
-            groups: [source.clone()].into_iter().collect(),
+            claims: Groups::default(),
             is_trusted: self.given.contains(&at),
             until: now + TTL,
         });
@@ -222,14 +220,31 @@ impl Node<'_> {
         self.outbound.told(told, now, &mut || random.gen_range(0.0..1.0));
     }
 
+    fn group(&self, at: usize) -> PeerGroup {
+        let relay = &self.world.relays[at].address;
+        match self.config.grouping {
+            Grouping::Blocks => Groups::of_relay(relay),
+            Grouping::Identities => PeerGroup::Relay(relay.relay.clone()),
+        }
+    }
+
     /// The relays that are known, and those that hold a reservation.
-    fn known(&self, now: Moment) -> (Vec<PeerIdentity>, Vec<usize>) {
+    fn known(&self, now: Moment) -> (Vec<Askable>, Vec<usize>) {
         let view = self.pool.view(now);
         let held = view.relays.iter().filter(|relay| relay.state == PoolState::Held);
-        let held = held.map(|relay| self.world.index(number(&relay.relay))).collect();
+        let held: Vec<usize> = held.map(|relay| self.world.index(number(&relay.relay))).collect();
+        let askable = |at: usize, tellers: Vec<PeerIdentity>| Askable {
+            relay: self.world.relays[at].address.relay.clone(),
+            group: self.group(at),
+            is_ours: self.given.contains(&at) || held.contains(&at),
+            tellers,
+        };
         let known = match self.config.grouping {
-            Grouping::Blocks => view.relays.iter().map(|relay| relay.relay.clone()).collect(),
-            Grouping::Identities => self.plain.iter().map(|at| self.world.relays[*at].address.relay.clone()).collect(),
+            Grouping::Blocks => {
+                let tellers = |relay: &PooledRelay| relay.sources.iter().filter_map(RelaySource::teller).cloned().collect();
+                view.relays.iter().map(|relay| askable(self.world.index(number(&relay.relay)), tellers(relay))).collect()
+            }
+            Grouping::Identities => self.plain.iter().map(|at| askable(*at, Vec::new())).collect(),
         };
         (known, held)
     }
