@@ -110,17 +110,29 @@ pub struct RecordDraft {
 pub struct SignedRecord {
     record: Arc<NodeRecord>,
     envelope: Arc<[u8]>,
+    is_foreign: bool,
 }
 
 impl SignedRecord {
     /// For the adapter that has just verified the envelope's signature, and for tests.
     pub fn verified(record: NodeRecord, envelope: &[u8]) -> Self {
-        Self { record: Arc::new(record), envelope: envelope.into() }
+        Self { record: Arc::new(record), envelope: envelope.into(), is_foreign: false }
+    }
+
+    /// One that was made of what other software signs, which says less.
+    pub fn foreign(record: NodeRecord, envelope: &[u8]) -> Self {
+        Self { is_foreign: true, ..Self::verified(record, envelope) }
     }
 
     /// What it says.
     pub fn record(&self) -> &NodeRecord {
         &self.record
+    }
+
+    /// What tells which of a peer's records counts: one of its own form before any foreign one,
+    /// and of two of one form the one that was issued last.
+    pub fn rank(&self) -> (bool, Timestamp) {
+        (!self.is_foreign, self.record.issued)
     }
 
     /// The signed bytes.

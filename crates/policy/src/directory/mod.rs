@@ -28,13 +28,13 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes a record in that a member of this group has told. Of one peer the record that
-    /// was issued last counts, whoever tells it. Whether the peer is new here.
+    /// Takes a record in that a member of this group has told. Of one peer the record with
+    /// the highest rank counts, whoever tells it. Whether the peer is new here.
     pub fn insert(&mut self, told: &Told, source: PeerGroup, now: Moment) -> bool {
         let (record, until) = (told.record.clone(), now + told.left);
         let peer = record.record().peer.clone();
         if let Some(known) = self.known.get_mut(&peer).filter(|known| known.until > now) {
-            match known.record.record().issued.cmp(&record.record().issued) {
+            match known.record.rank().cmp(&record.rank()) {
                 std::cmp::Ordering::Less => *known = Known { record, source, until },
                 std::cmp::Ordering::Equal => known.until = known.until.max(until),
                 std::cmp::Ordering::Greater => {}

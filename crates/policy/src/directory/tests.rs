@@ -46,6 +46,29 @@ fn the_latest_record_of_a_peer_counts_and_an_old_one_revives_nothing() {
 }
 
 #[test]
+fn a_record_of_other_software_never_takes_the_place_of_the_peers_own_valid_one() {
+    let foreign = |issued, relay| {
+        let Told { record, left } = told(1, issued, 60, relay);
+        Told { record: SignedRecord::foreign(record.record().clone(), &[]), left }
+    };
+    let mut directory = Directory::default();
+    directory.insert(&foreign(900, 3), group(3), at(0));
+    directory.insert(&told(1, 100, 60, 1), group(1), at(0));
+    let via = |directory: &Directory, now| directory.target(&peer(1), now).map(|target| target.addresses[0].to_string());
+    let own = via(&directory, at(1));
+    assert!(own.as_ref().unwrap().contains("10.1.0.1"));
+    for issued in [99, 100, 5_000] {
+        assert!(!directory.insert(&foreign(issued, 2), group(2), at(1)));
+        assert_eq!(via(&directory, at(1)), own);
+    }
+    assert_eq!(via(&directory, at(60)), None, "its time is its own");
+    // Once that one is over; and of two of them the later one counts.
+    directory.insert(&foreign(900, 2), group(2), at(60));
+    directory.insert(&foreign(899, 3), group(3), at(61));
+    assert!(via(&directory, at(61)).unwrap().contains("10.2.0.1"));
+}
+
+#[test]
 fn it_is_bounded_by_group_and_in_all() {
     let mut directory = Directory::default();
     directory.insert(&told(60_001, 1, 600, 1), group(200), at(0));

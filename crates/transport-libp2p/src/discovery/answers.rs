@@ -31,18 +31,18 @@ impl Question<'_> {
         accepted(status, status_text)?;
         let entries = registrations.into_iter().take(self.limit).map(|register| {
             let ttl = Duration::from_secs(register.ttl.unwrap_or_default());
-            (self.record(register, now), ttl)
+            (self.record(register), ttl)
         });
         believed(self.us, entries, now)
     }
 
     /// One entry, if the relay may tell it: peers there hold a reservation there, or can be
     /// reached without.
-    fn record(&self, register: Register, now: Timestamp) -> Option<SignedRecord> {
+    fn record(&self, register: Register) -> Option<SignedRecord> {
         let signed = match register {
             Register { record: Some(envelope), .. } => records::verify(&envelope, Some(self.relay), self.addresses).ok()?,
             Register { signed_peer_record: Some(envelope), .. } => {
-                records::of_foreign(&envelope, self.namespace.network()?, now, self.addresses).ok()?
+                records::of_foreign(&envelope, self.namespace.network()?, self.addresses).ok()?
             }
             _ => return None,
         };

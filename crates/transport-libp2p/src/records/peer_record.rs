@@ -1,5 +1,7 @@
 //! libp2p's own peer records, for stock software: they carry addresses alone.
 
+use std::time::Duration;
+
 use kaspath_domain::{NatMapping, NodeRecord, PeerAddress, PeerIdentity, RecordKind, RelayAddress, SignedRecord, Timestamp};
 use libp2p::{
     Multiaddr,
@@ -44,11 +46,12 @@ pub(crate) fn verify_peer_record(envelope: &[u8]) -> Result<PeerRecord, RecordEr
 }
 
 /// A peer's that lists itself by stock software: it can be reached through its relays, and
-/// looks for peers of that network. Others may not pass it on.
+/// looks for peers of that network. Others may not pass it on. It is valid as long as one of
+/// ours: whoever has it could tell it for ever otherwise.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Addresses) -> Result<SignedRecord, RecordError> {
+pub(crate) fn of_foreign(envelope: &[u8], network: &str, may: Addresses) -> Result<SignedRecord, RecordError> {
     let peer_record = verify_peer_record(envelope)?;
     let peer: PeerIdentity = convert::named(&peer_record.peer_id()).ok_or(RecordError::Key)?;
     let circuits = peer_record.addresses().iter().take(MAX_ADDRESSES).filter_map(convert::relay_of);
@@ -66,8 +69,7 @@ pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Ad
         gossip: false,
         mapping: NatMapping::Unknown,
         reachable: false,
-        // Its number is no time, whatever stock software writes there.
-        issued: now,
+        issued: time_of(peer_record.seq()),
         ttl: TTL.1,
         relays,
         candidates: Vec::new(),
@@ -75,5 +77,29 @@ pub(crate) fn of_foreign(envelope: &[u8], network: &str, now: Timestamp, may: Ad
         load: None,
         tag: None,
     };
-    Ok(SignedRecord::verified(record, envelope))
+    Ok(SignedRecord::foreign(record, envelope))
+}
+
+/// When a peer record was signed, by its number: rust-libp2p counts seconds, js-libp2p
+/// milliseconds, go-libp2p nanoseconds. What only counts is long over.
+fn time_of(number: u64) -> Timestamp {
+    Timestamp::from_epoch(match number {
+        ..100_000_000_000 => Duration::from_secs(number),
+        ..100_000_000_000_000 => Duration::from_millis(number),
+        ..100_000_000_000_000_000 => Duration::from_micros(number),
+        _ => Duration::from_nanos(number),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_time_in_any_of_the_units() {
+        for number in [1_800_000_000, 1_800_000_000_000, 1_800_000_000_000_000, 1_800_000_000_000_000_000] {
+            assert_eq!(time_of(number), Timestamp::from_epoch(Duration::from_secs(1_800_000_000)));
+        }
+        assert!(time_of(u64::MAX) > time_of(1_800_000_000) && time_of(7) < time_of(1_000_000_000));
+    }
 }

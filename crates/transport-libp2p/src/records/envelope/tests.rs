@@ -187,9 +187,14 @@ fn a_foreign_peers_record_tells_its_relays() {
     let key = Keypair::generate_ed25519();
     let ours = Signer::new(key.clone(), PUBLIC).sign(&draft(), now());
     let foreign = peer_record(&key, ours.record()).unwrap();
-    let read = of_foreign(&foreign, "testnet-10", now(), PUBLIC).unwrap();
+    let read = of_foreign(&foreign, "testnet-10", PUBLIC).unwrap();
     let record = read.record();
     assert_eq!((&record.peer, &record.relays), (&ours.record().peer, &ours.record().relays));
     assert!(record.candidates.is_empty() && !record.gossip && record.network == "testnet-10");
-    assert_eq!(of_foreign(ours.envelope(), "testnet-10", now(), PUBLIC), Err(RecordError::Signature));
+    assert_eq!(of_foreign(ours.envelope(), "testnet-10", PUBLIC), Err(RecordError::Signature));
+    // It is told no longer than one of ours, and a new one of ours counts more.
+    assert!(ours.rank() > read.rank());
+    let (signed, hour) = (kaspath_domain::wall_clock(), Duration::from_secs(3600));
+    assert_eq!(left(record, signed), Some(record.ttl));
+    assert_eq!(left(record, signed + record.ttl + hour + hour), None);
 }
