@@ -14,8 +14,6 @@ use crate::{
     streams::OpenRequest,
 };
 
-/// Streams of checks of one peer that are served at once.
-const MAX_SERVED_PER_PEER: usize = 2;
 /// Time that a dial for a relay takes at most, and what is said after it.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(18);
 
@@ -29,7 +27,7 @@ impl Actor {
         {
             relay.check_own(address.clone(), nonce, reply);
         }
-        let address = address.clone();
+        let (address, asking) = (address.clone(), self.dial_backs.asking());
         self.tasks.spawn(async move {
             let answer = match opened {
                 None => own.await.unwrap_or(CheckAnswer::Nothing),
@@ -38,6 +36,7 @@ impl Actor {
                     None => CheckAnswer::Nothing,
                 },
             };
+            drop(asking);
             let _ = inputs.send(Input::Reach(ReachInput::Asked { operation, answer })).await;
         });
     }
@@ -68,9 +67,13 @@ impl Actor {
     /// The remote opened a stream for a check. One too many is reset.
     pub(super) fn on_service(&mut self, connection: ConnectionId, peer: PeerId, protocol: &StreamProtocol, mut stream: Stream) {
         let Some(id) = self.ids.connection(connection) else { return };
-        let Some(slot) = self.dial_backs.served.take([(peer, MAX_SERVED_PER_PEER)]) else { return };
+        let remote = self.swarm.behaviour().streams.connection(connection).map(|meta| &meta.remote.address);
+        let Some(from) = remote.and_then(|remote| remote.direct()?.ip()) else { return };
+        let is_shown = *protocol == reach::DIAL_BACK;
+        let slot = if is_shown { self.dial_backs.show(peer, from) } else { self.dial_backs.help(peer, from) };
+        let Some(slot) = slot else { return };
         let inputs = self.inputs_sender.clone();
-        if *protocol == reach::DIAL_BACK {
+        if is_shown {
             self.tasks.spawn(async move {
                 if let Ok(nonce) = reach::take_nonce(&mut stream).await {
                     let _ = inputs.send(Input::Reach(ReachInput::DialedBack { id, nonce })).await;
