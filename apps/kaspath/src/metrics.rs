@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kaspath_metrics::{Metrics, MetricsConfig, PoolReading, Role};
 use kaspath_node::Relays;
-use kaspath_policy::{PoolState, RelaySource};
+use kaspath_policy::PoolState;
 use kaspath_web::Source;
 use tokio::{runtime::Handle, time::timeout};
 
@@ -29,6 +29,7 @@ pub(crate) fn of(settings: &Settings) -> Metrics {
         version: env!("CARGO_PKG_VERSION"),
         relays: relay_ids(network).collect(),
         wanted_reservations: network.wanted_reservations,
+        serves: network.relay_server.is_some(),
     })
 }
 
@@ -39,9 +40,8 @@ pub(crate) fn source(metrics: Metrics, running: &Arc<Running>) -> Source<String>
     metrics.read_sessions(move |each| sessions.paths(each));
     let (runtime, running) = (Handle::current(), running.clone());
     Arc::new(move || {
-        if let Running::Relay(network) = running.as_ref()
-            && let Ok(Ok(load)) = runtime.block_on(async { timeout(LOAD, network.relay_load()).await })
-        {
+        // A node that serves nobody has no load.
+        if let Ok(Ok(load)) = runtime.block_on(async { timeout(LOAD, running.network().relay_load()).await }) {
             metrics.relay_load(&load);
         }
         if let Some(relays) = running.relays() {
@@ -55,10 +55,8 @@ pub(crate) fn source(metrics: Metrics, running: &Arc<Running>) -> Source<String>
 fn pool(relays: &Relays) -> PoolReading {
     let view = relays.view();
     let count = |state| view.count(state) as u64;
-    let given = view.relays.iter().filter(|relay| relay.sources.first().is_some_and(RelaySource::is_given)).count();
     PoolReading {
         wanted: view.reservations as u64,
-        given: given as u64,
         held: count(PoolState::Held),
         asked: count(PoolState::Asked),
         draining: count(PoolState::Draining),

@@ -63,7 +63,9 @@ fn a_relay_and_two_nodes_are_scraped() {
     let text = scrape(&at_server);
     assert_eq!(value(&text, "kaspath_build_info", &[("version", env!("CARGO_PKG_VERSION")), ("role", "node")]), 1.0);
     assert_eq!(value(&text, "libp2p_autorelay_status", &[]), 1.0);
-    assert_eq!(value(&text, "libp2p_autorelay_desired_reservations", &[]), 1.0);
+    assert_eq!(value(&text, "libp2p_autorelay_desired_reservations", &[]), 3.0, "as many as the status says are wanted");
+    assert_eq!(value(&text, "libp2p_relaysvc_status", &[]), 0.0, "nobody has reached it");
+    assert_eq!(value(&text, "kaspath_relay_limit", &[("resource", "reservations")]), 32.0, "what it would give");
     wait_until("a failed request to a relay that is not there", || {
         value(&scrape(&at_server), "kaspath_reservations_lost_total", &[("relay", "1"), ("cause", "unreachable")]) >= 1.0
     });

@@ -43,7 +43,7 @@ fn each<E>(name: &str, make: impl Fn(u32) -> E, observe: impl Fn(&E)) {
 
 fn main() {
     let relays = (0..5).map(|n| peer(1_000_000 + n)).collect();
-    let config = MetricsConfig { role: Role::Node, version: "0", relays, wanted_reservations: 2 };
+    let config = MetricsConfig { role: Role::Node, version: "0", relays, wanted_reservations: 2, serves: false };
     let metrics = Metrics::new(config);
     let paths: Vec<Path> = (0..PEERS).map(path).collect();
     metrics.read_sessions(move |each| paths.iter().for_each(&mut *each));

@@ -70,6 +70,8 @@ pub struct MetricsConfig {
     pub relays: Vec<PeerIdentity>,
     /// Reservations wanted at once.
     pub wanted_reservations: usize,
+    /// Whether a node may serve others as a relay; a relay always does.
+    pub serves: bool,
 }
 
 type EachPath = Box<dyn Fn(&mut dyn FnMut(&Path)) + Send + Sync>;
@@ -98,7 +100,7 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of which each series is 0. What the program does not run has none.
     pub fn new(config: MetricsConfig) -> Self {
-        let MetricsConfig { role, version, relays, wanted_reservations } = config;
+        let MetricsConfig { role, version, relays, wanted_reservations, serves } = config;
         // What the role does not have is counted in a registry that is never written.
         let (mut registry, mut unseen) = (Registry::default(), Registry::default());
         let role_label = match role {
@@ -111,7 +113,7 @@ impl Metrics {
         let build = families::series::<Gauge>(&mut registry, "kaspath_build_info", "The program", vec![build], Gauge::default);
         build[0].set(1);
         let process = Arc::new(Process::new(&mut registry));
-        let service = (role == Role::Relay).then(|| Service::new(&mut registry));
+        let service = (role == Role::Relay || serves).then(|| Service::new(&mut registry, role == Role::Relay));
         let client = (role != Role::Relay).then(|| {
             let relays = Relays::new(&mut registry, &relays);
             let pool = Pool::new(&mut registry, wanted_reservations, relays.given());

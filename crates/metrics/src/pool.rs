@@ -22,8 +22,6 @@ const NEVER: i64 = -62_135_596_800;
 pub struct PoolReading {
     /// Reservations that are wanted.
     pub wanted: u64,
-    /// Relays that the user gave, or whose list.
-    pub given: u64,
     /// Relays at which a reservation is held.
     pub held: u64,
     /// Relays that were asked for one.
@@ -88,16 +86,15 @@ impl Pool {
             ),
         };
         let (wanted, given) = (wanted as u64, given as u64);
-        pool.set(&PoolReading { wanted: if given == 0 { 0 } else { wanted }, given, known: given, ..PoolReading::default() });
+        pool.set(&PoolReading { wanted: if given == 0 { 0 } else { wanted }, known: given, ..PoolReading::default() });
         pool
     }
 
     pub(crate) fn set(&self, reading: &PoolReading) {
-        let PoolReading { wanted, given, held, asked, draining, back_off, known, .. } = *reading;
+        let PoolReading { wanted, held, asked, draining, back_off, known, .. } = *reading;
         let total = held + asked + draining + back_off + known;
         self.status.set((wanted > 0 && total > 0).into());
-        // A place that only a stranger's relay could take is not missing.
-        self.desired.set(whole(wanted.min(given)));
+        self.desired.set(whole(wanted));
         self.loop_state.set(reading.loop_state());
         let now = wall_clock();
         let due = |wait: Option<Duration>| wait.map_or(NEVER, |wait| whole((now + wait).since_epoch().as_secs()));

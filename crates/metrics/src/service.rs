@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayRefusals};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayRefusals, RelayService};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
@@ -89,10 +89,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
+    /// `is_open`: it takes requests from the start on.
+    pub(crate) fn new(registry: &mut Registry, is_open: bool) -> Self {
         let go = registry.sub_registry_with_prefix("libp2p_relaysvc");
         let status = single(go, "status", "1 while the relay takes requests", Gauge::<i64>::default());
-        status.set(1);
+        status.set(is_open.into());
         let reservations = Family::new(go, "reservations", "Reservations here");
         let reservation_answers = Family::new(go, "reservation_request_response_status", "Answers to requests for reservations");
         let reservation_rejections = Family::new(go, "reservation_rejections", "Requests for reservations that were rejected");
@@ -151,7 +152,8 @@ impl Service {
 
     /// Takes what the relay says of itself. Of refusals its events tell only some.
     pub(crate) fn load(&self, load: &RelayLoad) {
-        self.status.set((!load.is_draining && !load.is_under_pressure).into());
+        let is_open = load.service == RelayService::Open;
+        self.status.set((is_open && !load.is_draining && !load.is_under_pressure).into());
         for (resource, used, limit) in [
             (Resource::Reservations, load.reservations, load.max_reservations),
             (Resource::Circuits, load.circuits, load.max_circuits),

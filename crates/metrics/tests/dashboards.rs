@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{AttemptOutcome, DialError, Host, RelayReason, Route, Transport, TransportAddress, wall_clock};
 use kaspath_metrics::{Metrics, PoolReading, Role};
-use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayQuotaUse, ReservationState};
+use kaspath_transport_libp2p::{CircuitEnd, NetworkEvent, RelayLoad, RelayQuotaUse, RelayService, ReservationState};
 use support::{connected, direct, locator, lost, metrics, parse, peer, relay, relayed, reservation};
 
 /// A query: the name, the labels that it filters on, the labels that it groups or names by, and
@@ -133,6 +133,7 @@ fn the_dashboard_of_the_relay_service_is_answered() {
         refused_reservations: [("max-reservations-per-ip", 1), ("no-address", 1)].into(),
         refused_circuits: [("no-reservation", 1), ("destination-failed", 1)].into(),
         quota: RelayQuotaUse { used: 900, quota: 1_000, peers_over: 3, ..RelayQuotaUse::default() },
+        service: RelayService::Open,
         ..RelayLoad::default()
     });
     check(&metrics, RELAYSVC);
@@ -148,10 +149,26 @@ fn the_dashboard_of_the_relay_service_is_answered() {
     assert_eq!(value("kaspath_relay_used", &[("resource", "reservations")]), 2.0);
     assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 256.0);
     assert_eq!(value("kaspath_relay_circuits_ended_total", &[("reason", "idle")]), 1.0);
-    metrics.relay_load(&RelayLoad { is_draining: true, max_circuits: 300, ..RelayLoad::default() });
+    let draining = RelayLoad { is_draining: true, max_circuits: 300, service: RelayService::Open, ..RelayLoad::default() };
+    metrics.relay_load(&draining);
     assert_eq!(value("kaspath_relay_limit", &[("resource", "circuits")]), 300.0, "its owner may change it");
     assert_eq!(value("libp2p_relaysvc_status", &[]), 0.0);
     assert_eq!(value("libp2p_relaysvc_data_transferred_bytes_total", &[]), 5_000.0, "a counter never falls");
+}
+
+#[test]
+fn a_node_that_may_serve_has_the_series_of_a_relay_and_is_none_until_it_serves() {
+    let metrics = metrics(Role::Node);
+    let status = || support::value(&metrics, "libp2p_relaysvc_status", &[]);
+    assert_eq!(status(), 0.0);
+    let load = |service| RelayLoad { reservations: 3, max_reservations: 32, service, ..RelayLoad::default() };
+    for (service, expected) in [(RelayService::Shut, 0.0), (RelayService::Open, 1.0), (RelayService::Draining, 0.0)] {
+        metrics.relay_load(&load(service));
+        assert_eq!(status(), expected, "{service:?}");
+    }
+    let reservations = [("resource", "reservations")];
+    let [used, limit] = ["kaspath_relay_used", "kaspath_relay_limit"].map(|name| support::value(&metrics, name, &reservations));
+    assert_eq!([used, limit], [3.0, 32.0]);
 }
 
 #[test]
@@ -271,7 +288,6 @@ fn the_relay_pool_is_read_at_each_scrape() {
     let loop_state = || value("libp2p_autorelay_candidate_loop_state", &[]);
     let full = PoolReading {
         wanted: 2,
-        given: 1,
         held: 2,
         back_off: 3,
         known: 4,
@@ -288,7 +304,7 @@ fn the_relay_pool_is_read_at_each_scrape() {
     assert!((-1.0..60.0).contains(&due("old candidate check")), "{}", due("old candidate check"));
     assert!((299.0..360.0).contains(&due("allowed peer source call")), "{}", due("allowed peer source call"));
     assert!(due("clear backoff") < 0.0);
-    assert_eq!((loop_state(), value("libp2p_autorelay_desired_reservations", &[])), (2.0, 1.0));
+    assert_eq!((loop_state(), value("libp2p_autorelay_desired_reservations", &[])), (2.0, 2.0));
     for (reading, expected) in [
         (PoolReading { held: 1, ..full }, 0.0),
         (PoolReading { held: 1, next_read: None, ..full }, 1.0),

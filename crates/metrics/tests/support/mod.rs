@@ -47,7 +47,7 @@ pub(crate) fn peer(n: u32) -> PeerIdentity {
 /// A program with the relays 1,000,001 to 1,000,003.
 pub(crate) fn metrics(role: Role) -> Metrics {
     let relays = [1, 2, 1, 3].map(relay).to_vec();
-    Metrics::new(MetricsConfig { role, version: "1.2.3", relays, wanted_reservations: 2 })
+    Metrics::new(MetricsConfig { role, version: "1.2.3", relays, wanted_reservations: 2, serves: true })
 }
 
 /// A relay of the settings, from 1 on.
