@@ -1,7 +1,14 @@
 //! What nodes tell of each other: signed records, and the names under which they are
 //! listed.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -222,6 +229,16 @@ pub struct Told {
     /// For how long it is valid from now on, by the shorter of what it says itself and
     /// what its teller says.
     pub left: Duration,
+}
+
+/// What a teller has answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryAnswer {
+    /// Whom it knows.
+    pub told: Vec<Told>,
+    /// Where the connection leads to, or comes from, on which it answered; `None` through a
+    /// relay. What a teller is said to be at proves nothing.
+    pub from: Option<IpAddr>,
 }
 
 /// Who answers for a discovered peer: whoever told of it, and the relays or the prefix

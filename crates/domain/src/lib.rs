@@ -52,7 +52,9 @@ pub use bounds::{Counts, Rates, Slot, Slots, TokenBucket, make_room};
 pub use cadence::RetryCadence;
 pub use clean::clean;
 pub use connect_info::{ConnectInfo, Direction};
-pub use discovered::{Groups, Namespace, NamespaceError, NodeRecord, RecordDraft, RecordKind, SignedRecord, Teller, Told};
+pub use discovered::{
+    DiscoveryAnswer, Groups, Namespace, NamespaceError, NodeRecord, RecordDraft, RecordKind, SignedRecord, Teller, Told,
+};
 pub use discovery_event::{DiscoveredChange, DiscoveryEvent, NotTold};
 pub use errors::{DialError, ListenError, PeerBookError, PolicyError};
 pub use eviction::{Activity, Candidate, Eviction, make_slot};

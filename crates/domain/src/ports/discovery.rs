@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Teller, Told};
+use crate::{DiscoveryAnswer, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Teller};
 
 /// Asks others whom they know, and lists this node with them. When to ask whom is not
 /// its matter.
@@ -11,11 +11,12 @@ use crate::{Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Te
 #[async_trait]
 pub trait Discovery: Send + Sync {
     /// Whom this teller knows under a name: `limit` records at most, all verified, none of
-    /// this node. Dropping the future is safe.
+    /// this node. A relay answers where it is known to be, and not on a connection from elsewhere.
+    /// Dropping the future is safe.
     ///
     /// # Errors
     /// Why there is no answer.
-    async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError>;
+    async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<DiscoveryAnswer, DiscoveryError>;
 
     /// Lists this node at a relay that holds a reservation of it, or that can reach it.
     /// The answer is the time after which the entry ends, unless it is renewed.

@@ -28,8 +28,8 @@ use std::{
 
 use futures::future::join_all;
 use kaspath_domain::{
-    DiscoveredChange, Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer, PeerBook,
-    PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, Told, wall_clock,
+    DiscoveredChange, Discovery, DiscoveryAnswer, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer,
+    PeerBook, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, wall_clock,
 };
 use kaspath_policy::{Answer, Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
 use kaspath_transport_libp2p::Reachability;
@@ -78,7 +78,7 @@ pub struct Discovering(Arc<Parts>);
 
 /// What a task has come to.
 enum Done {
-    Answered(Question, Result<Vec<Told>, DiscoveryError>),
+    Answered(Question, Result<DiscoveryAnswer, DiscoveryError>),
     Listed(Topic, RelayAddress, Result<Duration, DiscoveryError>),
     /// A session ended, or `None`: this node has left.
     Session(PeerIdentity, Option<Result<(), String>>),
@@ -347,10 +347,10 @@ impl Discovering {
                     self.state().answers.note(teller.clone(), answer.as_ref().map(others).map_err(reason));
                 }
                 match answer {
-                    Ok(told) => {
+                    Ok(answer) => {
                         let relays = self.0.config.relays.as_ref();
-                        let new = self.state().told(&question, &told, relays, now, &mut rand::random);
-                        self.report(DiscoveryEvent::PeersTold { teller, count: told.len(), new });
+                        let new = self.state().told(&question, &answer, relays, now, &mut rand::random);
+                        self.report(DiscoveryEvent::PeersTold { teller, count: answer.told.len(), new });
                     }
                     Err(error) => {
                         self.report(DiscoveryEvent::PeersNotTold { teller, reason: reason(&error), cause: error.to_string() });

@@ -7,8 +7,8 @@ use std::{
 };
 
 use kaspath_domain::{
-    Groups, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord, Timestamp, Told, TransportAddress,
-    below,
+    DiscoveryAnswer, Groups, IpPrefix, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord,
+    Timestamp, TransportAddress, below,
 };
 use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions};
 
@@ -161,16 +161,18 @@ impl State {
     pub(super) fn told(
         &mut self,
         question: &Question,
-        told: &[Told],
+        answer: &DiscoveryAnswer,
         relays: &dyn KnownRelays,
         now: Moment,
         random: &mut dyn FnMut() -> f64,
     ) -> usize {
         let Question { topic, to } = question;
-        let source = Groups::of_relay(&to.relay);
+        // Where it is said to be may be invented.
+        let from = answer.from.map(IpPrefix::provider_block).map(PeerGroup::Prefix);
+        let source = from.unwrap_or_else(|| Groups::of_relay(&to.relay));
         let mut new = 0;
         let mut discovered = Vec::new();
-        for told in told {
+        for told in &answer.told {
             let record = told.record.record();
             match topic {
                 Topic::Relays if record.kind.is_relay() => relays.told(told, &to.relay),

@@ -2,8 +2,8 @@ use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    AddressSource, NatMapping, NodeRecord, ObservedAddress, Observers, PeerRecord, RecordDraft, RecordKind, SignedRecord,
-    Timestamp, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
+    AddressSource, Groups, IpPrefix, NatMapping, NodeRecord, ObservedAddress, Observers, PeerGroup, PeerRecord, RecordDraft,
+    RecordKind, SignedRecord, Timestamp, Told, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
 };
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -33,6 +33,11 @@ fn told(n: u8, at: &RelayAddress) -> Told {
         load: None,
     };
     Told { record: signed(peer(n), draft), left: TTL }
+}
+
+/// What a relay answers where it is said to be.
+fn answer(told: Vec<Told>, at: &RelayAddress) -> DiscoveryAnswer {
+    DiscoveryAnswer { told, from: at.via.ip() }
 }
 
 fn signed(peer: PeerIdentity, draft: RecordDraft) -> SignedRecord {
@@ -154,7 +159,7 @@ async fn peers_that_relays_tell_of_are_reached_up_to_the_target_but_not_this_nod
     discovery.expect_ask().returning(|teller, _, limit| {
         assert_eq!(limit, PEERS);
         let Teller::Relay(at) = teller else { panic!("{teller:?}") };
-        Ok((0..8).map(|n| told(n, at)).collect())
+        Ok(answer((0..8).map(|n| told(n, at)).collect(), at))
     });
     let mut world = world(discovery, 3, false);
     let began = Instant::now();
@@ -178,11 +183,28 @@ async fn peers_that_relays_tell_of_are_reached_up_to_the_target_but_not_this_nod
 }
 
 #[tokio::test(start_paused = true)]
+async fn relays_that_are_said_to_be_far_apart_and_answer_from_one_host_count_as_one() {
+    let mut discovery = mock();
+    let host = std::net::IpAddr::from([198, 51, 100, 9]);
+    discovery.expect_ask().returning(move |teller, _, _| {
+        let Teller::Relay(at) = teller else { panic!("{teller:?}") };
+        Ok(DiscoveryAnswer { told: (2..8).map(|n| told(n, at)).collect(), from: Some(host) })
+    });
+    let mut world = world(discovery, 3, false);
+    let reached = world.until(1, is_reached).await;
+    let expected: Groups = [PeerGroup::Prefix(IpPrefix::provider_block(host))].into_iter().collect();
+    assert!(matches!(&reached[..], [DiscoveryEvent::DiscoveredPeer { groups, .. }] if *groups == expected), "{reached:?}");
+    world.until(10, |event| matches!(event, DiscoveryEvent::PeersTold { .. })).await;
+    assert!(world.discovering.peers().iter().all(|peer| peer.groups == expected));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_leaves_makes_room_for_another_and_one_that_fails_is_reported() {
     let mut discovery = mock();
     discovery.expect_ask().returning(|teller, _, _| {
         let Teller::Relay(at) = teller else { panic!("{teller:?}") };
-        if at.relay == relay(2).relay { Ok(vec![told(13, at)]) } else { Ok(vec![told(2, at), told(3, at)]) }
+        Ok(answer(if at.relay == relay(2).relay { vec![told(13, at)] } else { vec![told(2, at), told(3, at)] }, at))
     });
     let mut world = world(discovery, 1, false);
     let failed = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::DiscoveredPeer { cause: Some(_), .. });
@@ -233,7 +255,7 @@ async fn a_node_is_listed_where_it_has_a_reservation_with_the_relays_it_has_and_
 #[tokio::test(start_paused = true)]
 async fn an_unlisted_node_asks_and_tells_nothing() {
     let mut discovery = mock();
-    discovery.expect_ask().returning(|_, _, _| Ok(Vec::new()));
+    discovery.expect_ask().returning(|_, _, _| Ok(answer(Vec::new(), &relay(1))));
     discovery.expect_list().never();
     discovery.expect_unlist().never();
     let mut world = world(discovery, 1, false);

@@ -276,7 +276,7 @@ impl Core {
         shared.report(NetworkEvent::Connected { peer, direction, path, remote });
         shared.connections.insert(id, connection);
         if let Some(dial) = dial {
-            self.links.connected(dial);
+            self.links.connected(id, dial);
         }
         self.circuits.connected(shared, id, dial);
         self.direct.connected(shared, id, dial);
@@ -286,7 +286,8 @@ impl Core {
 
     fn disconnected(&mut self, id: ConnId, cause: Option<String>) {
         let shared = &mut self.shared;
-        let Some(Connection { peer, path, .. }) = shared.connections.remove(id) else { return };
+        let Some(connection) = shared.connections.remove(id) else { return };
+        let Connection { peer, path, .. } = connection.clone();
         self.probes.disconnected(id);
         self.reach.disconnected(id);
         self.controls.disconnected(shared, id);
@@ -294,7 +295,7 @@ impl Core {
         shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
         if is_direct {
             self.punches.direct_closed(shared, &peer);
-            self.links.disconnected(shared, &peer, id, cause);
+            self.links.disconnected(shared, id, &connection, cause);
         } else {
             self.punches.circuit_closed(id);
             self.circuits.disconnected(shared, &peer);

@@ -1,10 +1,10 @@
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::AsyncWriteExt;
 use kaspath_domain::{
-    DialError, Discovery, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord, Slot, Slots, Teller,
-    Told, TransportSet, wall_clock,
+    DialError, Discovery, DiscoveryAnswer, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord,
+    Slot, Slots, Teller, TransportSet, wall_clock,
 };
 use libp2p::{Stream, StreamProtocol};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::{
     NodeKey, convert,
     core::Input,
     records::{self, Addresses, Signer},
-    streams::{OpenError, OpenStream},
+    streams::{ConnectionMeta, OpenError, OpenStream},
     swarm::{Command, Handle, With},
     wire,
 };
@@ -78,33 +78,39 @@ impl Libp2pDiscovery {
     }
 
     /// Asks a peer on a connection on which a session lives; none is made for it.
-    async fn gossip(&self, peer: &PeerIdentity, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
+    async fn gossip(&self, peer: &PeerIdentity, namespace: &Namespace, limit: usize) -> Result<DiscoveryAnswer, DiscoveryError> {
         let _slot = self.slot(peer)?;
-        let OpenStream { mut stream, .. } = self.speak(With::SessionOf(peer.clone()), gossip::PROTOCOL).await?;
+        let OpenStream { mut stream, meta, .. } = self.speak(With::SessionOf(peer.clone()), gossip::PROTOCOL).await?;
         let answer = within(ANSWER_TIMEOUT, gossip::ask(&mut stream, namespace, limit)).await?.map_err(|error| broken(&error))?;
         let mut envelopes = answer.ok_or(DiscoveryError::TooOften)?;
         envelopes.truncate(limit);
-        gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())
+        let told = gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())?;
+        Ok(DiscoveryAnswer { told, from: ip(&meta) })
     }
 
-    /// Sends a request and takes the answer.
-    async fn exchange(&self, relay: &RelayAddress, request: Message, allowed: Duration) -> Result<Message, DiscoveryError> {
+    /// Sends a request and takes the answer, with where it comes from.
+    async fn exchange(
+        &self,
+        relay: &RelayAddress,
+        request: Message,
+        allowed: Duration,
+    ) -> Result<(Message, Option<IpAddr>), DiscoveryError> {
         let _slot = self.slot(&relay.relay)?;
         // It is not counted as a user of the connection, and lives for seconds.
-        let OpenStream { mut stream, .. } = self.stream(relay).await?;
+        let OpenStream { mut stream, meta, .. } = self.stream(relay).await?;
         let exchange = async {
             wire::send(&mut stream, &request).await?;
             wire::receive_within(&mut stream, MAX_ANSWER).await
         };
         let answer = within(allowed, exchange).await?.map_err(|error| broken(&error))?;
         close(stream).await;
-        Ok(answer)
+        Ok((answer, ip(&meta)))
     }
 }
 
 #[async_trait]
 impl Discovery for Libp2pDiscovery {
-    async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<Vec<Told>, DiscoveryError> {
+    async fn ask(&self, teller: &Teller, namespace: &Namespace, limit: usize) -> Result<DiscoveryAnswer, DiscoveryError> {
         let relay = match teller {
             Teller::Relay(relay) => relay,
             Teller::Peer(peer) => return self.gossip(peer, namespace, limit).await,
@@ -116,9 +122,9 @@ impl Discovery for Libp2pDiscovery {
             cookie: None,
             reads_records: Some(true),
         };
-        let answer = self.exchange(relay, Message::discover(question), ANSWER_TIMEOUT).await?;
+        let (answer, from) = self.exchange(relay, Message::discover(question), ANSWER_TIMEOUT).await?;
         let question = Question { relay, namespace, limit, us: &self.us, addresses: self.addresses };
-        question.told(answer, wall_clock())
+        Ok(DiscoveryAnswer { told: question.told(answer, wall_clock())?, from })
     }
 
     async fn list(
@@ -134,7 +140,7 @@ impl Discovery for Libp2pDiscovery {
             ttl: Some(ttl.as_secs()),
             record: Some(record.envelope().to_vec()),
         };
-        listed(self.exchange(at, Message::register(register), LIST_TIMEOUT).await?)
+        listed(self.exchange(at, Message::register(register), LIST_TIMEOUT).await?.0)
     }
 
     async fn unlist(&self, at: &RelayAddress, namespace: &Namespace) {
@@ -151,6 +157,11 @@ impl Discovery for Libp2pDiscovery {
     fn identity(&self) -> PeerIdentity {
         self.us.clone()
     }
+}
+
+/// Where the remote of a direct connection is.
+fn ip(connection: &ConnectionMeta) -> Option<IpAddr> {
+    connection.remote.address.direct()?.ip().map(|ip| ip.to_canonical())
 }
 
 /// In order, for what was sent last to arrive.

@@ -57,7 +57,7 @@ async fn who_asks_without_end_is_refused_and_others_are_told() {
         }
     }
     assert!((6..12).contains(&told), "{told}");
-    assert_eq!(asking.discovery().ask(&Teller::Relay(at), &simnet(), 32).await.map(|told| told.len()), Ok(1));
+    assert_eq!(asking.discovery().ask(&Teller::Relay(at), &simnet(), 32).await.map(|answer| answer.told.len()), Ok(1));
 }
 
 #[tokio::test]

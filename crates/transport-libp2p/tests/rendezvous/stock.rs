@@ -117,7 +117,7 @@ async fn a_stock_client_lists_itself_here_and_finds_ours() {
     .await;
 
     let running = tokio::spawn(async move { while swarm.next().await.is_some() {} });
-    let told = ours.discovery().ask(&Teller::Relay(at.clone()), &simnet(), 32).await.unwrap();
+    let told = ours.discovery().ask(&Teller::Relay(at.clone()), &simnet(), 32).await.unwrap().told;
     assert_eq!(told.len(), 1);
     let record = told[0].record.record();
     assert_eq!((&record.peer, &record.relays, record.gossip), (&stock, &vec![at], false));
@@ -148,7 +148,7 @@ async fn ours_list_themselves_at_a_stock_server_and_are_found_there() {
     let running = tokio::spawn(async move { while swarm.next().await.is_some() {} });
     let (listed, asking) = (start(config()).await, start(config()).await);
     assert_eq!(listed.discovery().list(&at, &simnet(), &signed(&listed, &at), TTL).await, Ok(TTL));
-    let told = asking.discovery().ask(&Teller::Relay(at.clone()), &simnet(), 32).await.unwrap();
+    let told = asking.discovery().ask(&Teller::Relay(at.clone()), &simnet(), 32).await.unwrap().told;
     assert_eq!(told.len(), 1);
     let record = told[0].record.record();
     assert_eq!((&record.peer, &record.relays), (listed.local_peer(), &vec![at.clone()]));

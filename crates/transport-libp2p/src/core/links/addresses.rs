@@ -65,6 +65,12 @@ impl Addresses {
         }
     }
 
+    /// Whether it is known to be at that IP address: told so, resolved or learnt.
+    pub(super) fn has(&self, ip: IpAddr) -> bool {
+        let mut known = self.sources.iter().flat_map(|source| &source.resolved).chain(&self.learnt);
+        known.any(|address| address.ip().is_some_and(|known| known.to_canonical() == ip))
+    }
+
     /// Where to dial it: literals first, then names, then what it reported.
     pub(super) fn all(&self) -> Vec<TransportAddress> {
         let (names, literals): (Vec<_>, Vec<_>) = self.sources.iter().partition(|source| source.is_name());

@@ -6,6 +6,10 @@
 //! so a relay that speaks both is connected over both, and over IPv4 where both sides
 //! have it. If both have IPv6 too, one link more shows that the relay is there.
 //!
+//! A connection with a relay's identity is a link only if it leads to, or comes from, an IP address
+//! that the relay is known by. Whoever has many identities could else have one host answer for
+//! relays that are said to be all over the Internet.
+//!
 //! A link is held while a reservation, a circuit or somebody who waits needs it, and for
 //! five minutes after. Relays that are not configured are forgotten with their links.
 
@@ -22,7 +26,7 @@ use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, TransportAdd
 
 use self::relay::{MAX_WAITERS, Relay, Waiter, links_with};
 use super::{
-    connections::{ConnId, RemoteInfo},
+    connections::{ConnId, Connection, RemoteInfo},
     io::{DialKind, OperationId, Output, WaiterId},
     shared::{Shared, Signal},
 };
@@ -145,13 +149,11 @@ impl Links {
             return;
         }
         known.failed.clear();
-        if !std::mem::replace(&mut known.leased, true) {
+        let is_new = !std::mem::replace(&mut known.leased, true);
+        if is_new {
             shared.put(Output::Lease(relay.clone()));
-            // There may be links that identified before anybody needed them.
-            for (id, info) in shared.connections.info_of(relay) {
-                learn(shared, relay, known, id, info);
-            }
         }
+        adopt(shared, relay, known, is_new);
         self.link(shared, relay);
         self.link_missing(shared, relay);
         self.serve(shared, relay);
@@ -159,9 +161,9 @@ impl Links {
 
     /// Dials a relay that is not connected; its names are resolved anew before.
     fn link(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
-        let is_linked = shared.connections.direct(relay).next().is_some();
         let now = shared.now;
-        let Some(known) = self.relays.get_mut(relay).filter(|known| !is_linked && known.may_dial(now)) else { return };
+        let may_link = |known: &&mut Relay| links_with(shared, relay, known).is_empty() && known.may_dial(now);
+        let Some(known) = self.relays.get_mut(relay).filter(may_link) else { return };
         let names = known.addresses.names();
         if names.is_empty() {
             dial(shared, relay, known, known.addresses.all());
@@ -188,7 +190,14 @@ impl Links {
             }
         }
         causes.dedup();
-        if shared.connections.direct(relay).next().is_some() || !known.may_dial(shared.now) {
+        if !links_with(shared, relay, known).is_empty() {
+            // One may have come in before we knew that the relay is there.
+            adopt(shared, relay, known, false);
+            let relay = relay.clone();
+            self.link_missing(shared, &relay);
+            return self.serve(shared, &relay);
+        }
+        if !known.may_dial(shared.now) {
             return;
         }
         let addresses = known.addresses.all();
@@ -202,16 +211,20 @@ impl Links {
     /// The remote of a direct connection reported where it listens and where it sees us.
     pub(super) fn identified(&mut self, shared: &mut Shared, id: ConnId, info: RemoteInfo) {
         let Some(relay) = shared.connections.identified(id, info.clone()).cloned() else { return };
-        let Some(known) = self.relays.get_mut(&relay).filter(|known| known.leased) else { return };
+        let connection = shared.connections.get(id);
+        let is_link = |known: &&mut Relay| known.leased && connection.is_some_and(|connection| known.counts(id, connection));
+        let Some(known) = self.relays.get_mut(&relay).filter(is_link) else { return };
         learn(shared, &relay, known, id, info);
         self.link_missing(shared, &relay);
         self.serve(shared, &relay);
     }
 
     /// A dial came to a connection, perhaps one of these.
-    pub(super) fn connected(&mut self, dial: OperationId) {
+    pub(super) fn connected(&mut self, id: ConnId, dial: OperationId) {
         for relay in self.relays.values_mut() {
-            relay.dials.remove(&dial);
+            if relay.dials.remove(&dial).is_some() {
+                relay.links.insert(id);
+            }
         }
     }
 
@@ -219,7 +232,7 @@ impl Links {
         let Some((relay, known)) = self.relays.iter_mut().find(|(_, known)| known.dials.contains_key(&dial)) else { return };
         let dialled = known.dials.remove(&dial).unwrap_or_default();
         known.fail(dialled);
-        let is_linked = shared.connections.direct(relay).next().is_some();
+        let is_linked = !links_with(shared, relay, known).is_empty();
         if is_linked || known.is_linking() {
             let relay = relay.clone();
             self.serve(shared, &relay);
@@ -232,11 +245,13 @@ impl Links {
         }
     }
 
-    /// A direct connection with `relay`, if it is one, is gone.
-    pub(super) fn disconnected(&mut self, shared: &mut Shared, relay: &PeerIdentity, id: ConnId, cause: Option<String>) {
-        let Some(known) = self.relays.get_mut(relay) else { return };
+    /// A direct connection, with a relay perhaps, is gone.
+    pub(super) fn disconnected(&mut self, shared: &mut Shared, id: ConnId, connection: &Connection, cause: Option<String>) {
+        let relay = &connection.peer;
+        let Some(known) = self.relays.get_mut(relay).filter(|known| known.counts(id, connection)) else { return };
+        known.links.remove(&id);
         known.identified.remove(&id);
-        if shared.connections.direct(relay).next().is_some() {
+        if !links_with(shared, relay, known).is_empty() {
             return;
         }
         known.grace = None;
@@ -285,8 +300,8 @@ impl Links {
     }
 
     fn serve(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
-        let links = links_with(shared, relay);
         let Some(known) = self.relays.get_mut(relay) else { return };
+        let links = links_with(shared, relay, known);
         let served = known.take_served(&links, &shared.host, shared.now);
         // Those that are served have a link that identified.
         let Some(link) = known.identified.first().copied() else { return };
@@ -321,12 +336,24 @@ fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses:
     shared.put(Output::Dial { dial, peer: relay.clone(), addresses, kind: DialKind::Relay });
 }
 
+/// Takes what a relay reported on its links before they counted, or if its lease is new, before
+/// anybody needed them.
+fn adopt(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, is_new: bool) {
+    for (id, info) in shared.connections.info_of(relay) {
+        let is_link = shared.connections.get(id).is_some_and(|connection| known.counts(id, connection));
+        if is_link && (is_new || !known.links.contains(&id)) {
+            learn(shared, relay, known, id, info);
+        }
+    }
+}
+
 /// Takes what a leased relay reported on a link.
 fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnId, info: RemoteInfo) {
     if known.identified.is_empty() {
         known.grace = Some(shared.now + SECOND_LINK_GRACE);
     }
     known.identified.insert(id);
+    known.links.insert(id);
     shared.signal(Signal::RelayLinked { relay: relay.clone(), link: id });
     known.addresses.learn(info.listens);
     if let Some(address) = info.observed {

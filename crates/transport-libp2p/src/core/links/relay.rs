@@ -2,14 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::Duration,
 };
 
-use kaspath_domain::{Moment, PeerAddress, PeerIdentity, Transport, TransportAddress, TransportSet};
+use kaspath_domain::{Moment, PeerIdentity, Transport, TransportAddress, TransportSet};
 
 use super::addresses::Addresses;
 use crate::core::{
-    connections::ConnId,
+    connections::{ConnId, Connection},
     interfaces::Interfaces,
     io::{OperationId, WaiterId},
     shared::Shared,
@@ -34,13 +35,18 @@ pub(super) enum Waiter {
 pub(super) struct Link {
     pub(super) id: ConnId,
     pub(super) transport: Transport,
-    pub(super) is_ipv6: bool,
+    pub(super) ip: IpAddr,
 }
 
 impl Link {
     /// Whether it is over the transport and the family of that address.
+    pub(super) fn is_like(&self, address: &TransportAddress) -> bool {
+        (self.transport, self.ip.is_ipv6()) == (address.transport, is_ipv6(address))
+    }
+
+    /// Whether it leads to that address, as far as its remote's port shows nothing.
     pub(super) fn is_at(&self, address: &TransportAddress) -> bool {
-        (self.transport, self.is_ipv6) == (address.transport, is_ipv6(address))
+        self.transport == address.transport && address.ip().is_some_and(|ip| ip.to_canonical() == self.ip)
     }
 }
 
@@ -55,6 +61,9 @@ fn can_reach(host: &Interfaces, address: &TransportAddress) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Relay {
     pub(super) addresses: Addresses,
+    /// Links that count for the relay whatever becomes of its addresses: our dials led to
+    /// them, or they identified where the relay was known to be.
+    pub(super) links: BTreeSet<ConnId>,
     /// Links on which the relay has reported where it sees us.
     pub(super) identified: BTreeSet<ConnId>,
     /// Dials of links under way.
@@ -78,6 +87,12 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn is_configured(&self) -> bool {
         self.addresses.is_configured()
+    }
+
+    /// Whether a direct connection with the relay's identity is a link to the relay. One from an
+    /// address that nobody knows it by proves who it is, but not that it is where it is said to be.
+    pub(super) fn counts(&self, id: ConnId, connection: &Connection) -> bool {
+        self.links.contains(&id) || connection.remote_ip().is_some_and(|ip| self.addresses.has(ip))
     }
 
     /// A link is being made, or somebody waits for one.
@@ -144,7 +159,7 @@ impl Relay {
         }
         let may_wait = self.grace.is_some_and(|grace| now < grace);
         let missing = |transport: Transport| {
-            let linked = |at: &TransportAddress| links.iter().any(|link| self.identified.contains(&link.id) && link.is_at(at));
+            let linked = |at: &TransportAddress| links.iter().any(|link| self.identified.contains(&link.id) && link.is_like(at));
             self.preferred(transport, host).is_some_and(|preferred| !linked(&preferred))
         };
         let missing = [Transport::Tcp, Transport::Quic].map(|transport| (transport, missing(transport)));
@@ -160,11 +175,7 @@ impl Relay {
 }
 
 /// The open links with the relay.
-pub(super) fn links_with(shared: &Shared, relay: &PeerIdentity) -> Vec<Link> {
-    let link = |(id, transport)| {
-        let remote = shared.connections.get(id).map(|connection| &connection.remote.address);
-        let is_ipv6 = matches!(remote, Some(PeerAddress::Direct(address)) if is_ipv6(address));
-        Link { id, transport, is_ipv6 }
-    };
-    shared.connections.direct(relay).map(link).collect()
+pub(super) fn links_with(shared: &Shared, relay: &PeerIdentity, known: &Relay) -> Vec<Link> {
+    let counting = shared.connections.with_peer(relay).filter(|(id, connection)| known.counts(*id, connection));
+    counting.filter_map(|(id, on)| Some(Link { id, transport: on.transport()?, ip: on.remote_ip()? })).collect()
 }

@@ -155,6 +155,62 @@ fn a_link_that_identified_before_anybody_needed_its_relay_serves_at_once() {
     }
 }
 
+/// What comes in with the relay's identity, from somewhere.
+fn came_in(links: &mut Links, shared: &mut Shared, id: u64, from: &str) {
+    shared.connections.insert(ConnId(id), connection(1, Direction::Inbound, from));
+    links.identified(shared, ConnId(id), told(&[TCP]));
+}
+
+#[test]
+fn who_comes_in_with_a_relays_identity_from_elsewhere_does_not_answer_for_where_the_relay_is_said_to_be() {
+    for comes_first in [true, false] {
+        let (mut links, mut shared) = (Links::default(), shared());
+        if comes_first {
+            came_in(&mut links, &mut shared, 1, "/ip4/203.0.113.9/tcp/50000");
+        }
+        links.connect(&mut shared, WaiterId(1), relay(1, TCP), TransportSet::NONE);
+        let dial = outputs(&mut shared).into_iter().find_map(|output| match output {
+            Output::Dial { dial, addresses, .. } => Some((dial, addresses)),
+            _ => None,
+        });
+        let (dial, addresses) = dial.expect("a dial to where it is said to be");
+        assert_eq!(addresses, [address(TCP)]);
+        if !comes_first {
+            came_in(&mut links, &mut shared, 1, "/ip4/203.0.113.9/tcp/50000");
+        }
+        assert_eq!((answers(&mut shared), links.via(&shared, &identity(1))), (vec![], None));
+        assert!(shared.next_signal().is_none(), "it is no link, and observes nothing");
+        // That one goes, and the dial goes on.
+        let gone = shared.connections.remove(ConnId(1)).unwrap();
+        links.disconnected(&mut shared, ConnId(1), &gone, None);
+        assert!(shared.next_signal().is_none());
+        came_in(&mut links, &mut shared, 2, "/ip4/203.0.113.9/tcp/50001");
+        links.failed(&mut shared, dial, &DialError::Unreachable { address: TCP.to_owned(), cause: "refused".to_owned() });
+        assert_eq!(answers(&mut shared), [(WaiterId(1), false)]);
+    }
+}
+
+#[test]
+fn who_comes_in_from_where_the_relay_is_said_to_be_is_the_relay_also_if_its_name_resolves_later() {
+    let name = "/dns/relay.example/tcp/4001";
+    let (mut links, mut shared) = (Links::default(), shared());
+    came_in(&mut links, &mut shared, 1, "/ip4/198.51.100.1/tcp/50000");
+    came_in(&mut links, &mut shared, 2, "/ip4/203.0.113.9/tcp/50000");
+    links.connect(&mut shared, WaiterId(1), relay(1, name), TransportSet::NONE);
+    assert_eq!(links.via(&shared, &identity(1)), None);
+    let lookup = outputs(&mut shared).into_iter().find_map(|output| match output {
+        Output::Resolve { lookup, .. } => Some(lookup),
+        _ => None,
+    });
+    links.resolved(&mut shared, lookup.unwrap(), vec![(address(name), Ok(vec![address(TCP)]))]);
+    let answers = outputs(&mut shared).into_iter().filter_map(|output| match output {
+        Output::Answer { waiter, result } => Some((waiter, result)),
+        _ => None,
+    });
+    assert_eq!(answers.collect::<Vec<_>>(), [(WaiterId(1), Ok(ConnId(1)))]);
+    assert_eq!(links.via(&shared, &identity(1)), Some(address(TCP)));
+}
+
 #[test]
 fn a_lookup_that_ends_late_does_not_count_for_the_next_one() {
     let name = "/dns/relay.example/tcp/4001";
@@ -270,7 +326,7 @@ fn a_relay_of_both_families_is_linked_over_ipv4_for_what_it_sees_and_once_over_i
     assert_eq!(dialled(&mut shared), [[address(TCP)]]);
     connected(&mut shared, 1, 1, TCP);
     links.identified(&mut shared, ConnId(1), told(&[TCP, QUIC, TCP6, QUIC6]));
-    links.connected(OperationId(1));
+    links.connected(ConnId(1), OperationId(1));
     assert_eq!(dialled(&mut shared), [[address(QUIC)], [address(TCP6)]]);
     connected(&mut shared, 2, 1, TCP6);
     connected(&mut shared, 3, 1, QUIC);
@@ -287,7 +343,7 @@ fn a_name_that_led_to_ipv6_first_is_linked_over_ipv4_as_well() {
     links.connect(&mut shared, WaiterId(1), relay(1, TCP6), TransportSet::TCP);
     outputs(&mut shared);
     connected(&mut shared, 1, 1, TCP6);
-    links.connected(OperationId(1));
+    links.connected(ConnId(1), OperationId(1));
     links.identified(&mut shared, ConnId(1), told(&[]));
     assert_eq!(answers(&mut shared), [], "an observation over IPv4 is awaited");
 }

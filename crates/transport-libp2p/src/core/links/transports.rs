@@ -1,6 +1,6 @@
 //! Over which transports and families a relay is linked.
 
-use kaspath_domain::{PeerIdentity, Transport, TransportAddress};
+use kaspath_domain::{Direction, PeerIdentity, Transport, TransportAddress};
 
 use super::{
     Links, dial,
@@ -20,11 +20,11 @@ impl Links {
     /// the relay has reported its addresses.
     pub(super) fn link_missing(&mut self, shared: &mut Shared, relay: &PeerIdentity) {
         let Some(known) = self.relays.get_mut(relay).filter(|known| !known.identified.is_empty()) else { return };
-        let links = links_with(shared, relay);
+        let links = links_with(shared, relay, known);
         let punched = [Transport::Tcp, Transport::Quic].into_iter().filter(|over| shared.punch.transports.contains(*over));
         let mut missing: Vec<TransportAddress> = punched.filter_map(|over| known.preferred(over, &shared.host)).collect();
-        missing.retain(|address| !links.iter().any(|link| link.is_at(address)));
-        let other = known.other_family(&shared.host).filter(|_| !links.iter().any(|link| link.is_ipv6));
+        missing.retain(|address| !links.iter().any(|link| link.is_like(address)));
+        let other = known.other_family(&shared.host).filter(|_| !links.iter().any(|link| link.ip.is_ipv6()));
         missing.extend(other.filter(|other| !missing.contains(other)));
         for address in missing {
             let is_like = |other: &TransportAddress| (other.transport, is_ipv6(other)) == (address.transport, is_ipv6(&address));
@@ -52,9 +52,16 @@ impl Links {
 
     /// The addresses of the relay at which we are connected, TCP before QUIC.
     fn linked(&self, shared: &Shared, relay: &PeerIdentity) -> Vec<TransportAddress> {
-        let links = links_with(shared, relay);
-        let mut linked = self.relays.get(relay).map_or_else(Vec::new, |known| known.addresses.all());
+        let Some(known) = self.relays.get(relay) else { return Vec::new() };
+        let links = links_with(shared, relay, known);
+        let mut linked = known.addresses.all();
         linked.retain(|address| links.iter().any(|link| link.is_at(address)));
+        if linked.is_empty() {
+            // It is known by other addresses now than the one that we dialled.
+            let links = links.iter().filter_map(|link| shared.connections.get(link.id));
+            let ours = links.filter(|link| link.direction == Direction::Outbound);
+            linked = ours.filter_map(|link| link.remote.address.direct().cloned()).collect();
+        }
         linked.sort_by_key(|address| address.transport);
         linked
     }
