@@ -2,31 +2,33 @@
 
 use std::collections::BTreeSet;
 
+use kaspath_domain::Counts;
 use serde_json::Value;
 
 /// The peers with which a session is up after these events.
 pub(super) fn peers(events: &[Value]) -> BTreeSet<String> {
-    let mut peers = BTreeSet::new();
-    events.iter().for_each(|event| note(&mut peers, event));
-    peers
+    let mut sessions = Counts::default();
+    events.iter().for_each(|event| note(&mut sessions, event));
+    let named = events.iter().filter_map(|event| event["peer"].as_str()).map(str::to_owned);
+    named.filter(|peer| sessions.of(peer) > 0).collect()
 }
 
-/// Of two sessions with one peer one may end, and the other goes on.
-fn note(peers: &mut BTreeSet<String>, event: &Value) {
+/// Of two sessions with one peer, begun from both ends at once, one ends.
+fn note(sessions: &mut Counts<String>, event: &Value) {
     let Some(peer) = event["peer"].as_str() else { return };
     match event["event"].as_str() {
-        Some("peer-ready") => peers.insert(peer.to_owned()),
-        Some("peer-left") if event["reason"] != "superseded" => peers.remove(peer),
-        _ => false,
-    };
+        Some("peer-ready") => sessions.add(peer.to_owned()),
+        Some("peer-left") => sessions.remove(&peer.to_owned()),
+        _ => {}
+    }
 }
 
 /// When there was a session with so many peers for the first time.
 pub(super) fn when_peers(events: &[Value], count: usize) -> Option<f64> {
-    let mut peers = BTreeSet::new();
+    let mut sessions = Counts::default();
     let reached = events.iter().find(|event| {
-        note(&mut peers, event);
-        peers.len() >= count
+        note(&mut sessions, event);
+        sessions.len() >= count
     });
     reached?["time"].as_f64()
 }
@@ -71,12 +73,10 @@ mod tests {
 
     #[test]
     fn peers_are_counted_once_and_until_they_leave() {
-        let mut superseded = event("peer-left", "a", 3);
-        superseded["reason"] = json!("superseded");
         let events = [
             event("peer-ready", "a", 1),
             event("peer-ready", "a", 2),
-            superseded,
+            event("peer-left", "a", 3),
             event("peer-ready", "b", 4),
             event("peer-left", "a", 5),
         ];
