@@ -74,7 +74,10 @@ impl Looking {
             relays: Arc::new(node.relays().clone()),
             observers,
         };
-        Ok(Self { found: node.discover(node.network().discovery(), reach, config), wanted })
+        let discovery = node.network().discovery();
+        let found = node.discover(discovery.clone(), reach, config);
+        discovery.set_known(found.known_records());
+        Ok(Self { found, wanted })
     }
 
     /// Looks for peers from now on, and says once if none is found in a usual time.

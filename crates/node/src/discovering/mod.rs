@@ -6,10 +6,12 @@
 //! | `config` | what it is told, and what it is asked to do |
 //! | `relays` | which relays there are to ask, and which hold a reservation |
 //! | `state` | what is known and decided |
+//! | `gossip` | which peer is asked next whom it knows |
 //! | `own` | what this node says of itself |
 //! | `search` | what has come of it, for people |
 
 mod config;
+mod gossip;
 mod own;
 mod relays;
 mod search;
@@ -29,10 +31,10 @@ use std::{
 use futures::future::join_all;
 use kaspath_domain::{
     DiscoveredChange, Discovery, DiscoveryAnswer, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NotTold, Observer,
-    PeerBook, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, Teller, wall_clock,
+    PeerBook, PeerIdentity, PeerLocator, PeerTarget, RelayAddress, SignedRecord, Teller, wall_clock,
 };
 use kaspath_policy::{Answer, Directory, Listing, Outbound, OutboundStep, SlotKind, SlotState};
-use kaspath_transport_libp2p::Reachability;
+use kaspath_transport_libp2p::{KnownRecords, Reachability};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
@@ -40,11 +42,12 @@ use tokio::{
 };
 
 pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
+use gossip::PeerQuestion;
 use own::{Own, TTL};
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
 pub(crate) use relays::{HeldRelays, may_dial};
 pub use search::Search;
-use state::{Asks, Question, State, Topic, carrier, proven};
+use state::{Asks, By, Question, State, Topic, carrier, proven};
 
 use crate::{Node, lock};
 
@@ -79,6 +82,7 @@ pub struct Discovering(Arc<Parts>);
 /// What a task has come to.
 enum Done {
     Answered(Question, Result<DiscoveryAnswer, DiscoveryError>),
+    Gossiped(PeerQuestion, Result<DiscoveryAnswer, DiscoveryError>),
     Listed(Topic, RelayAddress, Result<Duration, DiscoveryError>),
     /// A session ended, or `None`: this node has left.
     Session(PeerIdentity, Option<Result<(), String>>),
@@ -207,16 +211,27 @@ impl Discovering {
         let is_served = self.0.config.relays.is_served();
         let questions = self.state().questions(known, is_served, held, self.0.clock.now(), &mut rand::random);
         for question in questions {
-            let (discovery, namespace) = (self.0.discovery.clone(), self.namespace(question.topic));
-            let limit = match question.topic {
-                Topic::Peers => PEERS,
-                Topic::Relays => RELAYS,
-            };
-            tasks.spawn(async move {
-                let told = discovery.ask(&Teller::Relay(question.to.relay.clone()), &namespace, limit).await;
-                Done::Answered(question, told)
-            });
+            let asking = self.asking(Teller::Relay(question.to.relay.clone()), question.topic);
+            tasks.spawn(async move { Done::Answered(question, asking.await) });
         }
+        let for_peer = self.state().peer_question(self.0.clock.now(), &mut rand::random);
+        if let Some(question) = for_peer {
+            let asking = self.asking(Teller::Peer(question.peer.clone()), question.topic);
+            tasks.spawn(async move { Done::Gossiped(question, asking.await) });
+        }
+    }
+
+    fn asking(
+        &self,
+        teller: Teller,
+        topic: Topic,
+    ) -> impl Future<Output = Result<DiscoveryAnswer, DiscoveryError>> + Send + 'static {
+        let (discovery, namespace) = (self.0.discovery.clone(), self.namespace(topic));
+        let limit = match topic {
+            Topic::Peers => PEERS,
+            Topic::Relays => RELAYS,
+        };
+        async move { discovery.ask(&teller, &namespace, limit).await }
     }
 
     fn list(&self, (known, held): (&[KnownRelay], &BTreeSet<PeerIdentity>), tasks: &mut JoinSet<Done>) {
@@ -343,19 +358,15 @@ impl Discovering {
                 let teller = question.to.relay.relay.clone();
                 if question.topic == Topic::Peers {
                     let local = self.0.discovery.identity();
-                    let others = |told: &Vec<Told>| told.iter().any(|told| told.record.record().peer != local);
+                    let others = |answer: &DiscoveryAnswer| answer.told.iter().any(|told| told.record.record().peer != local);
                     self.state().answers.note(teller.clone(), answer.as_ref().map(others).map_err(reason));
                 }
-                match answer {
-                    Ok(answer) => {
-                        let relays = self.0.config.relays.as_ref();
-                        let new = self.state().told(&question, &answer, relays, now, &mut rand::random);
-                        self.report(DiscoveryEvent::PeersTold { teller, count: answer.told.len(), new });
-                    }
-                    Err(error) => {
-                        self.report(DiscoveryEvent::PeersNotTold { teller, reason: reason(&error), cause: error.to_string() });
-                    }
-                }
+                let by = By::relay(&question.to, answer.as_ref().ok().and_then(|answer| answer.from));
+                self.told(teller, (question.topic, &by), answer);
+            }
+            Done::Gossiped(question, answer) => {
+                let (teller, topic) = (question.peer.clone(), question.topic);
+                self.told(teller, (topic, &By::peer(question)), answer);
             }
             Done::Listed(topic, relay, listed) => {
                 let how = match &listed {
@@ -374,6 +385,34 @@ impl Discovering {
                 }
             }
         }
+    }
+}
+
+impl Discovering {
+    fn told(&self, teller: PeerIdentity, question: (Topic, &By), answer: Result<DiscoveryAnswer, DiscoveryError>) {
+        match answer {
+            Ok(answer) => {
+                let (relays, now) = (self.0.config.relays.as_ref(), self.0.clock.now());
+                let new = self.state().told(question, &answer, relays, now, &mut rand::random);
+                self.report(DiscoveryEvent::PeersTold { teller, count: answer.told.len(), new });
+            }
+            Err(error) => {
+                self.report(DiscoveryEvent::PeersNotTold { teller, reason: reason(&error), cause: error.to_string() });
+            }
+        }
+    }
+
+    /// What this node knows, for peers with a session that ask: of its own kind, and relays.
+    pub fn known_records(&self) -> KnownRecords {
+        let parts = self.0.clone();
+        Arc::new(move |namespace, n| {
+            let is_fitting: fn(&SignedRecord) -> bool = match namespace {
+                relays if *relays == Namespace::relays() => |known| known.record().kind.is_relay(),
+                own if *own == parts.config.namespace => |known| known.record().kind.is_node(),
+                _ => return Vec::new(),
+            };
+            lock(&parts.directory).sample(n, is_fitting, parts.clock.now(), &mut rand::random)
+        })
     }
 }
 

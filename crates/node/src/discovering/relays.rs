@@ -33,7 +33,7 @@ pub trait KnownRelays: Send + Sync {
     }
 
     /// Somebody has told of this one.
-    fn told(&self, told: &Told, by: &RelayAddress);
+    fn told(&self, told: &Told, by: RelaySource);
 
     /// A relay has answered a question, or does not although others do.
     fn answered(&self, relay: &PeerIdentity, answers: bool);
@@ -85,7 +85,7 @@ impl KnownRelays for ConfiguredRelays {
         true
     }
 
-    fn told(&self, _: &Told, _: &RelayAddress) {}
+    fn told(&self, _: &Told, _: RelaySource) {}
 
     fn answered(&self, _: &PeerIdentity, _: bool) {}
 }
@@ -112,12 +112,12 @@ impl KnownRelays for Relays {
         Relays::takes_strangers(self)
     }
 
-    fn told(&self, told: &Told, by: &RelayAddress) {
+    fn told(&self, told: &Told, by: RelaySource) {
         let record = told.record.record();
         self.offer(RelayCandidate {
             relay: record.peer.clone(),
             addresses: record.candidates.clone(),
-            source: RelaySource::Rendezvous(by.relay.clone()),
+            source: by,
             load: record.load,
         });
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,9 +11,10 @@ use kaspath_domain::{
     DiscoveryAnswer, Groups, IpPrefix, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord,
     Timestamp, TransportAddress, below,
 };
-use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions};
+use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions, RelaySource, SlotState};
 
 use super::{
+    gossip::{Gossip, PeerQuestion},
     relays::{KnownRelay, KnownRelays},
     search::Answers,
 };
@@ -30,7 +32,7 @@ const PROVEN_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
 const PROVEN_TIMES: u64 = 2;
 
 /// What is looked for, and told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     /// Peers of this node's kind.
     Peers,
@@ -52,6 +54,34 @@ pub(super) struct Question {
     pub(super) to: KnownRelay,
 }
 
+/// Who has told.
+pub(super) struct By {
+    /// For whom the peers count that it tells of.
+    pub(super) source: PeerGroup,
+    /// The user has named it.
+    pub(super) is_trusted: bool,
+    /// Of what kind its relays are.
+    pub(super) relays: RelaySource,
+}
+
+impl By {
+    /// A relay that has answered from there, or an address of it that was claimed.
+    pub(super) fn relay(to: &KnownRelay, from: Option<IpAddr>) -> Self {
+        // Where it is said to be may be invented.
+        let block = from.map(IpPrefix::provider_block).map(PeerGroup::Prefix);
+        Self {
+            source: block.unwrap_or_else(|| Groups::of_relay(&to.relay)),
+            is_trusted: to.is_configured,
+            relays: RelaySource::Rendezvous(to.relay.relay.clone()),
+        }
+    }
+
+    /// A peer with a session.
+    pub(super) fn peer(question: PeerQuestion) -> Self {
+        Self { source: question.source, is_trusted: false, relays: RelaySource::Gossip(question.peer) }
+    }
+}
+
 /// Everything that is decided by. Shared with what reads the directory.
 pub(super) struct State {
     pub(super) outbound: Outbound,
@@ -60,6 +90,7 @@ pub(super) struct State {
     listings: [Listings; 2],
     questions: Questions,
     askable: Vec<Askable>,
+    gossip: Gossip,
     directory: Arc<Mutex<Directory>>,
     network: String,
     /// When relays were asked for relays, how often, and whether that is under way.
@@ -78,6 +109,7 @@ impl State {
             listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
             askable: Vec::new(),
+            gossip: Gossip::default(),
             directory,
             network,
             relays_asked: None,
@@ -157,31 +189,37 @@ impl State {
         }
     }
 
-    /// Takes in what a relay has told; how many are new.
+    /// What to ask one of the peers with a session now.
+    pub(super) fn peer_question(&mut self, now: Moment, random: &mut dyn FnMut() -> f64) -> Option<PeerQuestion> {
+        let up = self.outbound.slots().filter(|(_, slot)| matches!(slot.state, SlotState::Up { .. }));
+        let up: Vec<_> = up.map(|(peer, slot)| (peer.clone(), slot.source().clone())).collect();
+        let topics = [(Topic::Peers, self.asks.peers), (Topic::Relays, self.asks.relays)];
+        let topics: Vec<Topic> = topics.into_iter().filter(|(_, wanted)| *wanted).map(|(topic, _)| topic).collect();
+        self.gossip.next(&up, &topics, now, random)
+    }
+
+    /// Takes in what somebody has told; how many are new.
     pub(super) fn told(
         &mut self,
-        question: &Question,
+        (topic, by): (Topic, &By),
         answer: &DiscoveryAnswer,
         relays: &dyn KnownRelays,
         now: Moment,
         random: &mut dyn FnMut() -> f64,
     ) -> usize {
-        let Question { topic, to } = question;
-        // Where it is said to be may be invented.
-        let from = answer.from.map(IpPrefix::provider_block).map(PeerGroup::Prefix);
-        let source = from.unwrap_or_else(|| Groups::of_relay(&to.relay));
+        let By { source, is_trusted, relays: relay_source } = by;
         let mut new = 0;
         let mut discovered = Vec::new();
         for told in &answer.told {
             let record = told.record.record();
             match topic {
-                Topic::Relays if record.kind.is_relay() => relays.told(told, &to.relay),
+                Topic::Relays if record.kind.is_relay() => relays.told(told, relay_source.clone()),
                 Topic::Peers if record.kind.is_node() && record.network == self.network => {
                     discovered.push(Discovered {
                         peer: record.peer.clone(),
                         claims: claims(record),
                         source: source.clone(),
-                        is_trusted: to.is_configured,
+                        is_trusted: *is_trusted,
                         until: now + told.left,
                     });
                 }

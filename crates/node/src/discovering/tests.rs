@@ -5,6 +5,7 @@ use kaspath_domain::{
     AddressSource, Groups, IpPrefix, NatMapping, NodeRecord, ObservedAddress, Observers, PeerGroup, PeerRecord, RecordDraft,
     RecordKind, SignedRecord, Timestamp, Told, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
 };
+use kaspath_policy::RelaySource;
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
@@ -187,7 +188,7 @@ async fn relays_that_are_said_to_be_far_apart_and_answer_from_one_host_count_as_
     let mut discovery = mock();
     let host = std::net::IpAddr::from([198, 51, 100, 9]);
     discovery.expect_ask().returning(move |teller, _, _| {
-        let Teller::Relay(at) = teller else { panic!("{teller:?}") };
+        let Teller::Relay(at) = teller else { return Err(DiscoveryError::NotSpoken) };
         Ok(DiscoveryAnswer { told: (2..8).map(|n| told(n, at)).collect(), from: Some(host) })
     });
     let mut world = world(discovery, 3, false);
@@ -203,7 +204,7 @@ async fn relays_that_are_said_to_be_far_apart_and_answer_from_one_host_count_as_
 async fn a_peer_that_leaves_makes_room_for_another_and_one_that_fails_is_reported() {
     let mut discovery = mock();
     discovery.expect_ask().returning(|teller, _, _| {
-        let Teller::Relay(at) = teller else { panic!("{teller:?}") };
+        let Teller::Relay(at) = teller else { return Err(DiscoveryError::NotSpoken) };
         Ok(answer(if at.relay == relay(2).relay { vec![told(13, at)] } else { vec![told(2, at), told(3, at)] }, at))
     });
     let mut world = world(discovery, 1, false);
@@ -269,7 +270,7 @@ async fn what_came_of_asking_is_known_by_the_last_answer_of_each_relay() {
     let mut discovery = mock();
     discovery.expect_ask().returning(|teller, _, _| match teller {
         // Its own entry alone.
-        Teller::Relay(at) if *at == relay(1) => Ok(vec![told(0, at)]),
+        Teller::Relay(at) if *at == relay(1) => Ok(answer(vec![told(0, at)], at)),
         _ => Err(DiscoveryError::NotSpoken),
     });
     let mut world = world(discovery, 1, true);
@@ -284,6 +285,34 @@ async fn what_came_of_asking_is_known_by_the_last_answer_of_each_relay() {
     let search = world.discovering.search();
     assert_eq!(search, Search { known: 2, nobody: 1, not_spoken: 1, ..Search::default() });
     assert_eq!(search.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_with_a_session_is_asked_too_and_what_it_tells_counts_for_who_told_of_it() {
+    let mut discovery = mock();
+    discovery.expect_ask().returning(|teller, namespace, _| match teller {
+        Teller::Relay(at) if *at == relay(1) => Ok(answer(vec![told(2, at)], at)),
+        Teller::Relay(_) => Ok(DiscoveryAnswer { told: Vec::new(), from: None }),
+        Teller::Peer(by) => {
+            assert_eq!(*by, peer(2));
+            let of_peers = *namespace == Namespace::of_network("simnet").unwrap();
+            let told = if of_peers { vec![told(3, &relay(9))] } else { Vec::new() };
+            Ok(DiscoveryAnswer { told, from: None })
+        }
+    });
+    let mut world = world(discovery, 2, false);
+    let reached = world.until(2, is_reached).await;
+    let of = |event: &DiscoveryEvent| match event {
+        DiscoveryEvent::DiscoveredPeer { peer, groups, .. } => (peer.clone(), groups.clone()),
+        other => panic!("{other:?}"),
+    };
+    let [first, second] = [0, 1].map(|n| of(&reached[n]));
+    assert_eq!((&first.0, &second.0), (&peer(2), &peer(3)));
+    assert!(first.1.overlap(&second.1), "a peer that tells of others brings no group of its own");
+    let of = |namespace: &str| world.discovering.known_records()(&namespace.parse().unwrap(), 9);
+    let names = |records: Vec<SignedRecord>| records.iter().map(|known| known.record().peer.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(names(of("/kaspath/1/n/simnet")), BTreeSet::from([peer(2), peer(3)]));
+    assert_eq!((names(of("/kaspath/1/relays")), names(of("/kaspath/1/n/mainnet"))), (BTreeSet::new(), BTreeSet::new()));
 }
 
 /// Two relays that the user gave, and no others.
@@ -302,7 +331,7 @@ impl KnownRelays for Given {
         false
     }
 
-    fn told(&self, _: &Told, _: &RelayAddress) {}
+    fn told(&self, _: &Told, _: RelaySource) {}
 
     fn answered(&self, _: &PeerIdentity, _: bool) {}
 }

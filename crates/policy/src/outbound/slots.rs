@@ -55,6 +55,11 @@ impl Slot {
         std::iter::once(&self.source).chain(&self.carrier).cloned().collect()
     }
 
+    /// Who told of it; of a proven one, by what it was reached last.
+    pub fn source(&self) -> &PeerGroup {
+        &self.source
+    }
+
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, SlotState::Up { .. })
     }

@@ -84,9 +84,9 @@ pub(crate) fn of_foreign(envelope: &[u8], network: &str, may: Addresses) -> Resu
 /// milliseconds, go-libp2p nanoseconds. What only counts is long over.
 fn time_of(number: u64) -> Timestamp {
     Timestamp::from_epoch(match number {
-        ..100_000_000_000 => Duration::from_secs(number),
-        ..100_000_000_000_000 => Duration::from_millis(number),
-        ..100_000_000_000_000_000 => Duration::from_micros(number),
+        0..100_000_000_000 => Duration::from_secs(number),
+        100_000_000_000..100_000_000_000_000 => Duration::from_millis(number),
+        100_000_000_000_000..100_000_000_000_000_000 => Duration::from_micros(number),
         _ => Duration::from_nanos(number),
     })
 }
