@@ -47,6 +47,7 @@ mod dialer;
 mod discovery;
 mod events;
 mod failure;
+mod gates;
 mod keys;
 mod limits;
 mod listener;

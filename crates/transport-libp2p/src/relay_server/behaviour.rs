@@ -89,7 +89,7 @@ impl Behaviour {
             checks: Checks::default(),
             guesses: Rates::new(GUESSES_BURST, GUESSES_EVERY, MAX_GUESSING),
             flows: Flows::new(&config),
-            rendezvous: Rendezvous::new(),
+            rendezvous: Rendezvous::new(&config),
             config,
             moved: 0,
             refused_reservations: RelayRefusals::new(),

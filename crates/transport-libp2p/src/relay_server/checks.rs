@@ -2,35 +2,33 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{IpPrefix, Moment, Rates, Slot, Slots, TokenBucket};
+use kaspath_domain::{IpPrefix, Moment, Slot, Slots};
 use libp2p::PeerId;
 
 use super::origin::Origin;
+use crate::gates::{Gates, Shares};
 
 /// Checks under way at once: of one host, of one network and in all.
 const PER_HOST: usize = 4;
 const PER_NETWORK: usize = 8;
 const MAX_CHECKS: usize = 32;
-/// Peers, hosts and networks remembered, each.
-const MAX_REMEMBERED: usize = 4096;
 
 /// Checks under way, and the rates of new ones.
 pub(super) struct Checks {
     under_way: Slots<IpPrefix>,
-    peers: Rates<PeerId>,
-    hosts: Rates<IpPrefix>,
-    networks: Rates<IpPrefix>,
-    all: TokenBucket,
+    rates: Gates<PeerId>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
         Self {
             under_way: Slots::new(MAX_CHECKS),
-            peers: Rates::new(12, Duration::from_secs(10), MAX_REMEMBERED),
-            hosts: Rates::new(24, Duration::from_secs(5), MAX_REMEMBERED),
-            networks: Rates::new(48, Duration::from_millis(2500), MAX_REMEMBERED),
-            all: TokenBucket::new(16, Duration::from_millis(250)),
+            rates: Gates::new(&Shares {
+                peer: (12, Duration::from_secs(10)),
+                host: (24, Duration::from_secs(5)),
+                network: (48, Duration::from_millis(2500)),
+                all: (16, Duration::from_millis(250)),
+            }),
         }
     }
 }
@@ -39,11 +37,7 @@ impl Checks {
     /// Room for one more check of that peer, until it is dropped.
     pub(super) fn admit(&mut self, peer: &PeerId, origin: Origin, now: Moment) -> Option<Slot<IpPrefix>> {
         let slot = self.under_way.take([(origin.host, PER_HOST), (origin.prefix, PER_NETWORK)])?;
-        let in_time = self.peers.take(peer, now).is_ok()
-            && self.hosts.take(&origin.host, now).is_ok()
-            && self.networks.take(&origin.prefix, now).is_ok()
-            && self.all.take(now).is_ok();
-        in_time.then_some(slot)
+        self.rates.pass(peer, origin.ip, now).then_some(slot)
     }
 }
 

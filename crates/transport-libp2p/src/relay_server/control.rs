@@ -22,6 +22,7 @@ impl Behaviour {
     pub(crate) fn set(&mut self, config: RelayServerConfig) {
         let now = self.refresh();
         self.flows.set(&config);
+        self.rendezvous.set(&config);
         self.table.set(config.clone(), now);
         self.config = config;
         self.members.judge(&self.config.tokens);

@@ -1,30 +1,43 @@
-//! How often anybody may ask. Who asks for one address is bounded before all are, so that
-//! one host cannot use up what is for all.
+//! How often anybody may ask, and how much is answered.
 
 use std::{hash::Hash, time::Duration};
 
 use kaspath_domain::{IpPrefix, Moment, Rates, TokenBucket};
 
-/// Peers and hosts whose rate is remembered, of each kind.
-const MAX_REMEMBERED: usize = 4096;
+use crate::{
+    RelayServerConfig,
+    discovery::MAX_ANSWER,
+    gates::{Gates, Shares},
+    relay_server::origin::Origin,
+};
 
-struct Gates<P> {
-    peers: Rates<P>,
-    hosts: Rates<IpPrefix>,
+/// Of what circuits may take a second, answers may take one part in so many besides; and of
+/// that, those to one network.
+const PART_OF_CIRCUITS: u64 = 4;
+const PART_OF_NETWORK: u64 = 8;
+/// Networks whose answers are remembered.
+const MAX_REMEMBERED: usize = 1024;
+/// Bytes are counted in these.
+const UNIT: u64 = 1024;
+/// The longest answer.
+const LONGEST: u32 = (MAX_ANSWER as u64).div_ceil(UNIT) as u32;
+
+/// What a relay whose bytes are limited may send as answers.
+struct Answers {
+    bytes_per_second: u64,
+    networks: Rates<IpPrefix>,
     all: TokenBucket,
 }
 
-impl<P: Clone + Eq + Hash> Gates<P> {
-    fn new(peers: (u32, Duration), hosts: (u32, Duration), a_second: u32) -> Self {
+impl Answers {
+    fn new(bytes_per_second: u64) -> Self {
+        let every = |bytes: u64| Duration::from_secs(1).mul_f64(UNIT as f64 / bytes.max(1) as f64);
+        let all = bytes_per_second / PART_OF_CIRCUITS;
         Self {
-            peers: Rates::new(peers.0, peers.1, MAX_REMEMBERED),
-            hosts: Rates::new(hosts.0, hosts.1, MAX_REMEMBERED),
-            all: TokenBucket::new(a_second, Duration::from_secs(1) / a_second),
+            bytes_per_second,
+            networks: Rates::new(LONGEST, every(all / PART_OF_NETWORK), MAX_REMEMBERED),
+            all: TokenBucket::new(LONGEST * 4, every(all)),
         }
-    }
-
-    fn pass(&mut self, peer: &P, host: &IpPrefix, now: Moment) -> bool {
-        self.peers.take(peer, now).is_ok() && self.hosts.take(host, now).is_ok() && self.all.take(now).is_ok()
     }
 }
 
@@ -32,25 +45,53 @@ impl<P: Clone + Eq + Hash> Gates<P> {
 pub(super) struct Gate<P> {
     registering: Gates<P>,
     asking: Gates<P>,
+    /// `None`: as many bytes as the questions want.
+    answers: Option<Answers>,
 }
 
 impl<P: Clone + Eq + Hash> Default for Gate<P> {
     fn default() -> Self {
-        let seconds = Duration::from_secs;
+        let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
         Self {
-            registering: Gates::new((4, seconds(20)), (16, seconds(2)), 100),
-            asking: Gates::new((6, seconds(3)), (24, seconds(1)), 200),
+            registering: Gates::new(&Shares {
+                peer: (4, seconds(20)),
+                host: (16, seconds(2)),
+                network: (32, millis(500)),
+                all: (100, millis(10)),
+            }),
+            asking: Gates::new(&Shares {
+                peer: (6, seconds(3)),
+                host: (24, seconds(1)),
+                network: (48, millis(250)),
+                all: (200, millis(5)),
+            }),
+            answers: None,
         }
     }
 }
 
 impl<P: Clone + Eq + Hash> Gate<P> {
-    pub(super) fn may_register(&mut self, peer: &P, host: &IpPrefix, now: Moment) -> bool {
-        self.registering.pass(peer, host, now)
+    /// The relay has these limits from now on.
+    pub(super) fn set(&mut self, config: &RelayServerConfig) {
+        let limit = Some(config.bytes_per_second).filter(|limit| *limit > 0);
+        if limit != self.answers.as_ref().map(|answers| answers.bytes_per_second) {
+            self.answers = limit.map(Answers::new);
+        }
     }
 
-    pub(super) fn may_ask(&mut self, peer: &P, host: &IpPrefix, now: Moment) -> bool {
-        self.asking.pass(peer, host, now)
+    pub(super) fn may_register(&mut self, peer: &P, origin: &Origin, now: Moment) -> bool {
+        self.registering.pass(peer, origin.ip, now)
+    }
+
+    pub(super) fn may_ask(&mut self, peer: &P, origin: &Origin, now: Moment) -> bool {
+        self.asking.pass(peer, origin.ip, now)
+    }
+
+    /// Whether an answer of so many bytes may be sent there.
+    pub(super) fn may_answer(&mut self, origin: &Origin, bytes: usize, now: Moment) -> bool {
+        let Some(Answers { networks, all, .. }) = &mut self.answers else { return true };
+        let units = u32::try_from((bytes as u64).div_ceil(UNIT)).unwrap_or(u32::MAX);
+        all.has(units, now) && networks.take_many(&origin.prefix, units, now).is_ok() && all.take_many(units, now).is_ok()
     }
 }
 
@@ -58,30 +99,30 @@ impl<P: Clone + Eq + Hash> Gate<P> {
 mod tests {
     use super::*;
 
-    fn host(n: u8) -> IpPrefix {
-        IpPrefix::host([192, 0, 2, n].into())
-    }
-
     #[test]
-    fn one_peer_one_host_and_all_together_have_their_rates() {
-        let mut gate = Gate::default();
-        let now = Moment::default();
-        let asked = |gate: &mut Gate<u32>, peers: &mut dyn Iterator<Item = u32>, host_of: &dyn Fn(u32) -> IpPrefix| {
-            peers.filter(|peer| gate.may_ask(peer, &host_of(*peer), now)).count()
-        };
-        assert_eq!(asked(&mut gate, &mut std::iter::repeat_n(1, 100), &|_| host(1)), 6);
-        assert_eq!(asked(&mut gate, &mut (100..10_000), &|_| host(1)), 24 - 6);
-        assert_eq!(asked(&mut gate, &mut (100..10_000), &|n| host((n % 200) as u8 + 2)), 200 - 24);
-        assert!((0..100).filter(|_| gate.may_register(&1, &host(1), now)).count() == 4, "another matter");
-        assert!(gate.may_ask(&1, &host(1), now + Duration::from_secs(3)));
-    }
-
-    #[test]
-    fn however_many_identities_ask_little_is_remembered() {
-        let mut gate = Gate::default();
-        for n in 0..20_000_u32 {
-            let _ = gate.may_ask(&n, &host((n % 250) as u8), Moment::after_start(Duration::from_millis(n.into())));
+    fn a_node_that_serves_by_itself_answers_with_a_part_of_its_bytes_and_no_network_takes_all_of_it() {
+        let (crowd, lone) = (Origin::of([198, 51, 100, 1].into()), Origin::of([203, 0, 113, 1].into()));
+        let mut gate = Gate::<u32>::default();
+        gate.set(&RelayServerConfig::of_node());
+        let at = |millis| Moment::after_start(Duration::from_millis(millis));
+        let mut sent = 0;
+        for millis in 0..60_000 {
+            sent += if gate.may_answer(&crowd, MAX_ANSWER, at(millis)) { MAX_ANSWER } else { 0 };
+            if millis % 10_000 == 9_999 {
+                assert!(gate.may_answer(&lone, 20_000, at(millis)));
+            }
         }
-        assert!(gate.asking.peers.len() <= MAX_REMEMBERED);
+        assert!((1_000_000..2_000_000).contains(&sent), "{sent} in a minute");
+        // Many networks have the quarter.
+        let (mut gate, mut sent) = (Gate::<u32>::default(), 0);
+        gate.set(&RelayServerConfig::of_node());
+        for millis in 0..60_000_u64 {
+            let from = Origin::of([20, (millis / 250) as u8, (millis % 250) as u8, 1].into());
+            sent += if gate.may_answer(&from, MAX_ANSWER, at(millis)) { MAX_ANSWER } else { 0 };
+        }
+        assert!((10_000_000..=15_500_000).contains(&sent), "{sent} in a minute");
+        // Without a limit there is none.
+        gate.set(&RelayServerConfig::default());
+        assert!((0..10_000).all(|_| gate.may_answer(&crowd, MAX_ANSWER, at(60_000))));
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use self::{gate::Gate, pending::Pending, table::Table, verify::Verifier};
 use super::exchange::TIMEOUT;
 use crate::{
+    RelayServerConfig,
     discovery::{MAX_REQUEST, Message},
     records::Addresses,
     wire,
@@ -34,13 +35,20 @@ pub(super) struct Rendezvous {
 }
 
 impl Rendezvous {
-    pub(super) fn new() -> Self {
-        Self {
+    pub(super) fn new(config: &RelayServerConfig) -> Self {
+        let mut rendezvous = Self {
             table: Table::new(random()),
             gate: Gate::default(),
             verifier: Verifier::default(),
             addresses: Addresses { local: false },
-        }
+        };
+        rendezvous.set(config);
+        rendezvous
+    }
+
+    /// The relay has these limits from now on.
+    pub(super) fn set(&mut self, config: &RelayServerConfig) {
+        self.gate.set(config);
     }
 
     /// The peer has no reservation any more.

@@ -102,7 +102,7 @@ impl Behaviour {
         if self.drain.is_some() {
             return refused(Status::Unavailable, "this relay is draining");
         }
-        if !self.rendezvous.gate.may_register(&by.peer, &origin.host, now) {
+        if !self.rendezvous.gate.may_register(&by.peer, &origin, now) {
             return refused(Status::Unavailable, TOO_OFTEN);
         }
         let reserved = namespace != Namespace::relays() && self.table.has_reservation(&by.peer, now);
@@ -139,7 +139,7 @@ impl Behaviour {
             let listed = self.rendezvous.table.register(wanted, now).map_err(Refusal::from);
             return self.answer(stream, answer_to(listed), slot);
         }
-        if !verifier.may_dial(&wanted.origin, now) {
+        if !verifier.may_dial(&wanted.peer, &wanted.origin, now) {
             return self.answer(stream, answer_to(refused(Status::Unavailable, TOO_OFTEN)), slot);
         }
         // From another port than the connection that is there, which may have the same ends.
@@ -215,7 +215,7 @@ impl Behaviour {
     fn discover(&mut self, by: &Asker, discover: Discover, now: Moment) -> Result<Message, Refusal> {
         let namespace = namespace(discover.ns)?;
         let origin = self.admit_to_rendezvous(by)?;
-        if !self.rendezvous.gate.may_ask(&by.peer, &origin.host, now) {
+        if !self.rendezvous.gate.may_ask(&by.peer, &origin, now) {
             return refused(Status::Unavailable, TOO_OFTEN);
         }
         let cookie = match discover.cookie.filter(|cookie| !cookie.is_empty()) {
@@ -242,12 +242,14 @@ impl Behaviour {
             room = room.checked_sub(register.encoded_len() + 4)?;
             Some(register)
         });
-        Ok(Message::discovered(DiscoverResponse {
+        let answer = Message::discovered(DiscoverResponse {
             registrations: registrations.collect(),
             cookie: Some(cookie.encode(&namespace)),
             status: Some(Status::Ok.into()),
             status_text: None,
-        }))
+        });
+        let may_answer = self.rendezvous.gate.may_answer(&origin, answer.encoded_len(), now);
+        if may_answer { Ok(answer) } else { refused(Status::Unavailable, TOO_OFTEN) }
     }
 }
 

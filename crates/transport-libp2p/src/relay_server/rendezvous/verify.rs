@@ -3,20 +3,22 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use kaspath_domain::{IpPrefix, Moment, NodeRecord, Rates, TokenBucket, TransportAddress, make_room};
+use kaspath_domain::{IpPrefix, Moment, NodeRecord, TransportAddress, make_room};
 
-use crate::relay_server::origin::Origin;
+use crate::{
+    gates::{Gates, Shares},
+    relay_server::origin::Origin,
+};
 
 /// Dials under way, and of them to one /24 or /48.
 const MAX_DIALS: usize = 8;
 const OF_NETWORK: usize = 2;
-/// Dials to one address: so many at once, then one at every interval. All together as well.
-const HOST_BURST: u32 = 2;
-const HOST_EVERY: Duration = Duration::from_secs(300);
-const ALL_BURST: u32 = 4;
-const ALL_EVERY: Duration = Duration::from_millis(250);
-/// Hosts that are remembered, and peers that were reached.
-const MAX_REMEMBERED: usize = 4096;
+/// Dials to one host and its peers, to its network and to all: so many at once, then one at
+/// every interval.
+const HOST: (u32, Duration) = (2, Duration::from_secs(300));
+const NETWORK: (u32, Duration) = (8, Duration::from_secs(15));
+const ALL: (u32, Duration) = (4, Duration::from_millis(250));
+/// Peers that are remembered as reached.
 const MAX_REACHED: usize = 1024;
 /// Who was reached is dialled again after that time.
 const REACHED_FOR: Duration = Duration::from_secs(20 * 60);
@@ -43,8 +45,7 @@ fn of_family<'a>(record: &'a NodeRecord, origin: &Origin) -> impl Iterator<Item 
 pub(super) struct Verifier<P, D, T> {
     dials: HashMap<D, (IpPrefix, T)>,
     reached: HashMap<P, (TransportAddress, Moment)>,
-    hosts: Rates<IpPrefix>,
-    all: TokenBucket,
+    rates: Gates<P>,
 }
 
 impl<P, D, T> Default for Verifier<P, D, T>
@@ -55,8 +56,7 @@ where
         Self {
             dials: HashMap::new(),
             reached: HashMap::new(),
-            hosts: Rates::new(HOST_BURST, HOST_EVERY, MAX_REMEMBERED),
-            all: TokenBucket::new(ALL_BURST, ALL_EVERY),
+            rates: Gates::new(&Shares { peer: HOST, host: HOST, network: NETWORK, all: ALL }),
         }
     }
 }
@@ -68,12 +68,9 @@ impl<P: Clone + Eq + Hash, D: Eq + Hash, T> Verifier<P, D, T> {
     }
 
     /// Whether one more may be dialled.
-    pub(super) fn may_dial(&mut self, origin: &Origin, now: Moment) -> bool {
+    pub(super) fn may_dial(&mut self, peer: &P, origin: &Origin, now: Moment) -> bool {
         let of_network = self.dials.values().filter(|(network, _)| *network == origin.prefix).count();
-        self.dials.len() < MAX_DIALS
-            && of_network < OF_NETWORK
-            && self.hosts.take(&origin.host, now).is_ok()
-            && self.all.take(now).is_ok()
+        self.dials.len() < MAX_DIALS && of_network < OF_NETWORK && self.rates.pass(peer, origin.ip, now)
     }
 
     /// A dial has begun.
@@ -144,26 +141,43 @@ mod tests {
     fn a_host_a_network_and_all_are_dialled_only_so_often() {
         let origin = |a: u8, b: u8| Origin::of([203, 0, a, b].into());
         let mut verifier = Verifier::<u32, u32, ()>::default();
+        let mut peers = 0..;
+        let mut may_dial = |verifier: &mut Verifier<u32, u32, ()>, from: Origin, now: Moment| {
+            verifier.may_dial(&peers.next().unwrap(), &from, now)
+        };
         let start = Moment::default();
-        assert!(verifier.may_dial(&origin(1, 1), start) && verifier.may_dial(&origin(1, 1), start));
-        assert!(!verifier.may_dial(&origin(1, 1), start), "of one host");
-        let later = start + HOST_EVERY;
-        assert!(verifier.may_dial(&origin(1, 1), later) && !verifier.may_dial(&origin(1, 1), later));
+        assert!((0..2).all(|_| may_dial(&mut verifier, origin(1, 1), start)));
+        assert!(!may_dial(&mut verifier, origin(1, 1), start), "of one host");
+        let later = start + HOST.1;
+        assert!(may_dial(&mut verifier, origin(1, 1), later) && !may_dial(&mut verifier, origin(1, 1), later));
         let mut now = later;
         for dial in 0..2 {
-            now = now + ALL_EVERY;
-            assert!(verifier.may_dial(&origin(1, 10 + dial), now));
+            now = now + ALL.1;
+            assert!(may_dial(&mut verifier, origin(1, 10 + dial), now));
             verifier.begun(dial.into(), &origin(1, 10), ());
         }
-        assert!(!verifier.may_dial(&origin(1, 20), now + ALL_EVERY), "of one network");
+        assert!(!may_dial(&mut verifier, origin(1, 20), now + ALL.1), "of one network");
         for dial in 2..8 {
-            now = now + ALL_EVERY;
-            assert!(verifier.may_dial(&origin(dial, 1), now));
+            now = now + ALL.1;
+            assert!(may_dial(&mut verifier, origin(dial, 1), now));
             verifier.begun(dial.into(), &origin(dial, 1), ());
         }
-        assert!(!verifier.may_dial(&origin(99, 1), now + ALL_EVERY), "under way");
+        assert!(!may_dial(&mut verifier, origin(99, 1), now + ALL.1), "under way");
         assert!(verifier.ended(&3).is_some() && verifier.ended(&3).is_none());
-        assert!(verifier.may_dial(&origin(99, 1), now + ALL_EVERY));
+        assert!(may_dial(&mut verifier, origin(99, 1), now + ALL.1));
+    }
+
+    #[test]
+    fn ten_thousand_hosts_of_one_network_keep_no_other_from_being_dialled() {
+        let mut verifier = Verifier::<u32, u32, ()>::default();
+        for n in 0..60_000 {
+            let now = Moment::after_start(Duration::from_millis(n.into()));
+            let hostile = Origin::of(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, (n % 10_000) as u16, 0, 0, 0, 1).into());
+            verifier.may_dial(&n, &hostile, now);
+            if n % 1000 == 999 {
+                assert!(verifier.may_dial(&(100_000 + n), &Origin::of([203, 0, (n / 1000) as u8, 1].into()), now), "{n}");
+            }
+        }
     }
 
     #[test]
