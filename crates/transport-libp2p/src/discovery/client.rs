@@ -88,16 +88,18 @@ impl Libp2pDiscovery {
         Ok(DiscoveryAnswer { told, from: ip(&meta) })
     }
 
-    /// Sends a request and takes the answer, with where it comes from.
+    /// Sends a request, which may depend on the relay's address on the link, and takes the
+    /// answer, with where it comes from.
     async fn exchange(
         &self,
         relay: &RelayAddress,
-        request: Message,
+        request: impl FnOnce(Option<IpAddr>) -> Message,
         allowed: Duration,
     ) -> Result<(Message, Option<IpAddr>), DiscoveryError> {
         let _slot = self.slot(&relay.relay)?;
         // It is not counted as a user of the connection, and lives for seconds.
         let OpenStream { mut stream, meta, .. } = self.stream(relay).await?;
+        let request = request(ip(&meta));
         let exchange = async {
             wire::send(&mut stream, &request).await?;
             wire::receive_within(&mut stream, MAX_ANSWER).await
@@ -122,7 +124,7 @@ impl Discovery for Libp2pDiscovery {
             cookie: None,
             reads_records: Some(true),
         };
-        let (answer, from) = self.exchange(relay, Message::discover(question), ANSWER_TIMEOUT).await?;
+        let (answer, from) = self.exchange(relay, |_| Message::discover(question), ANSWER_TIMEOUT).await?;
         let question = Question { relay, namespace, limit, us: &self.us, addresses: self.addresses };
         Ok(DiscoveryAnswer { told: question.told(answer, wall_clock())?, from })
     }
@@ -134,13 +136,16 @@ impl Discovery for Libp2pDiscovery {
         record: &SignedRecord,
         ttl: Duration,
     ) -> Result<Duration, DiscoveryError> {
-        let register = Register {
-            ns: Some(namespace.to_string()),
-            signed_peer_record: records::peer_record(self.signer.key(), record.record()),
-            ttl: Some(ttl.as_secs()),
-            record: Some(record.envelope().to_vec()),
+        let register = |ip: Option<IpAddr>| {
+            let record = ip.map_or(record.clone(), |ip| self.signer.of_family(record, ip.to_canonical().is_ipv4(), wall_clock()));
+            Message::register(Register {
+                ns: Some(namespace.to_string()),
+                signed_peer_record: records::peer_record(self.signer.key(), record.record()),
+                ttl: Some(ttl.as_secs()),
+                record: Some(record.envelope().to_vec()),
+            })
         };
-        listed(self.exchange(at, Message::register(register), LIST_TIMEOUT).await?.0)
+        listed(self.exchange(at, register, LIST_TIMEOUT).await?.0)
     }
 
     async fn unlist(&self, at: &RelayAddress, namespace: &Namespace) {

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use kaspath_domain::{RecordDraft, RelayAddress, SignedRecord, Timestamp};
+use kaspath_domain::{RecordDraft, RelayAddress, SignedRecord, Timestamp, TransportAddress};
 use libp2p::{core::SignedEnvelope, identity::Keypair};
 
 use super::{
@@ -69,6 +69,20 @@ impl Signer {
         let envelope = envelope.expect("an Ed25519 key signs").into_protobuf_encoding();
         SignedRecord::verified(record, &envelope)
     }
+
+    /// The record as it is listed at a relay to which there is a link over that family: of what
+    /// strangers can reach, the relay can verify no address of the other one.
+    pub(crate) fn of_family(&self, signed: &SignedRecord, is_v4: bool, now: Timestamp) -> SignedRecord {
+        let record = signed.record();
+        let fits = |address: &TransportAddress| address.ip().is_some_and(|ip| ip.is_ipv4() == is_v4);
+        if !(record.reachable || record.kaspad.is_some()) || record.candidates.iter().all(fits) {
+            return signed.clone();
+        }
+        let mut draft = draft_of(record);
+        draft.candidates.retain(fits);
+        draft.reachable &= !draft.candidates.is_empty();
+        self.sign(&draft, now)
+    }
 }
 
 /// A record from a remote, for fuzzing: its signature is not looked at, for no mutation
@@ -86,7 +100,6 @@ pub fn fuzz(bytes: &[u8]) {
     }
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
 fn draft_of(record: &kaspath_domain::NodeRecord) -> RecordDraft {
     RecordDraft {
         kind: record.kind,

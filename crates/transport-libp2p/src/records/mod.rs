@@ -13,11 +13,13 @@ use std::time::Duration;
 use kaspath_domain::{Namespace, NodeRecord, Timestamp, TransportAddress, is_public};
 use thiserror::Error;
 
+use crate::core::FIRST_PORT;
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use envelope::fuzz;
 pub(crate) use envelope::{MAX_ENVELOPE, Signer, verify};
-pub(crate) use peer_record::{of_foreign, peer_record, verify_peer_record};
+pub(crate) use peer_record::{names_only, of_foreign, peer_record, verify_peer_record};
 
 /// Wall clocks may be wrong by so much.
 const CLOCK_ERROR: Duration = Duration::from_secs(3600);
@@ -52,9 +54,9 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     /// A record names IP addresses alone: a stranger must not have us ask a resolver, nor
-    /// dial hosts in our own network.
+    /// dial hosts in our own network, nor services that are none of ours anywhere.
     fn allow(self, address: &TransportAddress) -> bool {
-        address.socket_addr().is_some_and(|socket| socket.port() != 0 && (self.local || is_public(socket.ip())))
+        address.socket_addr().is_some_and(|socket| socket.port() >= FIRST_PORT && (self.local || is_public(socket.ip())))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kaspath_domain::{NatMapping, NodeRecord, PeerAddress, PeerIdentity, RecordKind, RelayAddress, SignedRecord, Timestamp};
+use kaspath_domain::{
+    NatMapping, NodeRecord, PeerAddress, PeerIdentity, RecordKind, RelayAddress, SignedRecord, Timestamp, TransportAddress,
+};
 use libp2p::{
     Multiaddr,
     core::{PeerRecord, SignedEnvelope},
@@ -43,6 +45,17 @@ pub(crate) fn verify_peer_record(envelope: &[u8]) -> Result<PeerRecord, RecordEr
     }
     let signed = SignedEnvelope::from_protobuf_encoding(envelope).map_err(|_| RecordError::Envelope)?;
     PeerRecord::from_signed_envelope(signed).map_err(|_| RecordError::Signature)
+}
+
+/// Whether others may be told all that it names: relays, and addresses of its owner of which
+/// `is_own` is true.
+pub(crate) fn names_only(record: &PeerRecord, may: Addresses, is_own: impl Fn(&TransportAddress) -> bool) -> bool {
+    let own =
+        |address: &Multiaddr| convert::candidate(address, &record.peer_id()).is_some_and(|at| may.allow(&at) && is_own(&at));
+    record.addresses().iter().all(|address| match convert::relay_of(address) {
+        Some(relay) => may.allow(&relay.via),
+        None => own(address),
+    })
 }
 
 /// A peer's that lists itself by stock software: it can be reached through its relays, and

@@ -125,6 +125,26 @@ async fn a_stock_client_lists_itself_here_and_finds_ours() {
 }
 
 #[tokio::test]
+async fn a_stock_client_that_names_an_address_that_is_not_its_own_is_not_listed() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let at = relay_address(&relay);
+    let mut swarm = client(&at).await;
+    for others in ["/ip4/10.0.0.1/tcp/4001", "/ip4/203.0.113.1/tcp/4001", "/dns4/victim.example/tcp/4001"] {
+        let others: Multiaddr = others.parse().unwrap();
+        swarm.add_external_address(others.clone());
+        swarm.behaviour_mut().rendezvous.register(namespace(), peer_id(&at.relay), None).unwrap();
+        let error = awaited(&mut swarm, |event| match event {
+            SwarmEvent::Behaviour(ClientEvent::Rendezvous(rendezvous::client::Event::RegisterFailed { error, .. })) => {
+                Some(error)
+            }
+            _ => None,
+        });
+        assert_eq!(error.await, rendezvous::ErrorCode::InvalidSignedPeerRecord, "{others}");
+        swarm.remove_external_address(&others);
+    }
+}
+
+#[tokio::test]
 async fn ours_list_themselves_at_a_stock_server_and_are_found_there() {
     let server = rendezvous::server::Config::default().with_min_ttl(60);
     let mut swarm = SwarmBuilder::with_new_identity()

@@ -94,7 +94,7 @@ fn what_a_relay_may_not_tell_is_skipped_once_and_ends_the_answer_twice() {
     let public = RecordDraft {
         reachable: true,
         relays: Vec::new(),
-        candidates: vec![TransportAddress::tcp("198.51.100.1:1".parse().unwrap())],
+        candidates: vec![TransportAddress::tcp("198.51.100.1:4001".parse().unwrap())],
         ..draft(&at)
     };
     assert_eq!(told(&at, 32, vec![entry(Keypair::generate_ed25519(), &public)]).map(|told| told.len()), Ok(1));

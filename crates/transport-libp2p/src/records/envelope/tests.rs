@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use kaspath_domain::{NatMapping, PeerIdentity, RecordKind, TransportAddress};
 
 use super::*;
-use crate::records::{left, of_foreign, peer_record};
+use crate::records::{left, names_only, of_foreign, peer_record};
 
 const PUBLIC: Addresses = Addresses { local: false };
 
@@ -74,7 +74,7 @@ fn a_record_of_all_that_fits_stays_under_the_limits() {
     let draft = RecordDraft {
         network: "n".repeat(40),
         relays: (1..9).flat_map(|n| [relay(n, tcp("203.0.113.1:4001")), relay(n, v6(n))]).collect(),
-        candidates: (1..20).flat_map(|n| [v6(n % 2), tcp(&format!("203.0.113.{}:{n}", n % 2 + 1))]).collect(),
+        candidates: (1..20).flat_map(|n| [v6(n % 2), tcp(&format!("203.0.113.{}:40{n:02}", n % 2 + 1))]).collect(),
         ttl: Duration::from_secs(90_000),
         load: Some(200),
         ..draft()
@@ -91,18 +91,75 @@ fn a_record_of_all_that_fits_stays_under_the_limits() {
 fn one_address_of_a_family_is_named_of_a_relay_tcp_first_and_no_private_one() {
     let quic = TransportAddress::quic("203.0.113.1:4001".parse().unwrap());
     let draft = RecordDraft {
-        relays: vec![relay(1, quic), relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("192.168.1.1:1"))],
-        candidates: vec![tcp("10.0.0.1:1"), tcp("203.0.113.9:0")],
+        relays: vec![relay(1, quic), relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("192.168.1.1:4001"))],
+        candidates: vec![tcp("10.0.0.1:4001"), tcp("203.0.113.9:0"), tcp("203.0.113.9:25"), tcp("203.0.113.9:1023")],
         kaspad: Some("127.0.0.1:16111".parse().unwrap()),
         ..draft()
     };
     let signed = signer(PUBLIC).sign(&draft, now());
-    let read = verify(signed.envelope(), Some(&relay(2, tcp("198.51.100.1:9"))), PUBLIC).unwrap();
+    let read = verify(signed.envelope(), Some(&relay(2, tcp("198.51.100.1:4001"))), PUBLIC).unwrap();
     // Who was told by the second relay knows where that one is.
-    assert_eq!(read.record().relays, [relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("198.51.100.1:9"))]);
+    assert_eq!(read.record().relays, [relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("198.51.100.1:4001"))]);
     assert!(read.record().candidates.is_empty() && read.record().kaspad.is_none());
     let nearby = signer(Addresses { local: true }).sign(&draft, now());
     assert_eq!(verify(nearby.envelope(), None, PUBLIC), Err(RecordError::Field("relays")));
+}
+
+#[test]
+fn a_record_that_names_a_port_of_well_known_services_is_none() {
+    let candidates = |port: u16| {
+        let draft = RecordDraft { candidates: vec![tcp("203.0.113.9:4001")], ..draft() };
+        let mut payload = payload::encode(&draft, now(), PUBLIC);
+        // The port stands before the byte for the tag.
+        let at = payload.len() - 3;
+        payload[at..at + 2].copy_from_slice(&port.to_be_bytes());
+        payload::decode(&payload, relay(1, tcp("203.0.113.9:4001")).relay, None, PUBLIC).map(|record| record.candidates)
+    };
+    assert_eq!(candidates(25), Err(RecordError::Field("candidates")));
+    assert_eq!(candidates(1024), Ok(vec![tcp("203.0.113.9:1024")]));
+}
+
+#[test]
+fn at_a_relay_a_reachable_record_names_addresses_of_the_links_family() {
+    let (v4, v6) = (tcp("203.0.113.9:4001"), tcp("[2001:db8::9]:4001"));
+    let signer = signer(PUBLIC);
+    let reachable = RecordDraft { reachable: true, candidates: vec![v6.clone(), v4.clone()], ..draft() };
+    let signed = signer.sign(&reachable, now());
+    for (is_v4, expected) in [(true, v4), (false, v6.clone())] {
+        let narrowed = signer.of_family(&signed, is_v4, now());
+        assert_eq!((narrowed.record().reachable, &narrowed.record().candidates), (true, &vec![expected]));
+        assert!(narrowed.rank() > signed.rank());
+    }
+    let only_v6 = signer.sign(&RecordDraft { candidates: vec![v6], ..reachable.clone() }, now());
+    assert_eq!(signer.of_family(&only_v6, false, now()), only_v6);
+    let narrowed = signer.of_family(&only_v6, true, now());
+    assert!(!narrowed.record().reachable && narrowed.record().candidates.is_empty());
+    // What nobody is to dial is as it was.
+    let shown = signer.sign(&RecordDraft { reachable: false, ..reachable }, now());
+    assert_eq!(signer.of_family(&shown, true, now()), shown);
+}
+
+#[test]
+fn what_a_foreign_record_may_name() {
+    let key = Keypair::generate_ed25519();
+    let own: std::net::IpAddr = [203, 0, 113, 9].into();
+    let names = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let record = libp2p::core::PeerRecord::new(&key, addresses).unwrap();
+        names_only(&record, PUBLIC, |address| address.ip() == Some(own))
+    };
+    let relay = convert::peer_id(&relay(1, tcp("203.0.113.9:4001")).relay);
+    let circuit = |via: &str| format!("{via}/p2p/{relay}/p2p-circuit");
+    let other = format!("/ip4/203.0.113.9/tcp/4001/p2p/{relay}");
+    assert!(names(&["/ip4/203.0.113.9/tcp/4001", &circuit("/ip4/198.51.100.1/tcp/4001")]) && names(&[]));
+    for bad in
+        ["/ip4/10.0.0.1/tcp/4001", "/ip4/127.0.0.1/tcp/4001", "/ip4/198.51.100.1/tcp/4001", "/ip4/203.0.113.9/tcp/25", &other]
+    {
+        assert!(!names(&["/ip4/203.0.113.9/tcp/4001", bad]), "{bad}");
+    }
+    for bad in ["/ip4/10.0.0.1/tcp/4001", "/ip4/198.51.100.1/tcp/25", "/dns4/victim.example/tcp/4001"] {
+        assert!(!names(&[&circuit(bad)]) && !names(&[bad]), "{bad}");
+    }
 }
 
 #[test]

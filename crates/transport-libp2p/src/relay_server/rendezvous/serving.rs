@@ -106,7 +106,7 @@ impl Behaviour {
             return refused(Status::Unavailable, TOO_OFTEN);
         }
         let reserved = namespace != Namespace::relays() && self.table.has_reservation(&by.peer, now);
-        let listing = self.listing_of(&by.peer, &namespace, register.record, register.signed_peer_record)?;
+        let listing = self.listing_of((&by.peer, &origin), &namespace, register.record, register.signed_peer_record)?;
         let us = self.local();
         let is_here = |record: &NodeRecord| record.relays.iter().any(|relay| relay.relay == us);
         match listing.record.as_ref().map(SignedRecord::record) {
@@ -173,7 +173,7 @@ impl Behaviour {
     /// What a peer says of itself, if it is fit to be told to others.
     fn listing_of(
         &self,
-        peer: &PeerId,
+        (peer, origin): (&PeerId, &Origin),
         namespace: &Namespace,
         record: Option<Vec<u8>>,
         peer_record: Option<Vec<u8>>,
@@ -185,9 +185,14 @@ impl Behaviour {
         let record = record.map(|envelope| self.record_of(peer, namespace, &envelope)).transpose()?;
         if let Some(envelope) = &peer_record {
             // Stock software rejects all of an answer for one that is wrong.
-            let signed = records::verify_peer_record(envelope).ok();
-            if signed.map(|signed| signed.peer_id()) != Some(*peer) {
-                return refused(INVALID, "the peer record is invalid");
+            let signed = records::verify_peer_record(envelope).ok().filter(|signed| signed.peer_id() == *peer);
+            let Some(signed) = signed else { return refused(INVALID, "the peer record is invalid") };
+            // Stock software dials what it is told.
+            if !records::names_only(&signed, self.rendezvous.addresses, |address| origin.is_of(address)) {
+                return refused(
+                    INVALID,
+                    "the peer record names addresses that are neither a relay's nor the one that you come from",
+                );
             }
         }
         Ok(Listing { record, peer_record })

@@ -23,22 +23,16 @@ const MAX_REACHED: usize = 1024;
 /// Who was reached is dialled again after that time.
 const REACHED_FOR: Duration = Duration::from_secs(20 * 60);
 
-/// Where to dial a peer that comes from there: all of the addresses of that family in its
-/// record must be its own, and the first is dialled. Those of the other family count like
-/// any that a node says of itself: whoever dials them proves who answers.
+/// Where to dial a peer that comes from there: all of the addresses in its record must be its
+/// own, and the first is dialled.
 pub(super) fn address_of<'a>(record: &'a NodeRecord, origin: &Origin) -> Option<&'a TransportAddress> {
-    of_family(record, origin).next().filter(|_| !names_others(record, origin))
+    record.candidates.first().filter(|_| !names_others(record, origin))
 }
 
-/// Whether an address in the record, of the family of the connection, is not its origin's.
+/// Whether an address in the record is not its origin's. One of the other family is not:
+/// whoever is told of it dials it, and nothing shows whose it is.
 pub(super) fn names_others(record: &NodeRecord, origin: &Origin) -> bool {
-    of_family(record, origin).any(|address| !origin.is_of(address))
-}
-
-fn of_family<'a>(record: &'a NodeRecord, origin: &Origin) -> impl Iterator<Item = &'a TransportAddress> {
-    let is_v4 = origin.ip.to_canonical().is_ipv4();
-    let fits = move |address: &&TransportAddress| address.ip().is_some_and(|ip| ip.to_canonical().is_ipv4() == is_v4);
-    record.candidates.iter().filter(fits)
+    record.candidates.iter().any(|address| !origin.is_of(address))
 }
 
 /// The dials that are made for it; `D` is a dial, `T` what waits for its end.
@@ -130,7 +124,9 @@ mod tests {
         };
         let own = Some("/ip4/203.0.113.1/tcp/4001".to_owned());
         assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.1"), own);
-        assert_eq!(dialled(&["[2001:db8::1]:9", "203.0.113.1:4001", "203.0.113.1:5"], "::ffff:203.0.113.1"), own);
+        assert_eq!(dialled(&["203.0.113.1:4001", "203.0.113.1:4002"], "::ffff:203.0.113.1"), own);
+        assert_eq!(dialled(&["[2001:db8::1]:4001", "203.0.113.1:4001"], "203.0.113.1"), None, "a victim of the other family");
+        assert_eq!(dialled(&["203.0.113.1:4001", "[2001:db8::1]:4001"], "203.0.113.1"), None);
         assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.2"), None);
         assert_eq!(dialled(&["203.0.113.1:4001", "192.0.2.1:1"], "203.0.113.1"), None, "the other one is somebody else's");
         assert_eq!(dialled(&["203.0.113.1:4001"], "2001:db8::1"), None);
