@@ -3,20 +3,23 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use kaspath_domain::{
-    DiscoveryError, MonotonicClock, Namespace, PeerIdentity, Rates, SignedRecord, Slots, Timestamp, TokenBucket, Told, wall_clock,
+    DiscoveryError, IpPrefix, MonotonicClock, Namespace, PeerIdentity, SignedRecord, Slots, Timestamp, Told, wall_clock,
 };
 use libp2p::StreamProtocol;
 use tokio::time::timeout;
 
 use super::answers::believed;
-
-use crate::records::{self, Addresses, MAX_ENVELOPE};
+use crate::{
+    gates::{Gates, Shares},
+    records::{self, Addresses, MAX_ENVELOPE},
+};
 
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kaspath/gossip/1.0.0");
 const VERSION: u8 = 1;
@@ -28,13 +31,17 @@ const OFTEN: u8 = 255;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A record that is passed on is valid for so long at least.
 const MIN_LEFT: Duration = Duration::from_secs(60);
-/// Answers of one peer: so many at once, then one at every interval.
-const PEER_BURST: u32 = 4;
-const PEER_EVERY: Duration = Duration::from_secs(150);
-/// Answers a second, for all together, and at once.
-const ALL: u32 = 8;
+/// Answers: so many at once, then one at every interval. Those whose connections are relayed
+/// share what the relay's host has.
+const RATES: Shares = Shares {
+    peer: (4, Duration::from_secs(150)),
+    host: (8, Duration::from_secs(10)),
+    network: (12, Duration::from_secs(2)),
+    all: (32, Duration::from_millis(125)),
+};
+/// Answers under way, and of them to one host; a peer has one.
 const MAX_ANSWERING: usize = 32;
-const MAX_REMEMBERED: usize = 4096;
+const PER_HOST: usize = 8;
 
 /// What a node knows, for others: up to so many records under a name. What may not be passed
 /// on or is about to end is left out of the answer, and so is the asker's own record.
@@ -120,21 +127,26 @@ pub(super) fn told(
     believed(us, entries, now)
 }
 
+/// Who has a share of the answers under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Share {
+    Peer(PeerIdentity),
+    Host(IpPrefix),
+}
+
 /// Answers what peers ask.
 pub(crate) struct Answering {
     known: Mutex<Option<KnownRecords>>,
-    rates: Mutex<(Rates<PeerIdentity>, TokenBucket)>,
-    /// One answer at a time of each peer.
-    answering: Slots<PeerIdentity>,
+    rates: Mutex<Gates<PeerIdentity>>,
+    answering: Slots<Share>,
     clock: MonotonicClock,
 }
 
 impl Answering {
     pub(crate) fn new() -> Self {
-        let rates = (Rates::new(PEER_BURST, PEER_EVERY, MAX_REMEMBERED), TokenBucket::new(ALL, Duration::from_secs(1) / ALL));
         Self {
             known: Mutex::default(),
-            rates: Mutex::new(rates),
+            rates: Mutex::new(Gates::new(&RATES)),
             answering: Slots::new(MAX_ANSWERING),
             clock: MonotonicClock::start(),
         }
@@ -144,18 +156,19 @@ impl Answering {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
-    fn is_too_often(&self, peer: &PeerIdentity) -> bool {
+    fn is_too_often(&self, peer: &PeerIdentity, from: IpAddr) -> bool {
         let now = self.clock.now();
-        let (peers, all) = &mut *self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.take(peer, now).is_err() || all.take(now).is_err()
+        !self.rates.lock().unwrap_or_else(PoisonError::into_inner).pass(peer, from, now)
     }
 
-    /// Answers one request of that peer, or none if it has another one under way.
-    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, peer: &PeerIdentity, mut stream: S) {
-        let Some(_slot) = self.answering.take([(peer.clone(), 1)]) else { return };
+    /// Answers one request of that peer, whose connection comes from there, or none if it has
+    /// another one under way.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, peer: &PeerIdentity, from: IpAddr, mut stream: S) {
+        let shares = [(Share::Peer(peer.clone()), 1), (Share::Host(IpPrefix::host(from)), PER_HOST)];
+        let Some(_slot) = self.answering.take(shares) else { return };
         let request = timeout(TIMEOUT, receive_request(&mut stream)).await;
         let Ok(Ok((namespace, wanted))) = request else { return };
-        let bytes = if self.is_too_often(peer) { vec![OFTEN] } else { answer(&self.records(peer, &namespace, wanted)) };
+        let bytes = if self.is_too_often(peer, from) { vec![OFTEN] } else { answer(&self.records(peer, &namespace, wanted)) };
         let sent = timeout(TIMEOUT, async {
             stream.write_all(&bytes).await?;
             stream.close().await

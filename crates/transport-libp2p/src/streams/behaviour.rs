@@ -29,7 +29,7 @@ pub(crate) enum Event {
     /// The remote of this relayed connection wants to punch.
     Punch { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
     /// The peer asks whom we know.
-    Gossip { peer: PeerId, stream: Box<Stream> },
+    Gossip { connection: ConnectionId, peer: PeerId, stream: Box<Stream> },
     /// The remote of this direct connection opened a stream for that service.
     Service { connection: ConnectionId, peer: PeerId, protocol: StreamProtocol, stream: Box<Stream> },
     /// Inbound streams were refused because there was no room, that many in all.
@@ -248,7 +248,7 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
         let event = match event {
             ToBehaviour::Punch(stream) => Event::Punch { connection, peer, stream: Box::new(stream) },
-            ToBehaviour::Gossip(stream) => Event::Gossip { peer, stream: Box::new(stream) },
+            ToBehaviour::Gossip(stream) => Event::Gossip { connection, peer, stream: Box::new(stream) },
             ToBehaviour::Service(protocol, stream) => Event::Service { connection, peer, protocol, stream: Box::new(stream) },
             ToBehaviour::Refused(more) => {
                 self.refused += more;

@@ -1,6 +1,8 @@
 //! Tells the core what the swarm reports.
 
-use kaspath_domain::DialError;
+use std::net::Ipv4Addr;
+
+use kaspath_domain::{DialError, PeerAddress};
 use libp2p::{
     PeerId, identify, ping, relay,
     swarm::{ConnectionId, SwarmEvent},
@@ -48,9 +50,15 @@ impl Actor {
                     self.input(Input::ExchangeRequested { exchange, id });
                 }
             }
-            BehaviourEvent::Streams(streams::Event::Gossip { peer, stream }) => {
-                let answering = self.answering.clone();
-                self.tasks.spawn(async move { answering.serve(&convert::identity(&peer), *stream).await });
+            BehaviourEvent::Streams(streams::Event::Gossip { connection, peer, stream }) => {
+                let Some(meta) = self.swarm.behaviour().streams.connection(connection) else { return };
+                // All that come through a relay have its address in common.
+                let from = match &meta.remote.address {
+                    PeerAddress::Direct(address) => address.ip(),
+                    PeerAddress::Relayed(relay) => relay.via.ip(),
+                };
+                let (answering, from) = (self.answering.clone(), from.unwrap_or(Ipv4Addr::UNSPECIFIED.into()));
+                self.tasks.spawn(async move { answering.serve(&convert::identity(&peer), from, *stream).await });
             }
             BehaviourEvent::Streams(streams::Event::Service { connection, peer, protocol, stream }) => {
                 self.on_service(connection, peer, &protocol, *stream);

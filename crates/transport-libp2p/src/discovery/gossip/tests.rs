@@ -10,6 +10,7 @@ use super::*;
 use crate::records::Signer;
 
 const PUBLIC: Addresses = Addresses { local: false };
+const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
 
 fn identity(n: u8) -> PeerIdentity {
     PeerIdentity::from_bytes(&[0, 1, n]).unwrap()
@@ -51,9 +52,13 @@ fn answering(known: Vec<SignedRecord>) -> Answering {
 
 /// What a peer gets that asks so.
 async fn asked(answering: &Answering, peer: &PeerIdentity) -> io::Result<Option<Vec<Vec<u8>>>> {
+    asked_from(answering, peer, HOME).await
+}
+
+async fn asked_from(answering: &Answering, peer: &PeerIdentity, from: IpAddr) -> io::Result<Option<Vec<Vec<u8>>>> {
     let (asker, answerer) = duplex(64);
     let (mut asker, namespace) = (asker.compat(), simnet());
-    let (answer, ()) = tokio::join!(ask(&mut asker, &namespace, 99), answering.serve(peer, answerer.compat()));
+    let (answer, ()) = tokio::join!(ask(&mut asker, &namespace, 99), answering.serve(peer, from, answerer.compat()));
     answer
 }
 
@@ -78,19 +83,28 @@ async fn what_is_known_is_told_but_for_the_askers_own_and_what_is_not_to_be_pass
 #[tokio::test]
 async fn who_asks_without_end_hears_that_it_was_too_often() {
     let answering = answering(records(1));
-    for _ in 0..PEER_BURST {
+    for _ in 0..RATES.peer.0 {
         assert!(asked(&answering, &identity(1)).await.unwrap().is_some());
     }
     for _ in 0..1_000 {
         assert_eq!(asked(&answering, &identity(1)).await.unwrap(), None);
     }
-    assert!(asked(&answering, &identity(2)).await.unwrap().is_some());
-    // However many peers there are, all together have a rate.
-    let mut answered = 0;
-    for n in 3..200 {
-        answered += usize::from(asked(&answering, &identity(n)).await.unwrap().is_some());
+    // However many identities a host has, and hosts a network, others are told.
+    let (mut of_host, mut of_network) = (0, 0);
+    for n in 2..200 {
+        of_host += u32::from(asked(&answering, &identity(n)).await.unwrap().is_some());
     }
-    assert!(answered <= 2 * ALL as usize, "{answered}");
+    for n in 2..200 {
+        of_network += u32::from(asked_from(&answering, &identity(n), [198, 51, 100, n].into()).await.unwrap().is_some());
+    }
+    let (host, network) = (RATES.host.0 - RATES.peer.0, RATES.network.0 - RATES.host.0);
+    assert!((host..host + 2).contains(&of_host) && (network..network + 2).contains(&of_network), "{of_host} {of_network}");
+    assert!(asked_from(&answering, &identity(201), [203, 0, 113, 1].into()).await.unwrap().is_some());
+    let mut of_all = 0;
+    for n in 0..250 {
+        of_all += u32::from(asked_from(&answering, &identity(n), [20, n, 0, 1].into()).await.unwrap().is_some());
+    }
+    assert!(of_all <= RATES.all.0, "{of_all}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,16 +114,16 @@ async fn who_says_nothing_or_reads_nothing_is_given_up_and_has_one_answer_at_a_t
     let (_silent, stream) = duplex(64);
     let second = async {
         let (mut other, stream): (DuplexStream, DuplexStream) = duplex(64);
-        answering.serve(&identity(1), stream.compat()).await;
+        answering.serve(&identity(1), HOME, stream.compat()).await;
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(other.read(&mut [0]).await.unwrap(), 0, "the second one is closed");
     };
     let peer = identity(1);
-    tokio::join!(answering.serve(&peer, stream.compat()), second);
+    tokio::join!(answering.serve(&peer, HOME, stream.compat()), second);
     assert_eq!(begun.elapsed(), TIMEOUT);
     let (mut deaf, stream) = duplex(64);
     send_request(&mut (&mut deaf).compat(), &simnet(), 16).await.unwrap();
-    answering.serve(&identity(1), stream.compat()).await;
+    answering.serve(&identity(1), HOME, stream.compat()).await;
     assert_eq!(begun.elapsed(), TIMEOUT * 2);
     assert_eq!(answering.answering.taken(), 0);
 }
@@ -121,7 +135,7 @@ async fn what_is_no_request_has_no_answer() {
         let (mut asker, stream) = duplex(64);
         asker.write_all(request).await.unwrap();
         asker.shutdown().await.unwrap();
-        answering.serve(&identity(1), stream.compat()).await;
+        answering.serve(&identity(1), HOME, stream.compat()).await;
         assert_eq!(asker.read(&mut [0]).await.unwrap(), 0, "{request:?}");
     }
 }
