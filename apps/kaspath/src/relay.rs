@@ -15,6 +15,7 @@ use kaspath_transport_libp2p::Network;
 use nix::sys::signal::Signal;
 use tokio::sync::watch;
 
+use self::listing::Lister;
 use crate::{
     cli::Cli,
     control::{Control, Running},
@@ -40,9 +41,8 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     tasks.endless("reloading", reload.at_hangup(Live::Relay(network.clone(), changes)));
     tasks.endless("watching memory", memory::watch(network.clone(), current.clone(), printer));
-    for other in &settings.listed_at {
-        tasks.endless("being listed", listing::at(network.clone(), other.clone(), printer));
-    }
+    let lister = Lister::new(network.clone(), &settings.listed_at, printer.of_discovery());
+    tasks.endless("being listed", lister.clone().run());
     control.start(&mut tasks, Running::Relay(network.clone()));
     let stopped = tokio::select! {
         stopped = signals::stop_requested() => stopped.map_err(Into::into),
@@ -52,10 +52,15 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let result = match stopped {
         // Who presses Ctrl-C waits for the end; so does whoever looks for the cause of a panic.
         Ok(Signal::SIGTERM) if !allowed.is_zero() && !panics::happened() => tokio::select! {
-            () = drain(&network, allowed, printer) => Ok(()),
+            // Nodes are not to be sent here any more, nor is anybody waited for.
+            ((), ()) = async { tokio::join!(lister.unlist(), drain(&network, allowed, printer)) } => Ok(()),
             failure = unexpected_end(&network, &mut tasks) => Err(failure),
         },
-        stopped => stopped.map(drop),
+        Ok(_) => {
+            lister.unlist().await;
+            Ok(())
+        }
+        Err(error) => Err(error),
     };
     network.shutdown().await;
     tasks.shutdown().await;

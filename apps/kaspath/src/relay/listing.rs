@@ -1,60 +1,192 @@
 //! Lists this relay at others, where nodes look for more relays.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use kaspath_domain::{
-    Discovery, DiscoveryEvent, Namespace, NatMapping, PeerLocator, RecordDraft, RecordKind, RelayAddress, RetryCadence,
-    Transport, TransportAddress, is_public,
+    Discovery, DiscoveryError, DiscoveryEvent, MonotonicClock, Namespace, NatMapping, Observer, PeerIdentity, PeerLocator,
+    RecordDraft, RecordKind, RelayAddress, SignedRecord, Transport, TransportAddress, is_public,
 };
-use kaspath_transport_libp2p::Network;
-use tokio::time::sleep;
+use kaspath_policy::{Listing, Listings};
+use kaspath_transport_libp2p::{Network, RelayLoad};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use crate::output::Printer;
-
-/// For how long an entry is asked for; it is renewed at half of what is granted.
+/// For how long an entry is asked for.
 const TTL: Duration = Duration::from_secs(600);
 /// Addresses that a record names: two families over two transports.
 const ADDRESSES: usize = 4;
+/// How often is looked whether something is to be done.
+const STEP: Duration = Duration::from_secs(1);
+/// For taking this relay off all lists at its end.
+const UNLISTED: Duration = Duration::from_secs(1);
+/// A relay's fullness is told in so many parts.
+const FULL: usize = 16;
 
-/// Keeps this relay listed at another one, which dials it first. Runs until it is dropped.
-pub(super) async fn at(network: Arc<Network>, relay: RelayAddress, printer: Printer) {
-    let (discovery, cadence) = (network.discovery(), RetryCadence::persistent());
-    let observer = printer.of_discovery();
-    let mut failures = 0;
-    loop {
-        let draft = draft(&network.announced());
-        // Without a public address there is nothing to say yet.
-        let listed = match draft.candidates.is_empty() {
-            true => Err("no public address is announced".to_owned()),
-            false => {
-                let record = discovery.sign(draft);
-                let listed = discovery.list(&relay, &Namespace::relays(), &record, TTL).await;
-                listed.map_err(|error| error.to_string())
+/// Where this relay is listed.
+#[derive(Default)]
+struct State {
+    listings: Listings,
+    /// Those that may have listed it.
+    listed: BTreeSet<PeerIdentity>,
+    candidates: Vec<TransportAddress>,
+}
+
+/// Keeps this relay listed at others, which dial it first, until it is taken off.
+pub(super) struct Lister {
+    network: Arc<Network>,
+    /// The addresses of each; one that fails is tried after the others.
+    relays: Mutex<BTreeMap<PeerIdentity, Vec<RelayAddress>>>,
+    /// Which of the announced addresses are told.
+    told: fn(&[PeerLocator]) -> Vec<TransportAddress>,
+    observer: Arc<dyn Observer<DiscoveryEvent>>,
+    clock: MonotonicClock,
+    state: Mutex<State>,
+    over: watch::Sender<bool>,
+}
+
+impl Lister {
+    pub(super) fn new(network: Arc<Network>, relays: &[RelayAddress], observer: Arc<dyn Observer<DiscoveryEvent>>) -> Arc<Self> {
+        Self::telling(network, relays, observer, candidates)
+    }
+
+    fn telling(
+        network: Arc<Network>,
+        relays: &[RelayAddress],
+        observer: Arc<dyn Observer<DiscoveryEvent>>,
+        told: fn(&[PeerLocator]) -> Vec<TransportAddress>,
+    ) -> Arc<Self> {
+        let mut by_relay: BTreeMap<PeerIdentity, Vec<RelayAddress>> = BTreeMap::new();
+        for relay in relays {
+            by_relay.entry(relay.relay.clone()).or_default().push(relay.clone());
+        }
+        let (clock, state, over) = (MonotonicClock::start(), Mutex::default(), watch::Sender::new(false));
+        Arc::new(Self { network, relays: Mutex::new(by_relay), told, observer, clock, state, over })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn relays(&self) -> MutexGuard<'_, BTreeMap<PeerIdentity, Vec<RelayAddress>>> {
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs until it is dropped; once this relay was taken off all lists, it does nothing more.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut over = self.over.subscribe();
+        tokio::select! {
+            () = self.keep_listed() => {}
+            // Requests under way end with it.
+            _ = over.wait_for(|over| *over) => {}
+        }
+        std::future::pending().await
+    }
+
+    async fn keep_listed(&self) {
+        let mut asking: JoinSet<(RelayAddress, Result<Duration, DiscoveryError>)> = JoinSet::new();
+        loop {
+            for at in self.due() {
+                let (discovery, record) = (self.network.discovery(), self.record().await);
+                asking.spawn(async move {
+                    let listed = discovery.list(&at, &Namespace::relays(), &record, TTL).await;
+                    (at, listed)
+                });
             }
+            tokio::select! {
+                Some(done) = asking.join_next() => match done {
+                    Ok((at, listed)) => self.ended(&at, listed),
+                    Err(error) => if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                },
+                () = sleep(STEP) => {}
+            }
+        }
+    }
+
+    /// Where to be listed now. Without a public address there is nothing to say yet.
+    fn due(&self) -> Vec<RelayAddress> {
+        let now = self.clock.now();
+        let candidates = (self.told)(&self.network.announced());
+        let (relays, mut state) = (self.relays(), self.state());
+        if state.candidates != candidates {
+            state.candidates = candidates;
+            state.listings.changed(now);
+        }
+        if state.candidates.is_empty() {
+            return Vec::new();
+        }
+        let due = state.listings.next(relays.keys(), now);
+        state.listed.extend(due.iter().cloned());
+        due.iter().filter_map(|relay| relays.get(relay)?.first().cloned()).collect()
+    }
+
+    async fn record(&self) -> SignedRecord {
+        let load = self.network.relay_load().await.unwrap_or_default();
+        let candidates = self.state().candidates.clone();
+        self.network.discovery().sign(draft(candidates, &load))
+    }
+
+    fn ended(&self, at: &RelayAddress, listed: Result<Duration, DiscoveryError>) {
+        let how = match &listed {
+            Ok(granted) => Listing::For(*granted),
+            Err(DiscoveryError::NotSpoken) => Listing::Never,
+            Err(_) => Listing::Failed,
         };
-        let wait = match listed {
-            Ok(granted) => {
-                failures = 0;
-                observer.observe(&DiscoveryEvent::Listed { relay: relay.relay.clone(), granted });
-                granted / 2
+        let relay = at.relay.clone();
+        let again = {
+            let mut state = self.state();
+            if listed.is_err() {
+                state.listed.remove(&relay);
             }
-            Err(cause) => {
-                failures += 1;
-                let retry_in = cadence.delay(failures, rand::random()).unwrap_or(TTL);
-                observer.observe(&DiscoveryEvent::ListRefused { relay: relay.relay.clone(), cause, retry_in });
-                retry_in
-            }
+            state.listings.ended(&relay, how, self.clock.now(), rand::random())
         };
-        sleep(wait).await;
+        match (listed, again) {
+            (Ok(granted), _) => self.observer.observe(&DiscoveryEvent::Listed { relay, granted }),
+            (Err(error), again) => {
+                if let Some(addresses) = self.relays().get_mut(&relay) {
+                    addresses.rotate_left(1);
+                }
+                let (cause, retry_in) = (error.to_string(), again.unwrap_or(TTL));
+                self.observer.observe(&DiscoveryEvent::ListRefused { relay, cause, retry_in });
+            }
+        }
+    }
+
+    /// Takes this relay off all lists, for good. What does not arrive within a second ends by
+    /// itself.
+    pub(super) async fn unlist(&self) {
+        self.over.send_replace(true);
+        let listed = std::mem::take(&mut self.state().listed);
+        let at: Vec<RelayAddress> = self.relays().values().filter_map(|addresses| addresses.first().cloned()).collect();
+        let mut unlisting = JoinSet::new();
+        for at in at.into_iter().filter(|at| listed.contains(&at.relay)) {
+            let discovery = self.network.discovery();
+            unlisting.spawn(async move { discovery.unlist(&at, &Namespace::relays()).await });
+        }
+        let _ = timeout(UNLISTED, unlisting.join_all()).await;
     }
 }
 
-/// What this relay says of itself: its public addresses, TCP first, for whoever takes one.
-fn draft(announced: &[PeerLocator]) -> RecordDraft {
+/// The public addresses, TCP first, for whoever takes one.
+fn candidates(announced: &[PeerLocator]) -> Vec<TransportAddress> {
     let direct = announced.iter().filter_map(|locator| locator.address.direct());
     let mut candidates: Vec<TransportAddress> = direct.filter(|address| address.ip().is_some_and(is_public)).cloned().collect();
     candidates.sort_by_key(|address| address.transport != Transport::Tcp);
     candidates.truncate(ADDRESSES);
+    candidates
+}
+
+/// What this relay says of itself.
+fn draft(candidates: Vec<TransportAddress>, load: &RelayLoad) -> RecordDraft {
+    let taken = (load.reservations * FULL).checked_div(load.max_reservations).map_or(FULL, |taken| taken.min(FULL));
     RecordDraft {
         kind: RecordKind::Relay,
         network: String::new(),
@@ -65,12 +197,15 @@ fn draft(announced: &[PeerLocator]) -> RecordDraft {
         relays: Vec::new(),
         candidates,
         kaspad: None,
-        load: None,
+        load: Some(taken as u8),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspath_domain::{Observers, PeerAddress, Teller};
+    use kaspath_transport_libp2p::{NetworkConfig, NodeKey, PunchConfig, RelayServerConfig};
+
     use super::*;
 
     #[test]
@@ -82,8 +217,59 @@ mod tests {
             "/ip4/203.0.113.1/tcp/4001",
         ]
         .map(|text| text.parse::<PeerLocator>().unwrap());
-        let names: Vec<String> = draft(&announced).candidates.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = candidates(&announced).iter().map(ToString::to_string).collect();
         assert_eq!(names, ["/ip4/203.0.113.1/tcp/4001", "/ip4/203.0.113.1/udp/4001/quic-v1"]);
-        assert!(draft(&[]).candidates.is_empty());
+        assert!(candidates(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_relay_tells_how_full_it_is() {
+        let told = |reservations, max_reservations| {
+            draft(Vec::new(), &RelayLoad { reservations, max_reservations, ..RelayLoad::default() }).load
+        };
+        assert_eq!([told(0, 512), told(511, 512), told(512, 512), told(5, 4), told(0, 0)], [0, 15, 16, 16, 16].map(Some));
+    }
+
+    async fn relay() -> Arc<Network> {
+        let config = NetworkConfig {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            punch: PunchConfig { allow_local_candidates: true, ..PunchConfig::default() },
+            relay_server: Some(RelayServerConfig::default()),
+            ..NetworkConfig::default()
+        };
+        Arc::new(Network::start(NodeKey::generate(), config).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_about_to_end_is_told_of_no_more() {
+        const DEADLINE: Duration = Duration::from_secs(15);
+        let (teller, listed, asking) = (relay().await, relay().await, relay().await);
+        let PeerAddress::Direct(via) = teller.listening()[0].address.clone() else { panic!("direct") };
+        let at = RelayAddress { relay: teller.local_peer().clone(), via };
+        let on_loopback: fn(&[PeerLocator]) -> Vec<TransportAddress> =
+            |announced| announced.iter().filter_map(|locator| locator.address.direct().cloned()).collect();
+        let lister = Lister::telling(listed.clone(), std::slice::from_ref(&at), Arc::new(Observers::default()), on_loopback);
+        let running = tokio::spawn(lister.clone().run());
+        // The other relay tells of so many; a question that is refused, for there is a rate, says nothing.
+        let tells_of = async |wanted: usize| {
+            let told = async {
+                loop {
+                    let told = asking.discovery().ask(&Teller::Relay(at.clone()), &Namespace::relays(), 128).await;
+                    if let Ok(told) = told
+                        && told.told.len() == wanted
+                    {
+                        return told;
+                    }
+                    sleep(Duration::from_millis(500)).await;
+                }
+            };
+            timeout(DEADLINE, told).await.expect("the list changes")
+        };
+        assert_eq!(tells_of(1).await.told[0].record.record().load, Some(0));
+        lister.unlist().await;
+        let (drained, _) = tokio::join!(listed.drain(Duration::from_secs(2)), tells_of(0));
+        drained.unwrap();
+        assert!(!running.is_finished(), "the end of endless work would be a failure");
+        running.abort();
     }
 }

@@ -118,7 +118,7 @@ async fn of_both_families_the_one_that_the_relay_can_verify_is_listed() {
     let record = second.discovery().sign(relay_draft(vec![elsewhere, own.clone()]));
     assert_eq!(second.discovery().list(&at, &Namespace::relays(), &record, TTL).await, Ok(TTL));
     let told = start(config()).await.discovery().ask(&Teller::Relay(at), &Namespace::relays(), 128).await.unwrap();
-    assert_eq!(told[0].record.record().candidates, [own]);
+    assert_eq!(told.told[0].record.record().candidates, [own]);
 }
 
 #[tokio::test]
