@@ -121,7 +121,7 @@ impl Core {
 
     /// When to come with [`Input::Elapsed`], if nothing else comes before.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        [self.links.deadline(), self.reservations.deadline(), self.punches.deadline(), self.reach.deadline()]
+        [self.links.deadline(), self.reservations.deadline(), self.punches.deadline(), self.reach.deadline(&self.shared)]
             .into_iter()
             .flatten()
             .min()
@@ -246,7 +246,7 @@ impl Core {
                     self.links.unreserve(shared, &relay);
                 }
                 Signal::RelayLinked { relay, link } => {
-                    self.reach.linked(shared, link);
+                    self.reach.linked(shared, &relay, link);
                     self.controls.linked(shared, &relay, link);
                 }
                 Signal::RelayConnected(relay) => self.controls.ask(shared, &relay),

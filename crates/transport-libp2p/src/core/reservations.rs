@@ -163,6 +163,7 @@ impl Reservations {
         let requested = |state| matches!(state, State::Requested { request: asked, .. } if asked == request);
         let (relay, entry) = self.relays.iter_mut().find(|(_, entry)| requested(entry.state))?;
         (entry.state, entry.failures) = (State::Active { request }, 0);
+        shared.reserved.insert(relay.clone());
         report(shared, relay, ReservationState::Confirmed);
         Some(relay.clone())
     }
@@ -213,6 +214,7 @@ fn release(shared: &mut Shared, relay: &PeerIdentity, state: State, cause: &str,
     if let Some(request) = state.request() {
         shared.put(Output::Unreserve { request });
     }
+    shared.reserved.remove(relay);
     shared.signal(Signal::RelayNotNeeded(relay.clone()));
     report(shared, relay, ReservationState::lost(cause, retry_in));
 }

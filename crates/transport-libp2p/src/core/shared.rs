@@ -2,7 +2,7 @@
 //! they put what is to be done.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
 };
 
@@ -59,6 +59,8 @@ pub(super) struct Shared {
     /// What peers may punch on circuits that we dialled, while one is open or being
     /// dialled. The circuits write it.
     pub(super) punchable: BTreeMap<PeerIdentity, TransportSet>,
+    /// Relays at which we hold a reservation. The reservations write it.
+    pub(super) reserved: BTreeSet<PeerIdentity>,
     /// Relays that end all circuits, and when. The relays' streams write it.
     pub(super) draining: BTreeMap<PeerIdentity, Moment>,
     chance: Box<dyn FnMut() -> f64 + Send>,
@@ -82,6 +84,7 @@ impl Shared {
             interfaces: Vec::new(),
             host: Interfaces::default(),
             punchable: BTreeMap::new(),
+            reserved: BTreeSet::new(),
             draining: BTreeMap::new(),
             chance: Box::new(chance),
             operations: 0,

@@ -2,8 +2,8 @@
 //!
 //! Who comes in at an address from a host that we never had to do with proves that it can
 //! be reached: no packet of ours has opened a way through a NAT or firewall. To learn more
-//! than strangers tell by themselves, we ask the relays that we use; a relay has another of
-//! its nodes dial the address. That a relay says "reached" proves nothing; that the dial
+//! than strangers tell by themselves, we ask the relays at which we hold reservations, and no others
+//! that we were merely told of; a relay has another of its nodes dial the address. That a relay says "reached" proves nothing; that the dial
 //! came in, with the nonce that we gave, does.
 //!
 //! `check` says what is asked and answered, `track` makes states of verdicts, `contacts` knows who is no stranger, and `helping`
@@ -22,14 +22,16 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Direction, IpPrefix, Moment, PeerAddress, TransportAddress, is_public};
+use kaspath_domain::{
+    DialError, Direction, IpPrefix, Moment, PeerAddress, PeerIdentity, PeerLocator, TransportAddress, is_public,
+};
 
 pub(crate) use self::check::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT};
 use self::{
     check::literal,
     contacts::Contacts,
     helping::Helping,
-    track::{Source, Track, Verdict},
+    track::{Networks, Source, Track, Verdict},
 };
 use super::{
     connections::{ConnId, Connection},
@@ -55,10 +57,9 @@ pub(super) struct Reach {
     contacts: Contacts,
     /// Inbound connections of hosts that were strangers when they came.
     strangers: BTreeSet<ConnId>,
-    /// Links to relays that we use: whom we ask, and for whom we check.
-    observers: BTreeMap<ConnId, IpAddr>,
-    /// When the relays of a network were asked last.
-    asked: BTreeMap<IpPrefix, Moment>,
+    /// Links to relays that we have dialled: whom we ask, and for whom we check, where we hold a
+    /// reservation.
+    links: BTreeMap<ConnId, (PeerIdentity, IpAddr)>,
     questions: BTreeMap<OperationId, Question>,
     helping: Helping,
     is_reachable: bool,
@@ -71,8 +72,7 @@ impl Reach {
             tracks: BTreeMap::new(),
             contacts: Contacts::default(),
             strangers: BTreeSet::new(),
-            observers: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            links: BTreeMap::new(),
             questions: BTreeMap::new(),
             helping: Helping::default(),
             is_reachable: false,
@@ -86,9 +86,9 @@ impl Reach {
             ReachInput::Asked { operation, answer } => self.answered(shared, operation, answer),
             ReachInput::DialedBack { id, nonce } => self.dialed_back(shared, id, nonce),
             ReachInput::DialBackWanted { exchange, id, wanted } => {
-                let relay = shared.connections.get(id).map(|connection| connection.peer.clone());
-                match relay.zip(self.observers.get(&id)).filter(|_| self.config.help) {
-                    Some((relay, ip)) => self.helping.wanted(shared, exchange, (relay, *ip), wanted, self.config.allow_local),
+                let relay = self.links.get(&id).filter(|(relay, _)| self.config.help && shared.reserved.contains(relay));
+                match relay.cloned() {
+                    Some(relay) => self.helping.wanted(shared, exchange, relay, wanted, self.config.allow_local),
                     None => shared.put(Output::DialBackDone { exchange, outcome: DialBackOutcome::Refused }),
                 }
             }
@@ -132,26 +132,28 @@ impl Reach {
 
     pub(super) fn disconnected(&mut self, id: ConnId) {
         self.strangers.remove(&id);
-        self.observers.remove(&id);
+        self.links.remove(&id);
     }
 
-    /// A relay that we use can be asked, and may ask.
-    pub(super) fn linked(&mut self, shared: &Shared, link: ConnId) {
-        if let Some(ip) = shared.connections.get(link).and_then(Connection::remote_ip) {
-            self.observers.insert(link, ip);
+    /// A relay can be asked, and may ask, while we hold a reservation there. Who came in by
+    /// itself chose us, and not we it.
+    pub(super) fn linked(&mut self, shared: &Shared, relay: &PeerIdentity, link: ConnId) {
+        let connection = shared.connections.get(link).filter(|connection| connection.direction == Direction::Outbound);
+        if let Some(ip) = connection.and_then(Connection::remote_ip) {
+            self.links.insert(link, (relay.clone(), ip));
         }
     }
 
     /// When to call [`Reach::step`] next.
-    pub(super) fn deadline(&self) -> Option<Moment> {
+    pub(super) fn deadline(&self, shared: &Shared) -> Option<Moment> {
         let reviews = self.tracks.values().filter_map(|track| track.review);
-        self.askable().map(|(_, track)| track.due).chain(reviews).min()
+        self.askable(shared).map(|(_, track)| track.due).chain(reviews).min()
     }
 
     /// The addresses that can be asked about, and are not being asked about.
-    fn askable(&self) -> impl Iterator<Item = (&TransportAddress, &Track)> {
+    fn askable(&self, shared: &Shared) -> impl Iterator<Item = (&TransportAddress, &Track)> {
         let asking = |address: &TransportAddress| self.questions.values().any(|question| question.address == *address);
-        self.tracks.iter().filter(move |(address, track)| self.can_ask(address, track) && !asking(address))
+        self.tracks.iter().filter(move |(address, track)| self.can_ask(shared, address, track) && !asking(address))
     }
 
     /// Asks about what is due, and lets strangers count that came during a hold.
@@ -159,39 +161,47 @@ impl Reach {
         let reviewed = |track: &Track| track.review.is_some_and(|review| review <= shared.now);
         let reviewed: Vec<TransportAddress> =
             self.tracks.iter().filter(|(_, track)| reviewed(track)).map(|(address, _)| address.clone()).collect();
-        reviewed.iter().for_each(|address| self.settle(shared, address, |track, interval, now| track.settle(interval, now)));
-        let due = self.askable().filter(|(_, track)| track.due <= shared.now);
+        reviewed.iter().for_each(|address| self.settle(shared, address, Track::settle));
+        let due = self.askable(shared).filter(|(_, track)| track.due <= shared.now);
         let due: Vec<TransportAddress> = due.map(|(address, _)| address.clone()).collect();
         due.iter().for_each(|address| self.ask(shared, address));
     }
 
     /// Whether anybody can be asked. Our own nodes are, when there is no relay, whether we
     /// still can be reached.
-    fn can_ask(&self, address: &TransportAddress, track: &Track) -> bool {
-        self.config.ask && (self.observers_of(address).next().is_some() || track.state == Reachability::Reachable)
+    fn can_ask(&self, shared: &Shared, address: &TransportAddress, track: &Track) -> bool {
+        self.config.ask && (self.observers_of(shared, address).next().is_some() || track.state == Reachability::Reachable)
     }
 
     /// A relay sees only the address of the family by which it is linked.
-    fn observers_of(&self, address: &TransportAddress) -> impl Iterator<Item = (ConnId, IpAddr)> {
+    fn observers_of(&self, shared: &Shared, address: &TransportAddress) -> impl Iterator<Item = (ConnId, IpAddr)> {
         let is_ipv4 = literal(address).is_some_and(|ip| ip.is_ipv4());
-        self.observers.iter().filter(move |(_, ip)| ip.is_ipv4() == is_ipv4).map(|(link, ip)| (*link, *ip))
+        let observing = move |(relay, ip): &(PeerIdentity, IpAddr)| ip.is_ipv4() == is_ipv4 && shared.reserved.contains(relay);
+        self.links.iter().filter(move |(_, link)| observing(link)).map(|(link, (_, ip))| (*link, *ip))
+    }
+
+    /// The networks of those, or our own if our own nodes are asked.
+    fn networks(&self, shared: &Shared, address: &TransportAddress) -> Networks {
+        let networks: Networks = self.observers_of(shared, address).map(|(_, ip)| IpPrefix::network(ip)).collect();
+        if networks.is_empty() { literal(address).map(IpPrefix::network).into_iter().collect() } else { networks }
     }
 
     fn ask(&mut self, shared: &mut Shared, address: &TransportAddress) {
-        let Some(ip) = literal(address) else { return };
-        // Networks take turns, so that one cannot speak for all.
-        let last = |ip: IpAddr| self.asked.get(&IpPrefix::network(ip)).copied();
-        let observer = self.observers_of(address).min_by_key(|(link, ip)| (last(*ip), *link));
+        let observers: Vec<(ConnId, IpAddr)> = self.observers_of(shared, address).collect();
+        let networks = self.networks(shared, address);
+        let (Some(ip), Some(track)) = (literal(address), self.tracks.get_mut(address)) else { return };
+        track.line_up(&networks);
+        // Networks take turns, so that one cannot speak for all, and of those that are equal one
+        // that is not being asked about another address.
+        let is_busy = |network: IpPrefix| self.questions.values().any(|question| question.group == network);
+        let turn = |(link, ip): &&(ConnId, IpAddr)| {
+            let network = IpPrefix::network(*ip);
+            (track.turn(&network), is_busy(network), *link)
+        };
+        let observer = observers.iter().min_by_key(turn).copied();
         let group = IpPrefix::network(observer.map_or(ip, |(_, ip)| ip));
-        let linked: BTreeSet<IpPrefix> = self.observers.values().map(|ip| IpPrefix::network(*ip)).collect();
-        self.asked.retain(|group, _| linked.contains(group));
-        if observer.is_some() {
-            self.asked.insert(group, shared.now);
-        }
         let (operation, nonce, chance) = (shared.operation(), nonce(shared), shared.random());
-        if let Some(track) = self.tracks.get_mut(address) {
-            track.checked(self.config.check_interval, chance, shared.now);
-        }
+        track.checked(group, &networks, self.config.check_interval, chance, shared.now);
         self.questions.insert(operation, Question { address: address.clone(), nonce, group, was_reached: false });
         shared.put(Output::AskReach { operation, on: observer.map(|(link, _)| link), address: address.clone(), nonce });
     }
@@ -201,6 +211,8 @@ impl Reach {
         // Who came in outweighs what is said of it.
         if answer == CheckAnswer::NotReached && !was_reached {
             self.judge(shared, &address, Verdict::No, group);
+        } else {
+            self.settle(shared, &address, |track, networks, interval, now| track.answered(group, networks, interval, now));
         }
     }
 
@@ -219,12 +231,15 @@ impl Reach {
         };
         question.was_reached = true;
         let address = question.address.clone();
-        let verdict = if self.strangers.contains(&id) { Verdict::Stranger } else { Verdict::Known };
-        self.judge(shared, &address, verdict, IpPrefix::network(from));
+        // Who may have been let in by a packet of ours speaks for the network alone that had it come.
+        let is_stranger = self.strangers.contains(&id);
+        let (verdict, group) =
+            if is_stranger { (Verdict::Stranger, IpPrefix::network(from)) } else { (Verdict::Known, question.group) };
+        self.judge(shared, &address, verdict, group);
     }
 
     fn judge(&mut self, shared: &mut Shared, address: &TransportAddress, verdict: Verdict, group: IpPrefix) {
-        self.settle(shared, address, |track, interval, now| track.judge(verdict, group, interval, now));
+        self.settle(shared, address, |track, networks, interval, now| track.judge(verdict, group, networks, interval, now));
     }
 
     /// Reports the state of an address if `settle` changes it.
@@ -232,10 +247,11 @@ impl Reach {
         &mut self,
         shared: &mut Shared,
         address: &TransportAddress,
-        settle: impl FnOnce(&mut Track, Duration, Moment) -> bool,
+        settle: impl FnOnce(&mut Track, &Networks, Duration, Moment) -> bool,
     ) {
+        let networks = self.networks(shared, address);
         let Some(track) = self.tracks.get_mut(address) else { return };
-        if settle(track, self.config.check_interval, shared.now) {
+        if settle(track, &networks, self.config.check_interval, shared.now) {
             let state = track.state;
             self.report(shared, address, state);
         }
@@ -262,8 +278,7 @@ impl Reach {
     }
 
     fn report(&mut self, shared: &mut Shared, address: &TransportAddress, state: Reachability) {
-        let locator =
-            kaspath_domain::PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address.clone()) };
+        let locator = PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address.clone()) };
         shared.report(NetworkEvent::ReachabilityChanged { address: locator, state });
         shared.put(Output::Reachability { address: address.clone(), state });
         let is_reachable = self.tracks.values().any(|track| track.state == Reachability::Reachable);

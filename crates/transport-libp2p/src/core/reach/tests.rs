@@ -64,12 +64,20 @@ impl Machine {
         self.connect(7, Direction::Inbound, from, Some(OURS))
     }
 
-    /// A relay that we have dialled.
+    /// A relay that we have dialled, and where we hold a reservation.
     fn relay(&mut self, number: u8) -> ConnId {
+        let link = self.link(number, Direction::Outbound);
+        self.shared.reserved.insert(identity(RELAY + u64::from(number)));
+        link
+    }
+
+    /// A relay that is connected.
+    fn link(&mut self, number: u8, direction: Direction) -> ConnId {
         let at = format!("/ip4/198.51.{number}.1/tcp/4001");
         self.reach.dialing(&[address(&at)], self.shared.now);
-        let link = self.connect(RELAY + u64::from(number), Direction::Outbound, &at, None);
-        self.reach.linked(&self.shared, link);
+        let relay = RELAY + u64::from(number);
+        let link = self.connect(relay, direction, &at, None);
+        self.reach.linked(&self.shared, &identity(relay), link);
         link
     }
 
@@ -201,10 +209,60 @@ fn two_lying_networks_of_three_end_no_service_and_three_do() {
 }
 
 #[test]
+fn a_relay_that_we_were_told_of_or_that_called_us_is_not_asked_and_has_nothing_dialled() {
+    let mut machine = Machine::new(Source::Interface);
+    let told = machine.link(1, Direction::Outbound);
+    let called = machine.link(2, Direction::Inbound);
+    machine.shared.reserved.insert(identity(RELAY + 2));
+    machine.shared.interfaces = vec!["192.168.1.2".parse().unwrap()];
+    assert_eq!(machine.questions(0), []);
+    for link in [told, called] {
+        assert_eq!(help(&mut machine, 1, link, "/ip4/203.0.113.9/tcp/4001"), Some(DialBackOutcome::Refused));
+    }
+    machine.shared.reserved.insert(identity(RELAY + 1));
+    assert!(matches!(machine.questions(0)[..], [(_, on, _)] if on == Some(told)));
+    assert_eq!(help(&mut machine, 2, told, "/ip4/203.0.113.9/tcp/4001"), None);
+}
+
+#[test]
+fn three_liars_that_come_later_end_no_service_beside_five_honest_relays() {
+    // Those whom the honest have come are strangers, or hosts that we have long known.
+    for is_stranger in [true, false] {
+        let mut machine = Machine::new(Source::Interface);
+        machine.arrive("/ip4/203.0.113.5/tcp/50000");
+        let honest: Vec<ConnId> = (1..=5).map(|number| machine.relay(number)).collect();
+        let (mut now, mut asked) = (600_000, Vec::new());
+        for round in 0..200 {
+            if round == 10 {
+                for number in 6..=8 {
+                    machine.relay(number);
+                }
+                asked.clear();
+            }
+            for (operation, on, nonce) in machine.questions(now) {
+                asked.push(on.unwrap());
+                if honest.contains(&on.unwrap()) {
+                    let from = if is_stranger { format!("/ip4/100.{round}.1.1/tcp/5") } else { "/ip4/203.0.113.5/tcp/5".into() };
+                    let id = machine.arrive(&from);
+                    machine.hear(ReachInput::DialedBack { id, nonce });
+                    machine.answer(operation, CheckAnswer::Reached);
+                } else {
+                    machine.answer(operation, CheckAnswer::NotReached);
+                }
+                assert_eq!(machine.state(), Some(Reachability::Reachable));
+            }
+            now += 610_000;
+        }
+        assert!(asked.len() >= 8 && asked[..4].iter().all(|link| honest.contains(link)), "who is new comes last: {asked:?}");
+        assert_eq!(machine.served(), [true]);
+    }
+}
+
+#[test]
 fn a_public_node_without_a_relay_asks_its_own_nodes_whether_it_still_can_be_reached() {
     let mut machine = Machine::new(Source::Interface);
     assert_eq!(machine.questions(0), [], "there is nobody to ask");
-    assert_eq!(machine.reach.deadline(), None);
+    assert_eq!(machine.reach.deadline(&machine.shared), None);
     machine.arrive("/ip4/203.0.113.5/tcp/50000");
     let mut now = 600_000;
     for _ in 0..5 {
@@ -225,13 +283,14 @@ fn nothing_is_asked_that_was_turned_off_or_cannot_be_answered() {
     // A relay that is linked over IPv6 sees no address of IPv4.
     let mut machine = Machine::new(Source::Interface);
     let link = machine.connect(RELAY, Direction::Outbound, "/ip6/2001:db8::1/tcp/4001", None);
-    machine.reach.linked(&machine.shared, link);
+    machine.reach.linked(&machine.shared, &identity(RELAY), link);
+    machine.shared.reserved.insert(identity(RELAY));
     assert_eq!(machine.questions(0), []);
     let link = machine.relay(1);
     assert_eq!(machine.questions(0).len(), 1);
     assert_eq!(machine.questions(700_000), [], "one question at a time");
     machine.reach.disconnected(link);
-    assert_eq!(machine.reach.deadline(), None);
+    assert_eq!(machine.reach.deadline(&machine.shared), None);
 }
 
 /// What we do for a relay that wants an address of `peer` checked.
