@@ -20,7 +20,8 @@ pub(crate) struct Shares {
 }
 
 /// Whoever asks is bounded with its host and its network before all are, so that nobody uses
-/// up what is for all: identities are free, and so are the hosts of one /48.
+/// up what is for all: identities are free, and so are the hosts of one /48. A network is to
+/// have less at once than all have.
 pub(crate) struct Gates<P> {
     peers: Rates<P>,
     hosts: Rates<IpPrefix>,

@@ -137,7 +137,7 @@ impl Discovery for Libp2pDiscovery {
         ttl: Duration,
     ) -> Result<Duration, DiscoveryError> {
         let register = |ip: Option<IpAddr>| {
-            let record = ip.map_or(record.clone(), |ip| self.signer.of_family(record, ip.to_canonical().is_ipv4(), wall_clock()));
+            let record = ip.map_or(record.clone(), |ip| self.signer.of_family(record, ip.is_ipv4(), wall_clock()));
             Message::register(Register {
                 ns: Some(namespace.to_string()),
                 signed_peer_record: records::peer_record(self.signer.key(), record.record()),

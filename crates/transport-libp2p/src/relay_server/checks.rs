@@ -25,9 +25,9 @@ impl Default for Checks {
             under_way: Slots::new(MAX_CHECKS),
             rates: Gates::new(&Shares {
                 peer: (12, Duration::from_secs(10)),
-                host: (24, Duration::from_secs(5)),
-                network: (48, Duration::from_millis(2500)),
-                all: (16, Duration::from_millis(250)),
+                host: (12, Duration::from_secs(5)),
+                network: (12, Duration::from_millis(2500)),
+                all: (24, Duration::from_millis(250)),
             }),
         }
     }
@@ -59,7 +59,7 @@ mod tests {
         drop(held);
         // In the end it is the rate that counts.
         let admitted = (1..60_000).filter(|millis| checks.admit(&PeerId::random(), hostile, at(*millis)).is_some()).count();
-        assert!((20..=36).contains(&admitted), "{admitted} in a minute");
+        assert!((16..=24).contains(&admitted), "{admitted} in a minute");
     }
 
     #[test]
@@ -67,6 +67,6 @@ mod tests {
         let mut checks = Checks::default();
         let from = |n: u32| Origin::of(std::net::Ipv4Addr::from(0x0100_0000 + n * 256).into());
         let admitted = (0..10_000).filter(|n| checks.admit(&PeerId::random(), from(*n), at(u64::from(*n))).is_some()).count();
-        assert!((50..=57).contains(&admitted), "{admitted} in ten seconds");
+        assert!((58..=65).contains(&admitted), "{admitted} in ten seconds");
     }
 }

@@ -16,8 +16,8 @@ const OF_NETWORK: usize = 2;
 /// Dials to one host and its peers, to its network and to all: so many at once, then one at
 /// every interval.
 const HOST: (u32, Duration) = (2, Duration::from_secs(300));
-const NETWORK: (u32, Duration) = (8, Duration::from_secs(15));
-const ALL: (u32, Duration) = (4, Duration::from_millis(250));
+const NETWORK: (u32, Duration) = (4, Duration::from_secs(15));
+const ALL: (u32, Duration) = (8, Duration::from_millis(250));
 /// Peers that are remembered as reached.
 const MAX_REACHED: usize = 1024;
 /// Who was reached is dialled again after that time.
