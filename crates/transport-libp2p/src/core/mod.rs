@@ -263,7 +263,7 @@ impl Core {
                     self.reservations.silent(shared, &relay);
                 }
                 Signal::RelayReleased(relay) => self.punches.unobserved(&relay),
-                Signal::Observed { by, address } => self.punches.observed(shared, by, address),
+                Signal::Observed { by, from, address } => self.punches.observed(shared, by, from, address),
                 Signal::PunchWanted(circuit) => self.punches.punch_now(shared, circuit),
                 Signal::Punched(circuit) => self.circuits.punched(shared, circuit),
             }

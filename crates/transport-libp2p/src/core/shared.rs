@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use kaspath_domain::{DialError, Moment, PeerIdentity, RelayReason, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, IpPrefix, Moment, PeerIdentity, RelayReason, TransportAddress, TransportSet};
 
 use super::{
     connections::{ConnId, Connection, Connections},
@@ -40,8 +40,8 @@ pub(super) enum Signal {
     RelaySilent { relay: PeerIdentity, link: ConnId },
     /// The relay is leased no longer: what it observed is out of date.
     RelayReleased(PeerIdentity),
-    /// The relay sees us there.
-    Observed { by: PeerIdentity, address: TransportAddress },
+    /// The relay, from that network, sees us there.
+    Observed { by: PeerIdentity, from: IpPrefix, address: TransportAddress },
     /// The dialer of that circuit asks for a punch.
     PunchWanted(ConnId),
     /// The peer of that circuit is connected directly now.

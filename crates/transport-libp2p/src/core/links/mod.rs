@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{DialError, Moment, PeerIdentity, RelayAddress, TransportAddress, TransportSet};
+use kaspath_domain::{DialError, IpPrefix, Moment, PeerIdentity, RelayAddress, TransportAddress, TransportSet};
 
 use self::relay::{MAX_WAITERS, Relay, Waiter, links_with};
 use super::{
@@ -356,8 +356,11 @@ fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnI
     known.links.insert(id);
     shared.signal(Signal::RelayLinked { relay: relay.clone(), link: id });
     known.addresses.learn(info.listens);
-    if let Some(address) = info.observed {
-        shared.signal(Signal::Observed { by: relay.clone(), address });
+    let link = shared.connections.get(id).and_then(|link| Some((link.transport()?, link.remote_ip()?)));
+    let Some(((over, ip), address)) = link.zip(info.observed) else { return };
+    // It sees us on this link alone: what it says of another transport or family is invented.
+    if address.transport == over && address.ip().is_some_and(|seen| seen.to_canonical().is_ipv4() == ip.is_ipv4()) {
+        shared.signal(Signal::Observed { by: relay.clone(), from: IpPrefix::network(ip), address });
     }
 }
 

@@ -212,6 +212,20 @@ fn who_comes_in_from_where_the_relay_is_said_to_be_is_the_relay_also_if_its_name
 }
 
 #[test]
+fn a_relay_sees_us_only_over_the_transport_and_the_family_of_its_link() {
+    for (seen, counts) in
+        [("/ip4/192.0.2.1/tcp/1", true), ("/ip4/192.0.2.1/udp/1/quic-v1", false), ("/ip6/2001:db8:1::1/tcp/1", false)]
+    {
+        let (mut links, mut shared) = (configured(1), shared());
+        links.connect(&mut shared, WaiterId(1), relay(1, TCP), TransportSet::NONE);
+        connected(&mut shared, 1, 1, TCP);
+        links.identified(&mut shared, ConnId(1), RemoteInfo { observed: Some(address(seen)), ..told(&[TCP]) });
+        let signals = std::iter::from_fn(|| shared.next_signal());
+        assert_eq!(signals.filter(|signal| matches!(signal, Signal::Observed { .. })).count(), usize::from(counts), "{seen}");
+    }
+}
+
+#[test]
 fn a_lookup_that_ends_late_does_not_count_for_the_next_one() {
     let name = "/dns/relay.example/tcp/4001";
     let (mut links, mut shared) = (Links::default(), shared());

@@ -1,13 +1,17 @@
 //! Where peers may try to reach us, and which of their offers we may dial.
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, VecDeque},
+    net::IpAddr,
+};
 
-use kaspath_domain::{Host, PeerIdentity, TransportAddress, TransportSet, is_public};
+use kaspath_domain::{Host, IpPrefix, PeerIdentity, TransportAddress, TransportSet, is_public};
 
 use crate::core::interfaces::{Interfaces, is_elsewhere};
 
-/// Observations kept; more push the oldest out.
-const MAX_OBSERVED: usize = 16;
+/// Observations kept, one of an observer, transport and family; more push the worst out.
+const MAX_OBSERVED: usize = 64;
 /// Mapped addresses kept.
 const MAX_MAPPED: usize = 8;
 /// Candidates that are offered at once; a peer reads no more.
@@ -25,7 +29,16 @@ pub(super) struct Candidates {
     /// Public addresses of our interfaces. A firewall may keep others out, and is punched.
     interfaces: Vec<TransportAddress>,
     /// The newest observation of each observer, transport and family.
-    observed: VecDeque<(PeerIdentity, TransportAddress)>,
+    observed: VecDeque<Observation>,
+}
+
+/// A relay sees us there.
+#[derive(Debug, PartialEq)]
+struct Observation {
+    by: PeerIdentity,
+    /// The network that it is in.
+    from: IpPrefix,
+    address: TransportAddress,
 }
 
 impl Candidates {
@@ -44,42 +57,64 @@ impl Candidates {
         std::mem::replace(&mut self.interfaces, interfaces) != self.interfaces
     }
 
-    /// Records what `by` observed; whether it is new. An older observation of the
+    /// Records what `by` observed from that network; whether it is new. An older observation of the
     /// same observer, transport and family is out of date and goes.
-    pub(super) fn observe(&mut self, by: PeerIdentity, address: TransportAddress) -> bool {
-        let entry = (by, address);
-        if self.observed.contains(&entry) {
+    pub(super) fn observe(
+        &mut self,
+        by: PeerIdentity,
+        from: IpPrefix,
+        address: TransportAddress,
+        reserved: &BTreeSet<PeerIdentity>,
+    ) -> bool {
+        let new = Observation { by, from, address };
+        if self.observed.contains(&new) {
             return false;
         }
-        let kind = |address: &TransportAddress| (address.transport, is_ipv4(&address.host));
-        self.observed.retain(|(observer, other)| (observer, kind(other)) != (&entry.0, kind(&entry.1)));
-        self.observed.push_back(entry);
-        if self.observed.len() > MAX_OBSERVED {
-            self.observed.pop_front();
+        let kind = |seen: &Observation| (seen.by.clone(), seen.address.transport, is_ipv4(&seen.address.host));
+        self.observed.retain(|other| kind(other) != kind(&new));
+        self.observed.push_back(new);
+        if self.observed.len() > MAX_OBSERVED
+            && let Some(worst) = self.ranked(reserved).last().copied()
+        {
+            self.observed.remove(worst);
         }
         true
     }
 
+    /// The observations by their indices, the best first: those at the IP address that relays of most
+    /// networks see, then the address, then the newest. A relay that granted us a reservation
+    /// counts before all that did not: whoever is told of can have itself linked.
+    fn ranked(&self, reserved: &BTreeSet<PeerIdentity>) -> Vec<usize> {
+        let networks = |is_like: &dyn Fn(&TransportAddress) -> bool| {
+            let like = || self.observed.iter().filter(|seen| is_like(&seen.address));
+            let count = |is_counted: &dyn Fn(&&Observation) -> bool| {
+                like().filter(|seen| is_counted(seen)).map(|seen| seen.from).collect::<BTreeSet<_>>().len()
+            };
+            (count(&|seen| reserved.contains(&seen.by)), count(&|_| true))
+        };
+        let mut ranked: Vec<usize> = (0..self.observed.len()).rev().collect();
+        ranked.sort_by_cached_key(|index| {
+            let address = &self.observed[*index].address;
+            Reverse((networks(&|other| other.host == address.host), networks(&|other| other == address)))
+        });
+        ranked
+    }
+
     /// What relays observed, over the transports that we offer.
     pub(super) fn observed(&self, transports: TransportSet) -> Vec<TransportAddress> {
-        self.observed
-            .iter()
-            .map(|(_, address)| address)
-            .filter(|address| transports.contains(address.transport))
-            .cloned()
-            .collect()
+        self.observed.iter().map(|seen| &seen.address).filter(|address| transports.contains(address.transport)).cloned().collect()
     }
 
     /// Forgets what `by` observed: it does not see us any more.
     pub(super) fn forget(&mut self, by: &PeerIdentity) {
-        self.observed.retain(|(observer, _)| observer != by);
+        self.observed.retain(|seen| seen.by != *by);
     }
 
     /// What to offer to a peer: the best first, and the families by turns, for it dials few hosts.
-    pub(super) fn offer(&self, transports: TransportSet) -> Vec<TransportAddress> {
+    pub(super) fn offer(&self, transports: TransportSet, reserved: &BTreeSet<PeerIdentity>) -> Vec<TransportAddress> {
         let mut offer: Vec<TransportAddress> = Vec::new();
-        let newest_first = self.observed.iter().rev().map(|(_, address)| address);
-        for address in self.configured.iter().chain(&self.mapped).chain(&self.interfaces).chain(newest_first) {
+        let observed = self.ranked(reserved).into_iter().map(|index| &self.observed[index].address);
+        for address in self.configured.iter().chain(&self.mapped).chain(&self.interfaces).chain(observed) {
             if transports.contains(address.transport) && !offer.contains(address) {
                 offer.push(address.clone());
             }
@@ -168,39 +203,92 @@ mod tests {
         Permitted { transports, ..PUBLIC }
     }
 
+    impl Candidates {
+        /// A relay of a network of its own, which granted nothing, sees us there.
+        fn seen(&mut self, by: u64, at: &str) -> bool {
+            self.observe(identity(by), network(by), parse(at), &BTreeSet::new())
+        }
+
+        fn offers(&self, transports: TransportSet) -> Vec<TransportAddress> {
+            self.offer(transports, &BTreeSet::new())
+        }
+    }
+
+    fn network(number: u64) -> IpPrefix {
+        IpPrefix::network([203, 0, number as u8, 1].into())
+    }
+
+    #[test]
+    fn a_later_liar_changes_nothing_of_what_two_relays_see_and_four_do_not_push_it_out() {
+        let x = "/ip4/198.51.100.1/tcp/1000";
+        let mut candidates = Candidates::default();
+        for honest in 1..=2 {
+            candidates.seen(honest, x);
+        }
+        candidates.seen(3, "/ip4/203.0.113.66/tcp/1");
+        candidates.seen(3, "/ip4/203.0.113.67/udp/1/quic-v1");
+        assert_eq!(candidates.offers(TransportSet::ALL)[0], parse(x));
+        for round in 0..100 {
+            for liar in 4..8 {
+                for kind in ["tcp/1", "udp/1/quic-v1"] {
+                    candidates.seen(liar, &format!("/ip4/66.{liar}.{round}.1/{kind}"));
+                    candidates.seen(liar, &format!("/ip6/2001:db8:{liar}:{round}::1/{kind}"));
+                }
+            }
+        }
+        assert_eq!(candidates.offers(TransportSet::ALL).iter().position(|offered| *offered == parse(x)), Some(0));
+        // Identities of one network are one witness.
+        for liar in 10..50 {
+            candidates.observe(identity(liar), network(9), parse("/ip4/66.0.0.1/tcp/1"), &BTreeSet::new());
+        }
+        assert_eq!(candidates.offers(TransportSet::TCP)[0], parse(x));
+    }
+
+    #[test]
+    fn what_a_relay_sees_that_granted_us_a_reservation_comes_first_and_stays() {
+        let (x, reserved) = ("/ip4/198.51.100.1/tcp/1000", [identity(1)].into());
+        let mut candidates = Candidates::default();
+        candidates.seen(1, x);
+        for liar in 2..200 {
+            candidates.observe(identity(liar), network(liar), parse("/ip4/66.0.0.1/tcp/1"), &reserved);
+        }
+        assert_eq!(candidates.offer(TransportSet::ALL, &reserved), [parse(x), parse("/ip4/66.0.0.1/tcp/1")]);
+        assert_eq!(candidates.observed.len(), MAX_OBSERVED);
+    }
+
     #[test]
     fn a_new_observation_replaces_the_observers_old_one() {
         let mut candidates = Candidates::default();
-        let (a, b) = (identity(1), identity(2));
-        assert!(candidates.observe(a.clone(), parse("/ip4/198.51.100.1/tcp/1000")));
-        assert!(!candidates.observe(a.clone(), parse("/ip4/198.51.100.1/tcp/1000")));
-        assert!(candidates.observe(b.clone(), parse("/ip4/198.51.100.1/tcp/2000")));
-        assert!(candidates.observe(a.clone(), parse("/ip4/198.51.100.1/tcp/3000")));
-        assert!(candidates.observe(a.clone(), parse("/ip4/198.51.100.1/udp/3000/quic-v1")));
-        assert!(candidates.observe(a.clone(), parse("/ip6/2001:db8::1/udp/4000/quic-v1")));
-        let tcp = candidates.offer(TransportSet::TCP);
+        let (a, b) = (1, 2);
+        assert!(candidates.seen(a, "/ip4/198.51.100.1/tcp/1000"));
+        assert!(!candidates.seen(a, "/ip4/198.51.100.1/tcp/1000"));
+        assert!(candidates.seen(b, "/ip4/198.51.100.1/tcp/2000"));
+        assert!(candidates.seen(a, "/ip4/198.51.100.1/tcp/3000"));
+        assert!(candidates.seen(a, "/ip4/198.51.100.1/udp/3000/quic-v1"));
+        assert!(candidates.seen(a, "/ip6/2001:db8::1/udp/4000/quic-v1"));
+        let tcp = candidates.offers(TransportSet::TCP);
         assert_eq!(tcp, [parse("/ip4/198.51.100.1/tcp/3000"), parse("/ip4/198.51.100.1/tcp/2000")]);
-        assert_eq!(candidates.offer(TransportSet::QUIC).len(), 2, "one of each family");
+        assert_eq!(candidates.offers(TransportSet::QUIC).len(), 2, "one of each family");
     }
 
     #[test]
     fn what_the_router_forwards_is_offered_before_what_relays_see_and_is_replaced() {
         let mut candidates = Candidates::new(vec![parse("/ip4/198.51.100.1/tcp/1")]);
-        candidates.observe(identity(1), parse("/ip4/198.51.100.1/tcp/3"));
+        candidates.seen(1, "/ip4/198.51.100.1/tcp/3");
         candidates.set_mapped((2..20).map(|_| parse("/ip4/198.51.100.1/tcp/2")).collect());
-        let offer = candidates.offer(TransportSet::TCP);
+        let offer = candidates.offers(TransportSet::TCP);
         assert_eq!(offer, [1, 2, 3].map(|port| parse(&format!("/ip4/198.51.100.1/tcp/{port}"))));
         candidates.set_mapped(Vec::new());
-        assert_eq!(candidates.offer(TransportSet::TCP).len(), 2);
+        assert_eq!(candidates.offers(TransportSet::TCP).len(), 2);
     }
 
     #[test]
     fn observations_are_bounded() {
         let mut candidates = Candidates::default();
         for port in 1..100 {
-            candidates.observe(identity(port), parse(&format!("/ip4/198.51.100.1/tcp/{port}")));
+            candidates.seen(port, &format!("/ip4/198.51.100.1/tcp/{port}"));
         }
-        assert_eq!(candidates.offer(TransportSet::ALL).len(), MAX_OBSERVED);
+        assert_eq!((candidates.observed.len(), candidates.offers(TransportSet::ALL).len()), (MAX_OBSERVED, MAX_OFFERED));
     }
 
     #[test]
@@ -258,11 +346,11 @@ mod tests {
         let mut candidates = Candidates::default();
         let ours = ["/ip6/2001:db8::1/tcp/7", "/ip6/2001:db8::1/udp/7/quic-v1", "/ip6/2001:db8:1::1/tcp/7"].map(parse);
         assert!(candidates.set_interfaces(ours.to_vec()) && !candidates.set_interfaces(ours.to_vec()));
-        candidates.observe(identity(1), parse("/ip4/198.51.100.1/tcp/3"));
+        candidates.seen(1, "/ip4/198.51.100.1/tcp/3");
         // The source address of our link over IPv6, seen by a relay: nothing new.
-        candidates.observe(identity(2), ours[0].clone());
+        candidates.seen(2, "/ip6/2001:db8::1/tcp/7");
         let turns = [ours[0].clone(), ours[1].clone(), parse("/ip4/198.51.100.1/tcp/3"), ours[2].clone()];
-        assert_eq!(candidates.offer(TransportSet::ALL), turns);
+        assert_eq!(candidates.offers(TransportSet::ALL), turns);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Direction, Moment, PeerAddress, PeerIdentity, RelayReason, Slot, Transport, TransportAddress};
+use kaspath_domain::{Direction, IpPrefix, Moment, PeerAddress, PeerIdentity, RelayReason, Slot, Transport, TransportAddress};
 
 use self::{
     budget::{Budget, Key, Party},
@@ -247,9 +247,9 @@ impl Punches {
         })
     }
 
-    /// A relay sees us at that address.
-    pub(super) fn observed(&mut self, shared: &mut Shared, by: PeerIdentity, address: TransportAddress) {
-        if !self.candidates.observe(by.clone(), address.clone()) {
+    /// A relay, from that network, sees us at that address.
+    pub(super) fn observed(&mut self, shared: &mut Shared, by: PeerIdentity, from: IpPrefix, address: TransportAddress) {
+        if !self.candidates.observe(by.clone(), from, address.clone(), &shared.reserved) {
             return;
         }
         let address = kaspath_domain::PeerLocator { peer: Some(shared.local.clone()), address: PeerAddress::Direct(address) };
@@ -281,7 +281,7 @@ impl Punches {
     /// What to offer to the other side, to a neighbour also our private addresses.
     fn offer(&self, shared: &Shared, party: &Party) -> Vec<TransportAddress> {
         let transports = shared.punch_transports(&party.peer);
-        let mut offer = self.candidates.offer(transports);
+        let mut offer = self.candidates.offer(transports, &shared.reserved);
         if self.neighbours.has(party) {
             let local = shared.host.local(|over| transports.contains(over));
             offer.truncate(MAX_OFFERED.saturating_sub(local.len()));

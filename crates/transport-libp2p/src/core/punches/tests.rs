@@ -1,4 +1,4 @@
-use kaspath_domain::{Direction, TransportSet};
+use kaspath_domain::{Direction, IpPrefix, TransportSet};
 
 use super::*;
 use crate::core::tests::{address, at, connection, identity, outputs, shared};
@@ -131,7 +131,7 @@ fn a_candidate_that_comes_late_is_offered_at_once() {
     punches.connected(&mut shared, CIRCUIT, None);
     punches.step(&mut shared);
     assert_eq!(exchange(&mut shared), None, "there is nothing to offer");
-    punches.observed(&mut shared, identity(9), address("/ip4/198.51.100.1/tcp/1"));
+    punches.observed(&mut shared, identity(9), IpPrefix::network([203, 0, 113, 1].into()), address("/ip4/198.51.100.1/tcp/1"));
     punches.step(&mut shared);
     assert!(exchange(&mut shared).is_some());
 }
