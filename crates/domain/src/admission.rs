@@ -119,7 +119,7 @@ impl fmt::Display for RefuseReason {
             RefuseReason::TooManyInbound { limit } => write!(f, "there are {limit} inbound peers already"),
             RefuseReason::TooManyFromAddress { limit } => write!(f, "there are {limit} inbound peers from its address already"),
             RefuseReason::TooManyFromPrefix { limit } => {
-                write!(f, "there are {limit} inbound peers from its address prefix (/16 or /48) already")
+                write!(f, "there are {limit} inbound peers from its address prefix (/16 or /32) already")
             }
             RefuseReason::TooManyThroughRelay { limit } => write!(f, "there are {limit} inbound peers through its relay already"),
             RefuseReason::Banned => f.write_str("the peer is banned"),
@@ -167,6 +167,8 @@ mod tests {
         let relayed = |n: u8| PeerGroup::of(&PeerClass::Relayed { relay: PeerIdentity::from_bytes(&[0, 1, n]).unwrap() });
         assert_eq!(direct("192.0.2.1"), direct("192.0.77.1"));
         assert_ne!(direct("192.0.2.1"), direct("192.1.2.1"));
+        assert_eq!(direct("2001:db8:1::1"), direct("2001:db8:2::1"), "two /48s of one provider");
+        assert_ne!(direct("2001:db8:1::1"), direct("3fff:1::1"));
         assert_eq!(relayed(1), relayed(1));
         assert_ne!(relayed(1), relayed(2));
     }

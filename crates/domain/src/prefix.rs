@@ -17,10 +17,11 @@ pub struct IpPrefix {
 }
 
 impl IpPrefix {
-    /// A provider's block: a /16 of IPv4 or a /48 of IPv6. An address that is mapped
-    /// into IPv6 counts as IPv4, here and below.
+    /// A provider's block: a /16 of IPv4 or a /32 of IPv6, which is what a provider gets
+    /// and has 65,536 /48s for one customer each. An address that is mapped into IPv6
+    /// counts as IPv4, here and below.
     pub fn provider_block(address: IpAddr) -> Self {
-        Self::cut(address, 16, 48)
+        Self::cut(address, 16, 32)
     }
 
     /// A customer's network: a /24 of IPv4 or a /48 of IPv6.
@@ -116,7 +117,8 @@ mod tests {
         let prefix = |text: &str| IpPrefix::provider_block(text.parse().unwrap()).to_string();
         assert_eq!(prefix("192.0.2.1"), "192.0.0.0/16");
         assert_eq!(prefix("::ffff:192.0.2.1"), "192.0.0.0/16");
-        assert_eq!(prefix("2001:db8:1:2::3"), "2001:db8:1::/48");
+        assert_eq!(prefix("2001:db8:1:2::3"), "2001:db8::/32");
+        assert_eq!(prefix("2001:db8:1:2::3"), prefix("2001:db8:ffff::1"));
         let network = |text: &str| IpPrefix::network(text.parse().unwrap()).to_string();
         assert_eq!((network("192.0.2.1"), network("2001:db8:1:2::3")), ("192.0.2.0/24".into(), "2001:db8:1::/48".into()));
         let host = |text: &str| IpPrefix::host(text.parse().unwrap()).to_string();

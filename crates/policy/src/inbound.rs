@@ -8,7 +8,7 @@ pub struct InboundLimits {
     pub total: usize,
     /// From one real address.
     pub per_address: usize,
-    /// From one prefix of real addresses, a /16 or /48.
+    /// From one prefix of real addresses, a /16 or /32.
     pub per_prefix: usize,
     /// Through one relay, whose owner may have made them all.
     pub per_relay: usize,

@@ -24,7 +24,7 @@ mod report;
 mod run;
 mod world;
 
-pub use eclipse::{Attack, EclipseConfig, EclipseFigures, Given, Grouping, bound, eclipse, with_rotation};
+pub use eclipse::{Attack, EclipseConfig, EclipseFigures, Given, Grouping, Tellers, bound, eclipse, longer};
 pub use population::{Nat, Population, Shares};
 pub use report::{plot, table};
 pub use run::{Figures, Percentiles, SimulationConfig, simulate};

@@ -23,10 +23,11 @@ fn all_attacks_together_stay_within_the_bound_and_take_nothing_of_the_users() {
 }
 
 #[test]
-fn without_the_group_rule_the_attacker_has_nearly_every_node() {
-    let config = EclipseConfig { attack: Attack::All, grouping: Grouping::Identities, ..EclipseConfig::default() };
-    let figures = eclipse(&EclipseConfig { nodes: 6, seed: 5, ..config });
-    assert!(figures.soon > 2.0 * figures.soon_bound, "{figures:?}");
+fn without_the_group_rule_the_attacker_is_over_the_bound() {
+    let config =
+        EclipseConfig { attack: Attack::Relays, grouping: Grouping::Identities, more_relays: 100, ..EclipseConfig::default() };
+    let figures = eclipse(&EclipseConfig { nodes: 40, seed: 5, ..config });
+    assert!(figures.soon > 1.1 * figures.soon_bound, "{figures:?}");
 }
 
 #[test]
@@ -35,6 +36,14 @@ fn who_is_given_one_relay_of_a_random_kind_trusts_it() {
     assert!((figures.soon_bound - 0.397).abs() < 0.001, "{figures:?}");
     assert!(figures.soon <= figures.soon_bound * 1.1 + standard_error(figures.soon_bound), "{figures:?}");
     assert!(figures.soon >= 0.25, "{figures:?}");
+}
+
+#[test]
+fn with_a_fifth_of_the_honest_relays_down_the_bound_of_those_that_are_left_holds() {
+    let figures = play(EclipseConfig { attack: Attack::All, down: 8, ..EclipseConfig::default() });
+    assert!((figures.soon_bound - 0.202).abs() < 0.001, "{figures:?}");
+    assert!(figures.soon <= figures.soon_bound * 1.1 + standard_error(figures.soon_bound), "{figures:?}");
+    assert!(figures.filled > 0.99 && figures.displaced == 0, "{figures:?}");
 }
 
 #[test]

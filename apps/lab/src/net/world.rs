@@ -1,13 +1,13 @@
 //! A lab of any shape: public hosts, and homes of several kinds.
 //!
 //! ```text
-//! host 192.168.1.2 -- router 198.18.1.11 ==wire== bridge -- public host 203.0.113.1, 2001:db8:101::1
+//! host 192.168.1.2 -- router 198.18.1.11 ==wire== bridge -- public host 203.0.113.1, 3fff:1::1
 //! host 192.168.2.2 -- router 100.64.2.2 -- carrier 198.18.2.11 ==wire== bridge
-//! host 2001:db8:3:1::2 -- firewall 2001:db8:3::1 ==wire== bridge
+//! host 3fff:3:1::2 -- firewall 3fff:3::1 ==wire== bridge
 //! ```
 //!
 //! IPv4 is as in the other lab: all public ranges are on one link. Of IPv6 the bridge is a
-//! router, and every public host and every home has a /48 of its own.
+//! router, and every public host and every home has a /32 of its own, as if each had another provider.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -120,7 +120,7 @@ impl World {
         Ok(hosts)
     }
 
-    /// Gives an interface on the bridge the address of a /48, and the way to all others.
+    /// Gives an interface on the bridge the address of a /32, and the way to all others.
     fn address_v6(&self, namespace: &str, interface: &str, number: u8) -> Result<Ipv6Addr> {
         let ip = prefix(number, 0, 1);
         shell::run(Some(namespace), &format!("ip addr add {ip}/64 dev {interface} nodad"))?;
@@ -164,7 +164,7 @@ fn wan_ip(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, number, 11)
 }
 
-/// An address in the /48 with that number (documentation, RFC 3849).
+/// An address in the /32 with that number (documentation, RFC 9637).
 fn prefix(number: u8, subnet: u16, last: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0x2001, 0xdb8, u16::from(number), subnet, 0, 0, 0, last)
+    Ipv6Addr::new(0x3fff, u16::from(number), subnet, 0, 0, 0, 0, last)
 }

@@ -81,7 +81,7 @@ pub(crate) async fn families(args: &CommonArgs) -> Result<()> {
             server: (&v6.hosts[0], Family::V6),
             client: (&other_v6.hosts[0], Family::V6),
             flags: &[],
-            expected: Expected::Direct("/ip6/2001:db8:"),
+            expected: Expected::Direct("/ip6/3fff:"),
         },
         Case {
             name: "no-common-family",

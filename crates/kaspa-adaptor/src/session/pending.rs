@@ -8,7 +8,7 @@ use kaspath_domain::{ConnectInfo, Path, PeerClass, PeerGroup, Slot, Slots};
 /// Twice kaspad's, so that four crowded networks do not take all.
 const MAX_PENDING: usize = 64;
 const MAX_PENDING_PER_IP: usize = 2;
-/// From one network (/16 or /48), or through one relay: identities, and so
+/// From one network (/16 or /32), or through one relay: identities, and so
 /// synthetic addresses, are free.
 const MAX_PENDING_PER_GROUP: usize = 8;
 

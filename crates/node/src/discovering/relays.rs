@@ -127,7 +127,7 @@ impl KnownRelays for Relays {
     }
 }
 
-/// Relays whose addresses are remembered.
+/// Peers that may be relays, whose addresses are remembered.
 const MAX: usize = 256;
 
 /// The relays that hold a reservation now, and where they are. Cheap to clone.
@@ -174,7 +174,14 @@ impl Observer<NetworkEvent> for HeldRelays {
             NetworkEvent::Connected { peer, direction: Direction::Outbound, path: Path::Direct { .. }, remote } => {
                 let PeerAddress::Direct(via) = &remote.address else { return };
                 let mut at = lock(&self.at);
-                make_room(&mut at, peer, MAX, |(since, _)| *since);
+                // Those that are held stay: this node names them as long as it holds them.
+                if at.len() >= MAX && !at.contains_key(peer) {
+                    let held = self.held.borrow();
+                    let others = at.iter().filter(|(other, _)| !held.contains(other));
+                    let oldest = others.min_by_key(|(_, (since, _))| *since).map(|(other, _)| other.clone());
+                    let Some(oldest) = oldest else { return };
+                    at.remove(&oldest);
+                }
                 at.insert(peer.clone(), (wall_clock(), via.clone()));
             }
             _ => {}

@@ -2,8 +2,9 @@ use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use kaspath_domain::{
-    AddressSource, Groups, IpPrefix, NatMapping, NodeRecord, ObservedAddress, Observers, PeerGroup, PeerRecord, RecordDraft,
-    RecordKind, SignedRecord, Timestamp, Told, TransportAddress, memory::MemoryPeerBook, ports::MockDiscovery,
+    AddressSource, Direction, Groups, IpPrefix, NatMapping, NodeRecord, ObservedAddress, Observers, Path, PeerGroup, PeerRecord,
+    RecordDraft, RecordKind, SignedRecord, Timestamp, Told, Transport, TransportAddress, memory::MemoryPeerBook,
+    ports::MockDiscovery,
 };
 use kaspath_policy::RelaySource;
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};
@@ -379,6 +380,36 @@ fn a_public_node_is_listed_without_a_reservation_and_says_where_it_is_and_whethe
     assert_eq!((draft.candidates, draft.reachable, draft.kind), (vec![at([203, 0, 113, 9])], true, RecordKind::Both));
     lock(&reachable).clear();
     assert!(own.look() && own.lists_relay_at(&known).is_empty() && own.lists_at(&known, &none).is_empty());
+}
+
+#[test]
+fn a_relay_known_by_name_is_named_as_long_as_it_is_held_however_many_peers_are_connected() {
+    let world = world(mock(), 0, true);
+    let by_name = RelayAddress { via: "/dns/relay.example/tcp/4001".parse().map(direct).unwrap(), ..relay(1) };
+    let connected = |peer: &PeerIdentity, at: &str| NetworkEvent::Connected {
+        peer: peer.clone(),
+        direction: Direction::Outbound,
+        path: Path::Direct { transport: Transport::Tcp },
+        remote: at.parse().unwrap(),
+    };
+    world.held.observe(&connected(&by_name.relay, "/ip4/203.0.113.1/tcp/4001"));
+    hold(&world.held, &by_name, ReservationState::Confirmed);
+    for n in 0..300_u16 {
+        let [a, b] = n.to_be_bytes();
+        let peer = PeerIdentity::from_bytes(&[0, 3, 7, a, b]).unwrap();
+        world.held.observe(&connected(&peer, &format!("/ip4/198.51.{a}.{b}/tcp/1")));
+    }
+    let known = vec![KnownRelay { relay: by_name.clone(), is_configured: true, tellers: Vec::new() }];
+    let own = Own::new(&world.discovering.0.config, Arc::new(|| NatMapping::Unknown), Vec::new, Vec::new, world.held.clone());
+    let named = own.draft(&known, &[by_name.relay.clone()].into_iter().collect()).relays;
+    assert_eq!(
+        named,
+        [relay(1).relay].map(|relay| RelayAddress { relay, via: direct("/ip4/203.0.113.1/tcp/4001".parse().unwrap()) })
+    );
+}
+
+fn direct(locator: PeerLocator) -> TransportAddress {
+    locator.address.direct().unwrap().clone()
 }
 
 #[test]

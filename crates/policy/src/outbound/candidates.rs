@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, below, spread};
+use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, below};
 
 use super::random::Random;
 
@@ -82,8 +82,15 @@ impl Candidates {
     /// it. So an owner of one group is drawn as often as any other, however many peers
     /// it tells of.
     pub(super) fn draw(&self, fits: impl Fn(&Discovered) -> bool, random: Random<'_>) -> Option<&Discovered> {
-        let fitting = self.groups.values().flatten().filter(|told| fits(told));
-        spread(fitting, |told| &told.source, 1, random).pop()
+        let mut groups: Vec<&Vec<Discovered>> = self.groups.values().collect();
+        while !groups.is_empty() {
+            let group = groups.swap_remove(below(groups.len(), random()));
+            let fitting: Vec<&Discovered> = group.iter().filter(|told| fits(told)).collect();
+            if !fitting.is_empty() {
+                return Some(fitting[below(fitting.len(), random())]);
+            }
+        }
+        None
     }
 
     pub(super) fn len(&self) -> usize {

@@ -86,6 +86,10 @@ impl Questions {
     /// Whom of the known ones to ask now. `is_wanting`: peers are missing.
     pub fn next(&mut self, known: &[Askable], is_wanting: bool, now: Moment, random: Random<'_>) -> Vec<PeerIdentity> {
         self.forget(known, now);
+        let is_time = |next: Option<Moment>| is_wanting || next.is_none_or(|next| now >= next);
+        if !is_time(self.next) && !is_time(self.next_new) {
+            return Vec::new();
+        }
         let due: Vec<&Askable> = known.iter().filter(|askable| self.is_due(askable, now)).collect();
         let chosen = if is_wanting {
             (self.next, self.next_new) = (None, None);
@@ -128,9 +132,6 @@ impl Questions {
     /// others are, they keep none of those from being asked.
     fn at_target<'a>(&mut self, due: Vec<&'a Askable>, now: Moment, random: Random<'_>) -> Vec<Chosen<'a>> {
         let is_time = |next: Option<Moment>| next.is_none_or(|next| now >= next);
-        if !is_time(self.next) && !is_time(self.next_new) {
-            return Vec::new();
-        }
         let (before, new): (Vec<_>, Vec<_>) = due.into_iter().partition(|askable| self.answers(askable));
         let mut pause = || now + AT_TARGET.mul_f64(0.5 + random().clamp(0.0, 1.0));
         let (mut may_ask, mut may_ask_new) = (false, false);
@@ -181,6 +182,9 @@ impl Questions {
     /// Those that are not known are forgotten, but for those that must not be asked again soon: an
     /// identity that is told of again and again is one question in its back-off.
     fn forget(&mut self, known: &[Askable], now: Moment) {
+        if self.asked.len() <= known.len() {
+            return;
+        }
         let keeps_all = self.asked.len() <= REMEMBERED;
         let known: HashSet<&PeerIdentity> = known.iter().map(|askable| &askable.relay).collect();
         self.asked.retain(|relay, asked| {

@@ -39,7 +39,7 @@ pub(super) fn choose(relays: &BTreeMap<PeerIdentity, Relay>, wanted: Wanted) -> 
     let is_due = |relay: &Relay| relay.free_at(wanted.alone).is_some_and(|at| at <= wanted.now);
     let due: Vec<(&PeerIdentity, &Relay)> =
         others().filter(|(_, relay)| is_due(relay) && relay.leaving.is_none() && !relay.sources.is_empty()).collect();
-    let is_fresh = |(id, relay): &(&PeerIdentity, &Relay)| relay.groups(id).iter().all(|group| taken.of(group) == 0);
+    let is_fresh = |(_, relay): &(&PeerIdentity, &Relay)| relay.groups.iter().all(|group| taken.of(group) == 0);
     let configured = due.iter().filter(|(_, relay)| relay.is_configured());
     // The one that failed least, then one of a block of its own, then in the order given.
     let first = configured.min_by_key(|one| (one.1.failures, !is_fresh(one), one.1.rank));

@@ -66,6 +66,8 @@ impl Outcomes {
 #[derive(Clone, Debug)]
 pub(super) struct Relay {
     pub(super) addresses: Vec<TransportAddress>,
+    /// Who may own it, by its addresses.
+    pub(super) groups: Vec<PeerGroup>,
     /// Who tells of it now, the best first; none if all have withdrawn it.
     pub(super) sources: Vec<RelaySource>,
     /// Its position among those of its source.
@@ -96,6 +98,7 @@ impl Relay {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             addresses: Vec::new(),
+            groups: Vec::new(),
             sources: Vec::new(),
             rank: 0,
             load: None,
@@ -123,6 +126,11 @@ impl Relay {
             self.sources.sort();
             self.sources.truncate(MAX_SOURCES);
         }
+    }
+
+    /// The first stranger who told of it.
+    pub(super) fn teller(&self) -> Option<&PeerIdentity> {
+        self.sources.iter().find_map(RelaySource::teller)
     }
 
     pub(super) fn is_configured(&self) -> bool {
@@ -182,19 +190,6 @@ impl Relay {
         let rtt = self.rtt.map_or(UNKNOWN, |rtt| rtt.as_secs_f64());
         let load = f64::from(self.load.unwrap_or(0).min(FULL)) / f64::from(2 * FULL);
         self.outcomes.success() / (1.0 + rtt / HALF) * (1.0 - load)
-    }
-
-    /// Who may own it.
-    pub(super) fn groups(&self, id: &PeerIdentity) -> Vec<PeerGroup> {
-        groups(id, &self.addresses)
-    }
-
-    /// The same for one group, without a list of them.
-    pub(super) fn is_in(&self, id: &PeerIdentity, group: &PeerGroup) -> bool {
-        match group {
-            PeerGroup::Prefix(block) => self.addresses.iter().filter_map(TransportAddress::ip).any(|ip| block.contains(ip)),
-            PeerGroup::Relay(relay) => relay == id && self.addresses.iter().all(|address| address.ip().is_none()),
-        }
     }
 
     /// Its reservation is gone, or was not granted: when it is asked again.

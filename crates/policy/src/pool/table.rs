@@ -1,6 +1,6 @@
 //! Which relays are remembered, and which give way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use kaspath_domain::{Counts, Moment, PeerGroup, PeerIdentity, below};
 
@@ -27,7 +27,7 @@ impl Table {
         }
         self.ranks += 1;
         let rank = self.ranks;
-        let known = self.relays.entry(relay).or_insert_with(|| Relay { rank, ..Relay::new(now) });
+        let known = self.relays.entry(relay.clone()).or_insert_with(|| Relay { rank, ..Relay::new(now) });
         // What is known from a better source is not changed by a worse one. The settings name
         // one address at a time.
         let best = known.sources.first();
@@ -38,6 +38,7 @@ impl Table {
             known.addresses.extend(new);
             known.addresses.truncate(MAX_ADDRESSES);
         }
+        known.groups = groups(&relay, &known.addresses);
         if source == RelaySource::Book {
             known.tried = true;
         }
@@ -73,10 +74,10 @@ impl Table {
             return None;
         }
         let mut of_block = Counts::default();
-        tried().flat_map(|(id, relay)| relay.groups(id)).for_each(|group| of_block.add(group));
-        let crowd = |id, relay: &Relay| relay.groups(id).iter().map(|group| of_block.of(group)).max();
+        tried().flat_map(|(_, relay)| &relay.groups).for_each(|group| of_block.add(group));
+        let crowd = |relay: &Relay| relay.groups.iter().map(|group| of_block.of(&group)).max();
         let idle = tried().filter(|(_, relay)| !relay.is_in_use());
-        idle.min_by_key(|(id, relay)| (std::cmp::Reverse(crowd(id, relay)), relay.seen, *id)).map(|(id, _)| id.clone())
+        idle.min_by_key(|(id, relay)| (std::cmp::Reverse(crowd(relay)), relay.seen, *id)).map(|(id, _)| id.clone())
     }
 
     pub(super) fn answered(&mut self, id: &PeerIdentity, answers: bool) {
@@ -93,7 +94,7 @@ impl Table {
 
     /// Relays of a block, but for those that the user gave.
     fn of_block(&self, group: &PeerGroup) -> impl Iterator<Item = (&PeerIdentity, &Relay)> {
-        self.relays.iter().filter(move |(id, relay)| !relay.is_given() && relay.is_in(id, group))
+        self.relays.iter().filter(move |(_, relay)| !relay.is_given() && relay.groups.contains(group))
     }
 
     /// Whether one more may be there.
@@ -115,45 +116,53 @@ impl Table {
             let is_counted = known.is_some_and(Relay::is_given);
             return is_counted || self.relays.values().filter(|relay| relay.is_given()).count() < MAX_GIVEN;
         }
-        let mut new_groups = groups(id, addresses);
+        if known.is_some_and(|known| known.addresses == addresses) {
+            return true;
+        }
+        // The shares of the blocks first: most of what a stranger tells of ends here.
+        let mut full = groups(id, addresses);
+        full.retain(|group| !self.has_share(group, id));
         if let Some(known) = known {
             // It may move, but not to where there is no room.
-            let before = known.groups(id);
-            new_groups.retain(|group| !before.contains(group));
-            return new_groups.is_empty()
-                || *source == RelaySource::Book
-                || new_groups.iter().all(|group| self.has_share(group, id));
+            return *source == RelaySource::Book || full.iter().all(|group| known.groups.contains(group));
         }
-        self.forget(now);
         if *source == RelaySource::Book {
+            self.forget(now);
             return self.relays.values().filter(|relay| relay.tried && !relay.is_given()).count() < MAX_TRIED;
         }
         // One that answers gives its place in a block to nobody, one that does not to anybody.
         let mut leaves = Vec::new();
-        for group in new_groups.iter().filter(|group| !self.has_share(group, id)) {
+        for group in &full {
             let spare = self.of_block(group).filter(|(_, relay)| relay.is_spare() && !relay.answers).map(|(id, _)| id);
             let Some(spare) = pick(&spare.collect::<Vec<_>>(), random).map(|id| (*id).clone()) else { return false };
             leaves.push(spare);
         }
         leaves.iter().for_each(|id| drop(self.relays.remove(id)));
-        let mut of_tellers: HashMap<&PeerIdentity, Vec<&PeerIdentity>> = HashMap::new();
-        for (id, relay) in self.new_ones() {
-            if let Some(teller) = relay.sources.iter().find_map(RelaySource::teller) {
-                of_tellers.entry(teller).or_default().push(id);
+        if self.new_ones().count() >= MAX_NEW {
+            self.forget(now);
+        }
+        // Few tell at a time.
+        let (mut of_tellers, mut new): (Vec<(&PeerIdentity, usize)>, usize) = (Vec::new(), 0);
+        for (_, relay) in self.new_ones() {
+            new += 1;
+            let Some(teller) = relay.teller() else { continue };
+            match of_tellers.iter_mut().find(|(other, _)| *other == teller) {
+                Some((_, count)) => *count += 1,
+                None => of_tellers.push((teller, 1)),
             }
         }
-        let own = source.teller().and_then(|teller| of_tellers.get(teller));
-        let crowded = match own.filter(|own| own.len() >= MAX_NEW_OF_TELLER) {
-            Some(own) => own,
-            None if self.new_ones().count() < MAX_NEW => return true,
+        let is_own = |(teller, count): &&(&PeerIdentity, usize)| source.teller() == Some(*teller) && *count >= MAX_NEW_OF_TELLER;
+        let crowded = match of_tellers.iter().find(is_own) {
+            Some((own, _)) => *own,
+            None if new < MAX_NEW => return true,
             // Ties are broken by the ids, which no teller chooses for another.
-            None => match of_tellers.iter().max_by_key(|(teller, told)| (told.len(), *teller)) {
-                Some((_, told)) => told,
+            None => match of_tellers.iter().max_by_key(|(teller, count)| (*count, *teller)) {
+                Some((teller, _)) => *teller,
                 None => return false,
             },
         };
-        let idle: Vec<&PeerIdentity> =
-            crowded.iter().copied().filter(|id| self.relays.get(*id).is_some_and(|relay| !relay.is_in_use())).collect();
+        let told = self.new_ones().filter(|(_, relay)| relay.teller() == Some(crowded));
+        let idle: Vec<&PeerIdentity> = told.filter(|(_, relay)| !relay.is_in_use()).map(|(id, _)| id).collect();
         let Some(leaves) = pick(&idle, random).map(|id| (*id).clone()) else { return false };
         self.relays.remove(&leaves);
         true
@@ -168,7 +177,7 @@ pub(super) fn pick<T>(items: &[T], random: f64) -> Option<&T> {
 /// The groups of all that have a place.
 pub(super) fn taken<'a>(relays: impl Iterator<Item = (&'a PeerIdentity, &'a Relay)>) -> Counts<PeerGroup> {
     let mut taken = Counts::default();
-    relays.filter(|(_, relay)| relay.has_place()).flat_map(|(id, relay)| relay.groups(id)).for_each(|group| taken.add(group));
+    relays.filter(|(_, relay)| relay.has_place()).flat_map(|(_, relay)| &relay.groups).for_each(|group| taken.add(group.clone()));
     taken
 }
 

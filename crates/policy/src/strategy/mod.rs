@@ -25,7 +25,7 @@ impl StrategyConfig {
     }
 }
 
-/// Relays in an order in which the first ones lie in as many prefixes (/16, /48)
+/// Relays in an order in which the first ones lie in as many prefixes (/16, /32)
 /// as there are: who holds reservations only at one owner's relays is connected only
 /// to whomever that owner likes.
 pub fn diverse_relays(mut relays: Vec<PeerLocator>) -> Vec<PeerLocator> {

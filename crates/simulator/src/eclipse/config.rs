@@ -9,13 +9,16 @@ pub enum Attack {
     Identities,
     /// Beside it, 1,000 relays more, in the same provider blocks.
     Relays,
+    /// Beside it, its relays name 64 others in each answer that are not there, always new ones,
+    /// half of them in the blocks of honest relays.
+    Silent,
     /// All of that.
     All,
 }
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Lies, Self::Identities, Self::Relays, Self::All];
+    pub const ALL: [Self; 5] = [Self::Lies, Self::Identities, Self::Relays, Self::Silent, Self::All];
 
     pub(super) fn has_many_identities(self) -> bool {
         matches!(self, Self::Identities | Self::All)
@@ -25,12 +28,17 @@ impl Attack {
         matches!(self, Self::Relays | Self::All)
     }
 
+    pub(super) fn names_silent_relays(self) -> bool {
+        matches!(self, Self::Silent | Self::All)
+    }
+
     /// In words.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Lies => "hostile relays name hostile peers and relays alone, answer first and score best",
             Self::Identities => "the same, and 19 hostile identities in each prefix",
             Self::Relays => "the same, and 1,000 hostile relays more in the same blocks",
+            Self::Silent => "the same, and 64 new relays an answer that are not there, half of them in honest blocks",
             Self::All => "all of these together",
         }
     }
@@ -63,6 +71,10 @@ pub struct EclipseConfig {
     pub relays: usize,
     /// Of these, the attacker's.
     pub hostile_relays: usize,
+    /// Of the others, those that are down, and that honest relays still name.
+    pub down: usize,
+    /// Hostile relays in the hostile blocks, if that is the attack.
+    pub more_relays: usize,
     /// The attacker's share of the prefixes that an honest relay lists.
     pub hostile_peers: f64,
     /// Discovered peers that a node wants.
@@ -87,6 +99,8 @@ impl Default for EclipseConfig {
             nodes: 20_000,
             relays: 60,
             hostile_relays: 18,
+            down: 0,
+            more_relays: 1000,
             hostile_peers: 0.5,
             slots: 4,
             hours: 0.0,

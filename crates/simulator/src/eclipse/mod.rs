@@ -15,6 +15,6 @@ mod node;
 mod play;
 mod world;
 
-pub use bound::{bound, with_rotation};
+pub use bound::{Tellers, bound, longer};
 pub use config::{Attack, EclipseConfig, Given, Grouping};
 pub use play::{EclipseFigures, eclipse};

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, RelayAddress};
+use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, RelayAddress, ReservationLoss};
 use kaspath_policy::{
     Answer, Askable, Discovered, Outbound, OutboundStep, PoolConfig, PoolState, PoolStep, PooledRelay, Questions, RelayCandidate,
     RelayPool, RelaySource, SlotKind, SlotState,
@@ -25,7 +25,10 @@ const BEGINS: Duration = Duration::from_millis(300);
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// Between two questions for relays: a relay that nobody names for an hour is forgotten.
 const RELAYS_WANTED: Duration = Duration::from_secs(2);
-const RELAYS_AGAIN: Duration = Duration::from_secs(120);
+const RELAYS_AGAIN: Duration = Duration::from_secs(60);
+/// A link to a relay that is not there is given up after so long.
+const UNREACHED: Duration = Duration::from_secs(15);
+const TOGETHER: Duration = Duration::from_millis(10);
 /// When a node is looked at first, and from when on each hour.
 const SOON: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -48,7 +51,9 @@ pub(super) struct Outcome {
 enum Event {
     Tick,
     Held(usize),
+    NotHeld(usize),
     Peers(usize),
+    NoPeers(usize),
     Relays(usize),
     Up(u32),
     Gone(u32),
@@ -67,6 +72,9 @@ struct Node<'a> {
     events: BinaryHeap<Reverse<(Moment, u64, Event)>>,
     sequence: u64,
     relays_asked: Option<Moment>,
+    /// How many relays that are not there were named.
+    named: usize,
+    decided: Moment,
     /// The relays that are known, and those that are held, until that changes.
     known: Option<(Vec<Askable>, Vec<usize>)>,
     outcome: Outcome,
@@ -77,14 +85,14 @@ pub(super) fn run(world: &World, config: &EclipseConfig, random: &mut StdRng) ->
     let count = config.relays;
     let all: Vec<usize> = (0..count).collect();
     let given: Vec<usize> = match config.given {
-        Given::Honest => vec![random.gen_range(config.hostile_relays..count)],
+        Given::Honest => vec![random.gen_range(config.hostile_relays + config.down..count)],
         Given::Any(n) => all.choose_multiple(random, n).copied().collect(),
     };
     let configured = (0..PROVEN_PEERS).map(|n| identity(CONFIGURED + n));
     let mut outbound = Outbound::new(config.slots, configured);
     let proven = (0..PROVEN_PEERS).map(|n| {
-        let at = &world.relays[random.gen_range(0..count)].address;
-        (identity(PROVEN + n), PeerGroup::Relay(at.relay.clone()))
+        let at = world.address(random.gen_range(0..count));
+        (identity(PROVEN + n), PeerGroup::Relay(at.relay))
     });
     outbound.prove(proven.collect());
     let mut node = Node {
@@ -99,6 +107,8 @@ pub(super) fn run(world: &World, config: &EclipseConfig, random: &mut StdRng) ->
         events: BinaryHeap::new(),
         sequence: 0,
         relays_asked: None,
+        named: 0,
+        decided: Moment::default(),
         known: None,
         outcome: Outcome::default(),
     };
@@ -162,15 +172,27 @@ impl Node<'_> {
                 self.push(now + next, Event::Tick);
             }
             Event::Held(at) => {
-                let (relay, rtt) = (self.world.relays[at].address.relay.clone(), self.round_trip(at));
+                let (relay, rtt) = (self.world.address(at).relay, self.round_trip(at));
                 self.pool.held(&relay, now, self.random.gen_range(0.0..1.0));
                 self.pool.round_trip(&relay, rtt);
                 self.known = None;
             }
+            Event::NotHeld(at) => {
+                let relay = self.world.address(at).relay;
+                self.pool.lost(&relay, ReservationLoss::Unreachable, now, self.random.gen_range(0.0..1.0));
+                self.known = None;
+            }
             Event::Peers(at) => self.peers(at, now),
+            Event::NoPeers(at) => {
+                let relay = self.world.address(at).relay;
+                if self.questions.answered(&relay, Answer::None, now) {
+                    self.pool.answered(&relay, false);
+                    self.known = None;
+                }
+            }
             Event::Relays(at) => {
-                let teller = self.world.relays[at].address.relay.clone();
-                for other in self.world.relays(at, self.random) {
+                let teller = self.world.address(at).relay;
+                for other in self.world.relays(at, &mut self.named, self.random) {
                     self.offer(other, RelaySource::Rendezvous(teller.clone()), now);
                 }
             }
@@ -184,25 +206,30 @@ impl Node<'_> {
             }
             Event::Gone(peer) => self.outbound.ended(&identity(peer), now),
         }
-        self.decide(now);
+        // What happens within a few milliseconds is decided on together.
+        let is_alone = self.events.peek().is_none_or(|Reverse((next, ..))| next.since(now) > TOGETHER);
+        if is_alone || now.since(self.decided) > TOGETHER {
+            self.decided = now;
+            self.decide(now);
+        }
     }
 
     fn round_trip(&mut self, at: usize) -> Duration {
-        if self.world.relays[at].is_hostile { AT_ONCE } else { Duration::from_millis(self.random.gen_range(50..150)) }
+        if self.world.is_hostile(at) { AT_ONCE } else { Duration::from_millis(self.random.gen_range(50..150)) }
     }
 
     fn offer(&mut self, at: usize, source: RelaySource, now: Moment) {
         if self.config.grouping == Grouping::Identities && !self.plain.contains(&at) {
             self.plain.push(at);
         }
-        let RelayAddress { relay, via } = self.world.relays[at].address.clone();
+        let RelayAddress { relay, via } = self.world.address(at);
         let candidate = RelayCandidate { relay, addresses: vec![via], source, load: Some(0) };
         self.pool.offer(candidate, now, self.random.gen_range(0.0..1.0));
         self.known = None;
     }
 
     fn peers(&mut self, at: usize, now: Moment) {
-        let relay = self.world.relays[at].address.clone();
+        let relay = self.world.address(at);
         self.questions.answered(&relay.relay, Answer::Given, now);
         self.pool.answered(&relay.relay, true);
         let source = self.group(at);
@@ -221,10 +248,10 @@ impl Node<'_> {
     }
 
     fn group(&self, at: usize) -> PeerGroup {
-        let relay = &self.world.relays[at].address;
+        let relay = self.world.address(at);
         match self.config.grouping {
-            Grouping::Blocks => Groups::of_relay(relay),
-            Grouping::Identities => PeerGroup::Relay(relay.relay.clone()),
+            Grouping::Blocks => Groups::of_relay(&relay),
+            Grouping::Identities => PeerGroup::Relay(relay.relay),
         }
     }
 
@@ -234,7 +261,7 @@ impl Node<'_> {
         let held = view.relays.iter().filter(|relay| relay.state == PoolState::Held);
         let held: Vec<usize> = held.map(|relay| self.world.index(number(&relay.relay))).collect();
         let askable = |at: usize, tellers: Vec<PeerIdentity>| Askable {
-            relay: self.world.relays[at].address.relay.clone(),
+            relay: self.world.address(at).relay,
             group: self.group(at),
             is_ours: self.given.contains(&at) || held.contains(&at),
             tellers,
@@ -254,6 +281,10 @@ impl Node<'_> {
         for step in self.pool.step(now, || random.gen_range(0.0..1.0)) {
             if let PoolStep::Use { relay, .. } = step {
                 let at = self.world.index(number(&relay));
+                if self.world.is_silent(at) {
+                    self.push(now + UNREACHED, Event::NotHeld(at));
+                    continue;
+                }
                 let after = self.round_trip(at);
                 self.push(now + after, Event::Held(at));
             }
@@ -272,6 +303,10 @@ impl Node<'_> {
         let asked = self.questions.next(&known, self.outbound.is_below_target(), now, &mut || random.gen_range(0.0..1.0));
         for relay in asked {
             let at = self.world.index(number(&relay));
+            if self.world.is_silent(at) {
+                self.push(now + UNREACHED, Event::NoPeers(at));
+                continue;
+            }
             let after = self.round_trip(at);
             self.push(now + after, Event::Peers(at));
         }

@@ -5,7 +5,7 @@ use std::thread;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    bound::{bound, with_rotation},
+    bound::{Tellers, bound, longer},
     config::{EclipseConfig, Given},
     node::{self, Outcome},
     world::World,
@@ -54,9 +54,9 @@ pub fn eclipse(config: &EclipseConfig) -> EclipseFigures {
     let hostile = later.iter().filter(|hostile| **hostile).count() as f64;
     EclipseFigures {
         soon: share(&|outcome| outcome.soon),
-        soon_bound: on_paper(config, config.hostile_peers),
+        soon_bound: on_paper(config, 1.0),
         later: (!later.is_empty()).then(|| hostile / later.len() as f64),
-        later_bound: on_paper(config, with_rotation(config.hostile_peers, ROTATED, config.stays)),
+        later_bound: on_paper(config, longer(ROTATED, config.stays)),
         filled: share(&|outcome| outcome.filled),
         displaced: outcomes.iter().map(|outcome| outcome.displaced).sum(),
     }
@@ -64,17 +64,19 @@ pub fn eclipse(config: &EclipseConfig) -> EclipseFigures {
 
 /// The bound; where all given relays are hostile, a node hears from nobody else. One that
 /// is given alone and is honest has a slot for certain.
-fn on_paper(config: &EclipseConfig, peers: f64) -> f64 {
-    let EclipseConfig { relays, hostile_relays, slots, .. } = *config;
-    let by_slots = bound(relays, hostile_relays, peers, slots);
+fn on_paper(config: &EclipseConfig, longer: f64) -> f64 {
+    let EclipseConfig { hostile_relays: hostile, hostile_peers: peers, slots, .. } = *config;
+    let shares = Tellers { relays: config.relays - config.down, hostile, peers };
+    let by_slots = bound(shares, slots, longer);
     match config.given {
         Given::Honest => by_slots,
         Given::Any(1) => {
-            let hostile = hostile_relays as f64 / relays as f64;
-            hostile + (1.0 - hostile) * peers * bound(relays - 1, hostile_relays, peers, slots - 1)
+            let hostile = shares.hostile as f64 / shares.relays as f64;
+            let rest = Tellers { relays: shares.relays - 1, ..shares };
+            hostile + (1.0 - hostile) * peers * bound(rest, slots - 1, longer)
         }
         Given::Any(count) => {
-            let all_hostile = bound(config.relays, config.hostile_relays, 0.0, count);
+            let all_hostile = bound(Tellers { peers: 0.0, ..shares }, count, 1.0);
             all_hostile + (1.0 - all_hostile) * by_slots
         }
     }

@@ -20,11 +20,11 @@ const OTHERS: usize = 256;
 const OF_OTHER_NAME: usize = 64;
 /// Names under which one peer is listed.
 const OF_PEER: usize = 2;
-/// Entries of one address, of one /24 or /48, and of one /16 or /48 (see [`IpPrefix`]).
+/// Entries of one address, of one /24 or /48, and of one /16 or /32 (see [`IpPrefix`]).
 const OF_HOST: usize = 8;
 const OF_NETWORK: usize = 32;
 const OF_BLOCK: usize = 128;
-/// Relays of one /16 or /48.
+/// Relays of one /16 or /32.
 const RELAYS_OF_BLOCK: usize = 2;
 /// An entry's time.
 pub(super) const TTL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
@@ -68,7 +68,7 @@ pub(super) enum Refused {
     TooManyOfHost,
     #[error("too many of this /24 or /48 are listed")]
     TooManyOfNetwork,
-    #[error("too many of this /16 or /48 are listed")]
+    #[error("too many of this /16 or /32 are listed")]
     TooManyOfBlock,
     #[error("too many are listed")]
     Full,
