@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use kaspath_domain::{Namespace, Observers};
+use kaspath_domain::{DiscoveryEvent, Namespace, Observers};
 use kaspath_node::{DiscoverConfig, Discovering, Node, ReachPeer, Search};
 use tokio::time::sleep;
 
 use crate::{
-    control::Control,
     output::{Printer, ProgramEvent},
     settings::NodeSettings,
     tasks::Tasks,
@@ -47,7 +46,7 @@ impl Looking {
         node: &Node,
         reach: Arc<dyn ReachPeer>,
         settings: &NodeSettings,
-        control: &Control,
+        observers: Observers<DiscoveryEvent>,
         printer: Printer,
     ) -> Result<Self> {
         let network = settings.network.to_string();
@@ -57,8 +56,6 @@ impl Looking {
         };
         let configured = settings.remotes.iter().filter_map(|remote| remote.peer.clone());
         let configured = configured.chain(settings.remote_ids.iter().cloned()).collect();
-        let observers = Observers::of(control.activity().of_discovery());
-        observers.add(control.metrics().discovery_observer());
         observers.add(printer.of_discovery());
         let discovery = &settings.discovery;
         // A node that is given no relay reserves nowhere.

@@ -62,7 +62,7 @@ fn list(server: SocketAddr) -> ListName {
 #[tokio::test]
 async fn a_name_is_read_over_udp_and_a_long_answer_over_tcp() {
     // In two pieces, as a long one is.
-    let long = format!("dnsaddr=/dns/{}.example/tcp/4001/p2p/{RELAY}", "a".repeat(63));
+    let long = format!("dnsaddr=/ip6/2001:0db8:{}/tcp/4001/p2p/{RELAY}", "0001:0203:0405:0607:0809:0a0b");
     let strings = vec![format!("dnsaddr=/ip4/203.0.113.1/tcp/4001/p2p/{RELAY}"), long];
     for truncates in [false, true] {
         let listing = list(server(Some(strings.clone()), truncates).await).read().await.unwrap();

@@ -20,6 +20,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use kaspath_control::{Socket, SocketError};
+use kaspath_domain::{DiscoveryEvent, Observers};
 use kaspath_metrics::Metrics;
 use kaspath_web::{Token, Web};
 use nix::unistd::Group;
@@ -93,6 +94,13 @@ impl Control {
     /// Where events are counted.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Where what comes of looking for peers is recorded and counted.
+    pub(crate) fn of_discovery(&self) -> Observers<DiscoveryEvent> {
+        let observers = Observers::of(self.activity.of_discovery());
+        observers.add(self.metrics.discovery_observer());
+        observers
     }
 
     /// Answers from now on, as long as the tasks run.

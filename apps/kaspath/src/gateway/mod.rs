@@ -57,7 +57,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(node.gateway_reach(&gateway));
-    let looking = Looking::new(Kind::Gateway, &node, reach, &node_settings, &control, printer)?;
+    let looking = Looking::new(Kind::Gateway, &node, reach, &node_settings, control.of_discovery(), printer)?;
     control.start(&mut tasks, Running::Gateway(node.clone(), gateway.clone(), looking.clone()));
     looking.run(&mut tasks, printer);
     tasks.endless("reloading", reload.at_hangup(Live::Node(node.clone())));

@@ -47,7 +47,7 @@ pub(crate) async fn run(settings: Settings, cli: Cli) -> Result<()> {
     let mut tasks = Tasks::default();
     let mapping = Mapping::start(&settings, &node, &control, printer, &mut tasks)?;
     let reach = Arc::new(light.clone());
-    let looking = Looking::new(Kind::Light, &node, reach, &node_settings, &control, printer)?;
+    let looking = Looking::new(Kind::Light, &node, reach, &node_settings, control.of_discovery(), printer)?;
     control.start(&mut tasks, Running::Node(node.clone(), light.kaspa().clone(), looking.clone()));
     if !node_settings.once {
         looking.run(&mut tasks, printer);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use kaspath_domain::{Moment, PeerGroup, PeerIdentity, below};
 
-use super::state::Topic;
+use super::topic::Topic;
 
 /// Between two questions, whomever they are for.
 const EVERY: Duration = Duration::from_secs(60);

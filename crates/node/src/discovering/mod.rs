@@ -18,6 +18,7 @@ mod search;
 mod state;
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -47,7 +48,8 @@ use own::{Own, TTL};
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
 pub(crate) use relays::{HeldRelays, may_dial};
 pub use search::Search;
-use state::{Asks, By, Question, State, Topic, carrier, proven};
+use state::{Asks, By, Question, State, carrier, proven};
+use topic::Topic;
 
 use crate::{Node, lock};
 
@@ -402,10 +404,20 @@ impl Discovering {
         }
     }
 
+    /// What has come of asking for peers by now.
+    pub fn search(&self) -> Search {
+        let known = self.0.config.relays.known().len();
+        let state = self.state();
+        let reached = state.outbound.slots().filter(|(_, slot)| matches!(slot.state, SlotState::Up { .. })).count();
+        state.answers.search(known, reached)
+    }
+
     /// What this node knows, for peers with a session that ask: of its own kind, and relays.
     pub fn known_records(&self) -> KnownRecords {
-        let parts = self.0.clone();
+        // What tells is kept by what asks, which is kept here.
+        let parts = Arc::downgrade(&self.0);
         Arc::new(move |namespace, n| {
+            let Some(parts) = parts.upgrade() else { return Vec::new() };
             let is_fitting: fn(&SignedRecord) -> bool = match namespace {
                 relays if *relays == Namespace::relays() => |known| known.record().kind.is_relay(),
                 own if *own == parts.config.namespace => |known| known.record().kind.is_node(),

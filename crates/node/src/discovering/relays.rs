@@ -10,7 +10,7 @@ use std::{
 
 use kaspath_domain::{
     Direction, Groups, Observer, Path, PeerAddress, PeerIdentity, PeerLocator, RelayAddress, Timestamp, Told, TransportAddress,
-    make_room, wall_clock,
+    wall_clock,
 };
 use kaspath_policy::{Askable, RelayCandidate, RelaySource};
 use kaspath_transport_libp2p::{NetworkEvent, RelayService, ReservationState};

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use kaspath_domain::{NotTold, PeerIdentity};
-use kaspath_policy::SlotState;
 
-use super::{Discovering, relays::KnownRelay};
+use super::relays::KnownRelay;
 
 /// The relays that were asked for peers, by the last answer of each, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,25 +49,17 @@ impl Answers {
         self.0.retain(|relay, _| known.iter().any(|known| known.relay.relay == *relay));
     }
 
-    fn count(&self, of: Result<bool, NotTold>) -> usize {
-        self.0.values().filter(|answer| **answer == of).count()
-    }
-}
-
-impl Discovering {
-    /// What has come of asking for peers by now.
-    pub fn search(&self) -> Search {
-        let known = self.0.config.relays.known().len();
-        let state = self.state();
-        let answers = &state.answers;
+    /// What has come of it, with so many relays known and so many sessions.
+    pub(super) fn search(&self, known: usize, reached: usize) -> Search {
+        let count = |of: Result<bool, NotTold>| self.0.values().filter(|answer| **answer == of).count();
         Search {
             known,
-            told: answers.count(Ok(true)),
-            nobody: answers.count(Ok(false)),
-            not_spoken: answers.count(Err(NotTold::NotSpoken)),
-            refused: answers.count(Err(NotTold::Refused)) + answers.count(Err(NotTold::Invalid)),
-            unreachable: answers.count(Err(NotTold::Unreachable)),
-            reached: state.outbound.slots().filter(|(_, slot)| matches!(slot.state, SlotState::Up { .. })).count(),
+            told: count(Ok(true)),
+            nobody: count(Ok(false)),
+            not_spoken: count(Err(NotTold::NotSpoken)),
+            refused: count(Err(NotTold::Refused)) + count(Err(NotTold::Invalid)),
+            unreachable: count(Err(NotTold::Unreachable)),
+            reached,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::{
     gossip::{Gossip, PeerQuestion},
     relays::{KnownRelay, KnownRelays},
     search::Answers,
+    topic::Topic,
 };
 use crate::lock;
 
@@ -30,15 +31,6 @@ const UNSETTLED: Duration = Duration::from_secs(60);
 const PROVEN_FOR: Duration = Duration::from_secs(24 * 3600);
 const PROVEN_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
 const PROVEN_TIMES: u64 = 2;
-
-/// What is looked for, and told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Topic {
-    /// Peers of this node's kind.
-    Peers,
-    /// Relays, and nodes that serve as one.
-    Relays,
-}
 
 /// What is asked for at all.
 #[derive(Clone, Copy, Debug)]

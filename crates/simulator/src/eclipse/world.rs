@@ -164,7 +164,7 @@ impl World {
     pub(super) fn address(&self, at: usize) -> RelayAddress {
         let Some(known) = self.relays.get(at) else {
             let honest = self.groups - self.hostile;
-            let block = if at % 2 == 0 { self.hostile + at / 2 % honest.max(1) } else { 100 + at / 2 % 140 };
+            let block = if at.is_multiple_of(2) { self.hostile + at / 2 % honest.max(1) } else { 100 + at / 2 % 140 };
             return relay(at, u8::try_from(block).unwrap_or(u8::MAX), 2 + (at % 65_000) as u16);
         };
         known.address.clone()
