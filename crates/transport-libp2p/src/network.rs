@@ -59,9 +59,10 @@ impl Network {
         let resolver = config.resolver.clone();
         let (handle, commands) = Handle::channel();
         let answering = Arc::new(Answering::new());
-        let discovery =
-            Arc::new(Libp2pDiscovery::new(&key, config.punch.allow_local_candidates, handle.clone(), answering.clone()));
-        let actor = Actor::new(swarm, config, announcing, &external, relays, (round_trips.clone(), answering), commands);
+        let (own, own_now) = watch::channel(Vec::new());
+        let allow_local = config.punch.allow_local_candidates;
+        let discovery = Arc::new(Libp2pDiscovery::new(&key, allow_local, handle.clone(), answering.clone(), own_now));
+        let actor = Actor::new(swarm, config, announcing, &external, relays, (round_trips.clone(), answering, own), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));
         Ok(Network {

@@ -119,7 +119,7 @@ impl Interfaces {
 }
 
 /// Whether it is a public address that lies on no link of ours.
-pub(super) fn is_elsewhere(ip: IpAddr, own: &[IpAddr]) -> bool {
+pub(crate) fn is_elsewhere(ip: IpAddr, own: &[IpAddr]) -> bool {
     is_public(ip) && !own.iter().any(|own| same_link(*own, ip))
 }
 

@@ -50,7 +50,7 @@ use self::{
 };
 pub(crate) use self::{
     connections::{ConnId, Connection},
-    interfaces::{Interfaces, Network},
+    interfaces::{Interfaces, Network, is_elsewhere},
     io::{DialKind, Input, OperationId, Output, ReachInput, RelaySays, WaiterId},
     reach::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT},
 };

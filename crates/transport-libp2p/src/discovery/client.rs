@@ -4,14 +4,15 @@ use async_trait::async_trait;
 use futures::AsyncWriteExt;
 use kaspath_domain::{
     DialError, Discovery, DiscoveryAnswer, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord,
-    Slot, Slots, Teller, TransportSet, wall_clock,
+    Slot, Slots, Teller, Told, TransportSet, wall_clock,
 };
 use libp2p::{Stream, StreamProtocol};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     Discover, MAX_ANSWER, Message, PROTOCOL, Register,
     answers::{Question, listed},
+    elsewhere::leads_elsewhere,
     gossip::{self, Answering, KnownRecords},
     limit_of,
 };
@@ -43,15 +44,23 @@ pub struct Libp2pDiscovery {
     us: PeerIdentity,
     signer: Signer,
     addresses: Addresses,
+    /// The addresses of our interfaces.
+    own: watch::Receiver<Vec<IpAddr>>,
     asks: Slots<PeerIdentity>,
     answering: Arc<Answering>,
 }
 
 impl Libp2pDiscovery {
-    pub(crate) fn new(key: &NodeKey, allow_local: bool, handle: Handle, answering: Arc<Answering>) -> Self {
+    pub(crate) fn new(
+        key: &NodeKey,
+        allow_local: bool,
+        handle: Handle,
+        answering: Arc<Answering>,
+        own: watch::Receiver<Vec<IpAddr>>,
+    ) -> Self {
         let addresses = Addresses { local: allow_local };
         let signer = Signer::new(key.keypair().clone(), addresses);
-        Self { handle, us: key.identity(), signer, addresses, asks: Slots::new(MAX_ASKS), answering }
+        Self { handle, us: key.identity(), signer, addresses, own, asks: Slots::new(MAX_ASKS), answering }
     }
 
     /// Peers with a session that ask whom we know are told of these from now on. Without it
@@ -85,7 +94,14 @@ impl Libp2pDiscovery {
         let mut envelopes = answer.ok_or(DiscoveryError::TooOften)?;
         envelopes.truncate(limit);
         let told = gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())?;
-        Ok(DiscoveryAnswer { told, from: ip(&meta) })
+        Ok(DiscoveryAnswer { told: self.taken(told), from: ip(&meta) })
+    }
+
+    /// Without the records that would have us dial our own network.
+    fn taken(&self, mut told: Vec<Told>) -> Vec<Told> {
+        let own = self.own.borrow();
+        told.retain(|told| self.addresses.local || leads_elsewhere(told.record.record(), &own));
+        told
     }
 
     /// Sends a request, which may depend on the relay's address on the link, and takes the
@@ -126,7 +142,7 @@ impl Discovery for Libp2pDiscovery {
         };
         let (answer, from) = self.exchange(relay, |_| Message::discover(question), ANSWER_TIMEOUT).await?;
         let question = Question { relay, namespace, limit, us: &self.us, addresses: self.addresses };
-        Ok(DiscoveryAnswer { told: question.told(answer, wall_clock())?, from })
+        Ok(DiscoveryAnswer { told: self.taken(question.told(answer, wall_clock())?), from })
     }
 
     async fn list(

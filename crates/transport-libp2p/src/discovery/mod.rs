@@ -3,6 +3,7 @@
 
 mod answers;
 mod client;
+mod elsewhere;
 mod gossip;
 mod messages;
 

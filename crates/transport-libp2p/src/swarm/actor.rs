@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -16,7 +17,7 @@ use kaspath_domain::{DialError, Health, Moment, MonotonicClock, Observer, Observ
 use libp2p::{Multiaddr, Swarm, swarm::ConnectionId};
 use rand::random;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -67,6 +68,8 @@ pub(crate) struct Actor {
     gone: FuturesUnordered<BoxFuture<'static, WaiterId>>,
     pub(super) announcing: Announcing,
     pub(super) interfaces: InterfaceWatch,
+    /// The addresses of our interfaces, for others.
+    pub(super) own: watch::Sender<Vec<IpAddr>>,
     pub(super) round_trips: RoundTrips,
     pub(super) dial_backs: DialBacks,
     /// Once the loop must end: as it was asked to, or why it fails.
@@ -82,7 +85,7 @@ impl Actor {
         announcing: Announcing,
         external: &[Multiaddr],
         relays: Vec<RelayAddress>,
-        (round_trips, answering): (RoundTrips, Arc<Answering>),
+        (round_trips, answering, own): (RoundTrips, Arc<Answering>, watch::Sender<Vec<IpAddr>>),
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let core = CoreConfig {
@@ -115,6 +118,7 @@ impl Actor {
             gone: FuturesUnordered::new(),
             announcing,
             interfaces: InterfaceWatch::start(),
+            own,
             round_trips,
             dial_backs: DialBacks::new(config.serve),
             end: None,

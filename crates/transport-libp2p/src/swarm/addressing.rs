@@ -42,7 +42,9 @@ impl Actor {
     pub(super) fn tell_interfaces(&mut self) {
         let direct = self.swarm.listeners().filter(|address| !convert::is_relayed(address) && !convert::needs_scope(address));
         let listening = direct.filter_map(convert::transport_address).collect();
-        self.input(Input::Interfaces(self.interfaces.with(listening)));
+        let interfaces = self.interfaces.with(listening);
+        self.own.send_replace(interfaces.ips());
+        self.input(Input::Interfaces(interfaces));
     }
 
     pub(super) fn announce(&mut self, change: Change) {
