@@ -54,6 +54,8 @@ impl Looking {
             Kind::Gateway => Namespace::of_network(&network)?,
             Kind::Light => format!("/kaspath/1/light/{network}").parse()?,
         };
+        let group = settings.discovery.group.clone();
+        let namespace = group.as_ref().map_or(Ok(namespace.clone()), |group| group.namespace(&namespace))?;
         let configured = settings.remotes.iter().filter_map(|remote| remote.peer.clone());
         let configured = configured.chain(settings.remote_ids.iter().cloned()).collect();
         observers.add(printer.of_discovery());
@@ -64,6 +66,7 @@ impl Looking {
         let config = DiscoverConfig {
             network,
             namespace,
+            group,
             outbound: discovery.outbound,
             is_listed: !discovery.unlisted,
             shows_addresses: discovery.candidates,

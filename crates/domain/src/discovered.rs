@@ -110,6 +110,8 @@ pub struct RecordDraft {
     pub kaspad: Option<SocketAddr>,
     /// How full it is.
     pub load: Option<u8>,
+    /// Proves that it belongs to a private group.
+    pub tag: Option<[u8; 16]>,
 }
 
 /// A record whose signature was verified, with the bytes to pass on.

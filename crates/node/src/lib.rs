@@ -57,7 +57,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use builder::NodeBuilder;
 pub use discovering::{
-    ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, KnownRelay, KnownRelays, ReachPeer, Search,
+    ConfiguredRelays, DiscoverConfig, DiscoveredPeer, Discovering, Group, GroupError, KnownRelay, KnownRelays, ReachPeer, Search,
 };
 pub use gateway::{GatewayConfig, GatewayReach};
 pub use light_peer::{LightPeer, ReachError};

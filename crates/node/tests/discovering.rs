@@ -40,6 +40,7 @@ async fn peer(relay: &RelayAddress, is_listed: bool) -> Peer {
     let config = DiscoverConfig {
         network: "simnet".to_owned(),
         namespace: Namespace::of_network("simnet").unwrap(),
+        group: None,
         outbound: 4,
         is_listed,
         shows_addresses: false,

@@ -80,6 +80,12 @@ pub(crate) struct PeerArgs {
     #[arg(long)]
     pub(crate) unlisted: bool,
 
+    /// Find the members of a private group, and nobody else: a file with the group's secret, the same at
+    /// each member, which only its owner may be able to read. Relays learn the group's name, not its
+    /// secret; who has the secret is a member.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) group: Option<PathBuf>,
+
     /// Do not ask the router to forward the ports that this node listens on (PCP, NAT-PMP, UPnP), nor
     /// kaspad's under `run`.
     #[arg(long)]

@@ -198,6 +198,7 @@ fn draft(candidates: Vec<TransportAddress>, load: &RelayLoad) -> RecordDraft {
         candidates,
         kaspad: None,
         load: Some(taken as u8),
+        tag: None,
     }
 }
 

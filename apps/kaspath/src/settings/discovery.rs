@@ -1,6 +1,11 @@
 //! Settings of peers that relays tell of.
 
-use super::file::ConfigFile;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use kaspath_node::Group;
+
+use super::{file::ConfigFile, text_file};
 use crate::cli::PeerArgs;
 
 /// Sessions with discovered peers.
@@ -15,12 +20,26 @@ pub(crate) struct DiscoverySettings {
     pub(crate) unlisted: bool,
     /// Its entry has its own addresses.
     pub(crate) candidates: bool,
+    /// The private group whose members alone it finds.
+    pub(crate) group: Option<Group>,
 }
+
+/// Bytes of a file with a group's secret.
+const MAX_FILE: u64 = 1024;
 
 pub(super) fn resolve(args: &PeerArgs, file: &ConfigFile) -> DiscoverySettings {
     DiscoverySettings {
         outbound: args.discover.or(file.discovery.outbound).unwrap_or(OUTBOUND).into(),
         unlisted: args.unlisted || file.discovery.unlisted,
         candidates: file.discovery.candidates,
+        group: None,
     }
+}
+
+/// The group whose secret the file has.
+pub(super) fn group(path: &Path) -> Result<Group> {
+    let secret = text_file::read_private("group file", path, MAX_FILE)?;
+    let cure =
+        || format!("{}: put the same random text into it at each member, such as `openssl rand -hex 32` prints", path.display());
+    Group::new(secret.trim().as_bytes()).with_context(cure)
 }

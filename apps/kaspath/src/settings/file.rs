@@ -56,6 +56,7 @@ pub(super) struct Discovery {
     pub(super) outbound: Option<u8>,
     pub(super) unlisted: bool,
     pub(super) candidates: bool,
+    pub(super) group: Option<PathBuf>,
 }
 
 /// Ports that the router is asked to forward.

@@ -198,6 +198,10 @@ pub(crate) fn resolve(cli: &Cli, lookup: impl Fn(&str) -> Option<String>) -> Res
         let relays = relay_ids(&settings.network_config).collect();
         settings.network_config.relay_tokens = tokens::of_node(&paths::expand(path, &lookup)?, &relays)?;
     }
+    let group = command.peers().and_then(|peers| peers.group.as_ref().or(file.discovery.group.as_ref()));
+    if let Some((path, node)) = group.zip(settings.node.as_mut()) {
+        node.discovery.group = Some(discovery::group(&paths::expand(path, &lookup)?)?);
+    }
     connections::apply(&mut settings.network_config.limits, &mut settings.asked_limits, &file);
     Ok(settings)
 }

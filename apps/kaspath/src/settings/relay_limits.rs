@@ -80,7 +80,8 @@ pub(crate) struct RelayLimits {
     #[arg(long, value_name = "BYTES")]
     pub(super) burst_per_peer: Option<Size>,
 
-    /// Bytes per second of all circuits together, both ways; 0 is unlimited.
+    /// Bytes per second of all circuits together, both ways; answers about who is listed may take a quarter
+    /// of it besides. 0 is unlimited.
     #[arg(long, value_name = "BYTES")]
     pub(super) bytes_per_second: Option<Size>,
 

@@ -347,3 +347,22 @@ fn a_relay_list_is_a_file_or_a_name_and_asks_for_reservations() {
     let error = format!("{:#}", with("[relay-pool]\nreservations = 9\n").err().unwrap());
     assert!(error.contains("relay-pool.reservations") && error.contains("more than 8"), "{error}");
 }
+
+#[test]
+fn a_groups_secret_is_read_from_a_file_that_only_its_owner_reads() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("group");
+    let args = ["server", "--group", path.to_str().unwrap()];
+    assert!(error(&args, &[]).contains("cannot read the group file"));
+    fs::write(&path, "a secret of a group\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(error(&args, &[]).contains("chmod 600"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let group = settings(&args, &[]).unwrap().node.unwrap().discovery.group;
+    assert_eq!(group, Some(kaspath_node::Group::new(b"a secret of a group").unwrap()));
+    fs::write(&path, "short").unwrap();
+    let cause = error(&args, &[]);
+    assert!(cause.contains("openssl rand") && cause.contains("16 to 256 bytes"), "{cause}");
+    assert_eq!(settings(&["server"], &[]).unwrap().node.unwrap().discovery.group, None);
+}

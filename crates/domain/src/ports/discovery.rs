@@ -53,9 +53,12 @@ pub enum DiscoveryError {
     /// It refuses.
     #[error("it refuses: {0}")]
     Refused(String),
-    /// It was asked too often, or this node asks too many at once.
+    /// It was asked too often.
     #[error("it was asked too often lately")]
     TooOften,
+    /// It was not asked: this node asks too many at once.
+    #[error("this node asks too many at once")]
+    Busy,
     /// Its answer breaks the protocol.
     #[error("its answer is invalid: {0}")]
     Invalid(String),

@@ -81,8 +81,8 @@ impl Hub {
     }
 
     /// Takes a slot for a peer. A peer that is here already keeps its session,
-    /// unless that has ended, or the peer has restarted. Of two sessions that both began at once,
-    /// both ends keep the one that was called by the smaller id; `local` is ours. An inbound peer comes with the policy's
+    /// unless that has ended, or the peer has restarted. Of two sessions with a proven peer that
+    /// began at once both ends keep the one that was called by the smaller id; `local` is ours. An inbound peer comes with the policy's
     /// `admit`, which does not count the session that it replaces; when all slots are
     /// taken, the least useful session is evicted.
     pub(crate) fn enter(&self, peer: Arc<Peer>, local: Uuid, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
@@ -91,7 +91,7 @@ impl Hub {
         if let Some(old) = peers.get(&who)
             && peer.key().id == old.key().id
             && !old.router.is_closed()
-            && !replaces(&peer, old, local)
+            && !(matches!(who, Who::Proven(_)) && replaces(&peer, old, local))
         {
             return Err(HandshakeError::Duplicate(peer.key()));
         }

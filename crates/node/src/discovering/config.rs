@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use kaspath_domain::{DiscoveryEvent, Groups, Namespace, Observers, PeerIdentity, PeerTarget};
 use kaspath_policy::SlotKind;
 
-use super::relays::KnownRelays;
+use super::{group::Group, relays::KnownRelays};
 
 /// Begins sessions with peers that were told of.
 #[async_trait]
@@ -24,6 +24,8 @@ pub struct DiscoverConfig {
     pub network: String,
     /// Where peers of that kind are listed.
     pub namespace: Namespace,
+    /// The private group to which it belongs: nobody is reached who is no member.
+    pub group: Option<Group>,
     /// How many of the peers that it is told of it keeps a session with; with 0 it asks for none.
     pub outbound: usize,
     /// Whether it is listed itself.

@@ -6,12 +6,14 @@
 //! | `config` | what it is told, and what it is asked to do |
 //! | `relays` | which relays there are to ask, and which hold a reservation |
 //! | `state` | what is known and decided |
+//! | `group` | a private group |
 //! | `gossip` | which peer is asked next whom it knows |
 //! | `own` | what this node says of itself |
 //! | `search` | what has come of it, for people |
 
 mod config;
 mod gossip;
+mod group;
 mod own;
 mod relays;
 mod search;
@@ -44,6 +46,7 @@ use tokio::{
 
 pub use config::{DiscoverConfig, DiscoveredPeer, ReachPeer};
 use gossip::PeerQuestion;
+pub use group::{Group, GroupError};
 use own::{Own, TTL};
 pub use relays::{ConfiguredRelays, KnownRelay, KnownRelays};
 pub(crate) use relays::{HeldRelays, may_dial};
@@ -122,7 +125,7 @@ impl Discovering {
     ) -> Self {
         let outbound = Outbound::new(config.outbound, config.configured.iter().cloned().chain([discovery.identity()]));
         let asks = Asks { peers: config.outbound > 0, relays: config.relays.takes_strangers() };
-        let state = Mutex::new(State::new(outbound, asks, directory.clone(), config.network.clone()));
+        let state = Mutex::new(State::new(outbound, asks, directory.clone(), (config.network.clone(), config.group.clone())));
         Self(Arc::new(Parts { discovery, reach, book, clock, config, held: held.watch(), directory, own, state }))
     }
 
@@ -255,7 +258,11 @@ impl Discovering {
         if due.is_empty() {
             return;
         }
-        let record = self.0.discovery.sign(self.0.own.draft(known, held));
+        let mut draft = self.0.own.draft(known, held);
+        // The list of relays is for everybody.
+        let tag = self.0.config.group.as_ref().filter(|_| topic == Topic::Peers);
+        draft.tag = tag.map(|group| group.tag(&self.0.discovery.identity()));
+        let record = self.0.discovery.sign(draft);
         for relay in at.iter().filter(|relay| due.contains(&relay.relay)).map(|relay| (*relay).clone()) {
             let (discovery, namespace, record) = (self.0.discovery.clone(), self.namespace(topic), record.clone());
             tasks.spawn(async move {
@@ -353,6 +360,7 @@ impl Discovering {
             Done::Answered(question, answer) => {
                 let how = match &answer {
                     Err(DiscoveryError::NotSpoken) => Answer::NotSpoken,
+                    Err(DiscoveryError::Busy) => Answer::NotAsked,
                     Err(DiscoveryError::Unreachable(_) | DiscoveryError::Timeout(_)) => Answer::None,
                     _ => Answer::Given,
                 };
@@ -414,7 +422,7 @@ impl Discovering {
 
     /// What this node knows, for peers with a session that ask: of its own kind, and relays.
     pub fn known_records(&self) -> KnownRecords {
-        // What tells is kept by what asks, which is kept here.
+        // The network keeps this closure, and these parts keep the network: no circle.
         let parts = Arc::downgrade(&self.0);
         Arc::new(move |namespace, n| {
             let Some(parts) = parts.upgrade() else { return Vec::new() };
@@ -433,7 +441,7 @@ fn reason(error: &DiscoveryError) -> NotTold {
         DiscoveryError::Unreachable(_) | DiscoveryError::Timeout(_) => NotTold::Unreachable,
         DiscoveryError::NotSpoken => NotTold::NotSpoken,
         DiscoveryError::Refused(_) => NotTold::Refused,
-        DiscoveryError::TooOften => NotTold::TooOften,
+        DiscoveryError::TooOften | DiscoveryError::Busy => NotTold::TooOften,
         DiscoveryError::Invalid(_) => NotTold::Invalid,
     }
 }

@@ -113,6 +113,7 @@ impl Own {
             candidates,
             kaspad: None,
             load: None,
+            tag: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound,
 
 use super::{
     gossip::{Gossip, PeerQuestion},
+    group::Group,
     relays::{KnownRelay, KnownRelays},
     search::Answers,
     topic::Topic,
@@ -85,6 +86,7 @@ pub(super) struct State {
     gossip: Gossip,
     directory: Arc<Mutex<Directory>>,
     network: String,
+    group: Option<Group>,
     /// When relays were asked for relays, how often, and whether that is under way.
     relays_asked: Option<Moment>,
     relays_times: usize,
@@ -93,7 +95,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(outbound: Outbound, asks: Asks, directory: Arc<Mutex<Directory>>, network: String) -> Self {
+    pub(super) fn new(
+        outbound: Outbound,
+        asks: Asks,
+        directory: Arc<Mutex<Directory>>,
+        (network, group): (String, Option<Group>),
+    ) -> Self {
         Self {
             outbound,
             asks,
@@ -104,6 +111,7 @@ impl State {
             gossip: Gossip::default(),
             directory,
             network,
+            group,
             relays_asked: None,
             relays_times: 0,
             is_asking_for_relays: false,
@@ -176,9 +184,14 @@ impl State {
         }
         let relay = &question.to.relay.relay;
         let is_at_fault = self.questions.answered(relay, answer, now);
-        if is_at_fault || answer != Answer::None {
+        if is_at_fault || !matches!(answer, Answer::None | Answer::NotAsked) {
             relays.answered(relay, !is_at_fault);
         }
+    }
+
+    /// Without a group everybody is one: whoever knows a group's name can list others there.
+    fn is_member(&self, record: &NodeRecord) -> bool {
+        self.group.as_ref().is_none_or(|group| record.tag == Some(group.tag(&record.peer)))
     }
 
     /// What to ask one of the peers with a session now.
@@ -206,7 +219,7 @@ impl State {
             let record = told.record.record();
             match topic {
                 Topic::Relays if record.kind.is_relay() => relays.told(told, relay_source.clone()),
-                Topic::Peers if record.kind.is_node() && record.network == self.network => {
+                Topic::Peers if record.kind.is_node() && record.network == self.network && self.is_member(record) => {
                     discovered.push(Discovered {
                         peer: record.peer.clone(),
                         claims: claims(record),

@@ -33,6 +33,7 @@ fn told(n: u8, at: &RelayAddress) -> Told {
         candidates: Vec::new(),
         kaspad: None,
         load: None,
+        tag: None,
     };
     Told { record: signed(peer(n), draft), left: TTL }
 }
@@ -43,10 +44,10 @@ fn answer(told: Vec<Told>, at: &RelayAddress) -> DiscoveryAnswer {
 }
 
 fn signed(peer: PeerIdentity, draft: RecordDraft) -> SignedRecord {
-    let RecordDraft { kind, network, gossip, mapping, reachable, ttl, relays, candidates, kaspad, load } = draft;
+    let RecordDraft { kind, network, gossip, mapping, reachable, ttl, relays, candidates, kaspad, load, tag } = draft;
     let issued = Timestamp::from_epoch(Duration::from_secs(1));
     let record =
-        NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, kaspad, load, tag: None };
+        NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, kaspad, load, tag };
     SignedRecord::verified(record, &[])
 }
 
@@ -101,6 +102,7 @@ fn world_of(discovery: MockDiscovery, outbound: usize, is_listed: bool, relays: 
     let config = DiscoverConfig {
         network: "simnet".to_owned(),
         namespace: Namespace::of_network("simnet").unwrap(),
+        group: None,
         outbound,
         is_listed,
         shows_addresses: false,
@@ -264,6 +266,33 @@ async fn an_unlisted_node_asks_and_tells_nothing() {
     hold(&world.held, &relay(1), ReservationState::Confirmed);
     world.until(20, |event| matches!(event, DiscoveryEvent::PeersTold { .. })).await;
     world.discovering.unlist().await;
+}
+
+#[test]
+fn of_a_private_group_only_members_are_taken_whoever_lists_others_under_its_name() {
+    let (group, other) = (Group::new(b"the secret of one").unwrap(), Group::new(b"that of another one").unwrap());
+    let directory: Arc<Mutex<Directory>> = Arc::default();
+    let asks = Asks { peers: true, relays: true };
+    let mut state = State::new(Outbound::new(4, []), asks, directory.clone(), ("simnet".to_owned(), Some(group.clone())));
+    let tagged = |n: u8, tag: Option<[u8; 16]>| {
+        let Told { record, left } = told(n, &relay(1));
+        let record = NodeRecord { tag, ..record.record().clone() };
+        Told { record: SignedRecord::verified(record, &[]), left }
+    };
+    let known = [
+        tagged(2, Some(group.tag(&peer(2)))),
+        tagged(3, None),
+        tagged(4, Some(other.tag(&peer(4)))),
+        // A member's tag is of no use for another peer.
+        tagged(5, Some(group.tag(&peer(2)))),
+    ];
+    let relays = ConfiguredRelays(vec![relay(1)]);
+    let by = By::relay(&relays.known()[0], None);
+    let now = MonotonicClock::start().now();
+    let new = state.told((Topic::Peers, &by), &answer(known.to_vec(), &relay(1)), &relays, now, &mut || 0.5);
+    assert_eq!(new, 1);
+    let taken: Vec<_> = (2..6).filter(|n| lock(&directory).get(&peer(*n), now).is_some()).collect();
+    assert_eq!(taken, [2]);
 }
 
 #[tokio::test(start_paused = true)]

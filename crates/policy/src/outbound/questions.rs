@@ -49,6 +49,8 @@ pub enum Answer {
     NotSpoken,
     /// It could not be reached, or said nothing.
     None,
+    /// It was not asked, for want of a place.
+    NotAsked,
 }
 
 #[derive(Clone, Debug)]
@@ -149,6 +151,12 @@ impl Questions {
     /// A question to the relay has ended. Whether it is the relay's fault that there was no
     /// answer: others answer, so it is not our own network that has failed.
     pub fn answered(&mut self, relay: &PeerIdentity, answer: Answer, now: Moment) -> bool {
+        if answer == Answer::NotAsked {
+            if let Some(asked) = self.asked.get_mut(relay) {
+                asked.is_waiting = false;
+            }
+            return false;
+        }
         let others_answer = self.answered.is_some_and(|at| now.since(at) < ALONE);
         if answer != Answer::None {
             self.answered = Some(now);
@@ -159,7 +167,7 @@ impl Questions {
         match answer {
             Answer::None if others_answer => asked.failures = asked.failures.saturating_add(1),
             Answer::None => asked.failures = asked.failures.max(1),
-            Answer::Given | Answer::NotSpoken => asked.failures = 0,
+            Answer::Given | Answer::NotSpoken | Answer::NotAsked => asked.failures = 0,
         }
         answer == Answer::None && others_answer
     }
@@ -254,6 +262,15 @@ mod tests {
         let [a, b] = n.to_be_bytes();
         let group = PeerGroup::Prefix(IpPrefix::provider_block([a + 1, b, 0, 1].into()));
         Askable { relay: peer(n), group, is_ours: teller.is_none(), tellers: teller.map(peer).into_iter().collect() }
+    }
+
+    #[test]
+    fn a_relay_that_was_not_asked_for_want_of_a_place_has_not_answered() {
+        let (mut questions, known) = (Questions::default(), [askable(1, Some(9))]);
+        assert_eq!(questions.next(&known, true, at(0), &mut || 0.5), [peer(1)]);
+        assert!(!questions.answered(&peer(1), Answer::NotAsked, at(0)));
+        assert!(!questions.answers(&known[0]) && questions.answered.is_none());
+        assert_eq!(questions.next(&known, true, at(5), &mut || 0.5), [peer(1)]);
     }
 
     #[test]

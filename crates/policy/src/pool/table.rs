@@ -130,20 +130,27 @@ impl Table {
             self.forget(now);
             return self.relays.values().filter(|relay| relay.tried && !relay.is_given()).count() < MAX_TRIED;
         }
-        // One that answers gives its place in a block to nobody, one that does not to anybody.
-        let mut leaves = Vec::new();
+        // One that answers gives its place in a block to nobody. Another one gives it to its own
+        // teller's next, or to that of a teller of fewer: who tells of many displaces none of who tells of
+        // few, wherever it says that they are.
+        let of_teller = |teller: Option<&PeerIdentity>| self.new_ones().filter(|(_, relay)| relay.teller() == teller).count();
+        let own = of_teller(source.teller());
+        let gives_way = |relay: &Relay| {
+            let is_own = relay.teller() == source.teller();
+            relay.is_spare() && !relay.answers && (is_own || of_teller(relay.teller()) > own)
+        };
+        let mut leaves: Vec<PeerIdentity> = Vec::new();
         for group in &full {
-            let spare = self.of_block(group).filter(|(_, relay)| relay.is_spare() && !relay.answers).map(|(id, _)| id);
+            let spare = self.of_block(group).filter(|(_, relay)| gives_way(relay)).map(|(id, _)| id);
             let Some(spare) = pick(&spare.collect::<Vec<_>>(), random).map(|id| (*id).clone()) else { return false };
             leaves.push(spare);
         }
-        leaves.iter().for_each(|id| drop(self.relays.remove(id)));
         if self.new_ones().count() >= MAX_NEW {
             self.forget(now);
         }
         // Few tell at a time.
         let (mut of_tellers, mut new): (Vec<(&PeerIdentity, usize)>, usize) = (Vec::new(), 0);
-        for (_, relay) in self.new_ones() {
+        for (_, relay) in self.new_ones().filter(|(id, _)| !leaves.contains(id)) {
             new += 1;
             let Some(teller) = relay.teller() else { continue };
             match of_tellers.iter_mut().find(|(other, _)| *other == teller) {
@@ -153,18 +160,21 @@ impl Table {
         }
         let is_own = |(teller, count): &&(&PeerIdentity, usize)| source.teller() == Some(*teller) && *count >= MAX_NEW_OF_TELLER;
         let crowded = match of_tellers.iter().find(is_own) {
-            Some((own, _)) => *own,
-            None if new < MAX_NEW => return true,
+            Some((own, _)) => Some(*own),
+            None if new < MAX_NEW => None,
             // Ties are broken by the ids, which no teller chooses for another.
             None => match of_tellers.iter().max_by_key(|(teller, count)| (*count, *teller)) {
-                Some((teller, _)) => *teller,
+                Some((teller, _)) => Some(*teller),
                 None => return false,
             },
         };
-        let told = self.new_ones().filter(|(_, relay)| relay.teller() == Some(crowded));
-        let idle: Vec<&PeerIdentity> = told.filter(|(_, relay)| !relay.is_in_use()).map(|(id, _)| id).collect();
-        let Some(leaves) = pick(&idle, random).map(|id| (*id).clone()) else { return false };
-        self.relays.remove(&leaves);
+        if let Some(crowded) = crowded {
+            let told = self.new_ones().filter(|(id, relay)| relay.teller() == Some(crowded) && !leaves.contains(id));
+            let idle: Vec<&PeerIdentity> = told.filter(|(_, relay)| !relay.is_in_use()).map(|(id, _)| id).collect();
+            let Some(idle) = pick(&idle, random).map(|id| (*id).clone()) else { return false };
+            leaves.push(idle);
+        }
+        leaves.iter().for_each(|id| drop(self.relays.remove(id)));
         true
     }
 }
@@ -216,6 +226,19 @@ mod tests {
         assert!(known(&world, 3), "not the first time");
         world.pool.answered(&id(3), false);
         assert!(!known(&world, 3));
+    }
+
+    #[test]
+    fn who_tells_of_many_displaces_no_relay_of_a_teller_of_fewer() {
+        let mut world = World::new(0);
+        let block = |n: u16| u8::try_from(n % 20).unwrap();
+        world.offer((0..40).map(|n| told(100 + n, block(n), 91)));
+        world.offer((0..128).map(|n| told(1000 + n, block(n), 90)));
+        let view = world.pool.view(at(0));
+        let honest = view.relays.iter().filter(|relay| (100..140).any(|n| relay.relay == id(n))).count();
+        assert!(honest >= 20, "{honest}");
+        // Who tells of few gets in all the same.
+        assert!(world.pool.offer(told(5000, 3, 92), at(1), 0.5));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub struct EclipseConfig {
 impl Default for EclipseConfig {
     fn default() -> Self {
         Self {
-            nodes: 20_000,
+            nodes: 10_000,
             relays: 60,
             hostile_relays: 18,
             down: 0,

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Questions under way at once, and of one teller.
-const MAX_ASKS: usize = 8;
+const MAX_ASKS: usize = 16;
 const ASKS_OF_ONE: usize = 3;
 /// Time for a link to a relay.
 const LINK_TIMEOUT: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ impl Libp2pDiscovery {
 
     /// One more question of that teller.
     fn slot(&self, of: &PeerIdentity) -> Result<Slot<PeerIdentity>, DiscoveryError> {
-        self.asks.take([(of.clone(), ASKS_OF_ONE)]).ok_or(DiscoveryError::TooOften)
+        self.asks.take([(of.clone(), ASKS_OF_ONE)]).ok_or(DiscoveryError::Busy)
     }
 
     /// A rendezvous stream on a link with the relay.

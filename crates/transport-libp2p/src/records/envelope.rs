@@ -112,6 +112,7 @@ fn draft_of(record: &kaspath_domain::NodeRecord) -> RecordDraft {
         candidates: record.candidates.clone(),
         kaspad: record.kaspad,
         load: record.load,
+        tag: record.tag,
     }
 }
 

@@ -66,8 +66,8 @@ pub(super) fn encode(draft: &RecordDraft, issued: Timestamp, may: Addresses) -> 
     if let Some(socket) = kaspad {
         put_address(&mut bytes, &TransportAddress::tcp(socket));
     }
-    // No tag: groups are for a later version of the program.
-    bytes.push(0);
+    bytes.push(draft.tag.map_or(0, |tag| tag.len() as u8));
+    bytes.extend(draft.tag.into_iter().flatten());
     bytes
 }
 

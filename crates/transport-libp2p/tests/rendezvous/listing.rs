@@ -27,6 +27,7 @@ pub(crate) fn draft(relays: Vec<RelayAddress>) -> RecordDraft {
         candidates: Vec::new(),
         kaspad: None,
         load: None,
+        tag: None,
     }
 }
 

@@ -40,8 +40,9 @@ use crate::NetworkEvent;
 /// it: an attempt, and a little. A peer may not know the rule, and a relay may carry nothing.
 const LEAD: Duration = Duration::from_millis(12_500);
 
-/// Orders the circuits with a peer alike at both ends: by the relay, then by who dialled.
-type Rank<'a> = (bool, &'a Option<PeerIdentity>, &'a PeerIdentity);
+/// Orders the circuits with a peer alike at both ends: by failed attempts, which both ends count,
+/// by the relay, then by who dialled.
+type Rank<'a> = (u32, bool, &'a Option<PeerIdentity>, &'a PeerIdentity);
 
 struct Punch {
     party: Party,
@@ -229,8 +230,9 @@ impl Punches {
         let mut leaders: HashMap<_, (Rank<'_>, Reverse<ConnId>)> = HashMap::new();
         for (id, punch) in self.punches.iter().filter(|(_, punch)| !punch.hopeless && !punch.circuit_gone) {
             let party = &punch.party;
-            // Where a relay attests that both are neighbours, more is offered.
-            let rank = (!self.neighbours.has(party), &party.relay, &punch.dialler);
+            // One relay may lose what matters, so each leads in its turn. Where a relay attests that
+            // both are neighbours, more is offered.
+            let rank = (punch.schedule.failures(), !self.neighbours.has(party), &party.relay, &punch.dialler);
             let ranked = (rank, Reverse(*id));
             leaders.entry(&party.peer).and_modify(|least| *least = ranked.min(*least)).or_insert(ranked);
         }

@@ -152,3 +152,42 @@ fn a_stranger_has_few_exchanges_answered() {
     assert_eq!(answered, 4);
     assert_eq!(punches.exchanges.len(), 4);
 }
+
+/// The circuit on which an exchange begins now.
+fn exchanging(punches: &mut Punches, shared: &mut Shared) -> Vec<ConnId> {
+    punches.step(shared);
+    let ids = outputs(shared).into_iter().filter_map(|output| match output {
+        Output::Exchange { id, .. } => Some(id),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_circuit_that_leads_and_fails_lets_the_next_one_lead() {
+    let (mut punches, mut shared) = (Punches::new(vec![address("/ip4/198.51.100.1/tcp/1")], 64, true), shared());
+    // Of equal rank but for the relay, of which the smaller leads.
+    let mut circuits = Vec::new();
+    for (id, relay) in [(1, 8), (2, 9)] {
+        let circuit = format!("/ip4/203.0.113.1/tcp/4001/p2p/{}/p2p-circuit", identity(relay));
+        shared.connections.insert(ConnId(id), connection(PEER, Direction::Inbound, &circuit));
+        punches.connected(&mut shared, ConnId(id), None);
+        circuits.push((identity(relay), ConnId(id)));
+    }
+    circuits.sort();
+    let [first, second] = [circuits[0].1, circuits[1].1];
+    punches.step(&mut shared);
+    let exchange = outputs(&mut shared).into_iter().find_map(|output| match output {
+        Output::Exchange { exchange, id, .. } => Some((exchange, id)),
+        _ => None,
+    });
+    let (exchange, leader) = exchange.unwrap();
+    assert_eq!(leader, first);
+    // The relay carries the peer's answer, and loses what comes after it.
+    punches.offered(&mut shared, exchange, &theirs(), RTT);
+    shared.now = at(9_000);
+    assert_eq!(exchanging(&mut punches, &mut shared), []);
+    shared.now = at(10_500);
+    punches.step(&mut shared);
+    assert_eq!(exchanging(&mut punches, &mut shared), [second]);
+}

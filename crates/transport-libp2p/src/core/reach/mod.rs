@@ -2,9 +2,9 @@
 //!
 //! Who comes in at an address from a host that we never had to do with proves that it can
 //! be reached: no packet of ours has opened a way through a NAT or firewall. To learn more
-//! than strangers tell by themselves, we ask the relays at which we hold reservations, and no others
-//! that we were merely told of; a relay has another of its nodes dial the address. That a relay says "reached" proves nothing; that the dial
-//! came in, with the nonce that we gave, does.
+//! than strangers tell by themselves, we ask the relays at which we hold reservations, and none
+//! that we were merely told of. Such a relay has two of its other nodes dial the address. That a
+//! relay says "reached" proves nothing; that the dial came in, with the nonce that we gave, does.
 //!
 //! `check` says what is asked and answered, `track` makes states of verdicts, `contacts` knows who is no stranger, and `helping`
 //! makes such dials for others.

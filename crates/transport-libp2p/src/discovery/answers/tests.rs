@@ -33,6 +33,7 @@ fn draft(relay: &RelayAddress) -> RecordDraft {
         candidates: Vec::new(),
         kaspad: None,
         load: None,
+        tag: None,
     }
 }
 

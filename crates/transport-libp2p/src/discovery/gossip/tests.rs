@@ -36,6 +36,7 @@ fn record(key: &Keypair, gossip: bool) -> SignedRecord {
         candidates: Vec::new(),
         kaspad: None,
         load: None,
+        tag: None,
     };
     Signer::new(key.clone(), PUBLIC).sign(&draft, wall_clock())
 }

@@ -32,6 +32,7 @@ fn draft() -> RecordDraft {
         candidates: vec![tcp("198.51.100.7:4011"), TransportAddress::quic("[2001:db8::7]:4011".parse().unwrap())],
         kaspad: Some("198.51.100.7:16111".parse::<SocketAddr>().unwrap()),
         load: Some(3),
+        tag: None,
     }
 }
 
