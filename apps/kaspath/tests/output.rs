@@ -258,8 +258,10 @@ fn a_server_is_ready_with_its_reservation_and_orderly_ends_are_told_as_such() {
     let at = started["listening"][0].as_str().unwrap();
     let server = start(&["server", "-n", "simnet", "--relay", at], "server");
     let peer = server.wait_event("started")["peer"].as_str().unwrap().to_owned();
-    server.wait_for("its reservation", |event| event["state"] == "confirmed");
-    assert!(server.wait_event("ready")["after"].as_f64().unwrap() > 0.0);
+    let (is_confirmed, is_ready) =
+        (|event: &serde_json::Value| event["state"] == "confirmed", |event: &serde_json::Value| event["event"] == "ready");
+    let [_, ready] = server.wait_for_both("its reservation, and readiness", is_confirmed, is_ready);
+    assert!(ready["after"].as_f64().unwrap() > 0.0);
     let client = start(&["client", "-n", "simnet", "--remote", &format!("{at}/p2p-circuit/p2p/{peer}")], "client");
     client.wait_event("ready");
     server.wait_event("peer-ready");

@@ -33,8 +33,8 @@ fn a_listed_relay_is_used_and_the_list_is_read_again_at_sighup() {
         let relay = address.rsplit('/').next().unwrap().to_owned();
         move |event: &serde_json::Value| event["state"] == "confirmed" && event["relay"] == relay.as_str()
     };
-    node.wait_for("a reservation at the first relay", is_confirmed(&first_address));
-    node.wait_event("ready");
+    let is_ready = |event: &serde_json::Value| event["event"] == "ready";
+    node.wait_for_both("a reservation at the first relay, and readiness", is_confirmed(&first_address), is_ready);
 
     fs::write(&list, second_address.as_str()).unwrap();
     signal("HUP", node.pid());

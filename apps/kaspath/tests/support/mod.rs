@@ -73,6 +73,21 @@ impl Running {
         panic!("{what} did not come; instead:\n{}", seen.join("\n"));
     }
 
+    /// Waits for both, of which either may be told first.
+    pub(crate) fn wait_for_both(&self, what: &str, one: impl Fn(&Value) -> bool, other: impl Fn(&Value) -> bool) -> [Value; 2] {
+        let found = std::cell::RefCell::new([Value::Null, Value::Null]);
+        self.wait_for(what, |event| {
+            let mut found = found.borrow_mut();
+            for (at, is_wanted) in [one(event), other(event)].into_iter().enumerate() {
+                if is_wanted {
+                    found[at] = event.clone();
+                }
+            }
+            found.iter().all(|event| !event.is_null())
+        });
+        found.into_inner()
+    }
+
     pub(crate) fn wait_event(&self, name: &str) -> Value {
         self.wait_for(name, |event| event["event"] == name)
     }
