@@ -28,6 +28,9 @@ const SERVES_WITHIN: Duration = Duration::from_secs(5);
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
 /// The same with checks each 10 min, as a node without a settings file makes them.
 const ENDS_BY_DEFAULT_WITHIN: Duration = Duration::from_secs(30 * 60);
+/// Time to a reservation: after some attempts a relay that does not answer is tried each half
+/// minute. One that has not served for long is tried more seldom.
+const RESERVED_WITHIN: Duration = Duration::from_secs(80);
 /// Transactions that must pass each way to show that a session lives.
 const GOSSIP: u64 = 20;
 
@@ -71,7 +74,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     for (id, name) in [(&node_id, "<node>"), (&relay_at.peer, "<relay>"), (&server_id, "<server>")] {
         evidence.name(id, name);
     }
-    reserved_at(&mut server, &node_id).await?;
+    reserved_at(&mut server, &node_id, RESERVED_WITHIN).await?;
     let seconds = begin.elapsed().as_secs_f64();
     println!("the first guest has its reservation {seconds:.1} s after its start");
     ensure!(seconds < SERVES_WITHIN.as_secs_f64(), "a public node must serve within {SERVES_WITHIN:?}");
@@ -86,7 +89,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     let ready = client.wait_event("peer-ready", SESSION).await?;
     ensure!(ready["path"]["relayed"]["relay"] == node_id.as_str(), "the session must go through the node: {ready}");
     let (relay, _) = start_relay_at(&relay_host, RELAY_IP, &kaspath, &dir("relay")).await?;
-    reserved_at(&mut server, &relay_at.peer).await?;
+    reserved_at(&mut server, &relay_at.peer, RESERVED_WITHIN).await?;
     println!("a client has a session with it through the node; a relay is there now as well, and holds a reservation");
 
     public.refuse_strangers(true)?;
@@ -118,7 +121,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     }
     serving(&mut node, "open", ends_within).await?;
     for stranger in &mut strangers {
-        reserved_at(stranger, &node_id).await?;
+        reserved_at(stranger, &node_id, ends_within).await?;
     }
     let again = begin.elapsed().as_secs_f64();
     println!("they can again: the next two strangers have their reservations after {again:.0} s");
@@ -147,13 +150,12 @@ fn port(events: &[Value]) -> Option<u16> {
     listening.iter().filter_map(Value::as_str).find_map(|text| text.split("/tcp/").nth(1)?.split('/').next()?.parse().ok())
 }
 
-async fn reserved_at(program: &mut Program, relay: &str) -> Result<()> {
+async fn reserved_at(program: &mut Program, relay: &str, within: Duration) -> Result<()> {
     let confirmed = |event: &Value| event["event"] == "reservation" && event["relay"] == relay && event["state"] == "confirmed";
     if program.events.iter().any(confirmed) {
         return Ok(());
     }
-    // After some attempts a relay that does not answer is tried each half minute.
-    program.wait_for("a confirmed reservation", 2 * SESSION, confirmed).await.map(drop)
+    program.wait_for("a confirmed reservation", within, confirmed).await.map(drop)
 }
 
 /// Waits until its service as a relay is in that state.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::AsyncWriteExt;
 use kaspath_domain::{
     DialError, Discovery, DiscoveryAnswer, DiscoveryError, Namespace, PeerIdentity, RecordDraft, RelayAddress, SignedRecord,
-    Slot, Slots, Teller, Told, TransportSet, wall_clock,
+    Slot, Slots, Teller, Told, TransportAddress, TransportSet, wall_clock,
 };
 use libp2p::{Stream, StreamProtocol};
 use tokio::{sync::watch, time::timeout};
@@ -154,9 +154,15 @@ impl Discovery for Libp2pDiscovery {
     ) -> Result<Duration, DiscoveryError> {
         let register = |ip: Option<IpAddr>| {
             let record = ip.map_or(record.clone(), |ip| self.signer.of_family(record, ip.is_ipv4(), wall_clock()));
+            // Stock software is told what the relay can verify, and no more.
+            let mut verified = record.record().clone();
+            let is_of_link = |address: &TransportAddress| {
+                ip.is_none_or(|ip| address.ip().is_some_and(|own| own.to_canonical().is_ipv4() == ip.is_ipv4()))
+            };
+            verified.candidates.retain(is_of_link);
             Message::register(Register {
                 ns: Some(namespace.to_string()),
-                signed_peer_record: records::peer_record(self.signer.key(), record.record()),
+                signed_peer_record: records::peer_record(self.signer.key(), &verified),
                 ttl: Some(ttl.as_secs()),
                 record: Some(record.envelope().to_vec()),
             })

@@ -71,16 +71,19 @@ impl Signer {
     }
 
     /// The record as it is listed at a relay to which there is a link over that family: of what
-    /// strangers can reach, the relay can verify no address of the other one.
+    /// strangers can reach, the relay can verify addresses of that one, which come first, and
+    /// without any nothing.
     pub(crate) fn of_family(&self, signed: &SignedRecord, is_v4: bool, now: Timestamp) -> SignedRecord {
         let record = signed.record();
         let fits = |address: &TransportAddress| address.ip().is_some_and(|ip| ip.is_ipv4() == is_v4);
-        if !(record.reachable || record.kaspad.is_some()) || record.candidates.iter().all(fits) {
+        if !(record.reachable || record.kaspad.is_some()) || record.candidates.first().is_none_or(fits) {
             return signed.clone();
         }
         let mut draft = draft_of(record);
-        draft.candidates.retain(fits);
-        draft.reachable &= !draft.candidates.is_empty();
+        draft.candidates.sort_by_key(|address| !fits(address));
+        if !draft.candidates.first().is_some_and(fits) {
+            (draft.candidates, draft.reachable) = (Vec::new(), false);
+        }
         self.sign(&draft, now)
     }
 }

@@ -112,14 +112,14 @@ async fn a_relay_lists_itself_at_another_once_that_one_has_reached_it() {
 }
 
 #[tokio::test]
-async fn of_both_families_the_one_that_the_relay_can_verify_is_listed() {
+async fn of_both_families_the_one_that_the_relay_can_verify_is_listed_first() {
     let (first, second) = (relay(RelayServerConfig::default()).await, relay(RelayServerConfig::default()).await);
     let (at, own) = (relay_address(&first), relay_address(&second).via);
     let elsewhere = TransportAddress::tcp("[::1]:4001".parse().unwrap());
-    let record = second.discovery().sign(relay_draft(vec![elsewhere, own.clone()]));
+    let record = second.discovery().sign(relay_draft(vec![elsewhere.clone(), own.clone()]));
     assert_eq!(second.discovery().list(&at, &Namespace::relays(), &record, TTL).await, Ok(TTL));
     let told = start(config()).await.discovery().ask(&Teller::Relay(at), &Namespace::relays(), 128).await.unwrap();
-    assert_eq!(told.told[0].record.record().candidates, [own]);
+    assert_eq!(told.told[0].record.record().candidates, [own, elsewhere]);
 }
 
 #[tokio::test]

@@ -23,16 +23,21 @@ const MAX_REACHED: usize = 1024;
 /// Who was reached is dialled again after that time.
 const REACHED_FOR: Duration = Duration::from_secs(20 * 60);
 
-/// Where to dial a peer that comes from there: all of the addresses in its record must be its
-/// own, and the first is dialled.
+/// Where to dial a peer that comes from there: the first address of its record, which must be
+/// its own.
 pub(super) fn address_of<'a>(record: &'a NodeRecord, origin: &Origin) -> Option<&'a TransportAddress> {
     record.candidates.first().filter(|_| !names_others(record, origin))
 }
 
-/// Whether an address in the record is not its origin's. One of the other family is not:
-/// whoever is told of it dials it, and nothing shows whose it is.
+/// Whether the record names another's address. Those of the origin's family must be its own, and
+/// come first, for most dial the first. Nothing shows here whose those of the other family are, but
+/// hosts of that family alone have no other way: who dials them asks for its owner's identity.
 pub(super) fn names_others(record: &NodeRecord, origin: &Origin) -> bool {
-    record.candidates.iter().any(|address| !origin.is_of(address))
+    let is_of_family = |address: &&TransportAddress| {
+        address.ip().is_some_and(|ip| ip.to_canonical().is_ipv4() == origin.ip.to_canonical().is_ipv4())
+    };
+    let is_first_other = record.candidates.first().is_some_and(|first| !origin.is_of(first));
+    is_first_other || record.candidates.iter().filter(is_of_family).any(|address| !origin.is_of(address))
 }
 
 /// The dials that are made for it; `D` is a dial, `T` what waits for its end.
@@ -126,7 +131,8 @@ mod tests {
         assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.1"), own);
         assert_eq!(dialled(&["203.0.113.1:4001", "203.0.113.1:4002"], "::ffff:203.0.113.1"), own);
         assert_eq!(dialled(&["[2001:db8::1]:4001", "203.0.113.1:4001"], "203.0.113.1"), None, "a victim of the other family");
-        assert_eq!(dialled(&["203.0.113.1:4001", "[2001:db8::1]:4001"], "203.0.113.1"), None);
+        // It may be named after what was verified, and is not dialled from here.
+        assert_eq!(dialled(&["203.0.113.1:4001", "[2001:db8::1]:4001"], "203.0.113.1"), own);
         assert_eq!(dialled(&["203.0.113.1:4001"], "203.0.113.2"), None);
         assert_eq!(dialled(&["203.0.113.1:4001", "192.0.2.1:1"], "203.0.113.1"), None, "the other one is somebody else's");
         assert_eq!(dialled(&["203.0.113.1:4001"], "2001:db8::1"), None);
