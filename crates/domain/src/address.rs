@@ -121,6 +121,11 @@ impl TransportAddress {
         }
     }
 
+    /// The same; one of IPv4 as such, also if it is mapped into IPv6.
+    pub fn canonical_ip(&self) -> Option<IpAddr> {
+        self.ip().map(|ip| ip.to_canonical())
+    }
+
     /// The provider's block that it lies in, if the host is a literal.
     pub fn provider_block(&self) -> Option<IpPrefix> {
         self.ip().map(IpPrefix::provider_block)
@@ -166,6 +171,11 @@ impl PeerAddress {
             Self::Direct(address) => Some(address),
             Self::Relayed(_) => None,
         }
+    }
+
+    /// Its canonical IP address, if no relay lies between and the host is a literal.
+    pub fn direct_ip(&self) -> Option<IpAddr> {
+        self.direct()?.canonical_ip()
     }
 }
 

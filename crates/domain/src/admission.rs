@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectInfo, IpPrefix, Path, PeerIdentity, TransportAddress};
+use crate::{ConnectInfo, IpPrefix, Path, PeerIdentity};
 
 /// What kind of inbound peer it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,9 +28,8 @@ impl PeerClass {
         match path {
             Path::Relayed { relay, .. } => Self::Relayed { relay: relay.clone() },
             Path::Direct { .. } => {
-                let literal = info.remote.address.direct().and_then(TransportAddress::ip);
-                // An IPv4 address is the same one when it comes mapped into IPv6.
-                Self::Direct { from: literal.unwrap_or(info.synthetic.ip()).to_canonical() }
+                let literal = info.remote.address.direct_ip();
+                Self::Direct { from: literal.unwrap_or_else(|| info.synthetic.ip().to_canonical()) }
             }
         }
     }

@@ -4,8 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use kaspath_domain::{ConnectorError, DuplexStream, PeerBook, PeerConnector, PeerTarget, StreamListener, memory::memory_network};
+use kaspath_domain::{ConnectorError, PeerBook, PeerTarget, StreamListener, memory::memory_network, ports::MockPeerConnector};
 use kaspath_gateway::{CloseReason, GatewayEvent, RefusalReason};
 use support::{Call, DEADLINE, Desk, by_memory, peer};
 use tokio::{
@@ -201,23 +200,17 @@ async fn a_kaspad_that_answers_nothing_is_told_as_such_and_the_peer_is_let_go() 
     timeout(DEADLINE, from.read_to_end(&mut rest)).await.unwrap().unwrap();
 }
 
-/// Circuits of a relay that tells of peers and carries to none of them.
-struct NoAnswer;
-
-#[async_trait]
-impl PeerConnector for NoAnswer {
-    async fn connect(&self, _target: &PeerTarget) -> Result<DuplexStream, ConnectorError> {
-        Err(ConnectorError::AllFailed(Vec::new()))
-    }
-}
-
 #[tokio::test]
 async fn a_told_peer_that_never_answers_gets_no_place_in_the_book() {
     let kaspad = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let desk = Desk::new(kaspad.local_addr().unwrap());
+    // Circuits of a relay that tells of peers and carries to none of them.
+    let mut nobody = MockPeerConnector::new();
+    nobody.expect_connect().returning(|_| Err(ConnectorError::AllFailed(Vec::new())));
+    let nobody = Arc::new(nobody);
     for n in 2..=100 {
         let target = PeerTarget { peer: Some(peer(n)), ..PeerTarget::default() };
-        assert!(desk.gateway().reach(target, Arc::new(NoAnswer), || ()).await.is_err());
+        assert!(desk.gateway().reach(target, nobody.clone(), || ()).await.is_err());
     }
     assert_eq!(desk.book.recent(1_000), []);
 }

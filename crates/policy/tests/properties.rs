@@ -4,8 +4,8 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use kaspath_domain::{
-    AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, IpPrefix, Moment, NatMapping, Path, PeerClass,
-    PeerGroup, PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
+    AdmissionPolicy, AdmissionRequest, AttemptOutcome, ConnectorError, DialError, Moment, NatMapping, Path, PeerClass, PeerGroup,
+    PeerIdentity, PeerTarget, PlanRequest, RelayReason, RetryCadence, Route, TokenBucket, Transport, TransportPolicy,
 };
 use kaspath_policy::{Adaptive, DialLimits, DialLimitsConfig, InboundLimits, StrategyConfig, StrategyName, diverse_relays};
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -231,10 +231,7 @@ proptest! {
             .map(|(n, prefix)| format!("/ip4/198.{prefix}.0.{n}/tcp/4001/p2p/{}", peer(n as u16)).parse().unwrap())
             .collect();
         let ordered = diverse_relays(relays.clone());
-        let prefix = |relay: &kaspath_domain::PeerLocator| {
-            let kaspath_domain::PeerAddress::Direct(address) = &relay.address else { unreachable!() };
-            IpPrefix::provider_block(address.socket_addr().unwrap().ip())
-        };
+        let prefix = |relay: &kaspath_domain::PeerLocator| relay.address.direct().unwrap().provider_block().unwrap();
         let all: std::collections::HashSet<_> = relays.iter().map(prefix).collect();
         let first: std::collections::HashSet<_> = ordered.iter().take(all.len()).map(prefix).collect();
         prop_assert_eq!(first, all);

@@ -1,7 +1,7 @@
 //! Lists this relay at others, where nodes look for more relays.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,19 +30,16 @@ const UNLISTED: Duration = Duration::from_secs(1);
 const FULL: usize = 16;
 
 /// Where this relay is listed.
-#[derive(Default)]
 struct State {
+    /// The addresses of each; one that fails is tried after the others.
+    relays: BTreeMap<PeerIdentity, Vec<RelayAddress>>,
     listings: Listings,
-    /// Those that may have listed it.
-    listed: BTreeSet<PeerIdentity>,
     candidates: Vec<TransportAddress>,
 }
 
 /// Keeps this relay listed at others, which dial it first, until it is taken off.
 pub(super) struct Lister {
     network: Arc<Network>,
-    /// The addresses of each; one that fails is tried after the others.
-    relays: Mutex<BTreeMap<PeerIdentity, Vec<RelayAddress>>>,
     /// Which of the announced addresses are told.
     told: fn(&[PeerLocator]) -> Vec<TransportAddress>,
     observer: Arc<dyn Observer<DiscoveryEvent>>,
@@ -62,20 +59,16 @@ impl Lister {
         observer: Arc<dyn Observer<DiscoveryEvent>>,
         told: fn(&[PeerLocator]) -> Vec<TransportAddress>,
     ) -> Arc<Self> {
-        let mut by_relay: BTreeMap<PeerIdentity, Vec<RelayAddress>> = BTreeMap::new();
+        let mut state = State { relays: BTreeMap::new(), listings: Listings::default(), candidates: Vec::new() };
         for relay in relays {
-            by_relay.entry(relay.relay.clone()).or_default().push(relay.clone());
+            state.relays.entry(relay.relay.clone()).or_default().push(relay.clone());
         }
-        let (clock, state, over) = (MonotonicClock::start(), Mutex::default(), watch::Sender::new(false));
-        Arc::new(Self { network, relays: Mutex::new(by_relay), told, observer, clock, state, over })
+        let (clock, over) = (MonotonicClock::start(), watch::Sender::new(false));
+        Arc::new(Self { network, told, observer, clock, state: Mutex::new(state), over })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn relays(&self) -> MutexGuard<'_, BTreeMap<PeerIdentity, Vec<RelayAddress>>> {
-        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs until it is dropped; once this relay was taken off all lists, it does nothing more.
@@ -92,12 +85,16 @@ impl Lister {
     async fn keep_listed(&self) {
         let mut asking: JoinSet<(RelayAddress, Result<Duration, DiscoveryError>)> = JoinSet::new();
         loop {
-            for at in self.due() {
-                let (discovery, record) = (self.network.discovery(), self.record().await);
-                asking.spawn(async move {
-                    let listed = discovery.list(&at, &Namespace::relays(), &record, TTL).await;
-                    (at, listed)
-                });
+            let due = self.due();
+            if !due.is_empty() {
+                let record = self.record().await;
+                for at in due {
+                    let (discovery, record) = (self.network.discovery(), record.clone());
+                    asking.spawn(async move {
+                        let listed = discovery.list(&at, &Namespace::relays(), &record, TTL).await;
+                        (at, listed)
+                    });
+                }
             }
             tokio::select! {
                 Some(done) = asking.join_next() => match done {
@@ -115,7 +112,7 @@ impl Lister {
     fn due(&self) -> Vec<RelayAddress> {
         let now = self.clock.now();
         let candidates = (self.told)(&self.network.announced());
-        let (relays, mut state) = (self.relays(), self.state());
+        let mut state = self.state();
         if state.candidates != candidates {
             state.candidates = candidates;
             state.listings.changed(now);
@@ -123,8 +120,8 @@ impl Lister {
         if state.candidates.is_empty() {
             return Vec::new();
         }
-        let due = state.listings.next(relays.keys(), now);
-        state.listed.extend(due.iter().cloned());
+        let State { relays, listings, .. } = &mut *state;
+        let due = listings.next(relays.keys(), now);
         due.iter().filter_map(|relay| relays.get(relay)?.first().cloned()).collect()
     }
 
@@ -135,23 +132,12 @@ impl Lister {
     }
 
     fn ended(&self, at: &RelayAddress, listed: Result<Duration, DiscoveryError>) {
-        let how = match &listed {
-            Ok(granted) => Listing::For(*granted),
-            Err(DiscoveryError::NotSpoken) => Listing::Never,
-            Err(_) => Listing::Failed,
-        };
         let relay = at.relay.clone();
-        let again = {
-            let mut state = self.state();
-            if listed.is_err() {
-                state.listed.remove(&relay);
-            }
-            state.listings.ended(&relay, how, self.clock.now(), rand::random())
-        };
+        let again = self.state().listings.ended(&relay, Listing::of(&listed), self.clock.now(), rand::random());
         match (listed, again) {
             (Ok(granted), _) => self.observer.observe(&DiscoveryEvent::Listed { relay, granted }),
             (Err(error), again) => {
-                if let Some(addresses) = self.relays().get_mut(&relay) {
+                if let Some(addresses) = self.state().relays.get_mut(&relay) {
                     addresses.rotate_left(1);
                 }
                 let (cause, retry_in) = (error.to_string(), again.unwrap_or(TTL));
@@ -164,10 +150,12 @@ impl Lister {
     /// itself.
     pub(super) async fn unlist(&self) {
         self.over.send_replace(true);
-        let listed = std::mem::take(&mut self.state().listed);
-        let at: Vec<RelayAddress> = self.relays().values().filter_map(|addresses| addresses.first().cloned()).collect();
+        let at: Vec<RelayAddress> = {
+            let state = self.state();
+            state.listings.may_be_listed().filter_map(|relay| state.relays.get(relay)?.first().cloned()).collect()
+        };
         let mut unlisting = JoinSet::new();
-        for at in at.into_iter().filter(|at| listed.contains(&at.relay)) {
+        for at in at {
             let discovery = self.network.discovery();
             unlisting.spawn(async move { discovery.unlist(&at, &Namespace::relays()).await });
         }

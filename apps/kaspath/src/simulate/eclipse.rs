@@ -21,8 +21,8 @@ const CONTROL_RELAYS: usize = 100;
 struct Row {
     what: String,
     figures: EclipseFigures,
-    /// The plays have fewer nodes than it takes for an exact figure.
-    is_short: bool,
+    /// It has fewer nodes than it takes for an exact figure, and is no control.
+    has_slack: bool,
     nodes: usize,
     /// It is a control, which must be over the bound.
     is_control: bool,
@@ -54,8 +54,8 @@ pub(super) fn run(args: &SimulateArgs) -> Result<()> {
         let begin = Instant::now();
         let figures = eclipse(&config);
         output::remark(&format!("{what}: {} nodes in {:.1} s", config.nodes, begin.elapsed().as_secs_f64()));
-        let (is_short, nodes) = (base.nodes < ENOUGH, config.nodes);
-        rows.push(Row { what, figures, is_short, nodes, is_control: config.grouping == Grouping::Identities });
+        let is_control = config.grouping == Grouping::Identities;
+        rows.push(Row { what, figures, has_slack: base.nodes < ENOUGH && !is_control, nodes: config.nodes, is_control });
     }
     let text = table(args, &base, &rows);
     output::answer(&text, false)?;
@@ -70,7 +70,7 @@ pub(super) fn run(args: &SimulateArgs) -> Result<()> {
 impl Row {
     fn limit(&self, bound: f64) -> f64 {
         let standard_error = (bound * (1.0 - bound) / self.nodes as f64).sqrt();
-        bound * MARGIN + if self.is_short && !self.is_control { standard_error } else { 0.0 }
+        bound * MARGIN + if self.has_slack { standard_error } else { 0.0 }
     }
 
     fn holds(&self) -> bool {

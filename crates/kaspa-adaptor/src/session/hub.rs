@@ -82,9 +82,9 @@ impl Hub {
 
     /// Takes a slot for a peer. A peer that is here already keeps its session,
     /// unless that has ended, or the peer has restarted. Of two sessions with a proven peer that
-    /// began at once both ends keep the one that was called by the smaller id; `local` is ours. An inbound peer comes with the policy's
-    /// `admit`, which does not count the session that it replaces; when all slots are
-    /// taken, the least useful session is evicted.
+    /// began at once both ends keep the one that was called by the smaller id; `local` is ours.
+    /// An inbound peer comes with the policy's `admit`, which does not count the session that
+    /// it replaces; when all slots are taken, the least useful session is evicted.
     pub(crate) fn enter(&self, peer: Arc<Peer>, local: Uuid, admit: Option<Admit<'_>>) -> Result<HubSlot, HandshakeError> {
         let mut peers = self.lock();
         let who = Who::of(&peer);

@@ -379,12 +379,7 @@ impl Discovering {
                 self.told(teller, (topic, &By::peer(question)), answer);
             }
             Done::Listed(topic, relay, listed) => {
-                let how = match &listed {
-                    Ok(granted) => Listing::For(*granted),
-                    Err(DiscoveryError::NotSpoken) => Listing::Never,
-                    Err(_) => Listing::Failed,
-                };
-                let again = self.state().listings(topic).ended(&relay.relay, how, now, rand::random());
+                let again = self.state().listings(topic).ended(&relay.relay, Listing::of(&listed), now, rand::random());
                 let relay = relay.relay;
                 match (listed, again) {
                     (Ok(granted), _) => self.report(DiscoveryEvent::Listed { relay, granted }),
@@ -416,7 +411,7 @@ impl Discovering {
     pub fn search(&self) -> Search {
         let known = self.0.config.relays.known().len();
         let state = self.state();
-        let reached = state.outbound.slots().filter(|(_, slot)| matches!(slot.state, SlotState::Up { .. })).count();
+        let reached = state.outbound.slots().filter(|(_, slot)| slot.is_up()).count();
         state.answers.search(known, reached)
     }
 

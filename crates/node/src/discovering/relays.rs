@@ -152,7 +152,7 @@ impl HeldRelays {
 
     /// The relay with an address that needs no resolver, if there is one.
     pub(super) fn literal(&self, relay: &RelayAddress) -> Option<RelayAddress> {
-        if relay.via.socket_addr().is_some() {
+        if relay.via.ip().is_some() {
             return Some(relay.clone());
         }
         let at = lock(&self.at);

@@ -1,6 +1,6 @@
 //! What has come of asking for peers, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kaspath_domain::{NotTold, PeerIdentity};
 
@@ -46,7 +46,8 @@ impl Answers {
 
     /// Forgets relays that are not known any more.
     pub(super) fn keep(&mut self, known: &[KnownRelay]) {
-        self.0.retain(|relay, _| known.iter().any(|known| known.relay.relay == *relay));
+        let known: HashSet<&PeerIdentity> = known.iter().map(|known| &known.relay.relay).collect();
+        self.0.retain(|relay, _| known.contains(relay));
     }
 
     /// What has come of it, with so many relays known and so many sessions.

@@ -11,7 +11,7 @@ use kaspath_domain::{
     DiscoveryAnswer, Groups, IpPrefix, Moment, NodeRecord, PeerAddress, PeerGroup, PeerIdentity, PeerLocator, PeerRecord,
     Timestamp, TransportAddress, below,
 };
-use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions, RelaySource, SlotState};
+use kaspath_policy::{Answer, Askable, Directory, Discovered, Listings, Outbound, Questions, RelaySource};
 
 use super::{
     gossip::{Gossip, PeerQuestion},
@@ -82,7 +82,7 @@ pub(super) struct State {
     pub(super) answers: Answers,
     listings: [Listings; 2],
     questions: Questions,
-    askable: Vec<Askable>,
+    all_asked: bool,
     gossip: Gossip,
     directory: Arc<Mutex<Directory>>,
     network: String,
@@ -107,7 +107,7 @@ impl State {
             answers: Answers::default(),
             listings: <[Listings; 2]>::default(),
             questions: Questions::default(),
-            askable: Vec::new(),
+            all_asked: false,
             gossip: Gossip::default(),
             directory,
             network,
@@ -150,9 +150,9 @@ impl State {
         let of = |id: &PeerIdentity| known.iter().find(|known| known.relay.relay == *id).cloned();
         let is_unsettled = self.lost.is_some_and(|lost| now.since(lost) < UNSETTLED);
         let is_wanting = self.outbound.is_below_target() || is_unsettled;
-        let askable = known.iter().filter(|_| self.asks.peers).map(|known| known.askable(held));
-        self.askable = askable.collect();
-        let asked = self.questions.next(&self.askable, is_wanting, now, random);
+        let askable: Vec<Askable> = known.iter().filter(|_| self.asks.peers).map(|known| known.askable(held)).collect();
+        let asked = self.questions.next(&askable, is_wanting, now, random);
+        self.all_asked = self.questions.all_asked(&askable);
         let mut questions: Vec<Question> = asked.iter().filter_map(of).map(|to| Question { topic: Topic::Peers, to }).collect();
         let pause = match RELAYS_FIRST.get(self.relays_times) {
             _ if is_served => RELAYS_ENOUGH,
@@ -161,8 +161,8 @@ impl State {
         };
         let may_ask = self.asks.relays && !self.is_asking_for_relays;
         let may_ask = may_ask && self.relays_asked.is_none_or(|asked| now.since(asked) >= pause);
-        let from: Vec<KnownRelay> = held.iter().filter_map(of).collect();
-        if may_ask && !from.is_empty() {
+        let from: Vec<KnownRelay> = held.iter().filter(|_| may_ask).filter_map(of).collect();
+        if !from.is_empty() {
             let to = from[below(from.len(), random())].clone();
             questions.push(Question { topic: Topic::Relays, to });
             (self.is_asking_for_relays, self.relays_asked) = (true, Some(now));
@@ -171,9 +171,9 @@ impl State {
         questions
     }
 
-    /// Whether every relay that was known at the last [`State::questions`] has been asked.
+    /// Whether every relay that was known at the last [`State::questions`] had been asked.
     pub(super) fn all_asked(&self) -> bool {
-        self.questions.all_asked(&self.askable)
+        self.all_asked
     }
 
     /// A question has an answer, or none.
@@ -196,7 +196,7 @@ impl State {
 
     /// What to ask one of the peers with a session now.
     pub(super) fn peer_question(&mut self, now: Moment, random: &mut dyn FnMut() -> f64) -> Option<PeerQuestion> {
-        let up = self.outbound.slots().filter(|(_, slot)| matches!(slot.state, SlotState::Up { .. }));
+        let up = self.outbound.slots().filter(|(_, slot)| slot.is_up());
         let up: Vec<_> = up.map(|(peer, slot)| (peer.clone(), slot.source().clone())).collect();
         let topics = [(Topic::Peers, self.asks.peers), (Topic::Relays, self.asks.relays)];
         let topics: Vec<Topic> = topics.into_iter().filter(|(_, wanted)| *wanted).map(|(topic, _)| topic).collect();

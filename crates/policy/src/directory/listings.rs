@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use kaspath_domain::{Moment, PeerIdentity, RetryCadence};
+use kaspath_domain::{DiscoveryError, Moment, PeerIdentity, RetryCadence};
 
 /// A record that has changed is listed after this time, so that changes of one moment are
 /// one, and at most once in the longer time.
@@ -30,6 +30,17 @@ pub enum Listing {
     Failed,
     /// That relay lists nobody.
     Never,
+}
+
+impl Listing {
+    /// By what a relay has answered.
+    pub fn of(listed: &Result<Duration, DiscoveryError>) -> Self {
+        match listed {
+            Ok(granted) => Self::For(*granted),
+            Err(DiscoveryError::NotSpoken) => Self::Never,
+            Err(_) => Self::Failed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +77,11 @@ impl Listings {
         self.changed = Some(now);
     }
 
-    /// At which of these relays, all of which hold a reservation, to be listed now. Of others
-    /// nothing is remembered: their entries end by themselves.
-    pub fn next<'a>(&mut self, held: impl IntoIterator<Item = &'a PeerIdentity>, now: Moment) -> Vec<PeerIdentity> {
-        let held: Vec<&PeerIdentity> = held.into_iter().collect();
-        self.at.retain(|relay, _| held.contains(&relay));
+    /// At which of these relays to be listed now. Of others nothing is remembered: their entries
+    /// end by themselves.
+    pub fn next<'a>(&mut self, relays: impl IntoIterator<Item = &'a PeerIdentity>, now: Moment) -> Vec<PeerIdentity> {
+        let relays: Vec<&PeerIdentity> = relays.into_iter().collect();
+        self.at.retain(|relay, _| relays.contains(&relay));
         let (version, is_quiet) = (self.version, self.changed.is_none_or(|changed| now.since(changed) >= DEBOUNCED));
         let is_due = |relay: &PeerIdentity| match self.at.get(relay) {
             None => true,
@@ -80,7 +91,7 @@ impl Listings {
                 now >= *renew || (*listed != version && is_quiet && now.since(*asked) >= AT_MOST)
             }
         };
-        let due: Vec<PeerIdentity> = held.into_iter().filter(|relay| is_due(relay)).cloned().collect();
+        let due: Vec<PeerIdentity> = relays.into_iter().filter(|relay| is_due(relay)).cloned().collect();
         for relay in &due {
             let failures = self.at.get(relay).map_or(0, |at| at.failures);
             self.at.insert(relay.clone(), At { state: State::Asking, failures, version, asked: now });
@@ -105,6 +116,11 @@ impl Listings {
         };
         at.state = State::Waiting { until: now + again };
         Some(again)
+    }
+
+    /// Where it is listed or asks to be: wherever the last request has not failed.
+    pub fn may_be_listed(&self) -> impl Iterator<Item = &PeerIdentity> {
+        self.at.iter().filter(|(_, at)| !matches!(at.state, State::Waiting { .. })).map(|(relay, _)| relay)
     }
 
     /// Where it is listed.

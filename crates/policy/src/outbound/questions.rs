@@ -3,9 +3,9 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{Moment, PeerGroup, PeerIdentity, below, spread};
+use kaspath_domain::{Moment, PeerGroup, PeerIdentity, RetryCadence, below, spread};
 
-use super::random::Random;
+use super::{random::Random, rule::of_strangers};
 
 /// Questions under way at once: to relays that are ours, and to others.
 const TO_OURS: usize = 2;
@@ -74,7 +74,7 @@ type Chosen<'a> = (&'a Askable, Option<&'a PeerIdentity>);
 /// scores, and how many relays somebody has, must not decide who tells of peers. Relays that
 /// somebody told of and that never answer take no question from others, however many are
 /// told of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Questions {
     asked: BTreeMap<PeerIdentity, Asked>,
     /// When a relay answered last.
@@ -82,6 +82,17 @@ pub struct Questions {
     /// If no peer is missing: when one may be asked that has answered before, and one that has not.
     next: Option<Moment>,
     next_new: Option<Moment>,
+    /// When to ask ours again that do not answer, and others.
+    ours: RetryCadence,
+    others: RetryCadence,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        let delays = [4, 15, 30].map(Duration::from_secs).to_vec();
+        let ours = RetryCadence { delays, then: Some(Duration::from_secs(60)), jitter: 0.0 };
+        Self { asked: BTreeMap::new(), answered: None, next: None, next_new: None, ours, others: of_strangers() }
+    }
 }
 
 impl Questions {
@@ -184,7 +195,7 @@ impl Questions {
 
     fn is_due(&self, askable: &Askable, now: Moment) -> bool {
         let Some(asked) = self.asked.get(&askable.relay) else { return true };
-        !asked.is_waiting && now.since(asked.at) >= asked.pause(askable.is_ours)
+        !asked.is_waiting && now.since(asked.at) >= asked.pause(if askable.is_ours { &self.ours } else { &self.others })
     }
 
     /// Those that are not known are forgotten, but for those that must not be asked again soon: an
@@ -196,7 +207,7 @@ impl Questions {
         let keeps_all = self.asked.len() <= REMEMBERED;
         let known: HashSet<&PeerIdentity> = known.iter().map(|askable| &askable.relay).collect();
         self.asked.retain(|relay, asked| {
-            let waits = keeps_all && asked.failures > 0 && now.since(asked.at) < asked.pause(false);
+            let waits = keeps_all && asked.failures > 0 && now.since(asked.at) < asked.pause(&self.others);
             asked.is_waiting || waits || known.contains(relay)
         });
     }
@@ -208,16 +219,14 @@ impl Asked {
     }
 
     /// Until it may be asked again.
-    fn pause(&self, is_ours: bool) -> Duration {
+    fn pause(&self, cadence: &RetryCadence) -> Duration {
         if self.is_silent {
             return SILENT;
         }
         if self.failures == 0 {
             return self.times.checked_sub(1).and_then(|n| FIRST.get(n)).copied().unwrap_or(THEN);
         }
-        let (delays, then) = if is_ours { ([4, 15, 30], 60) } else { ([30, 120, 600], 3600) };
-        let nth = usize::try_from(self.failures - 1).ok().and_then(|n| delays.get(n)).copied();
-        Duration::from_secs(nth.unwrap_or(then))
+        cadence.delay(self.failures, 0.5).unwrap_or(THEN)
     }
 }
 

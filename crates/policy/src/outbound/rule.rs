@@ -63,12 +63,17 @@ pub struct Outbound {
     rotated: Option<Moment>,
 }
 
+/// When to try again what strangers have told of, and what failed.
+pub(super) fn of_strangers() -> RetryCadence {
+    let delays = [30, 120, 600].map(Duration::from_secs).to_vec();
+    RetryCadence { delays, then: Some(Duration::from_secs(3600)), jitter: 0.0 }
+}
+
 impl Outbound {
     /// Reaches up to `target` discovered peers; `excluded` are this node and the peers that
     /// its user has named, which never count as discovered.
     pub fn new(target: usize, excluded: impl IntoIterator<Item = PeerIdentity>) -> Self {
-        let delays = [30, 120, 600].map(Duration::from_secs).to_vec();
-        let cadence = RetryCadence { delays, then: Some(Duration::from_secs(3600)), jitter: 0.0 };
+        let cadence = of_strangers();
         Self {
             target,
             candidates: Candidates::default(),

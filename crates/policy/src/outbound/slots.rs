@@ -60,7 +60,8 @@ impl Slot {
         &self.source
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    /// Whether there is a session.
+    pub fn is_up(&self) -> bool {
         matches!(self.state, SlotState::Up { .. })
     }
 }

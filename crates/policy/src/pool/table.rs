@@ -69,14 +69,13 @@ impl Table {
     /// If too many have been of use, the one that goes: of the block that has most, who was of no
     /// use for longest. New blocks are what an attacker does not have.
     fn tried_in_excess(&self) -> Option<PeerIdentity> {
-        let tried = || self.relays.iter().filter(|(_, relay)| relay.tried && !relay.is_given());
-        if tried().count() <= MAX_TRIED {
+        if self.tried().count() <= MAX_TRIED {
             return None;
         }
         let mut of_block = Counts::default();
-        tried().flat_map(|(_, relay)| &relay.groups).for_each(|group| of_block.add(group));
+        self.tried().flat_map(|(_, relay)| &relay.groups).for_each(|group| of_block.add(group));
         let crowd = |relay: &Relay| relay.groups.iter().map(|group| of_block.of(&group)).max();
-        let idle = tried().filter(|(_, relay)| !relay.is_in_use());
+        let idle = self.tried().filter(|(_, relay)| !relay.is_in_use());
         idle.min_by_key(|(id, relay)| (std::cmp::Reverse(crowd(relay)), relay.seen, *id)).map(|(id, _)| id.clone())
     }
 
@@ -88,8 +87,20 @@ impl Table {
         }
     }
 
+    fn tried(&self) -> impl Iterator<Item = (&PeerIdentity, &Relay)> {
+        self.relays.iter().filter(|(_, relay)| relay.tried && !relay.is_given())
+    }
+
     fn new_ones(&self) -> impl Iterator<Item = (&PeerIdentity, &Relay)> {
         self.relays.iter().filter(|(_, relay)| !relay.tried && !relay.is_given())
+    }
+
+    /// How many of the new ones each teller has told of first, without these.
+    fn by_teller(&self, but: &[PeerIdentity]) -> BTreeMap<Option<&PeerIdentity>, usize> {
+        let mut counts = BTreeMap::new();
+        let new = self.new_ones().filter(|(id, _)| !but.contains(id));
+        new.for_each(|(_, relay)| *counts.entry(relay.teller()).or_default() += 1);
+        counts
     }
 
     /// Relays of a block, but for those that the user gave.
@@ -128,12 +139,13 @@ impl Table {
         }
         if *source == RelaySource::Book {
             self.forget(now);
-            return self.relays.values().filter(|relay| relay.tried && !relay.is_given()).count() < MAX_TRIED;
+            return self.tried().count() < MAX_TRIED;
         }
         // One that answers gives its place in a block to nobody. Another one gives it to its own
         // teller's next, or to that of a teller of fewer: who tells of many displaces none of who tells of
         // few, wherever it says that they are.
-        let of_teller = |teller: Option<&PeerIdentity>| self.new_ones().filter(|(_, relay)| relay.teller() == teller).count();
+        let told = self.by_teller(&[]);
+        let of_teller = |teller: Option<&PeerIdentity>| told.get(&teller).copied().unwrap_or(0);
         let own = of_teller(source.teller());
         let gives_way = |relay: &Relay| {
             let is_own = relay.teller() == source.teller();
@@ -148,29 +160,20 @@ impl Table {
         if self.new_ones().count() >= MAX_NEW {
             self.forget(now);
         }
-        // Few tell at a time.
-        let (mut of_tellers, mut new): (Vec<(&PeerIdentity, usize)>, usize) = (Vec::new(), 0);
-        for (_, relay) in self.new_ones().filter(|(id, _)| !leaves.contains(id)) {
-            new += 1;
-            let Some(teller) = relay.teller() else { continue };
-            match of_tellers.iter_mut().find(|(other, _)| *other == teller) {
-                Some((_, count)) => *count += 1,
-                None => of_tellers.push((teller, 1)),
-            }
-        }
-        let is_own = |(teller, count): &&(&PeerIdentity, usize)| source.teller() == Some(*teller) && *count >= MAX_NEW_OF_TELLER;
-        let crowded = match of_tellers.iter().find(is_own) {
-            Some((own, _)) => Some(*own),
-            None if new < MAX_NEW => None,
+        let told = self.by_teller(&leaves);
+        let is_crowded = |teller: &&PeerIdentity| told.get(&Some(*teller)).is_some_and(|count| *count >= MAX_NEW_OF_TELLER);
+        let crowded = match source.teller().filter(is_crowded) {
+            Some(own) => Some(own.clone()),
+            None if told.values().sum::<usize>() < MAX_NEW => None,
             // Ties are broken by the ids, which no teller chooses for another.
-            None => match of_tellers.iter().max_by_key(|(teller, count)| (*count, *teller)) {
-                Some((teller, _)) => Some(*teller),
+            None => match told.iter().filter_map(|(teller, count)| Some((*count, (*teller)?))).max() {
+                Some((_, teller)) => Some(teller.clone()),
                 None => return false,
             },
         };
         if let Some(crowded) = crowded {
-            let told = self.new_ones().filter(|(id, relay)| relay.teller() == Some(crowded) && !leaves.contains(id));
-            let idle: Vec<&PeerIdentity> = told.filter(|(_, relay)| !relay.is_in_use()).map(|(id, _)| id).collect();
+            let told = self.new_ones().filter(|(id, relay)| relay.teller() == Some(&crowded) && !leaves.contains(id));
+            let idle: Vec<&PeerIdentity> = told.filter(|(_, relay)| relay.is_spare()).map(|(id, _)| id).collect();
             let Some(idle) = pick(&idle, random).map(|id| (*id).clone()) else { return false };
             leaves.push(idle);
         }

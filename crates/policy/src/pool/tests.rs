@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use kaspath_domain::{Host, IpPrefix, Moment, PeerIdentity, ReservationLoss, Transport, TransportAddress};
+use kaspath_domain::{Host, Moment, PeerIdentity, ReservationLoss, Transport, TransportAddress};
 use proptest::prelude::*;
 
 use super::*;
@@ -371,7 +371,7 @@ proptest! {
             let placed: Vec<_> =
                 view.relays.iter().filter(|one| matches!(one.state, PoolState::Held | PoolState::Asked)).collect();
             prop_assert!(placed.len() <= reservations + 1);
-            let block = |one: &PooledRelay| one.addresses[0].socket_addr().map(|socket| IpPrefix::provider_block(socket.ip()));
+            let block = |one: &PooledRelay| one.addresses[0].provider_block();
             let blocks: BTreeSet<_> = placed.iter().map(|one| block(one)).collect();
             // Only what was asked just now is judged: a block may have become free since.
             if placed.iter().all(|one| one.state == PoolState::Asked) && blocks.len() < placed.len() {

@@ -5,13 +5,13 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 use kaspath_domain::{Groups, Moment, PeerGroup, PeerIdentity, RelayAddress, ReservationLoss};
 use kaspath_policy::{
     Answer, Askable, Discovered, Outbound, OutboundStep, PoolConfig, PoolState, PoolStep, PooledRelay, Questions, RelayCandidate,
-    RelayPool, RelaySource, SlotKind, SlotState,
+    RelayPool, RelaySource, SlotKind,
 };
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
 use super::{
     config::{EclipseConfig, Given, Grouping},
-    world::{Peer, World, identity},
+    world::{Peer, World, identity, number, position},
 };
 
 /// Identities of peers that the user named, and of those that served well before.
@@ -149,10 +149,7 @@ impl Node<'_> {
 
     /// Whether there are discovered peers, and all are hostile; and how many there are.
     fn look(&self) -> (bool, usize) {
-        let up = self
-            .outbound
-            .slots()
-            .filter(|(_, slot)| slot.kind == SlotKind::Discovered && matches!(slot.state, SlotState::Up { .. }));
+        let up = self.outbound.slots().filter(|(_, slot)| slot.kind == SlotKind::Discovered && slot.is_up());
         let up: Vec<bool> = up.map(|(peer, _)| self.is_hostile(peer)).collect();
         (!up.is_empty() && up.iter().all(|hostile| *hostile), up.len())
     }
@@ -259,7 +256,7 @@ impl Node<'_> {
     fn known(&self, now: Moment) -> (Vec<Askable>, Vec<usize>) {
         let view = self.pool.view(now);
         let held = view.relays.iter().filter(|relay| relay.state == PoolState::Held);
-        let held: Vec<usize> = held.map(|relay| self.world.index(number(&relay.relay))).collect();
+        let held: Vec<usize> = held.map(|relay| position(&relay.relay)).collect();
         let askable = |at: usize, tellers: Vec<PeerIdentity>| Askable {
             relay: self.world.address(at).relay,
             group: self.group(at),
@@ -269,7 +266,7 @@ impl Node<'_> {
         let known = match self.config.grouping {
             Grouping::Blocks => {
                 let tellers = |relay: &PooledRelay| relay.sources.iter().filter_map(RelaySource::teller).cloned().collect();
-                view.relays.iter().map(|relay| askable(self.world.index(number(&relay.relay)), tellers(relay))).collect()
+                view.relays.iter().map(|relay| askable(position(&relay.relay), tellers(relay))).collect()
             }
             Grouping::Identities => self.plain.iter().map(|at| askable(*at, Vec::new())).collect(),
         };
@@ -280,7 +277,7 @@ impl Node<'_> {
         let random = &mut *self.random;
         for step in self.pool.step(now, || random.gen_range(0.0..1.0)) {
             if let PoolStep::Use { relay, .. } = step {
-                let at = self.world.index(number(&relay));
+                let at = position(&relay);
                 if self.world.is_silent(at) {
                     self.push(now + UNREACHED, Event::NotHeld(at));
                     continue;
@@ -302,7 +299,7 @@ impl Node<'_> {
         let random = &mut *self.random;
         let asked = self.questions.next(&known, self.outbound.is_below_target(), now, &mut || random.gen_range(0.0..1.0));
         for relay in asked {
-            let at = self.world.index(number(&relay));
+            let at = position(&relay);
             if self.world.is_silent(at) {
                 self.push(now + UNREACHED, Event::NoPeers(at));
                 continue;
@@ -328,9 +325,4 @@ impl Node<'_> {
             }
         }
     }
-}
-
-/// The number in an identity of ours.
-fn number(peer: &PeerIdentity) -> u32 {
-    peer.as_bytes().last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }

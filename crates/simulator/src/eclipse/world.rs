@@ -75,6 +75,16 @@ pub(super) fn identity(number: u32) -> PeerIdentity {
     PeerIdentity::from_bytes(&[&[0, 4], bytes.as_slice()].concat()).expect("an identity multihash of four bytes")
 }
 
+/// The number in an identity of ours.
+pub(super) fn number(peer: &PeerIdentity) -> u32 {
+    peer.as_bytes().last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+/// The position of the relay of that identity.
+pub(super) fn position(relay: &PeerIdentity) -> usize {
+    number(relay).saturating_sub(RELAYS_FROM) as usize
+}
+
 fn relay(at: usize, block: u8, host: u16) -> RelayAddress {
     let [c, d] = host.to_be_bytes();
     let via = TransportAddress::tcp((Ipv4Addr::new(101 + block / 250, block, c, d), 4001).into());
@@ -177,11 +187,6 @@ impl World {
     /// Whether it answers nothing.
     pub(super) fn is_silent(&self, at: usize) -> bool {
         self.relays.get(at).is_none_or(|relay| relay.is_down)
-    }
-
-    /// The position of the relay of that identity.
-    pub(super) fn index(&self, number: u32) -> usize {
-        number.saturating_sub(RELAYS_FROM) as usize
     }
 }
 
