@@ -19,6 +19,14 @@ pub(crate) struct Shares {
     pub(crate) all: Rate,
 }
 
+/// Whose share of places something takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Share<P> {
+    Peer(P),
+    /// Of a host or a network.
+    Prefix(IpPrefix),
+}
+
 /// Whoever asks is bounded with its host and its network before all are, so that nobody uses
 /// up what is for all: identities are free, and so are the hosts of one /48. A network is to
 /// have less at once than all have.

@@ -8,17 +8,12 @@ use kaspath_domain::{
     DialError, DialRequest, Direction, ListenError, Path, Route, StreamDialer, StreamListener, Transport, TransportAddress,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, NodeKey, StartError};
-use support::{DEADLINE, config, dial, locator, start};
+use support::{DEADLINE, config, dial, locator, route, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
     time::timeout,
 };
-
-fn route(to: &Network, transport: Transport) -> Route {
-    let addresses = to.listening().iter().filter_map(|locator| locator.address.direct().cloned());
-    Route::Direct(addresses.into_iter().find(|address| address.transport == transport).unwrap())
-}
 
 #[tokio::test]
 async fn a_dial_yields_a_stream_over_each_transport() {

@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use kaspath_domain::{PeerAddress, Route, Transport, TransportAddress};
-use kaspath_transport_libp2p::Network;
+use kaspath_domain::{Route, Transport};
 use libp2p::identity::Keypair;
 use quinn::crypto::rustls::QuicClientConfig;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use support::{DEADLINE, config, dial, listening_over, start};
+use support::{DEADLINE, address_over, config, dial, start};
 use tokio::{
     task::JoinHandle,
     time::{interval, timeout},
@@ -25,11 +24,6 @@ const INITIALS: usize = 600;
 /// Every Initial comes again after three seconds, before a handshake that nobody
 /// answers is given up.
 const PER_SECOND: u32 = 200;
-
-fn address(of: &Network, transport: Transport) -> TransportAddress {
-    let PeerAddress::Direct(address) = listening_over(of, transport).address else { panic!("direct") };
-    address
-}
 
 /// Whole first packets of QUIC handshakes, each with connection ids and keys of its own.
 async fn initials(count: usize) -> Vec<Vec<u8>> {
@@ -72,14 +66,14 @@ fn flood(packets: Vec<Vec<u8>>, to: SocketAddr) -> JoinHandle<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forged_initials_keep_no_honest_peer_out_over_quic_or_tcp() {
     let target = start(config()).await;
-    let quic = address(&target, Transport::Quic);
+    let quic = address_over(&target, Transport::Quic);
     let port = quic.port;
     let packets = initials(INITIALS).await;
     let flood = flood(packets, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3 {
         for transport in [Transport::Quic, Transport::Tcp] {
             let honest = start(config()).await;
-            let route = Route::Direct(address(&target, transport));
+            let route = Route::Direct(address_over(&target, transport));
             dial(&honest, &target, route).await.unwrap_or_else(|error| panic!("over {transport:?}: {error}"));
         }
     }
@@ -90,7 +84,7 @@ async fn forged_initials_keep_no_honest_peer_out_over_quic_or_tcp() {
 #[tokio::test]
 async fn garbage_and_broken_initials_leave_the_listener_working() {
     let target = start(config()).await;
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, address(&target, Transport::Quic).port));
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, address_over(&target, Transport::Quic).port));
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut random = StdRng::seed_from_u64(7);
     for mut packet in initials(50).await {
@@ -107,5 +101,5 @@ async fn garbage_and_broken_initials_leave_the_listener_working() {
         socket.send_to(&garbage, to).await.unwrap();
     }
     let honest = start(config()).await;
-    dial(&honest, &target, Route::Direct(address(&target, Transport::Quic))).await.unwrap();
+    dial(&honest, &target, Route::Direct(address_over(&target, Transport::Quic))).await.unwrap();
 }

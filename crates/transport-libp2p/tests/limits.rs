@@ -6,21 +6,15 @@ use std::{net::SocketAddr, time::Duration};
 
 use kaspath_domain::{DialError, DialRequest, DuplexStream, Route, StreamDialer, StreamListener, Transport, TransportAddress};
 use kaspath_transport_libp2p::{ConnectionLimits, Network, NetworkConfig, NetworkEvent, RelayServerConfig};
-use support::{DEADLINE, await_event, config, dial, relay, relay_address, relay_only, reserved, start};
+use support::{DEADLINE, address_over, await_event, config, dial, relay, relay_address, relay_only, reserved, route, start};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 
-fn route(to: &Network, transport: Transport) -> Route {
-    let addresses = to.listening().iter().filter_map(|locator| locator.address.direct().cloned());
-    Route::Direct(addresses.into_iter().find(|address| address.transport == transport).unwrap())
-}
-
 fn tcp_socket(of: &Network) -> SocketAddr {
-    let Route::Direct(address) = route(of, Transport::Tcp) else { panic!("direct") };
-    address.socket_addr().unwrap()
+    address_over(of, Transport::Tcp).socket_addr().unwrap()
 }
 
 /// A way over TCP to a node, on which connections come from that loopback address:

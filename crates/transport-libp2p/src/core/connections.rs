@@ -37,7 +37,7 @@ impl Connection {
 
     /// Where a direct connection comes from or leads to; an address of IPv4 as such.
     pub(super) fn remote_ip(&self) -> Option<IpAddr> {
-        self.remote.address.direct()?.ip().map(|ip| ip.to_canonical())
+        self.remote.address.direct_ip()
     }
 
     pub(super) fn transport(&self) -> Option<Transport> {
@@ -79,9 +79,9 @@ impl Connections {
         Some(&connection.peer)
     }
 
-    /// What the peer reported, by direct connection.
-    pub(super) fn info_of(&self, peer: &PeerIdentity) -> Vec<(ConnId, RemoteInfo)> {
-        self.direct(peer).filter_map(|(id, _)| Some((id, self.info.get(&id)?.clone()))).collect()
+    /// What the remote reported on a direct connection.
+    pub(super) fn info(&self, id: ConnId) -> Option<RemoteInfo> {
+        self.info.get(&id).cloned()
     }
 
     pub(super) fn insert(&mut self, id: ConnId, connection: Connection) {

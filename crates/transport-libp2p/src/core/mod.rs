@@ -287,18 +287,18 @@ impl Core {
     fn disconnected(&mut self, id: ConnId, cause: Option<String>) {
         let shared = &mut self.shared;
         let Some(connection) = shared.connections.remove(id) else { return };
-        let Connection { peer, path, .. } = connection.clone();
+        let Connection { peer, path, .. } = &connection;
         self.probes.disconnected(id);
         self.reach.disconnected(id);
         self.controls.disconnected(shared, id);
         let is_direct = !path.is_relayed();
-        shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path, cause: cause.clone() });
+        shared.report(NetworkEvent::Disconnected { peer: peer.clone(), path: path.clone(), cause: cause.clone() });
         if is_direct {
-            self.punches.direct_closed(shared, &peer);
+            self.punches.direct_closed(shared, peer);
             self.links.disconnected(shared, id, &connection, cause);
         } else {
             self.punches.circuit_closed(id);
-            self.circuits.disconnected(shared, &peer);
+            self.circuits.disconnected(shared, peer);
         }
     }
 

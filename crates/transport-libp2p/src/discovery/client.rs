@@ -20,7 +20,7 @@ use crate::{
     NodeKey, convert,
     core::Input,
     records::{self, Addresses, Signer},
-    streams::{ConnectionMeta, OpenError, OpenStream},
+    streams::{OpenError, OpenStream},
     swarm::{Command, Handle, With},
     wire,
 };
@@ -94,7 +94,7 @@ impl Libp2pDiscovery {
         let mut envelopes = answer.ok_or(DiscoveryError::TooOften)?;
         envelopes.truncate(limit);
         let told = gossip::told(envelopes, (&self.us, namespace), self.addresses, wall_clock())?;
-        Ok(DiscoveryAnswer { told: self.taken(told), from: ip(&meta) })
+        Ok(DiscoveryAnswer { told: self.taken(told), from: meta.remote.address.direct_ip() })
     }
 
     /// Without the records that would have us dial our own network.
@@ -115,14 +115,15 @@ impl Libp2pDiscovery {
         let _slot = self.slot(&relay.relay)?;
         // It is not counted as a user of the connection, and lives for seconds.
         let OpenStream { mut stream, meta, .. } = self.stream(relay).await?;
-        let request = request(ip(&meta));
+        let from = meta.remote.address.direct_ip();
+        let request = request(from);
         let exchange = async {
             wire::send(&mut stream, &request).await?;
             wire::receive_within(&mut stream, MAX_ANSWER).await
         };
         let answer = within(allowed, exchange).await?.map_err(|error| broken(&error))?;
         close(stream).await;
-        Ok((answer, ip(&meta)))
+        Ok((answer, from))
     }
 }
 
@@ -157,7 +158,7 @@ impl Discovery for Libp2pDiscovery {
             // Stock software is told what the relay can verify, and no more.
             let mut verified = record.record().clone();
             let is_of_link = |address: &TransportAddress| {
-                ip.is_none_or(|ip| address.ip().is_some_and(|own| own.to_canonical().is_ipv4() == ip.is_ipv4()))
+                ip.is_none_or(|ip| address.canonical_ip().is_some_and(|own| own.is_ipv4() == ip.is_ipv4()))
             };
             verified.candidates.retain(is_of_link);
             Message::register(Register {
@@ -184,11 +185,6 @@ impl Discovery for Libp2pDiscovery {
     fn identity(&self) -> PeerIdentity {
         self.us.clone()
     }
-}
-
-/// Where the remote of a direct connection is.
-fn ip(connection: &ConnectionMeta) -> Option<IpAddr> {
-    connection.remote.address.direct()?.ip().map(|ip| ip.to_canonical())
 }
 
 /// In order, for what was sent last to arrive.

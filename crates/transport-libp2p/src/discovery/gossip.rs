@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::answers::believed;
 use crate::{
-    gates::{Gates, Shares},
+    gates::{Gates, Share, Shares},
     records::{self, Addresses, MAX_ENVELOPE},
 };
 
@@ -127,18 +127,11 @@ pub(super) fn told(
     believed(us, entries, now)
 }
 
-/// Who has a share of the answers under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Share {
-    Peer(PeerIdentity),
-    Host(IpPrefix),
-}
-
 /// Answers what peers ask.
 pub(crate) struct Answering {
     known: Mutex<Option<KnownRecords>>,
     rates: Mutex<Gates<PeerIdentity>>,
-    answering: Slots<Share>,
+    answering: Slots<Share<PeerIdentity>>,
     clock: MonotonicClock,
 }
 
@@ -164,7 +157,7 @@ impl Answering {
     /// Answers one request of that peer, whose connection comes from there, or none if it has
     /// another one under way.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, peer: &PeerIdentity, from: IpAddr, mut stream: S) {
-        let shares = [(Share::Peer(peer.clone()), 1), (Share::Host(IpPrefix::host(from)), PER_HOST)];
+        let shares = [(Share::Peer(peer.clone()), 1), (Share::Prefix(IpPrefix::host(from)), PER_HOST)];
         let Some(_slot) = self.answering.take(shares) else { return };
         let request = timeout(TIMEOUT, receive_request(&mut stream)).await;
         let Ok(Ok((namespace, wanted))) = request else { return };

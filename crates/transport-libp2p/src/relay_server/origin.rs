@@ -27,7 +27,7 @@ impl Origin {
 
     /// Whether the address has the very IP address that the connection comes from.
     pub(super) fn is_of(&self, address: &TransportAddress) -> bool {
-        address.ip().is_some_and(|ip| ip.to_canonical() == self.ip.to_canonical())
+        address.canonical_ip() == Some(self.ip.to_canonical())
     }
 }
 

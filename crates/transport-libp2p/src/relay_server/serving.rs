@@ -48,21 +48,20 @@ impl Behaviour {
 
     /// Whether that peer may use what is served beside reservations and circuits.
     pub(super) fn admit_service(&self, peer: &PeerId, origin: Option<Origin>) -> Result<Origin, Denial> {
-        let origin = origin.ok_or(Denial::Relayed)?;
-        if !self.is_allowed(peer, &origin) {
-            return Err(Denial::NotAllowed);
-        }
+        let origin = self.allowed(peer, origin)?;
         if !self.has_token(peer) {
             return Err(Denial::Token);
         }
         if self.is_under_pressure { Err(Denial::Pressure) } else { Ok(origin) }
     }
 
-    fn admit(&self, peer: &PeerId, origin: Option<Origin>, now: Moment) -> Result<Origin, Denial> {
+    fn allowed(&self, peer: &PeerId, origin: Option<Origin>) -> Result<Origin, Denial> {
         let origin = origin.ok_or(Denial::Relayed)?;
-        if !self.is_allowed(peer, &origin) {
-            return Err(Denial::NotAllowed);
-        }
+        if self.is_allowed(peer, &origin) { Ok(origin) } else { Err(Denial::NotAllowed) }
+    }
+
+    fn admit(&self, peer: &PeerId, origin: Option<Origin>, now: Moment) -> Result<Origin, Denial> {
+        let origin = self.allowed(peer, origin)?;
         if self.service() != RelayService::Open {
             return Err(Denial::Draining);
         }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     ServeWhen,
     core::{DialBackOutcome, OperationId},
+    gates::Share,
 };
 
 /// Streams that are served at once: on which relays want help, and, apart from these, on which
@@ -19,17 +20,10 @@ const PER_PEER: usize = 2;
 const PER_HOST: usize = 4;
 const PER_NETWORK: usize = 8;
 
-/// Who has a share of the streams.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Share {
-    Peer(PeerId),
-    Prefix(IpPrefix),
-}
-
 /// What is asked, and dials that relays wait for.
 pub(super) struct DialBacks {
-    helped: Slots<Share>,
-    shown: Slots<Share>,
+    helped: Slots<Share<PeerId>>,
+    shown: Slots<Share<PeerId>>,
     /// Held by each of our questions while it is open.
     asking: Arc<()>,
     pub(super) waiting: HashMap<OperationId, oneshot::Sender<DialBackOutcome>>,
@@ -48,12 +42,12 @@ impl DialBacks {
     }
 
     /// A place for a stream on which a relay wants help.
-    pub(super) fn help(&self, peer: PeerId, from: IpAddr) -> Option<Slot<Share>> {
+    pub(super) fn help(&self, peer: PeerId, from: IpAddr) -> Option<Slot<Share<PeerId>>> {
         self.helped.take(shares(peer, from))
     }
 
     /// A place for a stream on which a nonce is shown; nobody has one to show while we ask nothing.
-    pub(super) fn show(&self, peer: PeerId, from: IpAddr) -> Option<Slot<Share>> {
+    pub(super) fn show(&self, peer: PeerId, from: IpAddr) -> Option<Slot<Share<PeerId>>> {
         if Arc::strong_count(&self.asking) == 1 {
             return None;
         }
@@ -68,7 +62,7 @@ impl DialBacks {
     }
 }
 
-fn shares(peer: PeerId, from: IpAddr) -> [(Share, usize); 3] {
+fn shares(peer: PeerId, from: IpAddr) -> [(Share<PeerId>, usize); 3] {
     let (host, network) = (IpPrefix::host(from), IpPrefix::network(from));
     [(Share::Peer(peer), PER_PEER), (Share::Prefix(host), PER_HOST), (Share::Prefix(network), PER_NETWORK)]
 }

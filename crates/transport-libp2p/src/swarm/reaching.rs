@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kaspath_domain::TransportAddress;
+use kaspath_domain::{PeerAddress, TransportAddress};
 use libp2p::{PeerId, Stream, StreamProtocol, swarm::ConnectionId};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -68,7 +68,7 @@ impl Actor {
     pub(super) fn on_service(&mut self, connection: ConnectionId, peer: PeerId, protocol: &StreamProtocol, mut stream: Stream) {
         let Some(id) = self.ids.connection(connection) else { return };
         let remote = self.swarm.behaviour().streams.connection(connection).map(|meta| &meta.remote.address);
-        let Some(from) = remote.and_then(|remote| remote.direct()?.ip()) else { return };
+        let Some(from) = remote.and_then(PeerAddress::direct_ip) else { return };
         let is_shown = *protocol == reach::DIAL_BACK;
         let slot = if is_shown { self.dial_backs.show(peer, from) } else { self.dial_backs.help(peer, from) };
         let Some(slot) = slot else { return };

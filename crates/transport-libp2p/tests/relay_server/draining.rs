@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     stranger::{OK, RESERVE, RESOURCE_LIMIT_EXCEEDED, Stranger, connect, frame},
-    support::{DEADLINE, await_event, listening_over, relay, relay_only, reserved, start},
+    support::{DEADLINE, await_event, relay, relay_address, relay_only, reserved, start},
 };
 
 #[tokio::test]
@@ -46,12 +46,10 @@ async fn a_drain_ends_with_its_time_and_says_what_is_left() {
 #[tokio::test]
 async fn a_node_has_its_next_reservation_before_the_relay_that_drains_is_gone() {
     let (first, second) = (relay(RelayServerConfig::default()).await, relay(RelayServerConfig::default()).await);
-    let over = kaspath_domain::Transport::Tcp;
     let config = NetworkConfig { wanted_reservations: 1, ..relay_only() };
     let node = reserved(config, &first).await;
-    let kaspath_domain::PeerAddress::Direct(via) = listening_over(&second, over).address else { panic!("direct") };
     let mut events = node.events();
-    node.add_relay(kaspath_domain::RelayAddress { relay: second.local_peer().clone(), via }).await.unwrap();
+    node.add_relay(relay_address(&second)).await.unwrap();
     let draining = first.drain(Duration::from_secs(9));
     let moved = async {
         let told = await_event(&mut events, |event| matches!(event, NetworkEvent::RelayDraining { .. })).await;

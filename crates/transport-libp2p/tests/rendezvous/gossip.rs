@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use kaspath_domain::{
-    DialRequest, Discovery, DiscoveryError, DuplexStream, Namespace, Route, StreamDialer, StreamListener, Teller, Transport,
+    DialRequest, Discovery, DiscoveryError, DuplexStream, Namespace, StreamDialer, StreamListener, Teller, Transport,
 };
 use kaspath_transport_libp2p::{Network, NetworkConfig, SESSION_PROTOCOL};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
     listing::{signed, simnet},
-    support::{DEADLINE, Node, config, listening_over, relay_address, start},
+    support::{DEADLINE, Node, config, relay_address, route, start},
 };
 
 async fn node() -> Node {
@@ -19,8 +19,7 @@ async fn node() -> Node {
 
 /// A stream for a session from one to the other, at both ends.
 async fn session(from: &Network, to: &Network) -> (DuplexStream, DuplexStream) {
-    let kaspath_domain::PeerAddress::Direct(at) = listening_over(to, Transport::Tcp).address else { panic!("direct") };
-    let request = DialRequest { peer: Some(to.local_peer().clone()), route: Route::Direct(at), timeout: DEADLINE };
+    let request = DialRequest { peer: Some(to.local_peer().clone()), route: route(to, Transport::Tcp), timeout: DEADLINE };
     let mut dialled = from.session_dialer().dial(request).await.unwrap();
     // What is opened for a session is agreed with its first bytes.
     dialled.write_all(b"hello").await.unwrap();
@@ -60,8 +59,7 @@ async fn both_ends_of_a_session_tell_whom_they_know_and_nobody_without_one_is_to
 #[tokio::test]
 async fn a_peer_that_does_not_gossip_says_so() {
     let (one, plain) = (node().await, start(config()).await);
-    let kaspath_domain::PeerAddress::Direct(at) = listening_over(&plain, Transport::Tcp).address else { panic!("direct") };
-    let request = DialRequest { peer: Some(plain.local_peer().clone()), route: Route::Direct(at), timeout: DEADLINE };
+    let request = DialRequest { peer: Some(plain.local_peer().clone()), route: route(&plain, Transport::Tcp), timeout: DEADLINE };
     let _stream = one.dialer().dial(request).await.unwrap();
     let told = one.discovery().ask(&Teller::Peer(plain.local_peer().clone()), &simnet(), 16).await;
     assert_eq!(told, Err(DiscoveryError::NotSpoken));

@@ -86,10 +86,20 @@ pub fn listening_over(node: &Network, over: Transport) -> PeerLocator {
     node.listening().iter().find(is_over).unwrap().clone()
 }
 
+/// The address at which a node listens over a transport.
+pub fn address_over(node: &Network, over: Transport) -> TransportAddress {
+    let PeerAddress::Direct(address) = listening_over(node, over).address else { panic!("direct") };
+    address
+}
+
+/// The way to it.
+pub fn route(to: &Network, over: Transport) -> Route {
+    Route::Direct(address_over(to, over))
+}
+
 /// The relay's address over a transport.
 pub fn relay_address_over(relay: &Network, over: Transport) -> RelayAddress {
-    let PeerAddress::Direct(via) = listening_over(relay, over).address else { panic!("direct") };
-    RelayAddress { relay: relay.local_peer().clone(), via }
+    RelayAddress { relay: relay.local_peer().clone(), via: address_over(relay, over) }
 }
 
 /// A node that holds a reservation at the relay.

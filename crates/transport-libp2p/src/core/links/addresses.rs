@@ -68,7 +68,7 @@ impl Addresses {
     /// Whether it is known to be at that IP address: told so, resolved or learnt.
     pub(super) fn has(&self, ip: IpAddr) -> bool {
         let mut known = self.sources.iter().flat_map(|source| &source.resolved).chain(&self.learnt);
-        known.any(|address| address.ip().is_some_and(|known| known.to_canonical() == ip))
+        known.any(|address| address.canonical_ip() == Some(ip))
     }
 
     /// Where to dial it: literals first, then names, then what it reported.

@@ -339,9 +339,12 @@ fn dial(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, addresses:
 /// Takes what a relay reported on its links before they counted, or if its lease is new, before
 /// anybody needed them.
 fn adopt(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, is_new: bool) {
-    for (id, info) in shared.connections.info_of(relay) {
-        let is_link = shared.connections.get(id).is_some_and(|connection| known.counts(id, connection));
-        if is_link && (is_new || !known.links.contains(&id)) {
+    let ids: Vec<ConnId> = shared.connections.with_peer(relay).map(|(id, _)| id).collect();
+    for id in ids {
+        // What one link tells can make another one count.
+        let is_link = shared.connections.get(id).is_some_and(|on| known.counts(id, on));
+        let is_due = is_link && (is_new || !known.links.contains(&id));
+        if let Some(info) = shared.connections.info(id).filter(|_| is_due) {
             learn(shared, relay, known, id, info);
         }
     }
@@ -359,7 +362,7 @@ fn learn(shared: &mut Shared, relay: &PeerIdentity, known: &mut Relay, id: ConnI
     let link = shared.connections.get(id).and_then(|link| Some((link.transport()?, link.remote_ip()?)));
     let Some(((over, ip), address)) = link.zip(info.observed) else { return };
     // It sees us on this link alone: what it says of another transport or family is invented.
-    if address.transport == over && address.ip().is_some_and(|seen| seen.to_canonical().is_ipv4() == ip.is_ipv4()) {
+    if address.transport == over && address.canonical_ip().is_some_and(|seen| seen.is_ipv4() == ip.is_ipv4()) {
         shared.signal(Signal::Observed { by: relay.clone(), from: IpPrefix::network(ip), address });
     }
 }

@@ -46,7 +46,7 @@ impl Link {
 
     /// Whether it leads to that address, as far as its remote's port shows nothing.
     pub(super) fn is_at(&self, address: &TransportAddress) -> bool {
-        self.transport == address.transport && address.ip().is_some_and(|ip| ip.to_canonical() == self.ip)
+        self.transport == address.transport && address.canonical_ip() == Some(self.ip)
     }
 }
 

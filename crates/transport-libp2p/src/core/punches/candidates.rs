@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
 };
 
@@ -18,6 +18,26 @@ const MAX_MAPPED: usize = 8;
 pub(super) const MAX_OFFERED: usize = 16;
 /// Candidates of a peer that are dialled at once.
 const MAX_DIALLED: usize = 8;
+
+/// Networks of those that observed the same: of relays that granted us a reservation, and of all.
+#[derive(Default)]
+struct Networks {
+    reserved: BTreeSet<IpPrefix>,
+    all: BTreeSet<IpPrefix>,
+}
+
+impl Networks {
+    fn add(&mut self, network: IpPrefix, is_reserved: bool) {
+        if is_reserved {
+            self.reserved.insert(network);
+        }
+        self.all.insert(network);
+    }
+
+    fn rank(&self) -> (usize, usize) {
+        (self.reserved.len(), self.all.len())
+    }
+}
 
 /// Our own candidates: configured addresses, those that our router forwards to us, public
 /// ones of our interfaces, and those that relays observed.
@@ -85,17 +105,17 @@ impl Candidates {
     /// networks see, then the address, then the newest. A relay that granted us a reservation
     /// counts before all that did not: whoever is told of can have itself linked.
     fn ranked(&self, reserved: &BTreeSet<PeerIdentity>) -> Vec<usize> {
-        let networks = |is_like: &dyn Fn(&TransportAddress) -> bool| {
-            let like = || self.observed.iter().filter(|seen| is_like(&seen.address));
-            let count = |is_counted: &dyn Fn(&&Observation) -> bool| {
-                like().filter(|seen| is_counted(seen)).map(|seen| seen.from).collect::<BTreeSet<_>>().len()
-            };
-            (count(&|seen| reserved.contains(&seen.by)), count(&|_| true))
-        };
+        let mut of_host: HashMap<&Host, Networks> = HashMap::new();
+        let mut of_address: HashMap<&TransportAddress, Networks> = HashMap::new();
+        for Observation { by, from, address } in &self.observed {
+            let is_reserved = reserved.contains(by);
+            of_host.entry(&address.host).or_default().add(*from, is_reserved);
+            of_address.entry(address).or_default().add(*from, is_reserved);
+        }
         let mut ranked: Vec<usize> = (0..self.observed.len()).rev().collect();
         ranked.sort_by_cached_key(|index| {
             let address = &self.observed[*index].address;
-            Reverse((networks(&|other| other.host == address.host), networks(&|other| other == address)))
+            Reverse((of_host.get(&address.host).map(Networks::rank), of_address.get(address).map(Networks::rank)))
         });
         ranked
     }

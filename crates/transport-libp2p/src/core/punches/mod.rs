@@ -219,31 +219,37 @@ impl Punches {
     pub(super) fn punch_now(&mut self, shared: &Shared, id: ConnId) {
         let Some(peer) = self.punches.get(&id).map(|punch| punch.party.peer.clone()) else { return };
         let is_under_way = self.punches.values().any(|punch| punch.party.peer == peer && punch.schedule.is_running());
-        let leader = self.leaders().get(&peer).map(|(_, Reverse(leader))| *leader);
+        let leader = self.leaders().get(&peer).copied();
         if let Some(punch) = leader.filter(|_| !is_under_way).and_then(|leader| self.punches.get_mut(&leader)) {
             punch.schedule.hurry(shared.now);
         }
     }
 
     /// The circuit that leads, of each peer. Of two of one rank the first most likely is dead.
-    fn leaders(&self) -> HashMap<&PeerIdentity, (Rank<'_>, Reverse<ConnId>)> {
-        let mut leaders: HashMap<_, (Rank<'_>, Reverse<ConnId>)> = HashMap::new();
+    fn leaders(&self) -> HashMap<&PeerIdentity, ConnId> {
+        let mut leaders: HashMap<_, (ConnId, &Punch)> = HashMap::new();
         for (id, punch) in self.punches.iter().filter(|(_, punch)| !punch.hopeless && !punch.circuit_gone) {
-            let party = &punch.party;
-            // One relay may lose what matters, so each leads in its turn. Where a relay attests that
-            // both are neighbours, more is offered.
-            let rank = (punch.schedule.failures(), !self.neighbours.has(party), &party.relay, &punch.dialler);
-            let ranked = (rank, Reverse(*id));
-            leaders.entry(&party.peer).and_modify(|least| *least = ranked.min(*least)).or_insert(ranked);
+            // Most peers have one circuit, which needs no rank.
+            let (leader, leading) = leaders.entry(&punch.party.peer).or_insert((*id, punch));
+            if leader != id && (self.rank(punch), Reverse(*id)) < (self.rank(leading), Reverse(*leader)) {
+                (*leader, *leading) = (*id, punch);
+            }
         }
-        leaders
+        leaders.into_iter().map(|(peer, (id, _))| (peer, id)).collect()
+    }
+
+    fn rank<'a>(&self, punch: &'a Punch) -> Rank<'a> {
+        // One relay may lose what matters, so each leads in its turn. Where a relay attests that
+        // both are neighbours, more is offered.
+        let party = &punch.party;
+        (punch.schedule.failures(), !self.neighbours.has(party), &party.relay, &punch.dialler)
     }
 
     /// When something is to be done, by circuit.
     fn deadlines(&self) -> impl Iterator<Item = (ConnId, Moment)> {
         let leaders = self.leaders();
         self.punches.iter().filter_map(move |(id, punch)| {
-            let leader = leaders.get(&punch.party.peer).map(|(_, Reverse(leader))| leader).filter(|leader| *leader != id);
+            let leader = leaders.get(&punch.party.peer).filter(|leader| *leader != id);
             let leader = leader.and_then(|leader| self.punches.get(leader));
             Some((*id, punch.deadline(leader)?))
         })

@@ -9,7 +9,10 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 use kaspath_domain::{Moment, PeerIdentity, TransportAddress, TransportSet, is_public, same_link};
 
 use super::budget::Party;
-use crate::core::interfaces::{Interfaces, is_local};
+use crate::core::{
+    FIRST_PORT,
+    interfaces::{Interfaces, is_local},
+};
 
 /// What relays have said that is remembered, in all and of one relay.
 const MAX_ATTESTED: usize = 64;
@@ -20,8 +23,6 @@ const MAX_HOSTS: usize = 2;
 /// Addresses of all peers that are dialled within [`WINDOW`].
 const MAX_DIALLED: usize = 8;
 const WINDOW: Duration = Duration::from_secs(600);
-/// Ports below belong to the system's services, and no node listens there.
-const MIN_PORT: u16 = 1024;
 
 #[derive(Debug)]
 pub(super) struct Neighbours {
@@ -118,7 +119,7 @@ pub(super) fn on_link(
     for address in offered {
         let Some(there) = address.ip() else { continue };
         let is_near = (is_local(there) || (there.is_ipv6() && is_public(there))) && host.is_neighbour(there);
-        let may_dial = is_near && address.port >= MIN_PORT && transports.contains(address.transport);
+        let may_dial = is_near && address.port >= FIRST_PORT && transports.contains(address.transport);
         let has_room = found.len() < MAX_OF_PEER && (hosts.contains(&there) || hosts.len() < MAX_HOSTS);
         if may_dial && has_room && !found.contains(address) {
             if !hosts.contains(&there) {

@@ -1,7 +1,5 @@
 //! What is asked and answered where an address is checked.
 
-use std::net::IpAddr;
-
 use kaspath_domain::{PeerIdentity, TransportAddress};
 
 /// Ports below belong to services that take a stranger's connection for an attack. The relay
@@ -39,9 +37,4 @@ pub(crate) enum DialBackOutcome {
     NoStream,
     /// We do not dial there, or not now.
     Refused,
-}
-
-/// The address of an IP address, and not of a name.
-pub(super) fn literal(address: &TransportAddress) -> Option<IpAddr> {
-    address.ip().map(|ip| ip.to_canonical())
 }

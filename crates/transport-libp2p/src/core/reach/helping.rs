@@ -12,7 +12,7 @@ use super::super::{
     io::{DialKind, OperationId, Output},
     shared::Shared,
 };
-use super::check::{DialBackOutcome, DialBackWanted, FIRST_PORT, literal};
+use super::check::{DialBackOutcome, DialBackWanted, FIRST_PORT};
 use crate::core::interfaces::is_elsewhere;
 
 /// Dials of checks under way at once, of all relays; of one relay there is one.
@@ -78,7 +78,7 @@ impl Helping {
         address: &TransportAddress,
         local: bool,
     ) -> bool {
-        let Some(ip) = literal(address) else { return false };
+        let Some(ip) = address.canonical_ip() else { return false };
         let (own, now) = (&shared.interfaces, shared.now);
         // What cannot be reached from here is not unreachable.
         let has_family = own.iter().any(|own| own.is_ipv4() == ip.is_ipv4() && (own.is_ipv4() || is_public(*own) || local));

@@ -28,7 +28,6 @@ use kaspath_domain::{
 
 pub(crate) use self::check::{CheckAnswer, DialBackOutcome, DialBackWanted, FIRST_PORT};
 use self::{
-    check::literal,
     contacts::Contacts,
     helping::Helping,
     track::{Networks, Source, Track, Verdict},
@@ -108,7 +107,7 @@ impl Reach {
 
     /// A packet is about to go to these.
     pub(super) fn dialing(&mut self, addresses: &[TransportAddress], now: Moment) {
-        addresses.iter().filter_map(literal).for_each(|ip| self.contacts.add(ip, now));
+        addresses.iter().filter_map(TransportAddress::canonical_ip).for_each(|ip| self.contacts.add(ip, now));
     }
 
     pub(super) fn connected(&mut self, shared: &mut Shared, id: ConnId, dial: Option<OperationId>) {
@@ -120,7 +119,7 @@ impl Reach {
         self.contacts.add(from, shared.now);
         // A neighbour need not come through what stands between us and the others.
         let is_elsewhere = |local: &TransportAddress| {
-            let local = literal(local).map(IpPrefix::network);
+            let local = local.canonical_ip().map(IpPrefix::network);
             self.config.allow_local || (is_public(from) && local != Some(IpPrefix::network(from)))
         };
         let Some(local) = local.filter(|local| is_inbound && is_new && is_elsewhere(local)) else { return };
@@ -175,7 +174,7 @@ impl Reach {
 
     /// A relay sees only the address of the family by which it is linked.
     fn observers_of(&self, shared: &Shared, address: &TransportAddress) -> impl Iterator<Item = (ConnId, IpAddr)> {
-        let is_ipv4 = literal(address).is_some_and(|ip| ip.is_ipv4());
+        let is_ipv4 = address.canonical_ip().is_some_and(|ip| ip.is_ipv4());
         let observing = move |(relay, ip): &(PeerIdentity, IpAddr)| ip.is_ipv4() == is_ipv4 && shared.reserved.contains(relay);
         self.links.iter().filter(move |(_, link)| observing(link)).map(|(link, (_, ip))| (*link, *ip))
     }
@@ -183,13 +182,13 @@ impl Reach {
     /// The networks of those, or our own if our own nodes are asked.
     fn networks(&self, shared: &Shared, address: &TransportAddress) -> Networks {
         let networks: Networks = self.observers_of(shared, address).map(|(_, ip)| IpPrefix::network(ip)).collect();
-        if networks.is_empty() { literal(address).map(IpPrefix::network).into_iter().collect() } else { networks }
+        if networks.is_empty() { address.canonical_ip().map(IpPrefix::network).into_iter().collect() } else { networks }
     }
 
     fn ask(&mut self, shared: &mut Shared, address: &TransportAddress) {
         let observers: Vec<(ConnId, IpAddr)> = self.observers_of(shared, address).collect();
         let networks = self.networks(shared, address);
-        let (Some(ip), Some(track)) = (literal(address), self.tracks.get_mut(address)) else { return };
+        let (Some(ip), Some(track)) = (address.canonical_ip(), self.tracks.get_mut(address)) else { return };
         track.line_up(&networks);
         // Networks take turns, so that one cannot speak for all, and of those that are equal one
         // that is not being asked about another address.
@@ -223,7 +222,7 @@ impl Reach {
             // It must have come the way that it was asked to: else it proves another address.
             question.nonce == nonce
                 && question.address.transport == local.transport
-                && literal(&question.address).map(|ip| ip.is_ipv4()) == literal(local).map(|ip| ip.is_ipv4())
+                && question.address.canonical_ip().map(|ip| ip.is_ipv4()) == local.canonical_ip().map(|ip| ip.is_ipv4())
         };
         let Some(question) = self.questions.values_mut().find(is_asked).filter(|_| connection.direction == Direction::Inbound)
         else {
@@ -271,7 +270,7 @@ impl Reach {
     }
 
     fn watch(&mut self, address: &TransportAddress, source: Source, now: Moment) {
-        let can_be = literal(address).is_some_and(|ip| is_public(ip) || self.config.allow_local) && address.port != 0;
+        let can_be = address.canonical_ip().is_some_and(|ip| is_public(ip) || self.config.allow_local) && address.port != 0;
         if can_be && !self.tracks.contains_key(address) && self.tracks.len() < MAX_TRACKS {
             self.tracks.insert(address.clone(), Track::new(source, now));
         }

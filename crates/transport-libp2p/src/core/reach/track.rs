@@ -114,8 +114,12 @@ impl Track {
     pub(super) fn line_up(&mut self, networks: &Networks) {
         self.asked.retain(|network, _| networks.contains(network));
         for network in networks {
-            self.asked.entry(*network).or_insert(Asked { turn: self.last_turn, answered: None });
+            self.asked(*network);
         }
+    }
+
+    fn asked(&mut self, network: IpPrefix) -> &mut Asked {
+        self.asked.entry(network).or_insert(Asked { turn: self.last_turn, answered: None })
     }
 
     /// The network with the lowest is to be asked next.
@@ -130,8 +134,7 @@ impl Track {
     }
 
     fn note_answer(&mut self, network: IpPrefix, now: Moment) {
-        let turn = self.last_turn;
-        self.asked.entry(network).or_insert(Asked { turn, answered: None }).answered = Some(now);
+        self.asked(network).answered = Some(now);
     }
 
     /// Takes a verdict of that network, or of a stranger from it; whether the state has changed.
@@ -251,7 +254,7 @@ impl Track {
     pub(super) fn checked(&mut self, network: IpPrefix, networks: &Networks, interval: Duration, chance: f64, now: Moment) {
         self.last_turn += 1;
         let turn = self.last_turn;
-        self.asked.entry(network).or_insert(Asked { turn, answered: None }).turn = turn;
+        self.asked(network).turn = turn;
         let wait = self.wait(networks, interval);
         self.checks = self.checks.saturating_add(1);
         // A fifth earlier or later, so that not all nodes ask at once.

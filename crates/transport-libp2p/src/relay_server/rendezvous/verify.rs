@@ -33,9 +33,8 @@ pub(super) fn address_of<'a>(record: &'a NodeRecord, origin: &Origin) -> Option<
 /// come first, for most dial the first. Nothing shows here whose those of the other family are, but
 /// hosts of that family alone have no other way: who dials them asks for its owner's identity.
 pub(super) fn names_others(record: &NodeRecord, origin: &Origin) -> bool {
-    let is_of_family = |address: &&TransportAddress| {
-        address.ip().is_some_and(|ip| ip.to_canonical().is_ipv4() == origin.ip.to_canonical().is_ipv4())
-    };
+    let is_of_family =
+        |address: &&TransportAddress| address.canonical_ip().is_some_and(|ip| ip.is_ipv4() == origin.ip.to_canonical().is_ipv4());
     let is_first_other = record.candidates.first().is_some_and(|first| !origin.is_of(first));
     is_first_other || record.candidates.iter().filter(is_of_family).any(|address| !origin.is_of(address))
 }
