@@ -34,7 +34,7 @@ pub(super) struct Pump<'a> {
     relay: String,
     remote: String,
     receiver: Program,
-    _relay: Program,
+    relay_program: Program,
 }
 
 impl<'a> Pump<'a> {
@@ -55,7 +55,7 @@ impl<'a> Pump<'a> {
         let receiver_id = started(&mut receiver).await?;
         receiver.wait_event("reserved", SESSION).await?;
         let remote = format!("{at_relay}/p2p-circuit/p2p/{receiver_id}");
-        Ok(Pump { lab, args, relay: at_relay, remote, receiver, _relay: relay })
+        Ok(Pump { lab, args, relay: at_relay, remote, receiver, relay_program: relay })
     }
 
     fn sender(&self, warm_up: u8, seconds: u8) -> Result<Program> {
@@ -65,12 +65,16 @@ impl<'a> Pump<'a> {
         Program::start("sender", &self.lab.sites[0].host, &std::env::current_exe()?, &args)
     }
 
-    /// Bytes per second over a direct path, in the seconds after the warm-up.
-    pub(super) async fn rate(&mut self, warm_up: u8, seconds: u8) -> Result<f64> {
-        let _sender = self.sender(warm_up, seconds)?;
+    /// Bytes per second over a direct path, in the seconds after the warm-up. All programs have
+    /// ended then: the next ones need their ports, and the processors.
+    pub(super) async fn rate(mut self, warm_up: u8, seconds: u8) -> Result<f64> {
+        let sender = self.sender(warm_up, seconds)?;
         let within = SESSION + Duration::from_secs(u64::from(warm_up) + u64::from(seconds));
         let received = self.receiver.wait_event("received", within).await?;
         ensure!(received["path"]["direct"].is_object(), "not direct: {}", received["path"]);
+        for program in [sender, self.receiver, self.relay_program] {
+            program.kill().await?;
+        }
         received["bytes-per-second"].as_f64().context("no rate")
     }
 
