@@ -32,8 +32,11 @@ const MAX_HOLD: Duration = Duration::from_secs(6 * 3600);
 const FLAP_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Until the state is known, an address is checked after these times, then at the interval.
 const FIRST_CHECKS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
-/// While it is in doubt it is checked so soon.
+/// While it is in doubt it is checked so soon, and after so many checks in a row at twice the pause
+/// each time: a relay that never answers can keep it in doubt. The
+/// pause stays so short that enough verdicts come within the time in which they count.
 const RECHECK: Duration = Duration::from_secs(5);
+const RECHECKS: u32 = 12;
 /// An unreachable address is checked after so many intervals.
 const UNREACHABLE_INTERVALS: u32 = 6;
 
@@ -86,6 +89,8 @@ pub(super) struct Track {
     last_turn: u64,
     flaps: Vec<Moment>,
     checks: usize,
+    /// Checks in a row while it was in doubt.
+    rechecks: u32,
     /// When the address is to be checked next.
     pub(super) due: Moment,
     /// When strangers that came while it was held unreachable count.
@@ -105,6 +110,7 @@ impl Track {
             last_turn: 0,
             flaps: Vec::new(),
             checks: 0,
+            rechecks: 0,
             due: now,
             review: None,
         }
@@ -158,8 +164,8 @@ impl Track {
             Verdict::No => self.deny(group, networks, now),
         }
         let has_changed = self.settle(networks, interval, now);
-        if verdict == Verdict::No && self.is_in_doubt(networks) {
-            self.due = self.due.min(now + RECHECK);
+        if verdict == Verdict::No && self.state != Reachability::Unreachable && self.is_in_doubt(networks) {
+            self.due = self.due.min(now + self.recheck(networks, interval));
         }
         if verdict == Verdict::Stranger && self.state == Reachability::Unreachable {
             self.review = Some(self.since + self.hold(interval));
@@ -256,15 +262,27 @@ impl Track {
         let turn = self.last_turn;
         self.asked(network).turn = turn;
         let wait = self.wait(networks, interval);
+        self.rechecks = if self.is_in_doubt(networks) { self.rechecks.saturating_add(1) } else { 0 };
         self.checks = self.checks.saturating_add(1);
         // A fifth earlier or later, so that not all nodes ask at once.
         self.due = now + wait.mul_f64(0.8 + 0.4 * chance);
     }
 
+    fn recheck(&self, networks: &Networks, interval: Duration) -> Duration {
+        let doublings = self.rechecks.saturating_sub(RECHECKS).min(16);
+        let count = networks.len().max(1) as u32;
+        let longest = if networks.len() < NEGATIVE_GROUPS {
+            NEGATIVES_WITHIN / (NEGATIVES as u32 + 1)
+        } else {
+            NEGATIVE_MEMORY / (2 * count)
+        };
+        RECHECK.saturating_mul(1 << doublings).min(longest).min(interval)
+    }
+
     fn wait(&self, networks: &Networks, interval: Duration) -> Duration {
         match self.state {
             Reachability::Unknown => FIRST_CHECKS.get(self.checks).copied().unwrap_or(interval).min(interval),
-            Reachability::Reachable if self.is_in_doubt(networks) => RECHECK.min(interval),
+            Reachability::Reachable if self.is_in_doubt(networks) => self.recheck(networks, interval),
             Reachability::Reachable => interval,
             Reachability::Unreachable => interval.saturating_mul(UNREACHABLE_INTERVALS),
         }

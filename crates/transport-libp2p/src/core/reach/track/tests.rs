@@ -168,6 +168,64 @@ fn it_is_checked_at_once_then_ever_more_seldom_and_soon_after_a_doubt() {
     assert_eq!(track.due, at(2600));
     judge(&mut track, Verdict::No, 1, 2010);
     assert_eq!(track.due, at(2015));
+    // Once it is unreachable, nothing more depends on what anybody denies.
+    judge(&mut track, Verdict::No, 2, 2011);
+    assert_eq!(judge(&mut track, Verdict::No, 3, 2012), Unreachable);
+    let due = track.due;
+    for number in 1..=3 {
+        judge(&mut track, Verdict::No, number, 2020);
+    }
+    assert_eq!((track.due, due), (due, at(2012) + INTERVAL * UNREACHABLE_INTERVALS));
+}
+
+/// When the next check is due in each of so many, of networks in turn of which those up to
+/// `denying` deny and the others never answer.
+fn pauses(track: &mut Track, denying: u8, count: u8, checks: u64, from: u64) -> Vec<u64> {
+    let (all, mut now, mut pauses) = (networks(count), at(from), Vec::new());
+    for check in 0..checks {
+        let network = group((check % u64::from(count)) as u8 + 1);
+        track.checked(network, &all, INTERVAL, 0.5, now);
+        if (1..=denying).any(|number| group(number) == network) {
+            track.judge(Verdict::No, network, &all, INTERVAL, now);
+        }
+        pauses.push(track.due.since(now).as_secs());
+        now = track.due;
+    }
+    pauses
+}
+
+#[test]
+fn however_long_nobody_can_say_anything_those_that_deny_it_later_are_enough() {
+    for count in 1..=8 {
+        let mut track = Track::new(Source::Interface, at(0));
+        judge(&mut track, Verdict::Stranger, 9, 0);
+        judge_of(&mut track, count, Verdict::No, 1, 100);
+        pauses(&mut track, 0, count, 60, 100);
+        let denied = track.due.since(at(0)).as_secs();
+        pauses(&mut track, count, count, 60, denied);
+        assert_eq!(track.state, Unreachable, "of {count}");
+    }
+}
+
+#[test]
+fn one_that_never_answers_does_not_have_the_others_asked_every_few_seconds_for_ever() {
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    let paced = pauses(&mut track, 2, 3, 40, 100);
+    assert_eq!(track.state, Reachable, "two of three are not enough");
+    assert!(paced[..RECHECKS as usize].iter().all(|pause| *pause == RECHECK.as_secs()), "{paced:?}");
+    assert_eq!(paced.last(), Some(&300), "{paced:?}");
+    // Once it can be asked no more, the others are enough, and soon.
+    let end = track.due.since(at(0)).as_secs();
+    pauses(&mut track, 2, 2, 8, end);
+    assert_eq!(track.state, Unreachable, "two of two are");
+    let mut track = Track::new(Source::Interface, at(0));
+    judge(&mut track, Verdict::Stranger, 9, 0);
+    pauses(&mut track, 2, 3, 40, 100);
+    // A new doubt is looked into as fast as the first one.
+    judge(&mut track, Verdict::Stranger, 9, 50_000);
+    track.checked(group(3), &networks(3), INTERVAL, 0.5, at(50_000));
+    assert_eq!(pauses(&mut track, 2, 3, 1, 50_600), [RECHECK.as_secs()]);
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {
