@@ -72,8 +72,8 @@ pub(crate) enum Command {
     Discovery(DiscoveryArgs),
     /// Two kaspads behind NATs sync with nothing but the DNS name of a list of relays on their command lines.
     Dnsaddr(KaspadsArgs),
-    /// A public node with a kaspad and without any settings serves others as a relay, until strangers
-    /// cannot reach it.
+    /// A public node with a kaspad and without any settings serves others as a relay and tells them of its
+    /// kaspad, until strangers cannot reach it.
     PublicNode(PublicNodeArgs),
     /// A router that maps ports at its host's request: the real miniupnpd, by PCP, NAT-PMP and UPnP IGD.
     Mapping(CommonArgs),

@@ -1,14 +1,7 @@
 //! What nodes tell of each other: signed records, and the names under which they are
 //! listed.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -62,8 +55,6 @@ pub struct NodeRecord {
     pub relays: Vec<RelayAddress>,
     /// Its own addresses: a relay's, or where a node can be dialled or punched.
     pub candidates: Vec<TransportAddress>,
-    /// Where its kaspad takes P2P connections, if strangers can reach it.
-    pub kaspad: Option<SocketAddr>,
     /// How full a relay is, in sixteenths of its reservations.
     pub load: Option<u8>,
     /// Proves to the members of a private group that its owner is one of them.
@@ -106,8 +97,6 @@ pub struct RecordDraft {
     pub relays: Vec<RelayAddress>,
     /// Own addresses that may be known to everybody.
     pub candidates: Vec<TransportAddress>,
-    /// Where kaspad can be reached by strangers.
-    pub kaspad: Option<SocketAddr>,
     /// How full it is.
     pub load: Option<u8>,
     /// Proves that it belongs to a private group.
@@ -320,7 +309,6 @@ mod tests {
             ttl: Duration::from_secs(600),
             relays: vec![relay(1, "/ip4/203.0.113.1/tcp/4001")],
             candidates: vec![TransportAddress::tcp("198.51.100.7:4011".parse().unwrap())],
-            kaspad: None,
             load: None,
             tag: None,
         };

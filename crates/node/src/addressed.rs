@@ -71,7 +71,6 @@ mod tests {
             ttl,
             relays: vec![relay(1), relay(2)],
             candidates: Vec::new(),
-            kaspad: None,
             load: None,
             tag: None,
         };

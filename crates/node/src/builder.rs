@@ -119,7 +119,7 @@ impl NodeBuilder {
         let best_paths = BestPaths::default();
         observers.add(recorder.clone());
         observers.add(Arc::new(best_paths.clone()));
-        let held = HeldRelays::default();
+        let held = HeldRelays::of(network.is_relay());
         observers.add(Arc::new(held.clone()));
         let directory = Arc::new(Mutex::new(Directory::default()));
         let mapping: Arc<dyn Fn() -> NatMapping + Send + Sync> = Arc::new(own_mapping(&observers));

@@ -228,7 +228,6 @@ mod tests {
             ttl: Duration::from_secs(600),
             relays: vec![RelayAddress { relay: peer(9), via }],
             candidates: Vec::new(),
-            kaspad: None,
             load: None,
             tag: None,
         };

@@ -91,8 +91,8 @@ impl Default for NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// Whether it is a relay before anything else, with room for many strangers.
-    pub(crate) fn is_relay(&self) -> bool {
+    /// Whether it is a relay before anything else, from the start on and with room for many strangers.
+    pub fn is_relay(&self) -> bool {
         self.relay_server.is_some() && self.serve == ServeWhen::Always
     }
 }

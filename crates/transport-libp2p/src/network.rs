@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     Libp2pDialer, Libp2pDiscovery, Libp2pListener, NetworkConfig, NetworkFailure, NodeKey, PunchConfig, Reachability, RelayLoad,
     RelayServerConfig, RelayServerError, RelayToken, Resolver, StartError, convert,
-    discovery::Answering,
+    discovery::{Answering, Here},
     listening::listen,
     swarm::{Actor, Announcing, Command, Handle, RelayServerCommand, RoundTrips, build},
 };
@@ -38,7 +38,8 @@ impl Network {
     /// background; [`NetworkConfig::observers`] are notified of them.
     pub async fn start(key: NodeKey, config: NetworkConfig) -> Result<Network, StartError> {
         let (accepted_sender, accepted) = mpsc::channel(config.inbound_queue.max(1));
-        let mut swarm = build(&key, &config, accepted_sender)?;
+        let here = Arc::new(Here::default());
+        let mut swarm = build(&key, &config, accepted_sender, here.clone())?;
         let local = key.identity();
 
         let (direct, circuits): (Vec<_>, Vec<_>) =
@@ -61,7 +62,7 @@ impl Network {
         let answering = Arc::new(Answering::new());
         let (own, own_now) = watch::channel(Vec::new());
         let allow_local = config.punch.allow_local_candidates;
-        let discovery = Arc::new(Libp2pDiscovery::new(&key, allow_local, handle.clone(), answering.clone(), own_now));
+        let discovery = Arc::new(Libp2pDiscovery::new(&key, allow_local, handle.clone(), (answering.clone(), here), own_now));
         let actor = Actor::new(swarm, config, announcing, &external, relays, (round_trips.clone(), answering, own), commands);
         let ended = watched(tokio::spawn(actor.run()));
         let listener = Arc::new(Libp2pListener::new(accepted, handle.health()));

@@ -184,7 +184,6 @@ fn draft(candidates: Vec<TransportAddress>, load: &RelayLoad) -> RecordDraft {
         ttl: TTL,
         relays: Vec::new(),
         candidates,
-        kaspad: None,
         load: Some(taken as u8),
         tag: None,
     }

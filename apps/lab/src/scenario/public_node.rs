@@ -1,5 +1,5 @@
-//! A node with a kaspad that others can reach serves them as a relay, and ends that in order
-//! when they cannot any more.
+//! A node with a kaspad that others can reach serves them as a relay and tells them of its kaspad,
+//! and ends that in order when they cannot any more.
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     cast::{SESSION, START, start_relay_at, started, strings},
-    nodes::under_run,
+    nodes::{Rpc, under_run},
 };
 use crate::{
     cli::{KaspadsArgs, PublicNodeArgs},
@@ -46,7 +46,8 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     let (public, _) = world.public(NODE_IP)?;
     let wire = WireSpec::from_args(args);
     // No punch can work between these, so what they have goes through a relay to the end.
-    let homes = [world.home(NatKind::Symmetric, wire, 1)?, world.home(NatKind::Symmetric, wire, 1)?];
+    let mut home = || world.home(NatKind::Symmetric, wire, 1);
+    let (server_home, client_home, kaspad_home) = (home()?, home()?, home()?);
     let dirs = tempfile::tempdir()?;
     let dir = |name: &str| dirs.path().join(name).display().to_string();
 
@@ -69,7 +70,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
 
     let begin = Instant::now();
     let server_args = with_common(&["server", "--appdir", &dir("server"), "--relay", &at_node, "--relay", &relay_at.tcp]);
-    let mut server = Program::start("server", &homes[0].hosts[0], &kaspath, &server_args)?;
+    let mut server = Program::start("server", &server_home.hosts[0], &kaspath, &server_args)?;
     let server_id = started(&mut server).await?;
     for (id, name) in [(&node_id, "<node>"), (&relay_at.peer, "<relay>"), (&server_id, "<server>")] {
         evidence.name(id, name);
@@ -83,7 +84,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     let at = |relay: &str| format!("{relay}/p2p-circuit/p2p/{server_id}");
     let client_args =
         with_common(&["client", "--appdir", &dir("client"), "--remote", &at(&at_node), "--remote", &at(&relay_at.tcp)]);
-    let mut client = Program::start("client", &homes[1].hosts[0], &kaspath, &client_args)?;
+    let mut client = Program::start("client", &client_home.hosts[0], &kaspath, &client_args)?;
     let client_id = started(&mut client).await?;
     evidence.name(&client_id, "<client>");
     let ready = client.wait_event("peer-ready", SESSION).await?;
@@ -91,6 +92,20 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     let (relay, _) = start_relay_at(&relay_host, RELAY_IP, &kaspath, &dir("relay")).await?;
     reserved_at(&mut server, &relay_at.peer, RESERVED_WITHIN).await?;
     println!("a client has a session with it through the node; a relay is there now as well, and holds a reservation");
+
+    let private_args = strings(&["run", "--appdir", &dir("private"), "--network", "simnet", "--log-format", "json"]);
+    let private_args = [private_args, strings(&["--relay", &at_node]), under_run(kaspad, &dir("private-kaspad"))].concat();
+    let log = dirs.path().join("private.log");
+    let begin = Instant::now();
+    let mut private = Program::start_logged("private", &kaspad_home.hosts[0], &kaspath, &private_args, &log)?;
+    evidence.name(&started(&mut private).await?, "<private>");
+    let opened = private.wait_event("gateway-opened", SESSION).await?;
+    ensure!(opened["peer"] == node_id.as_str(), "the node tells of itself, and of nobody else: {opened}");
+    ensure!(opened["path"]["direct"].is_object(), "whoever can be reached is reached straight: {opened}");
+    Rpc::watch(&kaspad_home.hosts[0])?.await_peers("the node's kaspad", SESSION, |peers| !peers.is_empty()).await?;
+    let joined = begin.elapsed().as_secs_f64();
+    println!("a private kaspad that was given the node as its relay is connected directly to the node's after {joined:.1} s");
+    evidence.events("private", &private.stop().await?)?;
 
     public.refuse_strangers(true)?;
     let begin = Instant::now();
@@ -131,9 +146,11 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     for (name, program) in programs {
         evidence.events(name, &program.stop().await?)?;
     }
-    evidence.table("node.log", &fs::read_to_string(dirs.path().join("node.log"))?)?;
+    for log in ["node.log", "private.log"] {
+        evidence.table(log, &fs::read_to_string(dirs.path().join(log))?)?;
+    }
     evidence.summary(&json!({
-        "seconds-to-reservation": seconds, "seconds-to-drain": drains, "seconds-to-end": ends, "seconds-to-serve-again": again,
+        "seconds-to-reservation": seconds, "seconds-to-kaspad": joined, "seconds-to-drain": drains, "seconds-to-end": ends, "seconds-to-serve-again": again,
     }))?;
     println!("evidence: {}", evidence.dir().display());
     println!("1 passed, 0 failed");

@@ -158,10 +158,12 @@ impl Discovering {
     pub async fn unlist(&self) {
         let now = self.0.clock.now();
         let known = self.0.config.relays.known();
+        let here = self.0.own.here(self.0.discovery.identity());
         let mut unlisting = Vec::new();
         for topic in [Topic::Peers, Topic::Relays] {
             let listed: Vec<PeerIdentity> = self.state().listings(topic).listed(now).cloned().collect();
-            for relay in known.iter().map(|known| &known.relay).filter(|relay| listed.contains(&relay.relay)) {
+            let relays = known.iter().map(|known| &known.relay).chain(&here);
+            for relay in relays.filter(|relay| listed.contains(&relay.relay)) {
                 let (discovery, namespace) = (self.0.discovery.clone(), self.namespace(topic));
                 unlisting.push(async move { discovery.unlist(relay, &namespace).await });
             }
@@ -243,7 +245,10 @@ impl Discovering {
         if !self.0.config.is_listed {
             return;
         }
-        self.list_at(Topic::Peers, &self.0.own.lists_at(known, held), (known, held), tasks);
+        let here = self.0.own.here(self.0.discovery.identity());
+        let mut peers_at = self.0.own.lists_at(known, held);
+        peers_at.extend(&here);
+        self.list_at(Topic::Peers, &peers_at, (known, held), tasks);
         self.list_at(Topic::Relays, &self.0.own.lists_relay_at(known), (known, held), tasks);
     }
 

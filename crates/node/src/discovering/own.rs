@@ -89,6 +89,12 @@ impl Own {
         at
     }
 
+    /// Where `us` is to be asked, if it serves as a relay: who does so is told of it as well.
+    pub(super) fn here(&self, us: PeerIdentity) -> Option<RelayAddress> {
+        let public = lock(&self.public).clone().filter(|public| public.is_relay)?;
+        Some(RelayAddress { relay: us, via: public.addresses.first()?.clone() })
+    }
+
     pub(super) fn draft(&self, known: &[KnownRelay], held: &BTreeSet<PeerIdentity>) -> RecordDraft {
         let relays = known.iter().map(|known| &known.relay).filter(|relay| held.contains(&relay.relay));
         // A name would have strangers ask a resolver.
@@ -105,13 +111,13 @@ impl Own {
         RecordDraft {
             kind: if is_relay { RecordKind::Both } else { RecordKind::Node },
             network: self.network.clone(),
-            gossip: true,
+            // Who names no relay is told of by itself alone.
+            gossip: !known.is_empty(),
             mapping: self.mapping(),
             reachable,
             ttl: TTL,
             relays,
             candidates,
-            kaspad: None,
             load: None,
             tag: None,
         }

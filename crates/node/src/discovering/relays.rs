@@ -141,6 +141,11 @@ pub(crate) struct HeldRelays {
 }
 
 impl HeldRelays {
+    /// Of a node that serves from the start on, or not yet.
+    pub(crate) fn of(serves: bool) -> Self {
+        Self { serves: Arc::new(serves.into()), ..Self::default() }
+    }
+
     pub(super) fn watch(&self) -> watch::Receiver<BTreeSet<PeerIdentity>> {
         self.held.subscribe()
     }

@@ -31,7 +31,6 @@ fn told(n: u8, at: &RelayAddress) -> Told {
         ttl: TTL,
         relays: vec![at.clone()],
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     };
@@ -44,10 +43,9 @@ fn answer(told: Vec<Told>, at: &RelayAddress) -> DiscoveryAnswer {
 }
 
 fn signed(peer: PeerIdentity, draft: RecordDraft) -> SignedRecord {
-    let RecordDraft { kind, network, gossip, mapping, reachable, ttl, relays, candidates, kaspad, load, tag } = draft;
+    let RecordDraft { kind, network, gossip, mapping, reachable, ttl, relays, candidates, load, tag } = draft;
     let issued = Timestamp::from_epoch(Duration::from_secs(1));
-    let record =
-        NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, kaspad, load, tag };
+    let record = NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, load, tag };
     SignedRecord::verified(record, &[])
 }
 
@@ -97,6 +95,17 @@ fn world(discovery: MockDiscovery, outbound: usize, is_listed: bool) -> World {
 }
 
 fn world_of(discovery: MockDiscovery, outbound: usize, is_listed: bool, relays: Arc<dyn KnownRelays>) -> World {
+    world_at(discovery, outbound, is_listed, relays, Vec::new())
+}
+
+/// The same of a node that strangers reach there.
+fn world_at(
+    discovery: MockDiscovery,
+    outbound: usize,
+    is_listed: bool,
+    relays: Arc<dyn KnownRelays>,
+    reachable: Vec<TransportAddress>,
+) -> World {
     let (sender, events) = mpsc::unbounded_channel();
     let observers = Observers::of(Arc::new(move |event: &DiscoveryEvent| drop(sender.send(event.clone()))));
     let config = DiscoverConfig {
@@ -111,7 +120,7 @@ fn world_of(discovery: MockDiscovery, outbound: usize, is_listed: bool, relays: 
         observers,
     };
     let (held, peers) = (HeldRelays::default(), Arc::new(Peers::default()));
-    let own = Own::new(&config, Arc::new(|| NatMapping::EndpointIndependent), Vec::new, Vec::new, held.clone());
+    let own = Own::new(&config, Arc::new(|| NatMapping::EndpointIndependent), Vec::new, move || reachable.clone(), held.clone());
     let book = Arc::new(MemoryPeerBook::new(100));
     let discovering =
         Discovering::new(Arc::new(discovery), peers.clone(), book, MonotonicClock::start(), config, &held, Arc::default(), own);
@@ -253,6 +262,27 @@ async fn a_node_is_listed_where_it_has_a_reservation_with_the_relays_it_has_and_
     };
     let next: Vec<_> = next.iter().map(of).collect();
     assert!(next.contains(&(relay(2).relay, false)) && next.contains(&(relay(1).relay, true)), "{next:?}");
+    world.discovering.unlist().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_serves_as_a_relay_lists_itself_at_itself_and_takes_that_back_at_the_end() {
+    let mut discovery = mock();
+    discovery.expect_list().times(1..).returning(|at, namespace, record, ttl| {
+        let here = TransportAddress::tcp(([203, 0, 113, 9], 4001).into());
+        assert_eq!((namespace.as_str(), at), ("/kaspath/1/n/simnet", &RelayAddress { relay: peer(0), via: here.clone() }));
+        assert!(record.record().reachable && record.record().candidates == [here]);
+        assert!(!record.record().gossip, "it knows no relay, so others may not pass it on");
+        Ok(ttl)
+    });
+    discovery.expect_unlist().times(1).withf(|at, _| at.relay == peer(0)).returning(|_, _| ());
+    let reachable = vec![TransportAddress::tcp(([203, 0, 113, 9], 4001).into())];
+    let mut world = world_at(discovery, 0, true, Arc::new(ConfiguredRelays(Vec::new())), reachable);
+    assert!(HeldRelays::of(true).serves() && !world.held.serves());
+    world.held.observe(&NetworkEvent::Serving { state: RelayService::Open });
+    let listed = |event: &DiscoveryEvent| matches!(event, DiscoveryEvent::Listed { relay, .. } if *relay == peer(0));
+    // Again at half time.
+    world.until(2, listed).await;
     world.discovering.unlist().await;
 }
 
@@ -399,12 +429,13 @@ fn a_public_node_is_listed_without_a_reservation_and_says_where_it_is_and_whethe
     let none = BTreeSet::new();
     assert!(!own.look() && own.lists_at(&known, &none).is_empty());
     lock(&reachable).extend([at([10, 0, 0, 1]), at([203, 0, 113, 9])]);
-    assert!(own.look() && !own.look());
+    assert!(own.look() && !own.look() && own.here(peer(9)).is_none());
     assert_eq!((own.lists_at(&known, &none).len(), own.lists_relay_at(&known).len()), (2, 0));
     assert_eq!(own.draft(&known, &none).kind, RecordKind::Node);
     world.held.observe(&NetworkEvent::Serving { state: RelayService::Open });
     assert!(own.look());
     assert_eq!(own.lists_relay_at(&known).len(), 2);
+    assert_eq!(own.here(peer(9)).map(|here| here.relay), Some(peer(9)), "its guests are told of it as well");
     let draft = own.draft(&known, &none);
     assert_eq!((draft.candidates, draft.reachable, draft.kind), (vec![at([203, 0, 113, 9])], true, RecordKind::Both));
     lock(&reachable).clear();

@@ -23,7 +23,6 @@ fn told(n: u16, issued: u64, left: u64, relay: u8) -> Told {
         ttl: Duration::from_secs(600),
         relays: vec![RelayAddress { relay: peer(60_000), via: TransportAddress::tcp(([10, relay, 0, 1], 1).into()) }],
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     };

@@ -1,4 +1,9 @@
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use futures::AsyncWriteExt;
@@ -10,7 +15,7 @@ use libp2p::{Stream, StreamProtocol};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    Discover, MAX_ANSWER, Message, PROTOCOL, Register,
+    Discover, Here, MAX_ANSWER, Message, Own, PROTOCOL, Register,
     answers::{Question, listed},
     elsewhere::leads_elsewhere,
     gossip::{self, Answering, KnownRecords},
@@ -38,7 +43,8 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(12);
 /// Asks relays and peers whom they know, and lists this node at relays.
 ///
 /// A relay is asked on a link that is there, or is made for it; one that no reservation
-/// needs is closed five minutes after the last question.
+/// needs is closed five minutes after the last question. At the relay that this node is itself it
+/// is listed by being told of to others, as long as it serves as one.
 pub struct Libp2pDiscovery {
     handle: Handle,
     us: PeerIdentity,
@@ -48,6 +54,7 @@ pub struct Libp2pDiscovery {
     own: watch::Receiver<Vec<IpAddr>>,
     asks: Slots<PeerIdentity>,
     answering: Arc<Answering>,
+    here: Arc<Here>,
 }
 
 impl Libp2pDiscovery {
@@ -55,12 +62,12 @@ impl Libp2pDiscovery {
         key: &NodeKey,
         allow_local: bool,
         handle: Handle,
-        answering: Arc<Answering>,
+        (answering, here): (Arc<Answering>, Arc<Here>),
         own: watch::Receiver<Vec<IpAddr>>,
     ) -> Self {
         let addresses = Addresses { local: allow_local };
         let signer = Signer::new(key.keypair().clone(), addresses);
-        Self { handle, us: key.identity(), signer, addresses, own, asks: Slots::new(MAX_ASKS), answering }
+        Self { handle, us: key.identity(), signer, addresses, own, asks: Slots::new(MAX_ASKS), answering, here }
     }
 
     /// Peers with a session that ask whom we know are told of these from now on. Without it
@@ -153,6 +160,12 @@ impl Discovery for Libp2pDiscovery {
         record: &SignedRecord,
         ttl: Duration,
     ) -> Result<Duration, DiscoveryError> {
+        if at.relay == self.us {
+            let peer_record = records::peer_record(self.signer.key(), record.record());
+            let ttl = ttl.min(record.record().ttl);
+            self.here.list(namespace, Own { record: record.clone(), peer_record }, Instant::now() + ttl);
+            return Ok(ttl);
+        }
         let register = |ip: Option<IpAddr>| {
             let record = ip.map_or(record.clone(), |ip| self.signer.of_family(record, ip.is_ipv4(), wall_clock()));
             // Stock software is told what the relay can verify, and no more.
@@ -172,6 +185,9 @@ impl Discovery for Libp2pDiscovery {
     }
 
     async fn unlist(&self, at: &RelayAddress, namespace: &Namespace) {
+        if at.relay == self.us {
+            return self.here.unlist(namespace);
+        }
         let Ok(_slot) = self.slot(&at.relay) else { return };
         let Ok(OpenStream { mut stream, .. }) = self.stream(at).await else { return };
         let _ = timeout(ANSWER_TIMEOUT, wire::send(&mut stream, &Message::unregister(namespace.as_str()))).await;

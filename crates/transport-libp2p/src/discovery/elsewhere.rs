@@ -39,7 +39,6 @@ mod tests {
             ttl: Duration::from_secs(600),
             relays: relays.iter().map(|via| RelayAddress { relay: peer.clone(), via: at(via) }).collect(),
             candidates: candidates.iter().map(at).collect(),
-            kaspad: None,
             load: None,
             tag: None,
         }

@@ -5,6 +5,7 @@ mod answers;
 mod client;
 mod elsewhere;
 mod gossip;
+mod here;
 mod messages;
 
 use kaspath_domain::Namespace;
@@ -18,6 +19,7 @@ pub use gossip::KnownRecords;
 #[doc(hidden)]
 pub use gossip::fuzz as fuzz_gossip;
 pub(crate) use gossip::{Answering, PROTOCOL as GOSSIP};
+pub(crate) use here::{Here, Own};
 pub(crate) use messages::{Discover, DiscoverResponse, Kind, MAX_ANSWER, MAX_REQUEST, Message, PROTOCOL, Register, Status};
 
 /// The text of a refusal for being asked too often.

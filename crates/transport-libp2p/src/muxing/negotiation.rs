@@ -98,7 +98,7 @@ mod tests {
     /// Every protocol that a relay and node in one speaks on direct connections and on circuits.
     fn registered() -> BTreeSet<String> {
         let config = NetworkConfig { relay_server: Some(RelayServerConfig::default()), ..NetworkConfig::default() };
-        let mut swarm = build(&NodeKey::generate(), &config, mpsc::channel(1).0).unwrap();
+        let mut swarm = build(&NodeKey::generate(), &config, mpsc::channel(1).0, Default::default()).unwrap();
         let direct: Multiaddr = "/ip4/198.51.100.1/tcp/4001".parse().unwrap();
         let circuit = convert::circuit(direct.clone(), PeerId::random());
         let mut all = BTreeSet::new();
@@ -171,7 +171,7 @@ mod tests {
         let named = |length: usize| format!("/{}", "x".repeat(length - 1));
         let start = |name: String| {
             let config = NetworkConfig { protocols: vec![name], ..NetworkConfig::default() };
-            build(&NodeKey::generate(), &config, mpsc::channel(1).0).map(drop)
+            build(&NodeKey::generate(), &config, mpsc::channel(1).0, Default::default()).map(drop)
         };
         assert!(Negotiation::default().agreed(&answer(&named(MAX_NAME))));
         start(named(MAX_NAME)).unwrap();

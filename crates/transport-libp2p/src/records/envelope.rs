@@ -76,7 +76,7 @@ impl Signer {
     pub(crate) fn of_family(&self, signed: &SignedRecord, is_v4: bool, now: Timestamp) -> SignedRecord {
         let record = signed.record();
         let fits = |address: &TransportAddress| address.ip().is_some_and(|ip| ip.is_ipv4() == is_v4);
-        if !(record.reachable || record.kaspad.is_some()) || record.candidates.first().is_none_or(fits) {
+        if !record.reachable || record.candidates.first().is_none_or(fits) {
             return signed.clone();
         }
         let mut draft = draft_of(record);
@@ -99,7 +99,7 @@ pub fn fuzz(bytes: &[u8]) {
         let again = draft_of(&record);
         let decoded = payload::decode(&payload::encode(&again, record.issued, may), peer, None, may);
         let decoded = decoded.expect("what is encoded is valid");
-        assert_eq!((decoded.candidates, decoded.kaspad, decoded.ttl), (record.candidates, record.kaspad, record.ttl));
+        assert_eq!((decoded.candidates, decoded.ttl), (record.candidates, record.ttl));
     }
 }
 
@@ -113,7 +113,6 @@ fn draft_of(record: &kaspath_domain::NodeRecord) -> RecordDraft {
         ttl: record.ttl,
         relays: record.relays.clone(),
         candidates: record.candidates.clone(),
-        kaspad: record.kaspad,
         load: record.load,
         tag: record.tag,
     }

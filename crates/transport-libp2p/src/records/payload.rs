@@ -27,7 +27,6 @@ const TAG: usize = 16;
 
 const GOSSIP: u8 = 1;
 const REACHABLE: u8 = 2;
-const KASPAD: u8 = 4;
 
 const UNKNOWN_LOAD: u8 = 255;
 const FULL_LOAD: u8 = 16;
@@ -44,9 +43,8 @@ pub(super) fn encode(draft: &RecordDraft, issued: Timestamp, may: Addresses) -> 
         RecordKind::Both => 3,
     };
     let candidates = candidates(&draft.candidates, may);
-    let kaspad = draft.kaspad.filter(|socket| may.allow(&TransportAddress::tcp(*socket)) && is_at(*socket, &candidates));
     let flag = |is_set, bit| if is_set { bit } else { 0 };
-    let flags = flag(draft.gossip, GOSSIP) | flag(draft.reachable, REACHABLE) | flag(kaspad.is_some(), KASPAD);
+    let flags = flag(draft.gossip, GOSSIP) | flag(draft.reachable, REACHABLE);
     let mapping = match draft.mapping {
         NatMapping::Unknown => 0,
         NatMapping::EndpointIndependent => 1,
@@ -63,9 +61,6 @@ pub(super) fn encode(draft: &RecordDraft, issued: Timestamp, may: Addresses) -> 
     put_relays(&mut bytes, &draft.relays, may);
     bytes.push(candidates.len() as u8);
     candidates.into_iter().for_each(|candidate| put_address(&mut bytes, candidate));
-    if let Some(socket) = kaspad {
-        put_address(&mut bytes, &TransportAddress::tcp(socket));
-    }
     bytes.push(draft.tag.map_or(0, |tag| tag.len() as u8));
     bytes.extend(draft.tag.into_iter().flatten());
     bytes
@@ -119,11 +114,6 @@ fn candidates(of: &[TransportAddress], may: Addresses) -> Vec<&TransportAddress>
         ips.contains(&ip) || (ips.len() < MAX_CANDIDATE_IPS && ips.insert(ip))
     };
     of.iter().filter(fits).take(MAX_CANDIDATES).collect()
-}
-
-/// Whether it is at the host of one of these: a record must not lead others to a third party.
-fn is_at(socket: SocketAddr, candidates: &[&TransportAddress]) -> bool {
-    candidates.iter().any(|candidate| candidate.ip() == Some(socket.ip()))
 }
 
 fn is_v4(address: &TransportAddress) -> bool {
@@ -191,14 +181,13 @@ pub(super) fn decode(
     };
     let relays = reader.relays(told_by)?;
     let candidates = reader.candidates()?;
-    let kaspad = (flags & KASPAD != 0).then(|| reader.kaspad(&candidates)).transpose()?;
     let tag = match reader.byte()? {
         0 => None,
         16 => Some(*reader.array::<TAG>()?),
         _ => return Err(RecordError::Field("tag")),
     };
     let (gossip, reachable) = (flags & GOSSIP != 0, flags & REACHABLE != 0);
-    Ok(NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, kaspad, load, tag })
+    Ok(NodeRecord { peer, kind, network, gossip, mapping, reachable, issued, ttl, relays, candidates, load, tag })
 }
 
 struct Reader<'a> {
@@ -279,13 +268,5 @@ impl Reader<'_> {
         }
         // What would be left out of a draft is not to be in a record.
         if candidates(&found, self.may).len() < found.len() { Err(RecordError::Field(FIELD)) } else { Ok(found) }
-    }
-
-    fn kaspad(&mut self, candidates: &[TransportAddress]) -> Result<SocketAddr, RecordError> {
-        const FIELD: &str = "kaspad";
-        let address = self.address(FIELD)?;
-        let socket = address.socket_addr().filter(|_| address.transport == Transport::Tcp);
-        let candidates: Vec<&TransportAddress> = candidates.iter().collect();
-        socket.filter(|socket| is_at(*socket, &candidates)).ok_or(RecordError::Field(FIELD))
     }
 }

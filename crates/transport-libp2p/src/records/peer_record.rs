@@ -86,7 +86,6 @@ pub(crate) fn of_foreign(envelope: &[u8], network: &str, may: Addresses) -> Resu
         ttl: TTL.1,
         relays,
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     };

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use libp2p::{
     identify,
     identity::Keypair,
@@ -6,7 +8,7 @@ use libp2p::{
 };
 
 use super::boxed::Boxed;
-use crate::{NetworkConfig, limits, records::Addresses, relay_server, streams};
+use crate::{NetworkConfig, discovery::Here, limits, records::Addresses, relay_server, streams};
 
 /// Identify's protocol family: private to our kind of network.
 const PROTOCOL_FAMILY: &str = "/kaspath/1.0.0";
@@ -29,6 +31,7 @@ impl Behaviour {
         relay_client: relay::client::Behaviour,
         streams: streams::Behaviour,
         config: &NetworkConfig,
+        here: Arc<Here>,
     ) -> Self {
         let serves = config.relay_server.as_ref();
         let identify = identify::Config::new(PROTOCOL_FAMILY.into(), keypair.public())
@@ -42,7 +45,7 @@ impl Behaviour {
             relay_server: serves
                 .map(|server| {
                     let server = relay_server::Behaviour::new(keypair.clone(), server.clone(), config.is_relay());
-                    Boxed(server.listing(Addresses { local: config.punch.allow_local_candidates }))
+                    Boxed(server.listing(Addresses { local: config.punch.allow_local_candidates }, here))
                 })
                 .into(),
             identify: identify::Behaviour::new(identify),

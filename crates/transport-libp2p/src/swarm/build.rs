@@ -1,4 +1,4 @@
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use futures::{AsyncRead, AsyncWrite};
 use kaspath_domain::RelayReason;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::{behaviour::Behaviour, boxed::Boxed};
 use crate::{
     NetworkConfig, NodeKey, PunchConfig, StartError, convert,
+    discovery::Here,
     muxing::{Bounded, MAX_NAME, StreamBudget, yamux},
     punch, quic, reach,
     streams::{self, DataProtocols, OpenStream},
@@ -60,6 +61,7 @@ pub(crate) fn build(
     key: &NodeKey,
     config: &NetworkConfig,
     accepted: mpsc::Sender<OpenStream>,
+    here: Arc<Here>,
 ) -> Result<Swarm<Boxed<Behaviour>>, StartError> {
     let (punch_protocol, reason) = punching(&config.punch);
     let services = [reach::DIAL_BACK].into_iter().chain(config.reach.help.then_some(reach::HELP));
@@ -84,7 +86,7 @@ pub(crate) fn build(
             Ok(quic.map(move |(peer, muxer), point| (peer, bounded(muxer, &point, &budget))))
         })
         .map_err(|error| failed(&error))?
-        .with_behaviour(|keypair| Boxed(Behaviour::new(keypair, relay_client, streams, config)))
+        .with_behaviour(|keypair| Boxed(Behaviour::new(keypair, relay_client, streams, config, here)))
         .map_err(|error| failed(&error))?
         .with_swarm_config(|swarm| swarm_config(swarm, config))
         .with_connection_timeout(CONNECTION_TIMEOUT)

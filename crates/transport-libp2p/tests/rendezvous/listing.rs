@@ -25,7 +25,6 @@ pub(crate) fn draft(relays: Vec<RelayAddress>) -> RecordDraft {
         ttl: TTL,
         relays,
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     }

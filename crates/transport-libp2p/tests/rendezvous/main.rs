@@ -3,6 +3,7 @@
 mod abuse;
 mod gossip;
 mod listing;
+mod own;
 mod raw;
 mod stock;
 #[path = "../support/mod.rs"]

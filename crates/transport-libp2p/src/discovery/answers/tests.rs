@@ -31,7 +31,6 @@ fn draft(relay: &RelayAddress) -> RecordDraft {
         ttl: Duration::from_secs(600),
         relays: vec![relay.clone()],
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     }

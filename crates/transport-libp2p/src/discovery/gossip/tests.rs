@@ -34,7 +34,6 @@ fn record(key: &Keypair, gossip: bool) -> SignedRecord {
         ttl: Duration::from_secs(600),
         relays: vec![relay],
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     };

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use kaspath_domain::{NatMapping, PeerIdentity, RecordKind, TransportAddress};
 
@@ -30,7 +30,6 @@ fn draft() -> RecordDraft {
             relay(2, TransportAddress::quic("192.0.2.1:4001".parse().unwrap())),
         ],
         candidates: vec![tcp("198.51.100.7:4011"), TransportAddress::quic("[2001:db8::7]:4011".parse().unwrap())],
-        kaspad: Some("198.51.100.7:16111".parse::<SocketAddr>().unwrap()),
         load: Some(3),
         tag: None,
     }
@@ -94,14 +93,13 @@ fn one_address_of_a_family_is_named_of_a_relay_tcp_first_and_no_private_one() {
     let draft = RecordDraft {
         relays: vec![relay(1, quic), relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("192.168.1.1:4001"))],
         candidates: vec![tcp("10.0.0.1:4001"), tcp("203.0.113.9:0"), tcp("203.0.113.9:25"), tcp("203.0.113.9:1023")],
-        kaspad: Some("127.0.0.1:16111".parse().unwrap()),
         ..draft()
     };
     let signed = signer(PUBLIC).sign(&draft, now());
     let read = verify(signed.envelope(), Some(&relay(2, tcp("198.51.100.1:4001"))), PUBLIC).unwrap();
     // Who was told by the second relay knows where that one is.
     assert_eq!(read.record().relays, [relay(1, tcp("203.0.113.1:4001")), relay(2, tcp("198.51.100.1:4001"))]);
-    assert!(read.record().candidates.is_empty() && read.record().kaspad.is_none());
+    assert!(read.record().candidates.is_empty());
     let nearby = signer(Addresses { local: true }).sign(&draft, now());
     assert_eq!(verify(nearby.envelope(), None, PUBLIC), Err(RecordError::Field("relays")));
 }

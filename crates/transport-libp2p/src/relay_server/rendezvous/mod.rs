@@ -12,6 +12,8 @@ mod serving;
 mod table;
 mod verify;
 
+use std::sync::Arc;
+
 use kaspath_domain::Moment;
 use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use rand::random;
@@ -21,7 +23,7 @@ use self::{gate::Gate, pending::Pending, table::Table, verify::Verifier};
 use super::exchange::TIMEOUT;
 use crate::{
     RelayServerConfig,
-    discovery::{MAX_REQUEST, Message},
+    discovery::{Here, MAX_REQUEST, Message},
     records::Addresses,
     wire,
 };
@@ -32,6 +34,7 @@ pub(super) struct Rendezvous {
     gate: Gate<PeerId>,
     verifier: Verifier<PeerId, ConnectionId, Pending>,
     addresses: Addresses,
+    here: Arc<Here>,
 }
 
 impl Rendezvous {
@@ -41,6 +44,7 @@ impl Rendezvous {
             gate: Gate::default(),
             verifier: Verifier::default(),
             addresses: Addresses { local: false },
+            here: Arc::default(),
         };
         rendezvous.set(config);
         rendezvous

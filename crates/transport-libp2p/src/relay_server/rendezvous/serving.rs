@@ -1,6 +1,9 @@
 //! Requests of peers. What is cheap to check comes first; signatures come last.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kaspath_domain::{Moment, Namespace, NodeRecord, RelayAddress, SignedRecord, TransportAddress, wall_clock};
 use libp2p::{
@@ -22,9 +25,9 @@ use super::{
 };
 use crate::{
     convert,
-    discovery::{Discover, DiscoverResponse, Kind, MAX_ANSWER, Message, Register, Status, TOO_OFTEN, limit_of},
+    discovery::{Discover, DiscoverResponse, Here, Kind, MAX_ANSWER, Message, Register, Status, TOO_OFTEN, limit_of},
     records::{self, Addresses},
-    relay_server::{behaviour::Behaviour, denial::Denial, origin::Origin, tasks::Asker},
+    relay_server::{RelayService, behaviour::Behaviour, denial::Denial, origin::Origin, tasks::Asker},
 };
 
 /// Whoever is listed can be reached.
@@ -54,9 +57,9 @@ impl From<Refused> for Refusal {
 }
 
 impl Behaviour {
-    /// Which addresses records may name.
-    pub(crate) fn listing(mut self, addresses: Addresses) -> Self {
-        self.rendezvous.addresses = addresses;
+    /// Which addresses records may name, and where to look for this node's own.
+    pub(crate) fn listing(mut self, addresses: Addresses, here: Arc<Here>) -> Self {
+        (self.rendezvous.addresses, self.rendezvous.here) = (addresses, here);
         self
     }
 
@@ -114,7 +117,7 @@ impl Behaviour {
                 return refused(Status::InvalidSignedPeerRecord, "the record does not name this relay");
             }
             // Others dial what is said to be reachable.
-            Some(record) if (record.reachable || record.kaspad.is_some()) && names_others(record, &origin) => {
+            Some(record) if record.reachable && names_others(record, &origin) => {
                 return refused(Status::InvalidSignedPeerRecord, ELSEWHERE);
             }
             Some(record) if !reserved && !record.kind.is_relay() && !record.reachable => {
@@ -233,16 +236,25 @@ impl Behaviour {
         let most = limit_of(&namespace);
         let limit = discover.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(most).min(most);
         let reads_records = discover.reads_records == Some(true);
+        // Strangers can reach it as long as it serves them.
+        let own =
+            self.rendezvous.here.get(&namespace, Instant::now()).filter(|_| limit > 0 && self.service() == RelayService::Open);
+        let limit = limit - usize::from(own.is_some());
         let (entries, cookie) = self.rendezvous.table.discover((&by.peer, &namespace), limit, cookie, now, &mut random::<f64>);
         let mut room = MAX_ANSWER - namespace.as_str().len() - 64;
-        let registrations = entries.into_iter().filter_map(|entry| {
-            let record = entry.listing.record.as_ref().filter(|_| reads_records).map(|signed| signed.envelope().to_vec());
-            let signed_peer_record = entry.listing.peer_record.as_ref().filter(|_| record.is_none()).cloned();
+        let own = own.map(|(own, left)| (Some(own.record), own.peer_record, left));
+        let listed = entries.into_iter().map(|entry| {
+            let Listing { record, peer_record } = entry.listing.clone();
+            (record, peer_record, entry.left(now))
+        });
+        let registrations = own.into_iter().chain(listed).filter_map(|(record, peer_record, left)| {
+            let record = record.filter(|_| reads_records).map(|signed| signed.envelope().to_vec());
+            let signed_peer_record = peer_record.filter(|_| record.is_none());
             // Stock software reads no answer that has an entry without one.
             if record.is_none() && signed_peer_record.is_none() {
                 return None;
             }
-            let ttl = Some(entry.left(now).as_secs());
+            let ttl = Some(left.as_secs());
             let register = Register { ns: Some(namespace.to_string()), signed_peer_record, ttl, record };
             room = room.checked_sub(register.encoded_len() + 4)?;
             Some(register)

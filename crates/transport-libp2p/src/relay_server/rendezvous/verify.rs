@@ -115,7 +115,6 @@ mod tests {
             ttl: Duration::from_secs(600),
             relays: Vec::new(),
             candidates: candidates.iter().map(|text| tcp(text)).collect(),
-            kaspad: None,
             load: None,
             tag: None,
         }

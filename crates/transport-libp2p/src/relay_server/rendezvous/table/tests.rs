@@ -190,7 +190,6 @@ fn an_older_record_replaces_no_newer_one() {
         ttl: TEN_MINUTES,
         relays: Vec::new(),
         candidates: Vec::new(),
-        kaspad: None,
         load: None,
         tag: None,
     };
