@@ -15,6 +15,7 @@
 //! | `handshake` | a connection until its peer has proven its id |
 //! | `muxer` | an established connection and its streams |
 //! | `reset` | how a node that has restarted ends the connections of its last start |
+//! | `socket` | the UDP socket, with a limit on what one connection buffers |
 //! | `transport` | libp2p's `Transport`, joining these |
 //!
 //! A dial has three forms, chosen by libp2p's role and port use:
@@ -39,6 +40,7 @@ mod listener;
 mod muxer;
 mod punch;
 mod reset;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -64,7 +64,8 @@ impl Transport {
     fn endpoint(&self, socket: UdpSocket, listens: bool) -> io::Result<quinn::Endpoint> {
         let server = listens.then(|| self.quinn.server.clone());
         let config = reset::endpoint(&self.quinn.keypair, socket.local_addr()?);
-        quinn::Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
+        let socket = Arc::new(super::socket::Socket::new(socket)?);
+        quinn::Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(quinn::TokioRuntime))
     }
 
     /// The listener to dial `remote` from: the oldest, one on the wildcard first. Both
