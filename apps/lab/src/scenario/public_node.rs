@@ -101,7 +101,7 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
     evidence.name(&started(&mut private).await?, "<private>");
     let opened = private.wait_event("gateway-opened", SESSION).await?;
     ensure!(opened["peer"] == node_id.as_str(), "the node tells of itself, and of nobody else: {opened}");
-    ensure!(opened["path"]["direct"].is_object(), "whoever can be reached is reached straight: {opened}");
+    ensure!(opened["path"]["direct"].is_object(), "whoever can be reached is reached directly: {opened}");
     Rpc::watch(&kaspad_home.hosts[0])?.await_peers("the node's kaspad", SESSION, |peers| !peers.is_empty()).await?;
     let joined = begin.elapsed().as_secs_f64();
     println!("a private kaspad that was given the node as its relay is connected directly to the node's after {joined:.1} s");
@@ -150,7 +150,8 @@ pub(crate) async fn public_node(args: &PublicNodeArgs) -> Result<()> {
         evidence.table(log, &fs::read_to_string(dirs.path().join(log))?)?;
     }
     evidence.summary(&json!({
-        "seconds-to-reservation": seconds, "seconds-to-kaspad": joined, "seconds-to-drain": drains, "seconds-to-end": ends, "seconds-to-serve-again": again,
+        "seconds-to-reservation": seconds, "seconds-to-kaspad": joined, "seconds-to-drain": drains, "seconds-to-end": ends,
+        "seconds-to-serve-again": again,
     }))?;
     println!("evidence: {}", evidence.dir().display());
     println!("1 passed, 0 failed");

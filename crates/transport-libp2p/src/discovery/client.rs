@@ -43,8 +43,8 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(12);
 /// Asks relays and peers whom they know, and lists this node at relays.
 ///
 /// A relay is asked on a link that is there, or is made for it; one that no reservation
-/// needs is closed five minutes after the last question. At the relay that this node is itself it
-/// is listed by being told of to others, as long as it serves as one.
+/// needs is closed five minutes after the last question. This node can list itself at itself: its
+/// own rendezvous point then tells others of it, as long as it serves as a relay.
 pub struct Libp2pDiscovery {
     handle: Handle,
     us: PeerIdentity,

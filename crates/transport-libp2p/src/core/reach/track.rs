@@ -33,8 +33,8 @@ const FLAP_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Until the state is known, an address is checked after these times, then at the interval.
 const FIRST_CHECKS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 /// While it is in doubt it is checked so soon, and after so many checks in a row at twice the pause
-/// each time: a relay that never answers can keep it in doubt. The
-/// pause stays so short that enough verdicts come within the time in which they count.
+/// each time: a relay that never answers can keep it in doubt. The pause stays so short that enough
+/// verdicts come within the time in which they count.
 const RECHECK: Duration = Duration::from_secs(5);
 const RECHECKS: u32 = 12;
 /// An unreachable address is checked after so many intervals.
