@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     convert,
-    discovery::{Discover, DiscoverResponse, Here, Kind, MAX_ANSWER, Message, Register, Status, TOO_OFTEN, limit_of},
+    discovery::{Discover, DiscoverResponse, Here, Kind, MAX_ANSWER, Message, Own, Register, Status, TOO_OFTEN, limit_of},
     records::{self, Addresses},
     relay_server::{RelayService, behaviour::Behaviour, denial::Denial, origin::Origin, tasks::Asker},
 };
@@ -242,14 +242,12 @@ impl Behaviour {
         let limit = limit - usize::from(own.is_some());
         let (entries, cookie) = self.rendezvous.table.discover((&by.peer, &namespace), limit, cookie, now, &mut random::<f64>);
         let mut room = MAX_ANSWER - namespace.as_str().len() - 64;
-        let own = own.map(|(own, left)| (Some(own.record), own.peer_record, left));
-        let listed = entries.into_iter().map(|entry| {
-            let Listing { record, peer_record } = entry.listing.clone();
-            (record, peer_record, entry.left(now))
-        });
-        let registrations = own.into_iter().chain(listed).filter_map(|(record, peer_record, left)| {
-            let record = record.filter(|_| reads_records).map(|signed| signed.envelope().to_vec());
-            let signed_peer_record = peer_record.filter(|_| record.is_none());
+        let own = own.map(|(Own { record, peer_record }, left)| (Listing { record: Some(record), peer_record }, left));
+        let own = own.iter().map(|(listing, left)| (listing, *left));
+        let listed = own.chain(entries.into_iter().map(|entry| (&entry.listing, entry.left(now))));
+        let registrations = listed.filter_map(|(listing, left)| {
+            let record = listing.record.as_ref().filter(|_| reads_records).map(|signed| signed.envelope().to_vec());
+            let signed_peer_record = listing.peer_record.as_ref().filter(|_| record.is_none()).cloned();
             // Stock software reads no answer that has an entry without one.
             if record.is_none() && signed_peer_record.is_none() {
                 return None;
