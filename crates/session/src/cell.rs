@@ -54,6 +54,11 @@ impl Cell {
         has_restarted
     }
 
+    /// Whether the session has ended; its driver may still run.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().machine.end().is_some()
+    }
+
     /// Since when the session, which has begun, has no usable path. None if its next one
     /// waits for the driver.
     pub(crate) fn parked_since(&self) -> Option<Moment> {

@@ -33,7 +33,8 @@ const LEAVES_EACH_SECOND: u32 = 10;
 const MAX_DIALS: usize = 4;
 /// How long a dial may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the last frames of a session that has ended may take.
+/// How long a session that has ended waits for its last frames to leave, and for the peer to
+/// close.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 type Dial = Pin<Box<dyn Future<Output = Option<DuplexStream>> + Send>>;
@@ -195,7 +196,10 @@ impl Driver {
                 Ok(again) => more |= again,
                 Err(error) => {
                     tracing::debug!(peer = %self.parts.peer.short(), %error, "a session's path has ended");
-                    unsupported |= error.kind() == io::ErrorKind::Unsupported && !state.machine.is_confirmed();
+                    // A session that has ended has nothing to send again.
+                    unsupported |= error.kind() == io::ErrorKind::Unsupported
+                        && !state.machine.is_confirmed()
+                        && state.machine.end().is_none();
                     stream.has_ended = true;
                     state.machine.ended(stream.id, now);
                 }
@@ -217,7 +221,8 @@ impl Driver {
                 _ => {}
             }
             stream.is_suspect = is_suspect.unwrap_or(stream.is_suspect && !stream.has_ended);
-            is_suspect.is_none() || (machine.end().is_some() && stream.is_closed())
+            let is_seen = || stream.has_ended || !machine.is_end_to_be_seen(stream.id);
+            is_suspect.is_none() || (machine.end().is_some() && stream.is_closed() && is_seen())
         });
         for gone in gone {
             if machine.current().is_some_and(|current| current != gone.id) {

@@ -88,6 +88,8 @@ struct Shared {
 
 struct State {
     table: Table<Arc<Cell>>,
+    /// Those of the table, and those that have ended and gave way to others.
+    drivers: usize,
     hellos: Rates<PeerIdentity>,
     /// Peers that do not speak the protocol, and since when that is known.
     plain: HashMap<PeerIdentity, Moment>,
@@ -107,6 +109,7 @@ impl Sessions {
     ) -> Self {
         let state = State {
             table: Table::new(limits.sessions, limits.sessions_by_peer),
+            drivers: 0,
             hellos: Rates::new(HELLO_BURST, HELLO_REFILL, MAX_PEERS),
             plain: HashMap::new(),
         };
@@ -130,7 +133,7 @@ impl Sessions {
     /// Sessions whose owners have gone end by themselves first. Returns within a second.
     pub async fn shutdown(&self) {
         let mut ended = self.0.ended.subscribe();
-        let mut all_ended = async || while !self.is_empty() && ended.changed().await.is_ok() {};
+        let mut all_ended = async || while self.0.lock().drivers > 0 && ended.changed().await.is_ok() {};
         if timeout(ENDING, all_ended()).await.is_err() {
             self.0.lock().table.all().for_each(|session| session.finish(SessionEnd::Dropped));
             let _ = timeout(ENDING, all_ended()).await;
@@ -206,17 +209,24 @@ impl State {
     /// if one is.
     fn room(&self, peer: &PeerIdentity, now: Moment) -> Result<Option<SessionId>, Full> {
         let Err(full) = self.table.room(peer) else { return Ok(None) };
-        // The peer is up, or is thought to be, so a session that still has no path gets none.
         let sessions = self.table.of(peer).iter();
+        if full.is_of_peer
+            && let Some((ended, _)) = sessions.clone().find(|(_, session)| session.has_ended())
+        {
+            return Ok(Some(*ended));
+        }
+        // The peer is up, or is thought to be, so a session that still has no path gets none.
         let parked = sessions.filter_map(|(id, session)| session.parked_since().map(|since| (since, *id))).min();
         parked.filter(|(since, _)| full.is_of_peer && now.since(*since) >= GIVES_WAY).map(|(_, id)| Some(id)).ok_or(full)
     }
 
     fn begin(&mut self, peer: &PeerIdentity, id: SessionId, session: Arc<Cell>, now: Moment) -> Result<(), Full> {
-        if let Some(parked) = self.room(peer, now)? {
-            self.table.remove(peer, parked, |_| true).into_iter().for_each(|session| session.finish(SessionEnd::NoPath));
+        if let Some(gives_way) = self.room(peer, now)? {
+            self.table.remove(peer, gives_way, |_| true).into_iter().for_each(|session| session.finish(SessionEnd::NoPath));
         }
-        self.table.insert(peer, id, session)
+        self.table.insert(peer, id, session)?;
+        self.drivers += 1;
+        Ok(())
     }
 }
 
@@ -373,7 +383,11 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        drop(self.shared.lock().table.remove(&self.peer, self.id, |session| Arc::ptr_eq(session, &self.cell)));
+        let mut state = self.shared.lock();
+        state.drivers -= 1;
+        let removed = state.table.remove(&self.peer, self.id, |session| Arc::ptr_eq(session, &self.cell));
+        drop(state);
+        drop(removed);
         self.shared.ended.send_replace(());
     }
 }

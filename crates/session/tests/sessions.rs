@@ -4,10 +4,13 @@ mod support;
 
 use std::time::Duration;
 
-use kaspath_domain::{DuplexStream, Health, Path, PathWatch, RelayReason};
+use kaspath_domain::{ConnectorError, DuplexStream, Health, Path, PathWatch, RelayReason};
 use kaspath_session::{MoveKind, SessionEnd, SessionEvent};
 use support::{DIRECT, Node, Wire, pair, peer, relayed, restarted, soon};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{Instant, timeout},
+};
 
 /// A session that has begun, as both sides have it.
 async fn begun(ours: &mut Node, theirs: &Node) -> (DuplexStream, DuplexStream) {
@@ -263,6 +266,73 @@ async fn a_restarted_peer_ends_the_session_at_once() {
     let failure = soon(session.read_u8()).await.unwrap_err();
     assert!(failure.to_string().contains("restarted"), "{failure}");
     assert_eq!(soon(ours.accept().await.read_u8()).await.unwrap(), b'b');
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_dropped_lasts_until_the_peer_knows() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, mut theirs) = pair(&wire);
+    let (session, mut accepted) = begun(&mut ours, &theirs).await;
+    wire.hold();
+    drop(session);
+    {
+        // The program would end after it, and take along what is on its way.
+        let shutdown = ours.sessions.shutdown();
+        tokio::pin!(shutdown);
+        assert!(timeout(Duration::from_millis(400), &mut shutdown).await.is_err());
+        wire.release();
+        soon(shutdown).await;
+    }
+    theirs.event(|event| matches!(event, SessionEvent::Ended { .. })).await;
+    let failure = soon(accepted.read_u8()).await.unwrap_err();
+    assert!(failure.to_string().contains("the peer has ended it"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_the_end_holds_nothing_for_long() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, theirs) = pair(&wire);
+    let (session, _accepted) = begun(&mut ours, &theirs).await;
+    wire.hold();
+    let begin = Instant::now();
+    drop(session);
+    ours.sessions.shutdown().await;
+    let elapsed = begin.elapsed().as_secs_f64();
+    assert!((0.9..=1.1).contains(&elapsed), "{elapsed}");
+    ours.event(|event| matches!(event, SessionEvent::Ended { .. })).await;
+    let elapsed = begin.elapsed().as_secs_f64();
+    assert!((1.9..=2.1).contains(&elapsed), "{elapsed}");
+    assert!(ours.sessions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_whose_end_the_peer_has_not_seen_yet_leave_room_for_new_ones() {
+    let wire = Wire::new(DIRECT, true);
+    let (mut ours, theirs) = pair(&wire);
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(begun(&mut ours, &theirs).await);
+    }
+    let full = ours.try_connect(2).await.unwrap_err();
+    assert!(matches!(full, ConnectorError::SessionsOfPeer { limit: 4 }), "{full}");
+    wire.hold();
+    sessions.clear();
+    for _ in 0..4 {
+        drop((ours.connect(2).await, ours.connect(2).await));
+    }
+    // Those are waited for too.
+    assert!(timeout(Duration::from_millis(900), ours.sessions.shutdown()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_not_tried_again_as_a_plain_stream() {
+    let wire = Wire::new(DIRECT, false);
+    let (mut ours, _theirs) = pair(&wire);
+    let mut session = ours.connect(2).await;
+    session.write_all(b"a").await.unwrap();
+    drop(session);
+    ours.event(|event| matches!(event, SessionEvent::Ended { .. })).await;
+    assert_eq!(wire.opened(), 1, "only the one that was asked for");
 }
 
 #[tokio::test(start_paused = true)]

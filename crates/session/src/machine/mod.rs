@@ -251,6 +251,12 @@ impl Machine {
         self.paths.iter().find(|state| state.id == path).map(|path| path.suspect)
     }
 
+    /// Whether the peer is to see on that path that the session has ended. This side's program
+    /// may end next, and take along what has not left yet.
+    pub(crate) fn is_end_to_be_seen(&self, path: PathId) -> bool {
+        self.current == Some(path) && matches!(self.end, Some(SessionEnd::Closed | SessionEnd::Dropped))
+    }
+
     /// Whether the stream of that path is still wanted.
     pub(crate) fn has_path(&self, path: PathId) -> bool {
         self.paths.iter().any(|state| state.id == path)
