@@ -7,6 +7,7 @@
 //! for each remote address, and what exceeds it is reset before it costs anything.
 
 mod budget;
+mod coalesced;
 mod negotiation;
 pub(crate) mod yamux;
 

@@ -10,13 +10,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{AsyncRead, AsyncWrite, ready as ready_or_pending};
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::{
     UpgradeInfo,
     muxing::{StreamMuxer, StreamMuxerEvent},
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
 };
 use yamux::{Config, Connection, ConnectionError, Mode, Stream};
+
+use super::coalesced::{Coalesced, Due};
 
 /// Streams of one connection. More than a relay allows circuits to one peer (64) and from
 /// it (16), for a remote that opens more loses the connection.
@@ -56,7 +58,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Upgrade 
     type Future = Ready<Result<Self::Output, Self::Error>>;
 
     fn upgrade_inbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer(Connection::new(socket, self.0, Mode::Server))))
+        ready(Ok(Muxer::new(socket, self.0, Mode::Server)))
     }
 }
 
@@ -66,29 +68,44 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Upgrade
     type Future = Ready<Result<Self::Output, Self::Error>>;
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
-        ready(Ok(Muxer(Connection::new(socket, self.0, Mode::Client))))
+        ready(Ok(Muxer::new(socket, self.0, Mode::Client)))
     }
 }
 
 /// A connection's streams. Reading for inbound streams drives all of it, so
 /// [`super::Bounded`] asks for them all the time, and [`StreamMuxer::poll`] does nothing.
-pub(crate) struct Muxer<C>(Connection<C>);
+pub(crate) struct Muxer<C> {
+    connection: Connection<Coalesced<C>>,
+    due: Due,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    fn new(socket: C, config: Config, mode: Mode) -> Self {
+        let due = Due::default();
+        Self { connection: Connection::new(Coalesced::new(socket, due.clone()), config, mode), due }
+    }
+}
 
 impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Muxer<C> {
     type Substream = Stream;
     type Error = ConnectionError;
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
-        let next = ready_or_pending!(self.0.poll_next_inbound(cx));
-        Poll::Ready(next.unwrap_or(Err(ConnectionError::Closed)))
+        loop {
+            match self.connection.poll_next_inbound(cx) {
+                // A flush was put off; nothing else would wake us for it.
+                Poll::Pending if self.due.take() => {}
+                polled => return polled.map(|next| next.unwrap_or(Err(ConnectionError::Closed))),
+            }
+        }
     }
 
     fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Stream, ConnectionError>> {
-        self.0.poll_new_outbound(cx)
+        self.connection.poll_new_outbound(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        self.0.poll_close(cx)
+        self.connection.poll_close(cx)
     }
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
@@ -115,7 +132,7 @@ mod tests {
         let (near, far) = duplex(PIPE);
         let mut ours = Upgrade::new(growth).upgrade_inbound(near.compat(), "").await.unwrap();
         // The remote bounds nothing.
-        let mut theirs = Muxer(Connection::new(far.compat(), Config::default(), Mode::Client));
+        let mut theirs = Muxer::new(far.compat(), Config::default(), Mode::Client);
         let mut sender = poll_fn(|cx| Pin::new(&mut theirs).poll_outbound(cx)).await.unwrap();
         let chunk = vec![7; CHUNK];
         let (mut sent, mut received, mut stuck, mut late) = (0, 0, 0, 10);
