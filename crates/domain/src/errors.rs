@@ -87,6 +87,9 @@ pub enum DialError {
         /// The limit.
         limit: usize,
     },
+    /// This node dials nothing new while its memory is short.
+    #[error("this node's memory is short: nothing new is dialled")]
+    MemoryShort,
     /// The connection broke under the dial.
     #[error("the connection broke while {doing}: {cause}")]
     Broken {

@@ -136,8 +136,8 @@ impl PeerRecord {
         is_new
     }
 
-    /// Counts a dial's end, at the peer and at the address. One that was overtaken says
-    /// nothing.
+    /// Counts a dial's end, at the peer and at the address. What ended it here, as another way
+    /// or a limit of ours, says nothing.
     fn count(&mut self, outcome: &AttemptOutcome, now: Timestamp) -> bool {
         let address = match &outcome.route {
             Route::Direct(address) => PeerAddress::Direct(address.clone()),
@@ -155,7 +155,7 @@ impl PeerRecord {
                 }
                 true
             }
-            Err(DialError::Overtaken) => false,
+            Err(DialError::Overtaken | DialError::LimitReached { .. } | DialError::MemoryShort) => false,
             Err(_) => {
                 self.failures = self.failures.saturating_add(1);
                 for known in self.addresses.iter_mut().filter(|known| known.locator.address == address) {

@@ -33,7 +33,11 @@ fn dial(record: &mut PeerRecord, locator: &PeerLocator, works: bool, now: u64) {
     };
     let failed = || DialError::Timeout { after: Duration::ZERO, doing: "dialling" };
     let result = if works { Ok(Path::Direct { transport: Transport::Tcp }) } else { Err(failed()) };
-    record.apply(PeerChange::Dialed(AttemptOutcome { peer: Some(peer()), route, result, elapsed: Duration::ZERO }), at(now));
+    record.apply(dialed(route, result), at(now));
+}
+
+fn dialed(route: Route, result: Result<Path, DialError>) -> PeerChange {
+    PeerChange::Dialed(AttemptOutcome { peer: Some(peer()), route, result, elapsed: Duration::ZERO })
 }
 
 fn ban(source: BanSource, until: u64) -> PeerChange {
@@ -124,6 +128,18 @@ fn the_user_lifts_every_ban_and_kaspads_is_not_renewed_by_being_listed_still() {
     record.apply(PeerChange::Unban { source: BanSource::Kaspad }, at(12));
     assert!(record.apply(ban(BanSource::Kaspad, 300), at(13)), "a new one");
     assert!(record.is_banned(at(299)) && !record.is_banned(at(300)));
+}
+
+#[test]
+fn what_ended_a_dial_here_is_not_counted_against_the_peer() {
+    let mut record = record();
+    told(&mut record, &direct(1), AddressSource::Manual, 1);
+    let crate::PeerAddress::Direct(address) = direct(1).address else { panic!("direct") };
+    let ours = [DialError::Overtaken, DialError::LimitReached { what: "dials", limit: 1 }, DialError::MemoryShort];
+    for error in ours {
+        assert!(!record.apply(dialed(Route::Direct(address.clone()), Err(error)), at(2)));
+    }
+    assert_eq!((record.failures, record.addresses[0].failures), (0, 0));
 }
 
 #[test]

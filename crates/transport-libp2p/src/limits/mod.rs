@@ -27,5 +27,7 @@ mod table;
 
 pub(crate) use behaviour::Behaviour;
 pub use config::{ConnectionLimits, LimitFloor};
-pub(crate) use refusal::Class;
 pub use refusal::RefusedConnections;
+#[cfg(test)]
+pub(crate) use refusal::Room;
+pub(crate) use refusal::{Class, Refusal};

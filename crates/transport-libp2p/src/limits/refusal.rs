@@ -1,6 +1,6 @@
 use std::fmt;
 
-use kaspath_domain::{IpPrefix, Transport};
+use kaspath_domain::{DialError, IpPrefix, Transport};
 use libp2p::PeerId;
 use serde::Serialize;
 use thiserror::Error;
@@ -45,14 +45,20 @@ pub(crate) enum Room {
     Closing,
 }
 
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
             Class::Peer => "connections to peers",
             Class::Relay => "connections to relays",
             Class::Circuit => "outbound circuits",
             Class::Punch => "punched connections",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -89,6 +95,29 @@ pub(crate) enum Refusal {
     TooFast { from: IpPrefix },
     #[error("memory is short")]
     Pressure,
+}
+
+impl Refusal {
+    /// The domain's error, if what we dialled was refused.
+    pub(crate) fn of_dial(&self) -> Option<DialError> {
+        let (room, limit) = match self {
+            Refusal::Full { room, limit } => (room, *limit),
+            Refusal::Pressure => return Some(DialError::MemoryShort),
+            Refusal::TooFast { .. } => return None,
+        };
+        let what = match room {
+            Room::Dialling(Class::Peer) => "unfinished connections to peers",
+            Room::Dialling(Class::Relay) => "unfinished connections to relays",
+            Room::Dialling(Class::Circuit) => "unfinished outbound circuits",
+            Room::Dialling(Class::Punch) => "unfinished punched connections",
+            Room::Dialled(class) => class.name(),
+            Room::WithPeer(_) => "connections with one peer",
+            Room::CircuitsWithPeer(_) => "circuits with one peer",
+            Room::Closing => "connections being closed",
+            _ => return None,
+        };
+        Some(DialError::LimitReached { what, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+    }
 }
 
 /// Connections that were refused since the start, by reason.

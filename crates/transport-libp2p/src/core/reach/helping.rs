@@ -111,7 +111,7 @@ impl Helping {
 
     pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
         let outcome = match error {
-            DialError::LimitReached { .. } => DialBackOutcome::Refused,
+            DialError::LimitReached { .. } | DialError::MemoryShort => DialBackOutcome::Refused,
             _ => DialBackOutcome::NotReached,
         };
         self.done(shared, dial, outcome);
