@@ -158,7 +158,7 @@ impl Behaviour {
         match done {
             Done::Asked { by, stream, ask: Ask::Reserve } => self.reserve(by, stream),
             Done::Asked { by, stream, ask: Ask::Connect(destination) } => self.connect(by, stream, destination),
-            Done::Joined { id, source, destination } => self.joined(id, source, destination),
+            Done::Joined { id, source, destination, over } => self.joined(id, source, destination, over),
             Done::NotJoined { id, source, slot, denial } => {
                 // If it is gone already, so is one of its connections.
                 if let Some(circuit) = self.table.remove(id) {
@@ -174,6 +174,7 @@ impl Behaviour {
             Done::Hello { peer, connection, origin, stream, token } => self.hello((peer, connection), origin, stream, token),
             Done::Rendezvous { by, stream, request } => self.meet(by, stream, *request),
             Done::CheckWanted { by, stream, request } => self.check(by, stream, request),
+            Done::Reserved { peer, connection, unanswered } => self.ask_again(peer, connection, unanswered),
             Done::Answered => {}
         }
     }

@@ -11,7 +11,8 @@ pub struct RelayServerConfig {
     /// Peers with a reservation in all. Those who have one may always renew it.
     pub max_reservations: usize,
     /// Connections of one peer that hold its reservation at once; together they count
-    /// as one reservation. A peer is reached over the one on which it asked last.
+    /// as one reservation. A peer is reached over the one on which it asked last, and for a
+    /// circuit that it has not answered also over two on which it reserves meanwhile.
     pub max_reservations_per_peer: usize,
     /// Peers with a reservation from one IP address.
     pub max_reservations_per_ip: usize,

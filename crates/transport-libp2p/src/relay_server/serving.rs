@@ -7,7 +7,7 @@ use std::{
 
 use kaspath_domain::Moment;
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
     behaviour::Behaviour,
@@ -77,7 +77,7 @@ impl Behaviour {
             }
             self.table.reserve(&peer, connection, origin, now)
         });
-        let answer = match granted {
+        let (answer, next) = match granted {
             Ok(granted) => {
                 if let Some(released) = granted.released {
                     self.notify(peer, released, FromBehaviour::Hold(false));
@@ -85,7 +85,9 @@ impl Behaviour {
                 self.notify(peer, connection, FromBehaviour::Hold(true));
                 self.rendezvous.back(&peer);
                 self.report(NetworkEvent::RelayReservationAccepted { peer: convert::identity(&peer), renewed: granted.renewed });
-                HopAnswer::reserved(self.reservation(&peer), self.limit())
+                // Before it has the answer it would refuse them.
+                let next = Done::Reserved { peer, connection, unanswered: granted.unanswered };
+                (HopAnswer::reserved(self.reservation(&peer), self.limit()), next)
             }
             Err(denial) => {
                 let (status, cause) = (denial.status(), denial.to_string());
@@ -95,18 +97,31 @@ impl Behaviour {
                     status: status.to_string(),
                     cause,
                 });
-                HopAnswer::refused(status)
+                (HopAnswer::refused(status), Done::Answered)
             }
         };
-        self.answer(stream, answer, slot);
+        self.answer_then(stream, answer, slot, next);
+    }
+
+    /// Asks a peer on that connection too for circuits that wait for its answer.
+    pub(super) fn ask_again(&mut self, peer: PeerId, connection: ConnectionId, unanswered: Vec<CircuitId>) {
+        for id in unanswered {
+            if let Some(way) = self.running.get(&id).and_then(Running::another_way) {
+                way.send((connection, self.open_stream(peer, connection, STOP)));
+            }
+        }
     }
 
     /// Sends the last message of an exchange, and frees its place.
     pub(super) fn answer(&mut self, stream: Stream, message: impl prost::Message + 'static, slot: OwnedSemaphorePermit) {
+        self.answer_then(stream, message, slot, Done::Answered);
+    }
+
+    fn answer_then(&mut self, stream: Stream, message: impl prost::Message + 'static, slot: OwnedSemaphorePermit, next: Done) {
         self.tasks.spawn(async move {
             exchange::answer(stream, message).await;
             drop(slot);
-            Done::Answered
+            next
         });
     }
 
@@ -144,15 +159,16 @@ impl Behaviour {
         if let Some(evicted) = accepted.evicted {
             self.ended(evicted);
         }
-        let opened = self.open_stream(destination, accepted.destination, STOP);
+        let way = (accepted.destination, self.open_stream(destination, accepted.destination, STOP));
+        let (more, ways) = mpsc::channel(exchange::MORE_WAYS);
         let (id, limit) = (accepted.id, self.limit());
         let task = self.tasks.spawn(async move {
-            match exchange::join(&mut stream, &peer, opened, limit).await {
-                Ok(destination) => Done::Joined { id, source: stream, destination },
+            match exchange::join(&mut stream, &peer, way, ways, limit).await {
+                Ok((over, destination)) => Done::Joined { id, source: stream, destination, over },
                 Err(denial) => Done::NotJoined { id, source: stream, slot, denial },
             }
         });
-        self.running.insert(id, Running { task, meter: Arc::new(Meter::new(self.clock)) });
+        self.running.insert(id, Running::new(task, Arc::new(Meter::new(self.clock)), Some(more)));
     }
 
     pub(super) fn deny_circuit(
@@ -174,9 +190,9 @@ impl Behaviour {
         self.answer(stream, HopAnswer::refused(status), slot);
     }
 
-    pub(super) fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream) {
+    pub(super) fn joined(&mut self, id: CircuitId, source: Stream, destination: Stream, over: ConnectionId) {
         let now = self.clock.now();
-        let Some(circuit) = self.table.opened(id, now) else {
+        let Some(circuit) = self.table.opened(id, over, now) else {
             self.table.remove(id);
             self.running.remove(&id);
             return;
@@ -192,7 +208,7 @@ impl Behaviour {
         let (max_bytes, counted) = (self.config.max_circuit_bytes, meter.clone());
         let task =
             self.tasks.spawn(async move { Done::Ended { id, why: copy(source, destination, max_bytes, &counted, &flow).await } });
-        self.running.insert(id, Running { task, meter });
+        self.running.insert(id, Running::new(task, meter, None));
         self.members.joined(&peers);
         self.report(event);
     }

@@ -17,7 +17,7 @@ use crate::{CircuitEnd, RelayServerConfig};
 
 /// A pending circuit is given up after this time, whatever became of its exchange;
 /// longer than the exchange's own timeouts together.
-const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const PENDING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Circuits from one host to one destination that are still being made. libp2p's client
 /// takes ten at once and drops more, so four hosts must not fill that.
 const PENDING_PER_HOST: usize = 2;
@@ -69,6 +69,9 @@ pub(super) struct Granted<C> {
     pub(super) renewed: bool,
     /// An older connection that no longer holds it.
     pub(super) released: Option<C>,
+    /// Circuits to the peer that wait for its answer on an older connection, which may be
+    /// dead: it is asked over this one too.
+    pub(super) unanswered: Vec<CircuitId>,
 }
 
 /// A circuit may be made.
@@ -189,12 +192,15 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
             }
         }
         let expires = now + self.config.reservation_duration;
+        let is_new = !links.iter().any(|link| link.connection == connection);
+        let is_unanswered = |circuit: &Circuit<P, C>| is_new && circuit.opened.is_none() && circuit.destination == *peer;
+        let unanswered = self.circuits.iter().filter(|(_, circuit)| is_unanswered(circuit)).map(|(id, _)| *id).collect();
         links.retain(|link| link.connection != connection);
         links.push(Link { connection, origin, expires });
         let released = (links.len() > self.config.max_reservations_per_peer.max(1)).then(|| links.remove(0).connection);
         self.reservations.insert(peer.clone(), links);
         self.ends_at(expires);
-        Ok(Granted { renewed, released })
+        Ok(Granted { renewed, released, unanswered })
     }
 
     /// `source` asks for a circuit to `destination`. If it may have one, it counts from now on.
@@ -247,11 +253,18 @@ impl<P: Clone + Eq + Hash, C: Copy + Eq + Hash> Table<P, C> {
         Ok(Accepted { id, destination: destination_connection, evicted })
     }
 
-    /// Both sides of a circuit agree. Gives it, unless it or its destination is gone.
-    pub(super) fn opened(&mut self, id: CircuitId, now: Moment) -> Option<&Circuit<P, C>> {
+    /// Both sides of a circuit agree, the destination over that connection. None if the
+    /// circuit or the connection is gone, or it is another connection than the one asked first
+    /// and holds no reservation now: [`Table::revoke`] looks only at the first.
+    pub(super) fn opened(&mut self, id: CircuitId, over: C, now: Moment) -> Option<&Circuit<P, C>> {
         let circuit = self.circuits.get_mut(&id)?;
-        if !self.connections.contains_key(&circuit.destination_connection) {
+        if !self.connections.contains_key(&over) {
             return None;
+        }
+        if over != circuit.destination_connection {
+            let mut links = self.reservations.get(&circuit.destination).into_iter().flatten();
+            circuit.destination_origin = links.find(|link| link.connection == over)?.origin;
+            circuit.destination_connection = over;
         }
         (circuit.opened, circuit.last_active) = (Some(now), now);
         let (end, _) = self.end_of(self.circuits.get(&id)?);

@@ -7,13 +7,16 @@ use std::{
 
 use libp2p::{PeerId, Stream, swarm::ConnectionId};
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{self, OwnedPermit},
+    },
     task::{AbortHandle, JoinSet},
 };
 
 use super::{
     denial::Denial,
-    exchange::Ask,
+    exchange::{Ask, Way},
     meter::{Meter, Side},
     origin::Origin,
     table::CircuitId,
@@ -24,8 +27,8 @@ use crate::{CircuitEnd, RelayToken, discovery::Message, reach::Request};
 pub(super) enum Done {
     /// A peer asks for something, and waits.
     Asked { by: Asker, stream: Stream, ask: Ask },
-    /// The destination agrees, and the source knows it.
-    Joined { id: CircuitId, source: Stream, destination: Stream },
+    /// The destination agrees, over that connection, and the source knows it.
+    Joined { id: CircuitId, source: Stream, destination: Stream, over: ConnectionId },
     /// It came to nothing; the source waits for the reason.
     NotJoined { id: CircuitId, source: Stream, slot: OwnedSemaphorePermit, denial: Denial },
     /// A circuit has ended.
@@ -36,6 +39,9 @@ pub(super) enum Done {
     Hello { peer: PeerId, connection: ConnectionId, origin: Option<Origin>, stream: Stream, token: Option<RelayToken> },
     /// A peer asks who is listed, or to be listed.
     Rendezvous { by: Asker, stream: Stream, request: Box<Message> },
+    /// A peer was told that it has a reservation over that connection. These circuits wait for
+    /// its answer on another one.
+    Reserved { peer: PeerId, connection: ConnectionId, unanswered: Vec<CircuitId> },
     /// There is nothing more to do.
     Answered,
 }
@@ -55,9 +61,22 @@ pub(super) struct Asker {
 pub(super) struct Running {
     pub(super) task: AbortHandle,
     pub(super) meter: Arc<Meter>,
+    /// Takes streams on which the destination can be asked too, until it has agreed.
+    more: Option<mpsc::Sender<Way<ConnectionId, Stream>>>,
 }
 
 impl Running {
+    /// A circuit, or if there is `more` the request for one.
+    pub(super) fn new(task: AbortHandle, meter: Arc<Meter>, more: Option<mpsc::Sender<Way<ConnectionId, Stream>>>) -> Self {
+        Self { task, meter, more }
+    }
+
+    /// Room for one more connection on which the destination is asked, unless it has agreed or
+    /// is asked on many already.
+    pub(super) fn another_way(&self) -> Option<OwnedPermit<Way<ConnectionId, Stream>>> {
+        self.more.clone()?.try_reserve_owned().ok()
+    }
+
     /// Bytes passed on, both ways.
     pub(super) fn bytes(&self) -> u64 {
         self.meter.bytes(Side::Source) + self.meter.bytes(Side::Destination)

@@ -6,7 +6,7 @@ use libp2p::identity::Keypair;
 
 use crate::{
     stranger::{
-        CONNECTION_FAILED, NO_RESERVATION, OK, RESERVE, RESOURCE_LIMIT_EXCEEDED, Stranger, closed, connect, frame, status,
+        CONNECTION_FAILED, NO_RESERVATION, OK, RESERVE, RESOURCE_LIMIT_EXCEEDED, Stranger, agree, closed, connect, frame, status,
     },
     support::{await_event, relay},
 };
@@ -86,6 +86,26 @@ async fn a_peer_is_asked_over_the_connection_on_which_it_reserved_last() {
     drop(newer);
     await_event(&mut events, |event| matches!(event, NetworkEvent::Disconnected { .. })).await;
     source.circuit(&mut older).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_peer_on_a_dead_connection_reaches_it_on_its_next_one() {
+    let relay = relay(RelayServerConfig::default()).await;
+    let key = Keypair::generate_ed25519();
+    let mut dead = Stranger::with_key(key.clone(), &relay).await;
+    let mut source = Stranger::at(&relay).await;
+    assert_eq!(dead.ask(RESERVE).await, OK);
+    let mut waiting = source.hop(&connect(&dead.id.to_bytes())).await;
+    let _unanswered = dead.stopped().await;
+    let mut alive = Stranger::with_key(key, &relay).await;
+    assert_eq!(alive.ask(RESERVE).await, OK);
+    let mut stop = alive.stopped().await;
+    agree(&mut stop).await;
+    assert_eq!(status(&mut waiting).await, OK);
+    waiting.write_all(b"question").await.unwrap();
+    let mut question = [0; 8];
+    stop.read_exact(&mut question).await.unwrap();
+    assert_eq!(&question, b"question");
 }
 
 #[tokio::test]

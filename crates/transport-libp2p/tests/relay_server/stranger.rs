@@ -173,11 +173,16 @@ impl Stranger {
     pub(crate) async fn circuit(&mut self, to: &mut Stranger) -> (Stream, Stream) {
         let mut source = self.hop(&connect(&to.id.to_bytes())).await;
         let mut destination = to.stopped().await;
-        destination.write_all(STOP_OK).await.unwrap();
-        destination.flush().await.unwrap();
+        agree(&mut destination).await;
         assert_eq!(status(&mut source).await, OK);
         (source, destination)
     }
+}
+
+/// Takes the circuit that the relay asks for on that stream.
+pub(crate) async fn agree(stop: &mut Stream) {
+    stop.write_all(STOP_OK).await.unwrap();
+    stop.flush().await.unwrap();
 }
 
 /// The next frame of the relay protocol, whole.

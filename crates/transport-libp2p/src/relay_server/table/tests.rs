@@ -42,7 +42,7 @@ fn ask(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Mo
 
 fn open(table: &mut Peers, source: u32, origin: Origin, destination: u32, now: Moment) -> Result<CircuitId, Denial> {
     let accepted = ask(table, source, origin, destination, now)?;
-    assert!(table.opened(accepted.id, now).is_some());
+    assert!(table.opened(accepted.id, accepted.destination, now).is_some());
     Ok(accepted.id)
 }
 
@@ -100,7 +100,7 @@ fn four_hosts_leave_a_destination_room_for_another_request() {
     assert_eq!(pending.len(), 8);
     assert_eq!(ask(&mut table, 1000, from(0, 9), 0, at(1)).map(|_| ()), Err(Denial::ConnectingTooFast));
     assert!(ask(&mut table, 1001, from(9, 1), 0, at(1)).is_ok());
-    table.opened(pending[3].id, at(1)).unwrap();
+    table.opened(pending[3].id, 0, at(1)).unwrap();
     assert!(ask(&mut table, 1002, from(0, 9), 0, at(1)).is_ok(), "one that stands takes no such place");
 }
 
@@ -136,7 +136,7 @@ fn a_circuit_is_not_opened_to_a_connection_that_has_closed_meanwhile() {
     let id = ask(&mut table, 2, from(2, 1), 1, at(0)).unwrap().id;
     // Its exchange still has to tell the source.
     assert!(table.connection_closed(&1, 1).circuits.is_empty());
-    assert!(table.opened(id, at(1)).is_none());
+    assert!(table.opened(id, 1, at(1)).is_none());
     assert!(table.remove(id).is_some());
 }
 
@@ -148,8 +148,8 @@ fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
         table.connected(connection, connection);
         table.reserve(&1, connection, here, at(now)).unwrap()
     };
-    assert_eq!(again(&mut table, 10, 0), Granted { renewed: false, released: None });
-    assert_eq!(again(&mut table, 11, 1), Granted { renewed: true, released: None });
+    assert_eq!(again(&mut table, 10, 0), Granted { renewed: false, released: None, unanswered: vec![] });
+    assert_eq!(again(&mut table, 11, 1), Granted { renewed: true, released: None, unanswered: vec![] });
     let reached = |table: &mut Peers, now| {
         let accepted = ask(table, 9, from(9, 9), 1, at(now)).unwrap();
         table.remove(accepted.id);
@@ -165,6 +165,38 @@ fn one_peer_is_one_reservation_and_is_reached_where_it_asked_last() {
     assert_eq!(reached(&mut table, 6), 10);
     assert_eq!(table.connection_closed(&1, 10).reservations, [1]);
     assert_eq!(ask(&mut table, 9, from(9, 9), 1, at(7)).unwrap_err(), Denial::NoReservation);
+}
+
+#[test]
+fn who_reserves_over_a_new_connection_is_asked_there_for_what_it_has_not_answered() {
+    let mut table = table(|_| {});
+    reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    let waits = ask(&mut table, 2, from(2, 1), 1, at(1)).unwrap();
+    open(&mut table, 3, from(3, 1), 1, at(1)).unwrap();
+    let again = |table: &mut Peers, connection| {
+        table.connected(connection, 1);
+        table.reserve(&1, connection, from(4, 1), at(2)).unwrap().unanswered
+    };
+    assert_eq!(again(&mut table, 1), [], "it is asked there already");
+    assert_eq!(again(&mut table, 11), [waits.id], "and not for the one that it has answered");
+    assert_eq!(again(&mut table, 11), []);
+    let circuit = table.opened(waits.id, 11, at(3)).unwrap();
+    assert_eq!((circuit.destination_connection, circuit.destination_origin), (11, from(4, 1)));
+    // It is on the new connection.
+    assert_eq!(table.connection_closed(&1, 1).circuits.len(), 1);
+    assert_eq!(table.connection_closed(&1, 11).circuits[0].id, waits.id);
+}
+
+#[test]
+fn a_connection_that_may_hold_no_reservation_any_more_carries_no_circuit() {
+    let mut table = table(|_| {});
+    reserve(&mut table, 1, from(1, 1), at(0)).unwrap();
+    let waits = ask(&mut table, 2, from(2, 1), 1, at(1)).unwrap();
+    table.connected(11, 1);
+    assert_eq!(table.reserve(&1, 11, from(4, 1), at(2)).unwrap().unanswered, [waits.id]);
+    let changes = table.revoke(|_, origin| *origin != from(4, 1), |_, _| true);
+    assert_eq!((changes.released, changes.circuits.len()), (vec![(1, 11)], 0));
+    assert!(table.opened(waits.id, 11, at(3)).is_none(), "it agreed where it is not allowed");
 }
 
 #[test]
@@ -273,7 +305,7 @@ fn pending_circuits_count_and_give_their_places_back() {
     // The exchange failed; the source left; the exchange never ended.
     assert!(table.remove(first).is_some() && table.remove(first).is_none());
     assert_eq!(table.connection_closed(&3, 3).circuits[0].id, second);
-    assert!(table.opened(second, at(0)).is_none());
+    assert!(table.opened(second, 1, at(0)).is_none());
     connect(&mut table, 4).unwrap();
     assert_eq!(table.expire(at(30)).circuits.len(), 1);
     assert!(table.circuits.is_empty());
@@ -351,13 +383,13 @@ proptest! {
                 Step::Reserve(peer, connection, host) => drop(table.reserve(&peer, connection, from(host), at(now))),
                 Step::Connect(peer, connection, host, to) => {
                     if let Ok(accepted) = table.connect(&peer, connection, from(host), &to, at(now)) {
-                        ids.push(accepted.id);
+                        ids.push((accepted.id, accepted.destination));
                         ended += usize::from(accepted.evicted.is_some());
                     }
                 }
-                Step::Opened(n) => drop(ids.get(n).map(|id| table.opened(*id, at(now)).is_some())),
-                Step::Failed(n) => ended += usize::from(ids.get(n).is_some_and(|id| table.remove(*id).is_some())),
-                Step::Active(n) => drop(ids.get(n).map(|id| table.active(*id, at(now)))),
+                Step::Opened(n) => drop(ids.get(n).map(|(id, over)| table.opened(*id, *over, at(now)).is_some())),
+                Step::Failed(n) => ended += usize::from(ids.get(n).is_some_and(|(id, _)| table.remove(*id).is_some())),
+                Step::Active(n) => drop(ids.get(n).map(|(id, _)| table.active(*id, at(now)))),
                 Step::Closed(peer, connection) => ended += table.connection_closed(&peer, connection).circuits.len(),
                 Step::Later(seconds) => {
                     now += seconds;
