@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -69,8 +70,8 @@ impl Router {
         from: Ipv4Addr,
         mut reply: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static,
     ) {
-        let socket = UdpSocket::bind((self.ip, port)).await.unwrap();
-        let other = UdpSocket::bind((from, if from == self.ip { 0 } else { port })).await.unwrap();
+        let socket = shared(self.ip, port);
+        let other = shared(from, if from == self.ip { 0 } else { port });
         let ip = self.ip;
         self.tasks.spawn(async move {
             let mut buffer = [0; 2048];
@@ -120,6 +121,17 @@ impl Router {
         });
         address
     }
+}
+
+/// A socket on a port on which the mapper of another test may listen, at all addresses.
+fn shared(ip: Ipv4Addr, port: u16) -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    #[cfg(unix)]
+    socket.set_reuse_port(true).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&SocketAddr::from((ip, port)).into()).unwrap();
+    UdpSocket::from_std(socket.into()).unwrap()
 }
 
 async fn read_request(stream: &mut TcpStream) -> (String, String) {
