@@ -42,6 +42,10 @@ pub(crate) async fn discovery(args: &DiscoveryArgs) -> Result<()> {
         DiscoveryPart::RelaysKilled,
         DiscoveryPart::NewRelay,
     ] {
+        if part == DiscoveryPart::Peers && wanted(DiscoveryPart::FirstPeer) {
+            // So many starts have used up what a relay lets two nodes of one address ask.
+            stage = stage.anew().await?;
+        }
         if wanted(part) {
             table.add(part, run(&mut stage, part, args.rounds).await);
         }

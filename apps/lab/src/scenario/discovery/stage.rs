@@ -52,6 +52,7 @@ pub(super) struct Stage {
     hosts: Vec<Host>,
     world: World,
     kaspath: PathBuf,
+    wire: WireSpec,
     dirs: TempDir,
     evidence: Evidence,
     rounds: usize,
@@ -69,7 +70,8 @@ impl Stage {
         let hosts = [&alone, &carried, &only_v6].into_iter().flat_map(|home| &home.hosts).chain(&lan.hosts);
         let hosts = hosts.cloned().collect();
         let dirs = tempfile::tempdir()?;
-        let mut stage = Self { relays: Vec::new(), nodes: Vec::new(), lan, hosts, world, kaspath, dirs, evidence, rounds: 0 };
+        let mut stage =
+            Self { relays: Vec::new(), nodes: Vec::new(), lan, hosts, world, kaspath, wire, dirs, evidence, rounds: 0 };
         for index in 0..3 {
             stage.start_relay(index, (index > 0).then_some(0)).await?;
         }
@@ -146,13 +148,28 @@ impl Stage {
         self.nodes.iter_mut().for_each(|node| node.program.drain());
     }
 
+    /// The same with all programs started anew: relays that nobody has asked yet.
+    pub(super) async fn anew(mut self) -> Result<Self> {
+        self.end_programs("-before").await?;
+        let Self { kaspath, wire, evidence, rounds, world, .. } = self;
+        drop(world);
+        let mut stage = Self { rounds, ..Self::build(kaspath, wire, evidence).await? };
+        stage.start_nodes().await?;
+        Ok(stage)
+    }
+
     /// Ends all programs and writes their events down.
     pub(super) async fn finish(mut self, summary: &Value) -> Result<PathBuf> {
-        self.stop_nodes().await?;
-        for relay in &mut self.relays {
-            self.evidence.events(relay.name, relay.program.stop().await?)?;
-        }
+        self.end_programs("").await?;
         self.evidence.summary(summary)?;
         Ok(self.evidence.dir().to_path_buf())
+    }
+
+    async fn end_programs(&mut self, suffix: &str) -> Result<()> {
+        self.stop_nodes().await?;
+        for relay in &mut self.relays {
+            self.evidence.events(&format!("{}{suffix}", relay.name), relay.program.stop().await?)?;
+        }
+        Ok(())
     }
 }
