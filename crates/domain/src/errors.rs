@@ -107,6 +107,13 @@ pub enum DialError {
     ShuttingDown,
 }
 
+impl DialError {
+    /// Whether a limit of this node ended the dial, which then says nothing about the peer.
+    pub fn is_of_our_limits(&self) -> bool {
+        matches!(self, Self::LimitReached { .. } | Self::MemoryShort)
+    }
+}
+
 /// Why a listener gives no more streams.
 #[derive(Debug, Error)]
 pub enum ListenError {

@@ -37,18 +37,23 @@ impl Hints {
     }
 }
 
-/// A socket on a port that others may have too.
 fn bind(group: Ipv4Addr, port: u16, local: Ipv4Addr) -> io::Result<UdpSocket> {
+    let socket = shared(Ipv4Addr::UNSPECIFIED, port)?;
+    // 224.0.0.1 is everybody's group, which some systems do not let a host join.
+    if let Err(error) = socket.join_multicast_v4(group, local) {
+        tracing::debug!(%error, %group, "cannot join the group of routers");
+    }
+    Ok(socket)
+}
+
+/// A socket on a port that others may have too.
+pub(crate) fn shared(ip: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    // 224.0.0.1 is everybody's group, which some systems do not let a host join.
-    if let Err(error) = socket.join_multicast_v4(&group, &local) {
-        tracing::debug!(%error, %group, "cannot join the group of routers");
-    }
+    socket.bind(&SocketAddr::from((ip, port)).into())?;
     UdpSocket::from_std(socket.into())
 }
 

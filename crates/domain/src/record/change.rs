@@ -155,7 +155,8 @@ impl PeerRecord {
                 }
                 true
             }
-            Err(DialError::Overtaken | DialError::LimitReached { .. } | DialError::MemoryShort) => false,
+            Err(DialError::Overtaken) => false,
+            Err(error) if error.is_of_our_limits() => false,
             Err(_) => {
                 self.failures = self.failures.saturating_add(1);
                 for known in self.addresses.iter_mut().filter(|known| known.locator.address == address) {

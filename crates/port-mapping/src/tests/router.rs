@@ -9,12 +9,13 @@ use std::{
     },
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+
+use crate::hints::shared;
 
 /// What a router has and says.
 pub(super) struct State {
@@ -70,8 +71,9 @@ impl Router {
         from: Ipv4Addr,
         mut reply: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static,
     ) {
-        let socket = shared(self.ip, port);
-        let other = shared(from, if from == self.ip { 0 } else { port });
+        // The mapper of another test may listen on the port at all addresses.
+        let socket = shared(self.ip, port).unwrap();
+        let other = shared(from, if from == self.ip { 0 } else { port }).unwrap();
         let ip = self.ip;
         self.tasks.spawn(async move {
             let mut buffer = [0; 2048];
@@ -121,17 +123,6 @@ impl Router {
         });
         address
     }
-}
-
-/// A socket on a port on which the mapper of another test may listen, at all addresses.
-fn shared(ip: Ipv4Addr, port: u16) -> UdpSocket {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    #[cfg(unix)]
-    socket.set_reuse_port(true).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    socket.bind(&SocketAddr::from((ip, port)).into()).unwrap();
-    UdpSocket::from_std(socket.into()).unwrap()
 }
 
 async fn read_request(stream: &mut TcpStream) -> (String, String) {

@@ -110,10 +110,7 @@ impl Helping {
     }
 
     pub(super) fn failed(&mut self, shared: &mut Shared, dial: OperationId, error: &DialError) {
-        let outcome = match error {
-            DialError::LimitReached { .. } | DialError::MemoryShort => DialBackOutcome::Refused,
-            _ => DialBackOutcome::NotReached,
-        };
+        let outcome = if error.is_of_our_limits() { DialBackOutcome::Refused } else { DialBackOutcome::NotReached };
         self.done(shared, dial, outcome);
     }
 
